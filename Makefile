@@ -1,0 +1,42 @@
+# make study            set up, run the study of params.yaml (or STUDY=name of studies/), summarise
+# make test             tests and linters
+# make ui               MLflow on 127.0.0.1 (PORT=5000)
+# make bench            measurements: benchmarks/
+# make setup            the environment alone
+#
+# VENV=path reuses an environment, so that a second clone need not install 7 GB again.
+# PYTHON=python3.12 chooses the Python that a new environment is made with (3.11 to 3.13).
+
+VENV ?= .venv
+STUDY ?=
+PORT ?= 5000
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; \
+	done; echo python3)
+
+# The environment's programs first, this clone's own library before the installed one.
+enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH="$$PWD/src" &&
+
+.PHONY: help setup study test ui bench format
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q' | head -n 5
+
+setup:
+	@"$(PYTHON)" src/glassbox/environment.py "$(VENV)"
+
+study: setup
+	@$(enter) { [ -z "$(STUDY)" ] || python -m glassbox select "$(STUDY)"; } \
+		&& python -m glassbox check && python -m dvc repro && python -m glassbox summary
+
+test: setup
+	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m pytest
+
+format: setup
+	@$(enter) python -m ruff check --fix . && python -m ruff format .
+
+ui: setup
+	@$(enter) PORT="$(PORT)" python -m glassbox.tracking
+
+bench: setup
+	@$(enter) python -m benchmarks

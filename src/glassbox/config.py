@@ -1,0 +1,398 @@
+"""The parameters of a study: one frozen model a section of params.yaml, nothing unknown let in.
+
+`load("study.seed", "data")` validates the whole file, so that a slip in `explain` is found before an hour of
+training, and returns just the values asked for: a stage sees only what dvc.yaml declares for it.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from glassbox.errors import UserError
+
+PARAMS_FILE = "params.yaml"
+TUNED = "tuned"  # the value that stands for: take what the search found
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Strength = Annotated[float, Field(ge=0, le=1)]
+Pool = Annotated[int, Field(ge=1, le=8)]
+Kernel = Annotated[int, Field(ge=1, le=15)]
+Activation = Literal["relu", "leaky_relu"]
+Optimizer = Literal["adam", "sgd", "rmsprop"]
+ExplainerName = Literal["lime", "kernel_shap", "gradient_shap", "integrated_gradients", "grad_cam"]
+
+
+def _odd(value: int | str) -> int | str:
+    if isinstance(value, int) and value % 2 == 0:
+        raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Study(_Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Compute(_Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    precision: Literal["auto", "float32", "bfloat16"]
+    batch_size: Positive
+
+
+class Data(_Section):
+    source: Literal["digits", "cifar10", "image_folder"]
+    path: str | None
+    image_size: Annotated[int, Field(ge=8, le=1024)]
+    resize: Literal["crop", "pad", "stretch"]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    drop_duplicates: bool
+    limit: Annotated[int, Field(ge=10)] | None
+
+
+class Augment(_Section):
+    flip: bool
+    crop: Annotated[int, Field(ge=0, le=64)]
+    brightness: Strength
+    contrast: Strength
+    saturation: Strength
+
+
+def _list_of(element: Any) -> Any:
+    # YAML has lists, a frozen model wants tuples: the container converts, its elements stay strict.
+    return Annotated[tuple[element, ...], Field(strict=False, min_length=1)]
+
+
+class Range(_Section):
+    """A float drawn from [low, high], on a log scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low <= self.high:
+            raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low ({self.low}) must be above 0 on a log scale")
+        return self
+
+
+class Space(_Section):
+    """The search space of the CNN paper (figures 6-9), under the paper's own names."""
+
+    conv1_filters: _list_of(Positive)
+    conv1_kernel_size: _list_of(Kernel)
+    activation_func1: _list_of(Activation)
+    leaky_relu_alpha_1: Range
+    l2_reg_1: Range
+    pool_size_1: _list_of(Pool)
+    dropout_1: Range
+    conv2_filters: _list_of(Positive)
+    conv2_kernel_size: _list_of(Kernel)
+    activation_func2: _list_of(Activation)
+    leaky_relu_alpha_2: Range
+    l2_reg_2: Range
+    pool_size_2: _list_of(Pool)
+    dense_units_1: _list_of(Positive)
+    dense_l2_reg_1: Range
+    activation_func_dense: _list_of(Activation)
+    leaky_relu_alpha_3: Range
+    dense_dropout_1: Range
+    optimizer: _list_of(Optimizer)
+    adam_lr: Range
+    sgd_lr: Range
+    sgd_momentum: Range
+    rmsprop_lr: Range
+    rmsprop_rho: Range
+
+    @field_validator("conv1_kernel_size", "conv2_kernel_size")
+    @classmethod
+    def _odd_kernels(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        for value in values:
+            _odd(value)
+        return values
+
+    @field_validator("*")
+    @classmethod
+    def _within_what_the_network_takes(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Range):
+            if value.low < 0:
+                raise ValueError(f"low ({value.low}) must not be below 0")
+            if not info.field_name.endswith("_lr") and value.high >= 1:
+                raise ValueError(f"high ({value.high}) must be below 1")
+        return value
+
+
+class Tune(_Section):
+    n_trials: Count
+    startup_trials: Positive
+    epochs: Positive
+    batch_size: Positive
+    patience: Positive
+    pruner_startup_trials: Count
+    pruner_warmup_epochs: Count
+    space: Space
+
+
+Tuned = Literal["tuned"]
+Leak = Annotated[float, Field(ge=0, lt=1)]
+Penalty = Annotated[float, Field(ge=0, le=1)]
+
+
+class Model(_Section):
+    """The two-block network of the CNN paper; a value or `tuned` for each of its hyperparameters."""
+
+    name: Literal["cnn"]
+    conv1_filters: Positive | Tuned
+    conv1_kernel_size: Kernel | Tuned
+    activation_func1: Activation | Tuned
+    leaky_relu_alpha_1: Leak | Tuned
+    l2_reg_1: Penalty | Tuned
+    pool_size_1: Pool | Tuned
+    dropout_1: Fraction | Tuned
+    conv2_filters: Positive | Tuned
+    conv2_kernel_size: Kernel | Tuned
+    activation_func2: Activation | Tuned
+    leaky_relu_alpha_2: Leak | Tuned
+    l2_reg_2: Penalty | Tuned
+    pool_size_2: Pool | Tuned
+    dense_units_1: Positive | Tuned
+    dense_l2_reg_1: Penalty | Tuned
+    activation_func_dense: Activation | Tuned
+    leaky_relu_alpha_3: Leak | Tuned
+    dense_dropout_1: Fraction | Tuned
+    batch_norm_momentum: Fraction
+
+    _odd_kernel = field_validator("conv1_kernel_size", "conv2_kernel_size")(_odd)
+
+
+class Train(_Section):
+    epochs: Positive
+    batch_size: Positive
+    optimizer: Optimizer | Tuned
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
+    momentum: Fraction | Tuned
+    rho: Fraction | Tuned
+    patience: Positive
+    min_delta: Annotated[float, Field(ge=0)]
+    lr_factor: Annotated[float, Field(gt=0, lt=1)]
+    lr_patience: Count
+    min_learning_rate: Annotated[float, Field(ge=0)]
+
+
+class Evaluate(_Section):
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    confused_pairs: Positive
+    gallery: Positive
+
+
+class Superpixels(_Section):
+    segments: Annotated[int, Field(ge=8, le=4096)]
+    compactness: Annotated[float, Field(gt=0)]
+    sigma: Annotated[float, Field(ge=0)]
+
+
+class Lime(_Section):
+    samples: Annotated[int, Field(ge=50)]
+    regions: Positive
+
+
+class KernelShap(_Section):
+    coalitions: Annotated[int, Field(ge=32)]
+    background: Positive
+
+
+class GradientShap(_Section):
+    samples: Positive
+    background: Positive
+
+
+class IntegratedGradients(_Section):
+    steps: Annotated[int, Field(ge=2)]
+    baseline: Literal["black", "mean"]
+
+
+class GradCam(_Section):
+    relu: bool
+
+
+class Faithfulness(_Section):
+    steps: Annotated[int, Field(ge=2)]
+    blur_sigma: Annotated[float, Field(gt=0)]
+
+
+class Explain(_Section):
+    correct_per_class: Count
+    mistakes: Count
+    pairs: Count
+    images_per_pair: Positive
+    explainers: _list_of(ExplainerName)
+    superpixels: Superpixels
+    lime: Lime
+    kernel_shap: KernelShap
+    gradient_shap: GradientShap
+    integrated_gradients: IntegratedGradients
+    grad_cam: GradCam
+    faithfulness: Faithfulness
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "Explain":
+        if self.correct_per_class + self.mistakes + self.pairs == 0:
+            raise ValueError(
+                "correct_per_class, mistakes and pairs must not all be 0: there would be nothing to explain"
+            )
+        if len(set(self.explainers)) < len(self.explainers):
+            raise ValueError("explainers must not name one twice")
+        return self
+
+
+class Params(_Section):
+    study: Study
+    compute: Compute
+    data: Data
+    augment: Augment
+    tune: Tune
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    explain: Explain
+
+
+def read(file: str | Path = PARAMS_FILE) -> Params:
+    """Validate a whole parameter file.
+
+    Raises:
+        UserError: the file is missing, not YAML, or holds a wrong, missing or unknown key.
+    """
+    return _validate(_parse(file), file)
+
+
+def load(*keys: str, file: str | Path = PARAMS_FILE) -> Any:
+    """The validated values at dotted `keys`: one value for one key, a tuple for several.
+
+    >>> seed, data = load("study.seed", "data")  # doctest: +SKIP
+    """
+    params = read(file)
+    values = []
+    for key in keys:
+        value: Any = params
+        for part in key.split("."):
+            value = getattr(value, part)
+        values.append(value)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to plain values, as `dvc exp run -S` and MLflow name them.
+
+    >>> flatten({"train": {"epochs": 3}})
+    {'train.epochs': 3}
+    """
+    tree = section.model_dump() if isinstance(section, BaseModel) else section
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _parse(file: str | Path) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: copy one of studies/*.yaml to it") from None
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from None
+
+
+def _validate(tree: Any, file: str | Path) -> Params:
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} must hold the sections {', '.join(Params.model_fields)}; it holds {tree!r}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{file}: {_sentence(error, tree)}") from None
+
+
+def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
+    """One sentence for the first wrong key: its path, its value and what is allowed."""
+    problems = error.errors(include_url=False)
+    first, _ = _locate(problems[0]["loc"], tree)
+    # A key that takes a number or a word yields one problem for each: they belong together.
+    same = [problem for problem in problems if _locate(problem["loc"], tree)[0] == first]
+    problem, key = same[0], ".".join(map(str, first))
+    if problem["type"] == "missing":
+        return f"{key}.{problem['loc'][-1]} is missing" if key else f"the section {problem['loc'][-1]} is missing"
+    if problem["type"] == "extra_forbidden":
+        siblings = list(_model_at(first[:-1]).model_fields)
+        close = difflib.get_close_matches(str(first[-1]), siblings, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{key} is not a parameter; {hint}allowed here: {', '.join(siblings)}"
+    value = problem["input"]
+    shown = "" if isinstance(value, dict | BaseModel) else f" is {value!r}"
+    if problem["type"] == "value_error":
+        return f"{key}{shown}: {problem['msg'].removeprefix('Value error, ')}"
+    allowed = list(dict.fromkeys(_allowed(p, first) for p in same))
+    field = _model_at(first[:-1]).model_fields.get(first[-1]) if isinstance(first[-1], str) else None
+    if field is not None and type(None) in get_args(field.annotation):
+        allowed.append("null")
+    return f"{key}{shown}, but must be {' or '.join(allowed)}"
+
+
+# pydantic speaks of Python's types; a parameter file has lists and keys.
+_ALLOWED = {
+    "tuple_type": "a list",
+    "too_short": "a list of at least one value",
+    "model_type": "a section of keys",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "none_required": "null",
+}
+_PATTERNS = {
+    ("study", "name"): "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
+    ("compute", "device"): "auto, cpu, cuda or cuda:N",
+}
+
+
+def _allowed(problem: dict[str, Any], path: tuple[Any, ...]) -> str:
+    if problem["type"] in ("string_pattern_mismatch", "string_too_long"):
+        return _PATTERNS[path]
+    return _ALLOWED.get(problem["type"]) or problem["msg"].removeprefix("Input should be ")
+
+
+def _locate(location: tuple[Any, ...], tree: Any) -> tuple[tuple[Any, ...], Any]:
+    """The part of a pydantic location that exists in the file, without pydantic's own tags for the members of a
+    union, and the value there."""
+    path: list[Any] = []
+    for part in location:
+        known = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int)
+        if not known:
+            break
+        tree = tree[part]
+        path.append(part)
+    return tuple(path), tree
+
+
+def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
+    model: Any = Params
+    for part in path:
+        model = model.model_fields[part].annotation
+    return model

@@ -1,0 +1,56 @@
+"""What every image source yields, and nothing else of it is known further on."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one source.
+
+    Attributes:
+        pixels: (N, H, W, 3) uint8, red, green, blue in 0..255.
+        labels: (N,) int64, positions in `classes`.
+        classes: names, in label order.
+        splits: (N,) of "train", "validation", "test", where the source decides it; None = all to be drawn. A source
+            that names no "validation" leaves it to be drawn from "train".
+        masks: (N, H, W) uint8, 1 where the evidence for the label truly is; None where nobody knows.
+        names: file names, where images come from files.
+        skipped: files beside the images that are no images, by name.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    splits: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        n = len(self.pixels)
+        assert self.pixels.dtype == np.uint8
+        assert self.pixels.ndim == 4
+        assert self.pixels.shape[3] == 3
+        assert self.labels.shape == (n,)
+        assert self.splits is None or self.splits.shape == (n,)
+        assert self.masks is None or self.masks.shape == self.pixels.shape[:3]
+        assert self.names is None or len(self.names) == n
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: np.ndarray) -> "Images":
+        """The images at positions `rows`, in that order."""
+        return Images(
+            pixels=self.pixels[rows],
+            labels=self.labels[rows],
+            classes=self.classes,
+            splits=None if self.splits is None else self.splits[rows],
+            masks=None if self.masks is None else self.masks[rows],
+            names=None if self.names is None else tuple(self.names[row] for row in rows),
+            skipped=self.skipped,
+        )

@@ -1,0 +1,60 @@
+"""From bytes on the device to what a network takes: whole batches at a time, no worker processes."""
+
+import torch
+
+from glassbox.config import Augment
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in 0..1, in channels_last memory order."""
+    return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def augment(images: torch.Tensor, how: Augment, generator: torch.Generator) -> torch.Tensor:
+    """Random flip, pad-and-crop and colour jitter, drawn anew for every image.
+
+    Brightness, contrast and saturation are blends with black, with the image's mean grey and with its grey version,
+    in that order, as torchvision's ColorJitter defines them; results are clipped to 0..1 once, at the end.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        how: strengths; see params.yaml.
+        generator: of the device that holds `images`.
+
+    Returns:
+        (B, 3, H, W) float32 in 0..1, in channels_last memory order.
+    """
+    b, h, w, _ = images.shape
+    device = images.device
+    if how.flip or how.crop:
+        rows = torch.arange(h, device=device).expand(b, h)
+        columns = torch.arange(w, device=device).expand(b, w)
+        if how.flip:
+            flipped = torch.rand(b, 1, generator=generator, device=device) < 0.5
+            columns = torch.where(flipped, w - 1 - columns, columns)
+        if how.crop:
+            images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
+            shift = torch.randint(0, 2 * how.crop + 1, (2, b, 1), generator=generator, device=device)
+            rows, columns = rows + shift[0], columns + shift[1]
+        which = torch.arange(b, device=device)[:, None, None]
+        images = images[which, rows[:, :, None], columns[:, None, :]]  # one gather for crop and flip: (B, H, W, 3)
+    x = to_float(images)
+    if how.brightness:
+        x = x * _factors(b, how.brightness, generator, device)
+    if how.contrast:
+        grey = _grey(x).mean(dim=(2, 3), keepdim=True)
+        x = grey + (x - grey) * _factors(b, how.contrast, generator, device)
+    if how.saturation:
+        grey = _grey(x)
+        x = grey + (x - grey) * _factors(b, how.saturation, generator, device)
+    return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x
+
+
+def _factors(b: int, strength: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    return 1 + strength * (2 * torch.rand(b, 1, 1, 1, generator=generator, device=device) - 1)
+
+
+def _grey(x: torch.Tensor) -> torch.Tensor:
+    """Luma of (B, 3, H, W) by ITU-R BT.601, as torchvision and Pillow use it: (B, 1, H, W)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
+    return (x * weights).sum(dim=1, keepdim=True)

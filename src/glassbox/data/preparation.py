@@ -1,0 +1,89 @@
+"""From a source to three splits and a data card."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glassbox import config
+from glassbox.data import splits
+from glassbox.data.base import SPLITS, Images
+from glassbox.data.sources import load_source
+from glassbox.data.store import Description
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images with splits, where each stood in its source, and the copies among them.
+
+    Attributes:
+        images: with splits.
+        index: (N,) position of each image in its source.
+        duplicates: one row an image of a group of copies: group, split, index, class, dropped.
+        counts: numbers of the data card.
+    """
+
+    images: Images
+    index: np.ndarray
+    duplicates: pd.DataFrame
+    counts: dict[str, Any]
+
+
+def prepare(settings: config.Data, seed: int) -> Prepared:
+    """Load, limit and split the images of a study, and look for copies.
+
+    Raises:
+        UserError: the source cannot be read, or a class would be missing from a split.
+    """
+    source = load_source(settings)
+    index = splits.limit(source, settings.limit, seed)
+    images = splits.assign(source.take(index), settings.test_fraction, settings.validation_fraction, seed)
+    found = splits.find_duplicates(images)
+    dropped = found.droppable if settings.drop_duplicates else np.array([], np.int64)
+    gone = set(dropped.tolist())
+    rows = [
+        (group, images.splits[row], int(index[row]), images.classes[images.labels[row]], row in gone)
+        for group, members in enumerate(found.groups)
+        for row in members
+    ]
+    counts = {
+        "images_in_source": len(source),
+        "images_skipped": list(source.skipped),
+        "duplicates": {
+            "groups": len(found.groups),
+            "repeated_within_split": found.within,
+            "also_in_another_split": found.across,
+            "groups_with_different_labels": found.contradicting,
+            "dropped_from_training": len(dropped),
+        },
+    }
+    kept = np.setdiff1d(np.arange(len(images)), dropped)
+    table = pd.DataFrame(rows, columns=["group", "split", "index", "class", "dropped"])
+    return Prepared(images.take(kept), index[kept], table, counts)
+
+
+def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:
+    """What is in the data, for people and for the report."""
+    images = prepared.images
+    per_class = {
+        split: np.bincount(images.labels[images.splits == split], minlength=len(images.classes)).tolist()
+        for split in SPLITS
+    }
+    return {
+        "source": description.source,
+        "digest": description.digest,
+        "image_size": description.image_size,
+        "sizes": description.sizes,
+        "classes": list(description.classes),
+        "images_per_class": per_class,
+        "channel_mean": list(description.mean),
+        "channel_std": list(description.std),
+        "has_masks": description.has_masks,
+        **prepared.counts,
+    }
+
+
+def only(images: Images, split: str) -> Images:
+    """The images of one split."""
+    return images.take(np.flatnonzero(images.splits == split))

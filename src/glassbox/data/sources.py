@@ -1,0 +1,22 @@
+"""Image sources by name."""
+
+from glassbox import config
+from glassbox.data import cifar10, digits, image_folder
+from glassbox.data.base import Images
+from glassbox.errors import UserError
+
+
+def load_source(data: config.Data) -> Images:
+    """The images that the section `data` asks for, unlimited and not yet split.
+
+    A new source is one file with a function that returns `Images`, and one line here.
+    """
+    if data.source == "digits":
+        return digits.load(data.image_size)
+    if data.source == "cifar10":
+        if data.image_size != cifar10.SIZE:
+            raise UserError(
+                f"data.image_size is {data.image_size}: with data.source = cifar10 it must be {cifar10.SIZE}"
+            )
+        return cifar10.load(data.path)
+    return image_folder.load(data.path, data.image_size, data.resize)

@@ -1,0 +1,155 @@
+"""Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glassbox import files
+from glassbox.data.base import SPLITS, Images
+from glassbox.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DESCRIPTION = "data.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What every later stage knows of the data without opening an image.
+
+    Attributes:
+        source: name of the source.
+        classes: names, in label order.
+        image_size: side of the square images, pixels.
+        sizes: images in each split.
+        mean, std: of red, green and blue over the training images, scaled to 0..1.
+        has_masks: whether the true place of the evidence is known.
+        digest: SHA-256 of all images, labels, masks and class names.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    image_size: int
+    sizes: dict[str, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    has_masks: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as tensors.
+
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        labels: (N,) int64.
+        masks: (N, H, W) uint8 or None.
+        index: (N,) int64, the position of each image in its source.
+        names: file names, or None.
+    """
+
+    images: "torch.Tensor"
+    labels: "torch.Tensor"
+    masks: "torch.Tensor | None"
+    index: "torch.Tensor"
+    names: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: "torch.device | str") -> "Split":
+        """The same split with its images and labels on `device`."""
+        return Split(self.images.to(device), self.labels.to(device), self.masks, self.index, self.names)
+
+
+def write(folder: str | Path, images: Images, index: np.ndarray, source: str) -> Description:
+    """Write the splits of `images` and their description.
+
+    Args:
+        folder: made if missing.
+        images: with splits.
+        index: (N,) int64, the position of each image in its source.
+        source: name for the description.
+    """
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    hashed: list[bytes | str] = [*images.classes]
+    sizes = {}
+    for split in SPLITS:
+        rows = np.flatnonzero(images.splits == split)
+        part = images.take(rows)
+        tensors = {"images": part.pixels, "labels": part.labels, "index": index[rows]}
+        if part.masks is not None:
+            tensors["masks"] = part.masks
+        if part.names is not None:  # no file name holds a zero byte
+            tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
+        with files.replacing(folder / f"{split}.safetensors") as partial:
+            save_file(tensors, partial)
+        sizes[split] = len(part)
+        hashed += [split, part.pixels.tobytes(), part.labels.tobytes()]
+        hashed += [] if part.masks is None else [part.masks.tobytes()]
+    mean, std = statistics(images.pixels[images.splits == "train"])
+    description = Description(
+        source=source,
+        classes=images.classes,
+        image_size=images.pixels.shape[1],
+        sizes=sizes,
+        mean=mean,
+        std=std,
+        has_masks=images.masks is not None,
+        digest=files.digest(*hashed),
+    )
+    files.write_json(folder / DESCRIPTION, description.__dict__)
+    return description
+
+
+def describe(folder: str | Path) -> Description:
+    """The description of prepared data.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    value = files.read_json(Path(folder) / DESCRIPTION)
+    return Description(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()})
+
+
+def read(folder: str | Path, split: str) -> Split:
+    """One split, memory-mapped: pages are read when they are used.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder) / f"{split}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
+    names = tensors.get("names")
+    decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
+    return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded)
+
+
+def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels (N, H, W, 3) uint8, on the scale 0..1.
+
+    Counted exactly from the 256 possible values, so that no order of summation shows in the last digits.
+    """
+    values = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(pixels.shape[3]):
+        counts = np.bincount(pixels[..., channel].ravel(), minlength=256)
+        mean = float((counts * values).sum() / counts.sum())
+        variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
+        means.append(mean)
+        deviations.append(variance**0.5)
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,87 @@
+"""Make the environment that the project runs in, or say in milliseconds that nothing is to be done.
+
+Run by the Makefile as `python3 src/glassbox/environment.py VENV` with whatever Python the machine has: standard
+library only, and a syntax that Python 3.6 can read, so that an old Python can say what is wrong.
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+LOCK = Path("requirements.lock")
+PROJECT = Path("pyproject.toml")
+OLDEST, NEWEST = (3, 11), (3, 13)
+LINUX_ONLY = ("cuda-", "nvidia-", "triton==")  # what torch brings for CUDA; there are no such packages elsewhere
+
+
+def fail(message):
+    """One sentence, exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def wanted(platform):
+    """The lines of the lock file that are meant for `platform` (as sys.platform)."""
+    lines = [line.strip() for line in LOCK.read_text(encoding="utf-8").splitlines()]
+    packages = [line for line in lines if line and not line.startswith("#")]
+    return [line for line in packages if platform == "linux" or not line.startswith(LINUX_ONLY)]
+
+
+def stamps():
+    """What is recorded in an environment once its packages and this project are in it.
+
+    The second changes with the project's place: an environment may serve several clones, and each needs its own
+    glassbox for MLflow's plug-in.
+    """
+    packages = hashlib.sha256("\n".join(wanted(sys.platform)).encode()).hexdigest()
+    project = hashlib.sha256(PROJECT.read_bytes() + str(Path.cwd()).encode()).hexdigest()
+    return [packages, project]
+
+
+def run(*command):
+    """Run a command; its failure ends this one with a sentence that names it."""
+    if subprocess.call(command) != 0:
+        fail(f"'{' '.join(command)}' failed; what it printed stands above. Run the same command again to go on.")
+
+
+def install(venv):
+    """Bring `venv` up to date; True when something had to be done."""
+    python, record = venv / "bin" / "python", venv / "glassbox-installed.txt"
+    have = record.read_text(encoding="utf-8").split() if record.exists() else []
+    if have == stamps() and python.exists():
+        return False
+
+    if not python.exists():
+        print(f"making the environment {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}", flush=True)
+        if subprocess.call([sys.executable, "-m", "venv", str(venv)]) != 0:
+            fail(f"no virtual environment could be made at {venv} (on Debian and Ubuntu: apt install python3-venv)")
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+    if have[:1] != stamps()[:1]:
+        lines = wanted(sys.platform)
+        print(f"installing {len(lines)} packages from {LOCK}: about 5 minutes and 7 GB", flush=True)
+        filtered = venv / "glassbox-requirements.txt"
+        filtered.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        run(*pip, *([] if sys.stdout.isatty() else ["--quiet"]), "--requirement", str(filtered))
+    run(*pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
+    record.write_text("\n".join(stamps()) + "\n", encoding="utf-8")
+    return True
+
+
+def main():
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        fail("usage: python3 src/glassbox/environment.py VENV")
+    version = sys.version_info[:2]
+    here = f"{sys.executable} is Python {version[0]}.{version[1]}"
+    if version < OLDEST:
+        fail(
+            f"{here}, but {OLDEST[0]}.{OLDEST[1]} or later is needed: name another one, as in 'make PYTHON=python3.12'"
+        )
+    if version > NEWEST:
+        print(f"note: {LOCK} is made for Python up to {NEWEST[0]}.{NEWEST[1]}, and {here}")
+    if install(Path(sys.argv[1])):
+        print(f"environment ready: {sys.argv[1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""How well a classifier does on images it has never seen, and how well it knows it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from glassbox.config import Evaluate
+from glassbox.evaluation import calibration, classification
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that is said about a classifier on its test split.
+
+    Attributes:
+        metrics: headline numbers by name.
+        report: per-class precision, recall, F1, support.
+        matrix: (K, K) confusion matrix, rows are true classes.
+        pairs: all pairs of classes, most confused first.
+        predictions: one row a test image: image, source_index, true_class, predicted_class, confidence, then a
+            probability for each class.
+        probabilities: (N, K).
+        predicted: (N,) labels.
+        reliability: tables of confidence bins before and after temperature scaling.
+    """
+
+    metrics: dict[str, float]
+    report: pd.DataFrame
+    matrix: np.ndarray
+    pairs: list[classification.ConfusedPair]
+    predictions: pd.DataFrame
+    probabilities: np.ndarray
+    predicted: np.ndarray
+    reliability: tuple[pd.DataFrame, pd.DataFrame]
+
+
+def evaluate(
+    validation_logits: np.ndarray,
+    validation_labels: np.ndarray,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    source_index: np.ndarray,
+    classes: tuple[str, ...],
+    settings: Evaluate,
+) -> Evaluation:
+    """Judge test logits (N, K); the validation ones serve only to fit the temperature.
+
+    Args:
+        validation_logits, validation_labels: (M, K), (M,).
+        logits, labels: (N, K), (N,).
+        source_index: (N,) position of each test image in its source.
+        classes: names.
+        settings: the section `evaluate`.
+    """
+    temperature = calibration.fit_temperature(validation_logits, validation_labels)
+    log_p, calibrated = (calibration.log_probabilities(logits, t) for t in (1.0, temperature))
+    p, p_calibrated = np.exp(log_p), np.exp(calibrated)
+    predicted = p.argmax(axis=1)
+    matrix = classification.confusion(labels, predicted, len(classes))
+    report = classification.classification_report(labels, predicted, classes)
+    macro = report.iloc[-1]
+    before, after = (calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_calibrated))
+    accuracy, low, high = classification.accuracy_interval(
+        int((predicted == labels).sum()), len(labels), settings.confidence
+    )
+    metrics = {
+        "accuracy": accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "macro_precision": float(macro["precision"]),
+        "macro_recall": float(macro["recall"]),
+        "macro_f1": float(macro["f1"]),
+        "log_loss": calibration.log_loss(log_p, labels),
+        "brier": calibration.brier(p, labels),
+        "ece": calibration.expected_calibration_error(before),
+        "temperature": temperature,
+        "calibrated_log_loss": calibration.log_loss(calibrated, labels),
+        "calibrated_brier": calibration.brier(p_calibrated, labels),
+        "calibrated_ece": calibration.expected_calibration_error(after),
+        "images": len(labels),
+        "mistakes": int((predicted != labels).sum()),
+    }
+    names = np.array(classes, dtype=object)
+    predictions = pd.DataFrame(
+        {
+            "image": np.arange(len(labels)),
+            "source_index": source_index,
+            "true_class": names[labels],
+            "predicted_class": names[predicted],
+            "confidence": p.max(axis=1),
+        }
+    )
+    columns = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
+    return Evaluation(
+        metrics, report, matrix, classification.confused_pairs(matrix, p, labels),
+        pd.concat([predictions, columns], axis=1), p, predicted, (before, after),
+    )  # fmt: skip

@@ -1,0 +1,140 @@
+"""What an explainer takes and gives: raw signed maps, a model left as it was, and an honest account of the cost."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from glassbox.models import Classifier, evaluating
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be explained.
+
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        targets: (N,) int64, the class whose score is explained, for each image.
+        seeds: (N,) one seed an image; rows that show the same image share it, so that their maps can be compared.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    seeds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> "Request":
+        """Rows `start` to `stop`."""
+        return Request(self.images[start:stop], self.targets[start:stop], self.seeds[start:stop])
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Explanations, one for each row of the request.
+
+    Attributes:
+        maps: (N, H, W) float32, signed: positive speaks for the target, negative against it; in units of the
+            explained score, not normalised.
+        seconds: (N,) wall time; a batch's time is shared equally.
+        evaluations: (N,) images that went forward through the model.
+        details: further numbers, (N,) each, by name: local R2, additivity errors.
+    """
+
+    maps: np.ndarray
+    seconds: np.ndarray
+    evaluations: np.ndarray
+    details: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def join(parts: list[Attribution]) -> Attribution:
+    """The attributions of consecutive rows as one."""
+    return Attribution(
+        np.concatenate([part.maps for part in parts]),
+        np.concatenate([part.seconds for part in parts]),
+        np.concatenate([part.evaluations for part in parts]),
+        {name: np.concatenate([part.details[name] for part in parts]) for name in parts[0].details},
+    )
+
+
+Explainer = Callable[[Classifier, Request], Attribution]
+
+
+@contextmanager
+def counting(classifier: Classifier) -> Iterator[list[int]]:
+    """Count the images that go forward through the model inside the block, in the list's only item; the model is in
+    evaluation mode there, and as it was before, hooks included, afterwards."""
+    count = [0]
+
+    def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        count[0] += len(inputs[0])
+
+    handle = classifier.register_forward_pre_hook(add)
+    wanted = [parameter.requires_grad for parameter in classifier.parameters()]
+    # Gradients are taken with respect to images: those of weights would cost as much again, and stay behind.
+    classifier.requires_grad_(False)
+    try:
+        with evaluating(classifier):
+            yield count
+    finally:
+        handle.remove()
+        for parameter, flag in zip(classifier.parameters(), wanted, strict=True):
+            parameter.requires_grad_(flag)
+
+
+def image_by_image(
+    explain: Callable[[Classifier, torch.Tensor, list[int], int], tuple[np.ndarray, dict[str, np.ndarray]]],
+    classifier: Classifier,
+    request: Request,
+) -> Attribution:
+    """Explain image after image: `explain(classifier, image (H, W, 3) uint8, T targets, seed)` gives maps (T, H, W) and
+    details (T,). Neighbouring rows that show the same image are explained together and share the cost equally."""
+    parts, start = [], 0
+    while start < len(request):
+        stop = start + 1
+        while stop < len(request) and _same(request, start, stop):
+            stop += 1
+        rows = stop - start
+        with counting(classifier) as count:
+            begin = time.perf_counter()
+            targets = request.targets[start:stop].tolist()
+            maps, details = explain(classifier, request.images[start], targets, request.seeds[start])
+            seconds = time.perf_counter() - begin
+        share = Attribution(
+            maps.astype(np.float32), np.full(rows, seconds / rows), np.full(rows, count[0] / rows), details
+        )
+        parts.append(share)
+        start = stop
+    return join(parts)
+
+
+def _same(request: Request, a: int, b: int) -> bool:
+    return request.seeds[a] == request.seeds[b] and torch.equal(request.images[a], request.images[b])
+
+
+def in_batches(
+    explain: Callable[[Classifier, torch.Tensor, torch.Tensor], tuple[np.ndarray, dict[str, np.ndarray]]],
+    classifier: Classifier,
+    request: Request,
+    batch_size: int,
+) -> Attribution:
+    """Explain batch after batch: `explain(classifier, images (B, H, W, 3) uint8, targets (B,))` gives maps (B, H, W)
+    and details (B,). Images and targets are on the classifier's device."""
+    device = next(classifier.parameters()).device
+    parts = []
+    for start_row in range(0, len(request), batch_size):
+        images = request.images[start_row : start_row + batch_size].to(device)
+        targets = request.targets[start_row : start_row + batch_size].to(device)
+        with counting(classifier) as count:
+            start = time.perf_counter()
+            maps, details = explain(classifier, images, targets)
+            share = (time.perf_counter() - start) / len(images)
+        each = count[0] / len(images)
+        parts.append(
+            Attribution(maps.astype(np.float32), np.full(len(images), share), np.full(len(images), each), details)
+        )
+    return join(parts)

@@ -1,0 +1,42 @@
+"""Grad-CAM: where the last convolution's features speak for the class."""
+
+import numpy as np
+import torch
+
+from glassbox import config
+from glassbox.data.batches import to_float
+from glassbox.explainers.base import Attribution, Request, in_batches
+from glassbox.models import Classifier
+
+
+class GradCam:
+    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2), computed by the library captum.
+
+    A map is the weighted sum of the feature maps of the network's own choice of layer, the weights being the spatial
+    means of the gradient of the target's logit; enlarged bilinearly to the image. With `relu` it keeps only what is
+    positive, as the paper does: then a map of zeros is possible and means that no feature map spoke for the class.
+
+    Args:
+        settings: relu or not.
+        batch_size: images in one pass.
+    """
+
+    def __init__(self, settings: config.GradCam, batch_size: int) -> None:
+        import captum.attr  # noqa: F401 (seconds, which belong to no image)
+
+        self.settings, self.batch_size = settings, batch_size
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return in_batches(self._explain, classifier, request, self.batch_size)
+
+    def _explain(
+        self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        from captum.attr import LayerAttribution, LayerGradCam
+
+        # A gradient at the layer needs something before it to differentiate by.
+        x = to_float(images).requires_grad_(True)
+        layer = classifier.network.grad_cam_layer()
+        coarse = LayerGradCam(classifier, layer).attribute(x, target=targets, relu_attributions=self.settings.relu)
+        fine = LayerAttribution.interpolate(coarse, tuple(x.shape[2:]), interpolate_mode="bilinear")
+        return fine[:, 0].detach().cpu().numpy(), {}

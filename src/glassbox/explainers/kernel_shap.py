@@ -1,0 +1,76 @@
+"""KernelSHAP: Shapley values of regions, hidden regions taken from images of the training set."""
+
+import numpy as np
+import torch
+
+from glassbox import config
+from glassbox.data.batches import to_float
+from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.superpixels import segment
+from glassbox.models import Classifier, predict
+
+
+class KernelShap:
+    """KernelSHAP (Lundberg & Lee 2017) over superpixels, computed by the library shap.
+
+    The value of a coalition of regions is the target's probability averaged over the background images, each laid
+    where the regions outside the coalition are. A map holds, at each pixel, the Shapley value of its region; a
+    region's value is not divided by its size, so that the regions' values, not the pixels', sum up. Unit:
+    probability. Details: `base_value`, the mean probability with every region hidden; `additivity_error`,
+    |sum of the regions' values - (f(x) - base value)|, zero in theory.
+
+    Args:
+        settings: coalitions an explanation.
+        superpixels: regions.
+        background: (B, H, W, 3) uint8 training images.
+        batch_size: images in one forward pass.
+    """
+
+    def __init__(
+        self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int
+    ) -> None:
+        import shap  # noqa: F401 (seconds, which belong to no image)
+
+        self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
+        self.background = background
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return image_by_image(self._explain, classifier, request)
+
+    def _explain(
+        self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        import shap
+
+        segments = segment(image.cpu().numpy(), self.superpixels)
+        regions = int(segments.max()) + 1
+        device = next(classifier.parameters()).device
+        where = torch.from_numpy(segments).to(device)
+        x = to_float(image[None].to(device))  # (1, 3, H, W)
+        background = to_float(self.background.to(device))  # (B, 3, H, W)
+
+        def value(masks: np.ndarray) -> np.ndarray:  # (M, S) of 0 and 1 -> (M, T)
+            visible = torch.from_numpy(masks).to(device).bool()[:, where]  # (M, H, W)
+            values = []
+            for part in visible.split(max(1, self.batch_size // len(background))):
+                mixed = torch.where(part[:, None, None], x, background)  # (m, B, 3, H, W)
+                p = predict(classifier, mixed.flatten(0, 1), self.batch_size).double().softmax(dim=1)[:, targets]
+                values.append(p.view(len(part), -1, len(targets)).mean(dim=1))
+            return torch.cat(values).numpy()
+
+        # shap draws its coalitions from numpy's global state.
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            explainer = shap.KernelExplainer(value, np.zeros((1, regions)))
+            # l1_reg would set all but ten regions to zero.
+            phi = explainer.shap_values(
+                np.ones((1, regions)), nsamples=self.settings.coalitions, l1_reg=False, silent=True
+            )
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+        phi = np.asarray(phi).reshape(regions, len(targets)).T  # (T, S)
+        base = np.asarray(explainer.expected_value, dtype=float).reshape(len(targets))
+        full = value(np.ones((1, regions)))[0]
+        error = np.abs(phi.sum(axis=1) - (full - base))
+        return phi[:, segments], {"base_value": base, "additivity_error": error}

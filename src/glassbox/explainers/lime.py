@@ -1,0 +1,93 @@
+"""LIME: a linear model of the classifier around one image, fitted to images with regions hidden."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from glassbox import config
+from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.superpixels import segment
+from glassbox.models import Classifier, predict
+
+
+class Lime:
+    """Local Interpretable Model-agnostic Explanations (Ribeiro, Singh & Guestrin 2016), computed by the library lime.
+
+    A map holds, at each pixel, the weight of its region in the ridge regression of the target's probability on which
+    regions are visible; hidden regions take their mean colour. Unit: probability. Detail `local_r2`: how much of the
+    probability's variance the linear model explains near the image, at most 1.
+
+    Args:
+        settings: samples.
+        superpixels: regions.
+        batch_size: images in one forward pass.
+    """
+
+    def __init__(self, settings: config.Lime, superpixels: config.Superpixels, batch_size: int) -> None:
+        from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
+
+        self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return image_by_image(self._explain, classifier, request)
+
+    def _explain(
+        self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        pixels = image.cpu().numpy()
+        segments = segment(pixels, self.superpixels)
+
+        def probabilities(batch: np.ndarray) -> np.ndarray:
+            logits = predict(classifier, torch.from_numpy(batch), self.batch_size)
+            return logits.double().softmax(dim=1).numpy()
+
+        # A fresh explainer for each image: its random state advances from call to call.
+        explainer = _explainer(seed)
+        scores = _record_scores(explainer.base)
+        explanation = explainer.explain_instance(
+            pixels, probabilities, labels=tuple(targets), top_labels=None, num_samples=self.settings.samples,
+            batch_size=self.batch_size, segmentation_fn=lambda _: segments, random_seed=seed,
+        )  # fmt: skip
+        weights = np.zeros((len(targets), segments.max() + 1))
+        for place, target in enumerate(targets):
+            for region, weight in explanation.local_exp[target]:
+                weights[place, region] = weight
+        return weights[:, segments], {"local_r2": np.array([scores[target] for target in targets])}
+
+
+def _record_scores(base: Any) -> dict[int, float]:
+    """Keep the local R2 of every label: lime's explanation holds only the last one's."""
+    scores: dict[int, float] = {}
+    fit = base.explain_instance_with_data
+
+    def recording(data: Any, labels: Any, distances: Any, label: int, *rest: Any, **options: Any) -> Any:
+        result = fit(data, labels, distances, label, *rest, **options)
+        scores[label] = float(result[2])
+        return result
+
+    base.explain_instance_with_data = recording
+    return scores
+
+
+def _explainer(seed: int) -> Any:
+    """lime's explainer, with its perturbed images made a batch at a time: lime copies and masks each one in Python and
+    draws a progress bar. Masks, surrogate and weights stay lime's own."""
+    from lime.lime_image import LimeImageExplainer
+
+    class BatchedLimeImageExplainer(LimeImageExplainer):
+        def data_labels(
+            self, image: np.ndarray, fudged_image: np.ndarray, segments: np.ndarray, classifier_fn: Callable,
+            num_samples: int, batch_size: int = 10,
+        ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+            regions = np.unique(segments).shape[0]
+            data = self.random_state.randint(0, 2, num_samples * regions).reshape((num_samples, regions))
+            data[0, :] = 1
+            labels = []
+            for start in range(0, num_samples, batch_size):
+                visible = data[start : start + batch_size].astype(bool)[:, segments]  # (B, H, W)
+                labels.append(classifier_fn(np.where(visible[..., None], image, fudged_image)))
+            return data, np.concatenate(labels)
+
+    return BatchedLimeImageExplainer(random_state=seed)

@@ -1,0 +1,28 @@
+"""What the data look like."""
+
+from pathlib import Path
+
+import numpy as np
+
+from glassbox.figures.style import figure
+
+
+def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], each: int = 10) -> None:
+    """A row of the first `each` images of every class (at most 20 classes).
+
+    Args:
+        pixels: (N, H, W, 3) uint8.
+        labels: (N,).
+    """
+    shown = classes[:20]
+    with figure(path, 0.62 * each + 1.4, 0.62 * len(shown) + 0.4) as drawing:
+        axes = drawing.subplots(len(shown), each, squeeze=False)
+        for label, name in enumerate(shown):
+            rows = np.flatnonzero(labels == label)[:each]
+            for column, axis in enumerate(axes[label]):
+                axis.set_axis_off()
+                if column < len(rows):
+                    axis.imshow(pixels[rows[column]], interpolation="nearest")
+            axes[label, 0].text(-0.15, 0.5, name, transform=axes[label, 0].transAxes, ha="right", va="center")
+        if len(classes) > len(shown):
+            drawing.suptitle(f"the first {len(shown)} of {len(classes)} classes")

@@ -1,0 +1,81 @@
+"""How well the classifier does, where it fails, and how well it knows it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure
+
+
+def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) -> None:
+    """Counts, with rows (true classes) coloured by their share; numbers are left out above 30 classes."""
+    k = len(classes)
+    side = min(max(0.52 * k + 1.6, 4.2), 14)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with figure(path, side + 0.6, side) as drawing:
+        axis = drawing.subplots()
+        picture = axis.imshow(100 * share, cmap=COUNTS, vmin=0, vmax=100)
+        if k <= 30:
+            for (row, column), count in np.ndenumerate(matrix):
+                if count:
+                    colour = "white" if share[row, column] > 0.5 else "#24292f"
+                    axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+        slanted = max(map(len, classes)) > 3
+        axis.set_xticks(range(k), classes, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+        axis.set_yticks(range(k), classes)
+        axis.set(xlabel="predicted", ylabel="true", title=f"Confusion matrix ({matrix.sum()} test images)")
+        axis.spines[:].set_visible(False)
+        drawing.colorbar(picture, ax=axis, label="share of the true class (%)", shrink=0.8)
+
+
+def reliability(
+    path: str | Path, before: pd.DataFrame, after: pd.DataFrame, ece: tuple[float, float], t: float
+) -> None:
+    """Accuracy against confidence in bins, before and after temperature scaling, and how many images each bin holds."""
+    titles = (f"As trained: ECE {100 * ece[0]:.1f} %", f"Temperature {t:.2f}: ECE {100 * ece[1]:.1f} %")
+    with figure(path, 7.6, 4.4) as drawing:
+        axes = drawing.subplots(2, 2, height_ratios=(3, 1), sharex=True)
+        for column, (table, title) in enumerate(zip((before, after), titles, strict=True)):
+            top, bottom = axes[:, column]
+            middle, width = 50 * (table["low"] + table["high"]), 100 * (table["high"] - table["low"])
+            top.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="perfectly calibrated")
+            top.bar(middle, 100 * table["accuracy"], width, color=BLUE, alpha=0.75, edgecolor="white", label="accuracy")
+            top.plot(
+                100 * table["confidence"], 100 * table["accuracy"], "o", color=ORANGE, markersize=4, label="bin means"
+            )
+            top.set(title=title, xlim=(0, 100), ylim=(0, 100))
+            bottom.bar(middle, table["count"], width, color=GREY, edgecolor="white")
+            bottom.set(xlabel="confidence (%)")
+        axes[0, 0].set_ylabel("accuracy (%)")
+        axes[1, 0].set_ylabel("images")
+        axes[0, 0].legend(loc="upper left", fontsize=8)
+
+
+def mistakes(
+    path: str | Path, images: np.ndarray, labels: np.ndarray, p: np.ndarray, classes: tuple[str, ...], n: int
+) -> None:
+    """The `n` most confident mistakes, at most eight in a row; says so when there is none.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        labels: (N,).
+        p: (N, K) probabilities.
+    """
+    wrong = np.flatnonzero(p.argmax(axis=1) != labels)
+    shown = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][:n]
+    columns = min(max(len(shown), 5), 8)
+    rows = max(-(-len(shown) // columns), 1)
+    with figure(path, 1.35 * columns, 1.7 * rows + 0.4) as drawing:
+        drawing.suptitle(
+            f"The most confident of {len(wrong)} mistakes" if len(wrong) else "No mistake on the test images"
+        )
+        axes = drawing.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for axis, row in zip(axes.flat, shown, strict=False):
+            guess = int(p[row].argmax())
+            axis.imshow(images[row], interpolation="nearest")
+            axis.set_title(
+                f"said {classes[guess]} ({100 * p[row, guess]:.0f} %)\ntruly {classes[labels[row]]}", fontsize=7.5
+            )

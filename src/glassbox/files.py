@@ -1,0 +1,120 @@
+"""Files that are either whole or not there, and locks that a killed process cannot leave behind."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from glassbox.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path` in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: matplotlib and Pillow choose the format by it.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, table: "Any") -> None:
+    """Write a pandas DataFrame without its index; floats with 9 significant digits, which tell any two float32 apart
+    and keep the file the same when a sum differs in its last bits."""
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def fresh_folder(path: str | Path) -> Path:
+    """An empty folder for a stage's files, so that none of an earlier run is taken for one of this."""
+    path = Path(path)
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def read_csv(path: str | Path) -> "Any":
+    """A table that an earlier stage wrote, as a pandas DataFrame; class names that look like numbers or like missing
+    values stay text in the columns whose name ends in "class".
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    import pandas as pd
+
+    try:
+        columns = pd.read_csv(path, nrows=0).columns
+        text = {name: str for name in columns if name.endswith("class")}
+        return pd.read_csv(path, converters=text)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it, then 'dvc repro' makes it anew") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Parse a JSON file that an earlier stage wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it, then 'dvc repro' makes it anew") from None
+
+
+def digest(*parts: bytes | str) -> str:
+    """SHA-256 of the parts, each with its length, as 64 hex digits."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "big"))
+        state.update(data)
+    return state.hexdigest()
+
+
+@contextmanager
+def exclusive(path: str | Path, doing: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs. The operating system drops it when the process dies.
+
+    Raises:
+        UserError: another process holds it: killing dvc leaves its stage running, and two would write the same files.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    owner = path.with_suffix(".owner")
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = owner.read_text().strip() if owner.exists() else "another process"
+        raise UserError(f"{who} is {doing} in this folder already: wait for it, or stop it first") from None
+    try:
+        owner.write_text(f"process {os.getpid()}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()

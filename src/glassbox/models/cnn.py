@@ -1,0 +1,123 @@
+"""The two-block network of the CNN paper (figures 1 and 6-9), with the semantics of Keras where they change results."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from glassbox.errors import UserError
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The network's own hyperparameters under the paper's names; a leaky_relu_alpha is None where relu is chosen.
+
+    `batch_norm_momentum` counts as in Keras: the share that the running statistics keep at each step.
+    """
+
+    conv1_filters: int
+    conv1_kernel_size: int
+    activation_func1: str
+    leaky_relu_alpha_1: float | None
+    l2_reg_1: float
+    pool_size_1: int
+    dropout_1: float
+    conv2_filters: int
+    conv2_kernel_size: int
+    activation_func2: str
+    leaky_relu_alpha_2: float | None
+    l2_reg_2: float
+    pool_size_2: int
+    dense_units_1: int
+    dense_l2_reg_1: float
+    activation_func_dense: str
+    leaky_relu_alpha_3: float | None
+    dense_dropout_1: float
+    batch_norm_momentum: float
+
+
+class TwoBlockCNN(nn.Module):
+    """conv - activation - batch norm - max pool - dropout; the same again without dropout; dense - dropout - output.
+
+    As in Keras: 'same' padding, pooling stride = pool size without padding, batch norm with epsilon 1e-3 and, in the
+    paper, momentum 0.99 (PyTorch counts the other way: 0.01), Glorot-uniform kernels, zero biases.
+
+    Args:
+        p: hyperparameters.
+        image_size: side of the input, pixels.
+        n_classes: outputs.
+
+    Shape: (N, 3, image_size, image_size) float to logits (N, n_classes).
+
+    Raises:
+        UserError: the pooling leaves no pixel.
+    """
+
+    def __init__(self, p: Hyperparameters, image_size: int, n_classes: int) -> None:
+        super().__init__()
+        side = image_size // p.pool_size_1 // p.pool_size_2
+        if side < 1:
+            raise UserError(
+                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of an image "
+                f"of {image_size} pixels (data.image_size): their product must not exceed it"
+            )
+        act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
+        keep = p.batch_norm_momentum
+        self.block1 = _block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
+        self.dropout1 = nn.Dropout(p.dropout_1)
+        self.block2 = _block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
+        self.dense = nn.Linear(p.conv2_filters * side * side, p.dense_units_1)
+        self.activation = _activation(p.activation_func_dense, p.leaky_relu_alpha_3)
+        self.dropout2 = nn.Dropout(p.dense_dropout_1)
+        self.output = nn.Linear(p.dense_units_1, n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        self.l2 = (p.l2_reg_1, p.l2_reg_2, p.dense_l2_reg_1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.dropout1(self.block1(x))  # (N, F1, H/p1, W/p1)
+        x = self.block2(x).flatten(1)  # (N, F2 * H/p1/p2 * W/p1/p2)
+        x = self.dropout2(self.activation(self.dense(x)))  # (N, D)
+        return self.output(x)  # (N, K)
+
+    def penalties(self) -> tuple[tuple[nn.Parameter, float], ...]:
+        """(kernel, lambda) of every penalty lambda * sum(w^2); biases, batch norm and the output layer have none."""
+        kernels = (self.block1.conv.weight, self.block2.conv.weight, self.dense.weight)
+        return tuple(zip(kernels, self.l2, strict=True))
+
+    def grad_cam_layer(self) -> nn.Module:
+        """The layer whose output Grad-CAM weighs: the last convolution after its activation, before the pooling."""
+        return self.block2.activation
+
+
+def _block(
+    channels: int, filters: int, kernel: int, activation: str, alpha: float | None, pool: int, momentum: float
+) -> nn.Sequential:
+    block = nn.Sequential()
+    block.add_module("conv", nn.Conv2d(channels, filters, kernel, padding="same"))
+    block.add_module("activation", _activation(activation, alpha))
+    block.add_module("norm", nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum))
+    block.add_module("pool", nn.MaxPool2d(pool))
+    return block
+
+
+def _activation(name: str, alpha: float | None) -> nn.Module:
+    # Not in place: SHAP's and captum's hooks need the values before.
+    if name == "relu":
+        return nn.ReLU()
+    assert alpha is not None
+    assert math.isfinite(alpha)
+    return nn.LeakyReLU(alpha)
+
+
+def summary(network: nn.Module) -> dict[str, int]:
+    """Numbers of parameters as Keras counts them: batch norm's running mean and variance are "non-trainable".
+
+    The counter of batches that PyTorch keeps beside them is no parameter and is left out.
+    """
+    trainable = sum(p.numel() for p in network.parameters())
+    running = sum(b.numel() for name, b in network.named_buffers() if not name.endswith("num_batches_tracked"))
+    return {"total": trainable + running, "trainable": trainable, "non_trainable": running}

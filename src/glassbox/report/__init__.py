@@ -1,0 +1,165 @@
+"""The study on one page, and in one small file: read from what the stages wrote, nothing is computed again."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from glassbox import config, files
+from glassbox.names import CONTROL, TITLES
+
+MEASURES = {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the stages wrote.
+
+    Attributes:
+        params: the parameters.
+        folder: reports/.
+        card: of the data.
+        search: outcome of the search.
+        trials: one row a trial.
+        model: the model's card.
+        training: best epoch and its scores.
+        curves: one row an epoch.
+        metrics: on the test split.
+        report: per class.
+        pairs: most-confused pairs.
+        index: one row a map.
+        scorecard: one row for each explainer and metric.
+    """
+
+    params: config.Params
+    folder: Path
+    card: dict[str, Any]
+    search: dict[str, Any]
+    trials: pd.DataFrame
+    model: dict[str, Any]
+    training: dict[str, Any]
+    curves: pd.DataFrame
+    metrics: dict[str, Any]
+    report: pd.DataFrame
+    pairs: pd.DataFrame
+    index: pd.DataFrame
+    scorecard: pd.DataFrame
+
+
+def read(params: config.Params, reports: str | Path = "reports", model: str | Path = "models") -> Study:
+    """Read a finished study.
+
+    Raises:
+        UserError: a file is missing or damaged; it is named.
+    """
+    folder = Path(reports)
+    return Study(
+        params=params,
+        folder=folder,
+        card=files.read_json(folder / "prepare/card.json"),
+        search=files.read_json(folder / "tune/best.json"),
+        trials=files.read_csv(folder / "tune/trials.csv"),
+        model=files.read_json(Path(model) / "model.json"),
+        training=files.read_json(folder / "train/metrics.json"),
+        curves=files.read_csv(folder / "train/curves.csv"),
+        metrics=files.read_json(folder / "evaluate/metrics.json"),
+        report=files.read_csv(folder / "evaluate/classification_report.csv"),
+        pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
+        index=files.read_csv(folder / "explain/index.csv"),
+        scorecard=files.read_csv(folder / "explain/scorecard.csv"),
+    )
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """The headline of a study: small enough for git, and the same bytes whenever the results are the same."""
+    measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
+    return {
+        "test": study.metrics,
+        "train": study.training,
+        "tune": {key: study.search[key] for key in ("validation_accuracy", "trials", "epochs")},
+        "explain": {
+            name: {row.metric: row.mean for row in part.itertuples()}
+            for name, part in measured.groupby("explainer", sort=False)
+        },
+    }
+
+
+def headline(study: Study) -> dict[str, float]:
+    """The metrics of the study's row in MLflow."""
+    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
+             "brier", "ece", "calibrated_ece")  # fmt: skip
+    row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
+    if study.search["trials"]:
+        row["best_validation_accuracy"] = study.search["validation_accuracy"]
+    measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
+    return row | {f"{r.metric}/{r.explainer}": r.mean for r in measured.itertuples(index=False)}
+
+
+def explainer_table(scorecard: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row an explainer: title, and for each measure its mean and interval as text."""
+    rows = []
+    for name, part in scorecard.groupby("explainer", sort=False):
+        by = {row.metric: row for row in part.itertuples()}
+        rows.append(
+            {"name": name, "title": TITLES.get(name, name), "control": name == CONTROL,
+             **{metric: f"{by[metric].mean:.3f} [{by[metric].low:.3f}, {by[metric].high:.3f}]" for metric in MEASURES},
+             "seconds": f"{by['seconds'].mean:.3g}", "model_evaluations": f"{by['model_evaluations'].mean:.0f}",
+             "n": by["seconds"].n}
+        )  # fmt: skip
+    return rows
+
+
+def verdicts(scorecard: pd.DataFrame) -> list[str]:
+    """A sentence a measure: which explainers beat the random control beyond doubt, and which do not."""
+    sentences = []
+    for metric, title in MEASURES.items():
+        part = scorecard[scorecard["metric"] == metric].set_index("explainer")
+        control = part.loc[CONTROL]
+        real = part.drop(index=CONTROL)
+        better = real["high"] < control["low"] if metric == "deletion_auc" else real["low"] > control["high"]
+        wins = [TITLES[name] for name in real.index[better]]
+        rest = [TITLES[name] for name in real.index[~better]]
+        sentence = f"{title}: {_enumerate(wins) if wins else 'no explainer'} clearly beat the random control"
+        sentences.append(sentence + (f"; {_enumerate(rest)} did not." if rest else "."))
+    return sentences
+
+
+def _enumerate(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def page(study: Study) -> str:
+    """The whole study as one HTML file that needs no network."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("glassbox", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = lambda value, digits=2: f"{100 * value:.{digits}f} %"
+    environment.filters["number"] = lambda value: f"{value:,}"
+
+    def picture(name: str) -> str:
+        return "data:image/png;base64," + base64.b64encode((study.folder / name).read_bytes()).decode()
+
+    explanations = [
+        {"file": path, "group": path.stem.split("-")[1]}
+        for path in sorted((study.folder / "explain/figures").glob("*.png"))
+    ]
+    return environment.get_template("page.html").render(
+        study=study,
+        style=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
+        picture=picture,
+        has=lambda name: (study.folder / name).exists(),
+        explanations={
+            group: [str(e["file"].relative_to(study.folder)) for e in explanations if e["group"] == group]
+            for group in ("correct", "mistake", "pair")
+        },
+        explainers=explainer_table(study.scorecard),
+        verdicts=verdicts(study.scorecard),
+        parameters=config.flatten(study.params),
+        dumps=json.dumps,
+    )

@@ -1,0 +1,80 @@
+"""Which test images are explained, by rule and seed, before any map is seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassbox.evaluation.classification import ConfusedPair
+from glassbox.seeds import derive
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One image to explain.
+
+    Attributes:
+        row: its position in the test split.
+        group: "correct", "mistake" or "pair".
+        note: why it was picked, for people.
+        targets: the classes to explain.
+    """
+
+    row: int
+    group: str
+    note: str
+    targets: tuple[int, ...]
+
+
+def pick(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    pairs: list[ConfusedPair],
+    classes: tuple[str, ...],
+    *,
+    correct_per_class: int,
+    mistakes: int,
+    images_per_pair: int,
+    seed: int,
+) -> list[Pick]:
+    """Correct images of every class, mistakes, and images of confused pairs; no image twice.
+
+    Correct ones and mistakes are drawn at random. Of a pair, images whose two most probable classes are the pair come
+    first, then others of the two classes, again at random. The predicted class is explained; for a mistake the true
+    one as well, for a pair both. A rule that finds fewer images than asked for takes those there are.
+
+    Args:
+        labels, predicted: (N,) test labels and predictions.
+        probabilities: (N, K).
+        pairs: the pairs to show, most confused first.
+        classes: names.
+        correct_per_class, mistakes, images_per_pair: how many.
+        seed: of the study.
+    """
+    picks: list[Pick] = []
+    taken: set[int] = set()
+
+    def take(rows: np.ndarray, n: int, *stream: str | int) -> list[int]:
+        order = np.random.default_rng(derive(seed, "explain", "pick", *stream)).permutation(rows)
+        chosen = [int(row) for row in order if int(row) not in taken][:n]
+        taken.update(chosen)
+        return chosen
+
+    for label, name in enumerate(classes):
+        for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
+            picks.append(Pick(row, "correct", f"{name}, recognised", (label,)))
+    for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
+        truth, guess = int(labels[row]), int(predicted[row])
+        picks.append(Pick(row, "mistake", f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)))
+    top_two = np.sort(np.argsort(-probabilities, axis=1, kind="stable")[:, :2], axis=1)
+    for pair in pairs:
+        belongs = np.isin(labels, (pair.a, pair.b))
+        torn = belongs & (top_two == (pair.a, pair.b)).all(axis=1)
+        chosen = take(np.flatnonzero(torn), images_per_pair, "torn", pair.a, pair.b)
+        chosen += take(np.flatnonzero(belongs), images_per_pair - len(chosen), "pair", pair.a, pair.b)
+        for row in chosen:
+            guess = int(predicted[row])
+            note = f"{classes[pair.a]} or {classes[pair.b]}?"
+            # The predicted class first; an image of the pair may have been taken for a third class.
+            picks.append(Pick(row, "pair", note, tuple(dict.fromkeys((guess, pair.a, pair.b)))))
+    return picks

@@ -1,0 +1,622 @@
+"""MLflow's view of a study. The only file that imports mlflow, and the only reader of DVC's environment variables.
+
+Files under reports/ are the truth: a stage logs the files that it wrote, and nothing is ever read back.
+
+A study state (parameters + data + code) has one parent run, found again by every stage from the digest of that state.
+A stage's run is nested under it, Optuna's trials under *tune*. `report` fills the parent from the files, so that it is
+complete even when DVC took every other stage from its cache.
+
+mlflow itself lives in a process of its own beside the stage, the recorder: its import of two seconds costs the stage
+next to nothing, and when the stage is killed the recorder sees its pipe close and marks the run as killed. The stage
+waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from glassbox import config, files
+from glassbox.data.store import Description
+from glassbox.errors import UserError, run
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+STORE = "mlruns"
+DATABASE = "mlflow.db"
+SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
+FLUSH_SECONDS = 3.0
+_SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
+
+
+Point = tuple[str, float, int, int]  # a metric: name, value, time (milliseconds since 1970), step
+
+
+def now() -> int:
+    return int(time.time() * 1000)
+
+
+def points(values: Mapping[str, float], step: int) -> list[Point]:
+    """Metrics of this moment."""
+    return [(key, float(value), now(), step) for key, value in values.items()]
+
+
+def root() -> Path:
+    """The repository that owns the runs. In `dvc exp run --temp` and in the queue a stage works in a temporary copy,
+    while DVC_ROOT is still the original."""
+    return Path(os.environ.get("DVC_ROOT", "")).absolute()
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / STORE / DATABASE}"
+
+
+def check() -> None:
+    """Whether runs can be logged, found out in milliseconds and without mlflow.
+
+    Raises:
+        UserError: the server does not answer, or mlruns/ cannot be written.
+    """
+    where = uri()
+    if where.startswith(("http:", "https:")):
+        _ask_for_life(where)
+    elif not os.environ.get("MLFLOW_TRACKING_URI"):
+        store = root() / STORE
+        try:
+            store.mkdir(parents=True, exist_ok=True)
+            (store / ".lock").touch()
+        except OSError as error:
+            raise UserError(f"{store} cannot be written ({error.strerror}): MLflow's runs are kept there") from None
+
+
+def connect() -> "MlflowClient":
+    """A client of the store, which is made on first use.
+
+    Raises:
+        UserError: the store cannot be opened.
+    """
+    where = uri()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        _initialise(root() / STORE)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(where)
+    client = mlflow.MlflowClient(where)
+    try:
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"the MLflow store {_masked(where)} cannot be opened: {_short(error)}") from None
+    return client
+
+
+def _ask_for_life(where: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{where.rstrip('/')}/health", timeout=10):
+            return
+    except urllib.error.HTTPError:
+        return  # it answers, though not here
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"MLFLOW_TRACKING_URI = {_masked(where)} does not answer ({reason}): start that server, or unset the "
+            "variable to log to mlruns/"
+        ) from None
+
+
+def _masked(where: str) -> str:
+    parts = urllib.parse.urlsplit(where)
+    if not parts.password:
+        return where
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _initialise(store: Path) -> None:
+    """Make the database once: of several processes that migrate a fresh one at the same time all but one crash."""
+    database = store / DATABASE
+    with filelock.FileLock(store / ".lock"):
+        if database.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it tells of every table
+        partial = store / f".{DATABASE}.partial"
+        partial.unlink(missing_ok=True)  # of a process that was killed here
+        made = SqlAlchemyStore(f"sqlite:///{partial}", f"{SCHEME}:/")
+        made.engine.dispose()
+        with closing(sqlite3.connect(partial)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # readers and one writer at the same time
+        partial.replace(database)
+
+
+def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+    """MLflow's plug-in for `mlruns:/...`: artifacts beside the database of the store at hand.
+
+    A client of a server started by `make ui` reaches the same files through that server.
+    """
+    import mlflow
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from mlflow.utils.file_utils import path_to_local_file_uri
+
+    path = urllib.parse.unquote(urllib.parse.urlsplit(artifact_uri).path).lstrip("/")
+    store = next(s for s in (tracking_uri, os.environ.get(_SERVER_STORE), mlflow.get_tracking_uri()) if s)
+    if store.startswith(("http:", "https:")):
+        return MlflowArtifactsRepository(f"mlflow-artifacts:/{path}", store, registry_uri)
+    if not store.startswith("sqlite:///"):
+        raise UserError(f"{artifact_uri} lies beside a SQLite database, but the tracking URI is {_masked(store)}")
+    folder = (Path(store.removeprefix("sqlite:///")).absolute().parent / "artifacts").resolve()
+    place = (folder / path).resolve()
+    if not place.is_relative_to(folder):
+        raise UserError(f"{artifact_uri} leads out of {folder}")
+    return LocalArtifactRepository(path_to_local_file_uri(str(place)))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no repository: then the tags say "unknown"
+    return result.stdout.strip()
+
+
+def code_digest() -> str:
+    """SHA-256 of the code that runs: the package and the stages."""
+    package = Path(__file__).parent
+    sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
+    sources += sorted(Path("stages").glob("*.py"))
+    named = ((path.relative_to(package) if path.is_relative_to(package) else path).as_posix() for path in sources)
+    return files.digest(
+        *(part for name, path in zip(named, sources, strict=True) for part in (name, path.read_bytes()))
+    )
+
+
+_early: list[subprocess.Popen] = []  # the recorder that was started before anybody asked for it
+
+
+def is_on() -> bool:
+    return os.environ.get("GLASSBOX_TRACKING") != "off"
+
+
+def start_recorder(early: bool = False) -> subprocess.Popen:
+    """A recorder process. `early` keeps it for the first stage that asks: it then imports mlflow while the stage still
+    imports torch."""
+    if not early and _early:
+        return _early.pop()
+    source = str(Path(__file__).resolve().parent.parent)
+    recorder = subprocess.Popen(
+        [sys.executable, "-m", "glassbox.tracking", "record"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": source},
+    )  # fmt: skip
+    if early:
+        _early.append(recorder)
+    return recorder
+
+
+class StageRun:
+    """The run of one stage, nested under its study's parent run. Made by `stage`; its methods return at once."""
+
+    def __init__(self, name: str) -> None:
+        self._pending: list[Point] = []
+        self._flushed = time.monotonic()
+        self._recorder: subprocess.Popen | None = None
+        if is_on():
+            check()
+            self._recorder = start_recorder()
+            self._send("stage", name, now())
+
+    def begin(self, data: Description) -> None:
+        """Open the runs, as soon as the data are known."""
+        self._send("begin", asdict(data))
+
+    def log_params(self, values: Mapping[str, Any]) -> None:
+        """Parameters of this stage's own run, by dotted key."""
+        self._send("log_params", dict(values))
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Metrics of this stage's own run; collected, and sent every few seconds."""
+        self._pending += points(values, step)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def log_headline(self, values: Mapping[str, float]) -> None:
+        """Metrics that also belong in the study's row."""
+        self._send("log_headline", points(values, 0))
+
+    def log_files(self, folder: str | Path) -> None:
+        """Every file of a folder, as artifacts of this stage's run."""
+        self._send("log_files", str(folder))
+
+    def log_trial(
+        self, number: int, state: str, params: Mapping[str, Any], values: list[float], seconds: float
+    ) -> None:
+        """One trial of the search, nested under this run: its parameters and validation accuracy by epoch."""
+        self._send("log_trial", number, state, dict(params), values, seconds, now())
+
+    def log_model(self, folder: str | Path, image_size: int, classes: tuple[str, ...], example: Any) -> None:
+        """The trained model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and
+        probabilities out, weights as safetensors, no pickle.
+
+        Args:
+            folder: with the saved classifier.
+            image_size: side of its images, pixels.
+            classes: names.
+            example: (2 or more, H, W, 3) uint8 array.
+        """
+        self._send("log_model", str(folder), image_size, classes, example.tolist())
+
+    def complete_study(
+        self, choices: list[dict[str, Any]], headline: Mapping[str, float], curves: list[dict[str, float]], reports: str
+    ) -> None:
+        """Fill the study's row from the files: resolved hyperparameters, headline metrics, curves, every figure.
+
+        Args:
+            choices: key, value and source of every hyperparameter.
+            headline: metrics of the row.
+            curves: one mapping an epoch, with "epoch".
+            reports: folder whose files become the row's artifacts.
+        """
+        self._send("complete_study", choices, dict(headline), curves, reports)
+
+    def end(self, status: str) -> None:
+        """Wait until everything is logged, and close the runs.
+
+        Raises:
+            UserError: something could not be logged.
+        """
+        if not self._recorder:
+            return
+        self._flush()
+        self._send("end", status)
+        recorder, self._recorder = self._recorder, None
+        answer, _ = recorder.communicate()
+        if recorder.returncode:
+            reason = answer.strip() or f"its recorder ended with code {recorder.returncode}"
+            raise UserError(f"logging to MLflow at {_masked(uri())} failed: {reason}")
+
+    def _send(self, method: str, *arguments: Any) -> None:
+        if self._recorder:
+            try:
+                self._recorder.stdin.write(json.dumps([method, *arguments]) + "\n")
+                self._recorder.stdin.flush()
+            except BrokenPipeError:
+                pass  # it has failed and gone; `end` says why
+
+    def _flush(self) -> None:
+        pending, self._pending, self._flushed = self._pending, [], time.monotonic()
+        if pending:
+            self._send("log_points", pending)
+
+
+class Recorder:
+    """The other end of the pipe: logs what a `StageRun` sends, in order. Only it knows mlflow."""
+
+    def __init__(self) -> None:
+        self.params = config.read()
+        self.embedded = not os.environ.get("MLFLOW_TRACKING_URI")  # which mlflow itself sets later
+        self.client = connect()
+        self.parent_id: str | None = None
+        self.id: str | None = None
+
+    def stage(self, name: str, started: int) -> None:
+        self.name, self.started = name, started
+
+    def begin(self, data: dict[str, Any]) -> None:
+        self._tags = self._describe(data["digest"])
+        self.experiment_id = self._experiment()
+        with filelock.FileLock(self._lock()):
+            self.parent_id = self._find_parent() or self._make_parent(data)
+        self.client.update_run(self.parent_id, status="RUNNING")
+        self.id = self._nested(self.name, self.parent_id, self.started)
+        self._log_dataset(self.id, data)
+        if self.name == "train":
+            import git  # noqa: F401 (log_model needs these, and now nobody waits for them)
+            import mlflow.pyfunc  # noqa: F401
+
+    def log_params(self, values: dict[str, Any]) -> None:
+        self._log_params(self.id, values)
+
+    def log_points(self, values: list[Point]) -> None:
+        self._log_points(self.id, values)
+
+    def log_headline(self, values: list[Point]) -> None:
+        self._log_points(self.id, values)
+        self._log_points(self.parent_id, values)
+
+    def log_files(self, folder: str) -> None:
+        self.client.log_artifacts(self.id, folder)
+
+    def log_trial(
+        self, number: int, state: str, params: dict[str, Any], values: list[float], seconds: float, end: int
+    ) -> None:
+        trial = self._nested(f"trial-{number:03d}", self.id, end - int(1000 * seconds), {"trial_state": state})
+        self._log_params(trial, params)
+        curve = [
+            point for epoch, value in enumerate(values, 1) for point in points({"validation_accuracy": value}, epoch)
+        ]
+        self._log_points(trial, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
+        self.client.set_terminated(trial, {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[state], end)
+
+    def log_model(self, folder: str, image_size: int, classes: list[str], example: list) -> None:
+        import mlflow
+        import numpy as np
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, image_size, image_size, 3))]),
+            outputs=Schema(
+                [ColSpec(DataType.string, "prediction"), *(ColSpec(DataType.double, name) for name in classes)]
+            ),
+        )
+        # pyfunc.log_model would load the model, and with it torch, to see that it takes its own example: `train` has
+        # just used it, and tests/test_tracking.py loads it.
+        with mlflow.start_run(run_id=self.id):
+            Model.log(
+                artifact_path=None, name="model", flavor=_Pyfunc, validate_serving_input=False,
+                loader_module="glassbox.serving", data_path=folder, code_paths=[str(Path(__file__).parent)],
+                signature=signature, input_example=np.array(example, np.uint8), pip_requirements=_requirements(),
+            )  # fmt: skip
+        self.client.update_run(self.id, status="RUNNING")
+
+    def complete_study(
+        self, choices: list[dict[str, Any]], headline: dict[str, float], curves: list[dict[str, float]], reports: str
+    ) -> None:
+        logged = self.client.get_run(self.parent_id).data
+        resolved = {c["key"]: c["value"] for c in choices if c["value"] is not None and c["key"] not in logged.params}
+        self._log_params(self.parent_id, resolved)
+        for choice in choices:
+            self.client.set_tag(self.parent_id, f"source.{choice['key']}", choice["source"])
+        curve = [
+            point
+            for row in curves
+            for point in points({k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
+        ]
+        # A row that is filled again must not get each point twice.
+        known = {(name, m.step, m.value) for name in {point[0] for point in curve}
+                 for m in self.client.get_metric_history(self.parent_id, name)}  # fmt: skip
+        fresh = [point for point in curve if (point[0], point[3], point[1]) not in known]
+        self._log_points(self.parent_id, fresh + points(headline, 0))
+        self.client.log_artifacts(self.parent_id, reports)
+
+    def end(self, status: str) -> None:
+        if self.id is not None:
+            self.client.set_terminated(self.id, status)
+            self.client.set_terminated(self.parent_id, status)
+
+    def settle(self) -> None:
+        """Move what SQLite still holds beside the database into it: a copy of that one file is then complete."""
+        if self.embedded:
+            with closing(sqlite3.connect(root() / STORE / DATABASE)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _describe(self, data_digest: str) -> dict[str, str]:
+        code = code_digest()
+        tree = json.dumps(self.params.model_dump(mode="json"), sort_keys=True)
+        status = _git("status", "--porcelain", "--untracked-files=no")
+        commit = _git("rev-parse", "HEAD") or "unknown"
+        tags = {
+            "study_digest": files.digest(tree, data_digest, code)[:16],
+            "data_digest": data_digest,
+            "code_digest": code,
+            "git_commit": commit,
+            "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
+            "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
+            "mlflow.source.git.commit": commit,
+        }
+        return {key: value for key, value in tags.items() if value}
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self.params.study.name
+        location = f"{SCHEME}:/{name}" if self.embedded else None
+        with filelock.FileLock(self._lock()):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                try:
+                    return self.client.create_experiment(name, artifact_location=location)
+                except MlflowException:  # another machine was faster
+                    found = self.client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            raise UserError(
+                f"study.name = {name!r} is a deleted experiment in MLflow: restore it there, or choose another name"
+            )
+        return found.experiment_id
+
+    def _lock(self) -> Path:
+        folder = root() / STORE
+        folder.mkdir(exist_ok=True)  # also used, for its lock alone, when the runs go to a server
+        return folder / ".lock"
+
+    def _find_parent(self) -> str | None:
+        wanted = f"tags.study_digest = '{self._tags['study_digest']}' and tags.kind = 'study'"
+        found = self.client.search_runs([self.experiment_id], wanted, max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _make_parent(self, data: dict[str, Any]) -> str:
+        name = os.environ.get("DVC_EXP_NAME") or f"{self.params.study.name}-{self._tags['study_digest'][:7]}"
+        tags = self._tags | {"kind": "study"}
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        given = {key: value for key, value in config.flatten(self.params).items() if value != config.TUNED}
+        self._log_params(run_id, given)
+        self._log_dataset(run_id, data)
+        return run_id
+
+    def _nested(self, name: str, parent: str, start: int, more: Mapping[str, str] | None = None) -> str:
+        stage = os.environ.get("DVC_STAGE", self.name)
+        tags = self._tags | {"mlflow.parentRunId": parent, "kind": "stage", "dvc_stage": stage}
+        if more:
+            tags |= {"kind": "trial", **more}
+        return self.client.create_run(self.experiment_id, start, tags, name).info.run_id
+
+    def _log_dataset(self, run_id: str, data: dict[str, Any]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = {key: data[key] for key in ("sizes", "classes", "image_size")}
+        dataset = Dataset(
+            name=data["source"], digest=data["digest"][:32], source_type="local",
+            source=json.dumps({"source": data["source"], "path": self.params.data.path}),
+            profile=json.dumps(profile),
+        )  # fmt: skip
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", self.name)])])
+
+    def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, str(value)) for key, value in values.items()]
+        for start in range(0, len(params), 100):  # the most that one batch may hold
+            self.client.log_batch(run_id, params=params[start : start + 100])
+
+    def _log_points(self, run_id: str, values: list[Point]) -> None:
+        from mlflow.entities import Metric
+
+        for start in range(0, len(values), 1000):  # the most that one batch may hold
+            self.client.log_batch(run_id, metrics=[Metric(*point) for point in values[start : start + 1000]])
+
+
+class _Pyfunc:
+    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands."""
+
+    __name__ = "mlflow.pyfunc"
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Any, validate_serving_input: bool, **options: Any) -> None:
+        import mlflow
+
+        assert not validate_serving_input
+        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **options)
+
+
+def record() -> None:
+    """Be a recorder: carry out one JSON list [method, arguments...] a line from stdin until it closes.
+
+    A stage that goes without a word was killed. The first failure is told on stdout and ends the process with code 1.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage says how it ended
+    os.nice(5)
+    recorder, ended = None, False
+    try:
+        recorder = Recorder()
+        for line in sys.stdin:
+            method, *arguments = json.loads(line)
+            ended = method == "end"
+            getattr(recorder, method)(*arguments)
+        if not ended:
+            recorder.end("KILLED")
+        recorder.settle()
+    except Exception as error:  # whatever it is, the stage must hear of it
+        print(_short(error), flush=True)
+        sys.exit(1)
+    os._exit(0)  # Python would take most of a second to take mlflow apart, and the stage waits
+
+
+@contextmanager
+def stage(name: str) -> Iterator[StageRun]:
+    """Track a stage, and end its run as the block ends.
+
+    The block calls `begin` as soon as it knows the data; everything else follows that.
+
+    Raises:
+        UserError: before the block, when the store cannot be reached; after it, when something could not be logged.
+    """
+    tracked = StageRun(name)
+    try:
+        yield tracked
+    except BaseException as error:
+        try:
+            tracked.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        except UserError as second:  # must not hide the first
+            print(f"warning: {second}", file=sys.stderr)
+        raise
+    tracked.end("FINISHED")
+
+
+def _requirements() -> list[str]:
+    """What the logged model needs, with the versions it was made with."""
+    from importlib.metadata import version
+
+    names = ("numpy", "pandas", "torch", "safetensors", "pydantic", "ruamel.yaml", "filelock")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+
+def ui() -> None:
+    """Serve the runs of this repository on the loopback interface until stopped, and show where to look."""
+    name = config.load("study.name")
+    check()
+    client = connect()
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        raise UserError(f"there are no runs of the study {name!r} yet: 'make study' makes them")
+    view = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    where = uri()
+    if where.startswith(("http:", "https:")):
+        print(f"MLflow: {where.rstrip('/')}/{view}")
+        return
+    port = int(os.environ.get("PORT", "5000"))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise UserError(f"port {port} is in use: choose another one, as in 'make ui PORT={port + 1}'") from None
+    address = f"http://127.0.0.1:{port}/{view}"
+    print(f"MLflow: {address}\nCtrl-C stops it.", flush=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+         "--backend-store-uri", where, "--artifacts-destination", str(root() / STORE / "artifacts")],
+        # Without its background jobs, which glassbox does not use, the server is two processes instead of eight.
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )  # fmt: skip
+    try:
+        _open_when_ready(port, address)
+        sys.exit(server.wait())
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait()
+
+
+def _open_when_ready(port: int, address: str) -> None:
+    import webbrowser
+
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                break
+        except OSError:
+            time.sleep(0.5)
+    if sys.stdout.isatty() and (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    ):
+        webbrowser.open(address)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["record"]:
+        record()
+    else:
+        run(ui)

@@ -1,0 +1,242 @@
+"""The search: Optuna's TPE over the CNN paper's space. The only import of optuna."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from glassbox import files, models
+from glassbox.compute import Place
+from glassbox.config import Augment, Range, Space, Tune
+from glassbox.data.store import Description, Split
+from glassbox.errors import UserError
+from glassbox.hyperparameters import network_of, optimizer_of
+from glassbox.seeds import derive
+from glassbox.training import Epoch, fit, make_optimizer
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+# Drawn only together with the choice they belong to; everything else is drawn in every trial.
+CONDITIONS = {
+    "leaky_relu_alpha_1": ("activation_func1", "leaky_relu"),
+    "leaky_relu_alpha_2": ("activation_func2", "leaky_relu"),
+    "leaky_relu_alpha_3": ("activation_func_dense", "leaky_relu"),
+    "adam_lr": ("optimizer", "adam"),
+    "sgd_lr": ("optimizer", "sgd"),
+    "sgd_momentum": ("optimizer", "sgd"),
+    "rmsprop_lr": ("optimizer", "rmsprop"),
+    "rmsprop_rho": ("optimizer", "rmsprop"),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial.
+
+    Attributes:
+        number: counted over finished trials, from 0.
+        state: "complete", "pruned" or "failed".
+        value: best validation accuracy of its epochs, 0..1; None for a failed trial.
+        params: under the paper's names; only those that were drawn.
+        curve: validation accuracy after each epoch.
+        seconds: wall time; 0 where it was not recorded.
+        reason: why it failed, or "".
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: dict[str, Any]
+    curve: list[float]
+    seconds: float
+    reason: str
+
+
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+    """Draw a trial's parameters: slopes only where leaky_relu is chosen, rates only of the chosen optimizer."""
+    # The choices that others hang on come first.
+    order = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)
+    params: dict[str, Any] = {}
+    for name in order:
+        if name in CONDITIONS:
+            parent, wanted = CONDITIONS[name]
+            if params[parent] != wanted:
+                continue
+        choice = getattr(space, name)
+        if isinstance(choice, Range):
+            params[name] = trial.suggest_float(name, choice.low, choice.high, log=choice.log)
+        else:
+            params[name] = trial.suggest_categorical(name, choice)
+    return params
+
+
+class Search:
+    """A study on disk that can be killed and taken up again.
+
+    Its file is named by a digest of everything that decides its outcome, so that two searches never mix.
+
+    Args:
+        settings: the section `tune`.
+        momentum: of batch normalisation, the one hyperparameter of the network that is not searched.
+        how: augmentation.
+        seed: of the study.
+        description: of the data.
+        folder: where the study's file lies.
+    """
+
+    def __init__(
+        self, settings: Tune, momentum: float, how: Augment, seed: int, description: Description, folder: str | Path
+    ) -> None:
+        self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
+        # n_trials is left out: a longer search of the same kind goes on from a shorter one.
+        identity = {
+            "tune": settings.model_dump(mode="json", exclude={"n_trials"}), "batch_norm_momentum": momentum,
+            "augment": how.model_dump(mode="json"), "seed": seed, "data": description.digest,
+        }  # fmt: skip
+        name = files.digest(json.dumps(identity, sort_keys=True))[:16]
+        self.file = Path(folder) / f"{name}.journal"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(self.file))),
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=settings.pruner_startup_trials,
+                n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
+                interval_steps=1,
+                n_min_trials=1,
+            ),
+        )
+        # A trial that is still "running" belongs to a process that was killed; it is drawn again below.
+        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(stale.number, state=TrialState.FAIL)
+
+    def trials(self) -> list[Trial]:
+        """The finished trials in the order in which they ran, without interrupted ones."""
+        raw = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
+        raw = raw[: self.settings.n_trials]  # the file may hold a longer search of the same kind
+        names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        return [
+            Trial(
+                number=number,
+                state=names[t.state],
+                value=max(t.intermediate_values.values(), default=None) if t.state != TrialState.FAIL else None,
+                params=dict(t.params),
+                curve=[t.intermediate_values[step] for step in sorted(t.intermediate_values)],
+                seconds=t.duration.total_seconds() if t.duration else 0.0,
+                reason=t.user_attrs.get("reason", ""),
+            )
+            for number, t in enumerate(raw)
+        ]
+
+    def run(self, train: Split, validation: Split, place: Place) -> Iterator[tuple[int, Epoch | Trial]]:
+        """Run the trials that are still to be done.
+
+        Yields:
+            (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
+        """
+        for number in range(len(self.trials()), self.settings.n_trials):
+            yield from ((number, record) for record in self._run_one(number, train, validation, place))
+            yield number, self.trials()[-1]
+
+    def _run_one(self, number: int, train: Split, validation: Split, place: Place) -> Iterator[Epoch]:
+        # A sampler of its own for each trial, seeded by the number of finished ones: a search that was interrupted
+        # draws what the uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
+        self.study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=self.settings.startup_trials,
+            n_ei_candidates=24,
+            multivariate=True,
+            group=True,
+            constant_liar=False,
+            seed=derive(self.seed, "tune", "sampler", number),
+        )
+        trial = self.study.ask()
+        params = suggest(trial, self.settings.space)
+        seed = derive(self.seed, "tune", "trial", number)
+        best = 0.0
+        try:
+            for epoch in self._fit(params, seed, train, validation, place):
+                best = max(best, epoch.validation_accuracy)
+                trial.report(epoch.validation_accuracy, epoch.epoch)
+                yield epoch
+                if epoch.epoch < self.settings.epochs and trial.should_prune():
+                    self.study.tell(trial, state=TrialState.PRUNED)
+                    return
+        except (UserError, torch.OutOfMemoryError) as error:
+            # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
+            trial.set_user_attr("reason", " ".join(str(error).split())[:500])
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        self.study.tell(trial, best)
+
+    def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split, place: Place) -> Iterator[Epoch]:
+        d, settings = self.description, self.settings
+        torch.manual_seed(seed)
+        network = asdict(network_of(params, self.momentum))
+        classifier = models.build("cnn", network, d.image_size, len(d.classes), d.mean, d.std).to(place.device)
+        yield from fit(
+            classifier, train, validation, make_optimizer(classifier, optimizer_of(params)),
+            place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
+            patience=settings.patience, seed=seed,
+        )  # fmt: skip
+
+    def best(self) -> Trial:
+        """The trial with the highest validation accuracy; of equals the first.
+
+        Raises:
+            UserError: every trial failed or was pruned.
+        """
+        complete = [trial for trial in self.trials() if trial.state == "complete"]
+        if not complete:
+            reasons = "; ".join(dict.fromkeys(trial.reason for trial in self.trials() if trial.reason))
+            raise UserError(
+                f"none of the {len(self.trials())} trials of the search completed ({reasons}): change tune.space"
+            )
+        return max(complete, key=lambda trial: (trial.value, -trial.number))
+
+    def importances(self) -> dict[str, float]:
+        """Share of each hyperparameter in the variation of the accuracy, by PED-ANOVA (Watanabe et al. 2023), which
+        handles conditional parameters. Of those drawn with different values in complete trials; empty when fewer than
+        two trials differ."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len({trial.value for trial in complete}) < 2:
+            return {}
+        shared = sorted(set.intersection(*(set(trial.params) for trial in complete)))
+        varied = [name for name in shared if len({trial.params[name] for trial in complete}) > 1]
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        return optuna.importance.get_param_importances(self.study, evaluator=evaluator, params=varied)
+
+
+def _interrupted(trial: optuna.trial.FrozenTrial) -> bool:
+    # A trial that failed by itself says why.
+    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
+
+
+def table(trials: list[Trial]) -> pd.DataFrame:
+    """One row a trial: number, state, value, epochs, then every parameter in the order of the space."""
+    rows = [
+        {"trial": t.number, "state": t.state, "validation_accuracy": t.value, "epochs": len(t.curve)} | t.params
+        for t in trials
+    ]
+    columns = ["trial", "state", "validation_accuracy", "epochs", *Space.model_fields]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(best: Trial | None, trials: list[Trial]) -> dict[str, Any]:
+    """The outcome for the next stage: trial None and no params without a search."""
+    if best is None:
+        return {"trial": None, "validation_accuracy": None, "trials": 0, "epochs": 0, "params": {}}
+    epochs = sum(len(trial.curve) for trial in trials)
+    outcome = {"trial": best.number, "validation_accuracy": best.value, "trials": len(trials), "epochs": epochs}
+    return outcome | {"params": best.params}

@@ -1,0 +1,95 @@
+"""Faithfulness: do the pixels that an explanation ranks first carry the prediction?"""
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from glassbox.data.batches import to_float
+from glassbox.models import Classifier, predict
+from glassbox.xai_metrics.base import Metric
+
+PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
+DELETION = Metric("deletion_auc", "faithfulness", False, "mean probability, 0 to 1", PETSIUK)
+INSERTION = Metric("insertion_auc", "faithfulness", True, "mean probability, 0 to 1", PETSIUK)
+
+
+def rank(maps: np.ndarray) -> np.ndarray:
+    """Place of every pixel when those with the highest attribution come first: (N, H, W) int64, 0..H*W-1.
+
+    Equal pixels, such as those of one region, keep their order in the image.
+    """
+    n, h, w = maps.shape
+    order = np.argsort(-maps.reshape(n, h * w), axis=1, kind="stable")
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(h * w)[None], axis=1)
+    return places.reshape(n, h, w)
+
+
+def curve(
+    classifier: Classifier,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    target: int,
+    places: np.ndarray,
+    steps: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Probability of the target while the pixels of `start` are replaced by those of `end` in the order of `places`.
+
+    Args:
+        start, end: (3, H, W) float in 0..1.
+        target: class.
+        places: (H, W), of `rank`.
+        steps: how many equal portions.
+
+    Returns:
+        (steps + 1,) from no pixel replaced to all.
+    """
+    replaced = torch.from_numpy(np.round(np.linspace(0, places.size, steps + 1)).astype(np.int64))
+    mask = torch.from_numpy(places)[None] < replaced[:, None, None]  # (steps + 1, H, W)
+    mixed = torch.where(mask[:, None].to(start.device), end, start)  # (steps + 1, 3, H, W)
+    return predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].numpy()
+
+
+def area(values: np.ndarray) -> float:
+    """Area under a curve over 0..1 by the trapezoidal rule."""
+    return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
+
+
+def deletion_auc(
+    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
+    *, colour: tuple[float, ...], steps: int, batch_size: int,
+) -> np.ndarray:  # fmt: skip
+    """Area under the target's probability while the highest-ranked pixels take the colour `colour` (N,); low is good.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        targets: (N,).
+        maps: (N, H, W).
+        colour: the training images' mean, 0..1 a channel: it carries no information after normalisation.
+    """
+    flat = torch.tensor(colour, dtype=torch.float32).view(3, 1, 1)
+    return np.array([
+        area(curve(classifier, image, flat.expand_as(image), int(target), places, steps, batch_size))
+        for image, target, places in zip(to_float(images), targets, rank(maps), strict=True)
+    ])  # fmt: skip
+
+
+def insertion_auc(
+    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
+    *, blur_sigma: float, steps: int, batch_size: int,
+) -> np.ndarray:  # fmt: skip
+    """Area under the target's probability while the highest-ranked pixels return to a blurred image (N,); high is good.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        targets: (N,).
+        maps: (N, H, W).
+        blur_sigma: standard deviation of the Gaussian blur, pixels.
+    """
+    sharp = to_float(images)
+    blurred = torch.from_numpy(gaussian_filter(sharp.numpy(), sigma=(0, 0, blur_sigma, blur_sigma)))
+    return np.array([
+        area(curve(classifier, before, image, int(target), places, steps, batch_size))
+        for before, image, target, places in zip(blurred, sharp, targets, rank(maps), strict=True)
+    ])  # fmt: skip

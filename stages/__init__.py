@@ -1,0 +1,25 @@
+"""The stages of the study, each run by DVC as `python -m stages.NAME` from the repository's root.
+
+Importing this package puts the repository's own src/ first: in a second clone that shares an environment, or in the
+temporary copy of `dvc exp run --temp`, the installed glassbox is another clone's.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+_missing = [name for name in ("torch", "pydantic", "mlflow", "dvc") if importlib.util.find_spec(name) is None]
+if _missing:
+    print(
+        f"error: {sys.executable} has no {', '.join(_missing)}: run 'make setup', then 'source .venv/bin/activate'",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+if sys.argv[0] == "-m":  # as long as Python looks for the stage that it was asked to run
+    from glassbox import tracking
+
+    if tracking.is_on():
+        tracking.start_recorder(early=True)

@@ -1,0 +1,33 @@
+"""prepare: the source's images become three splits, and a card that says what is in them."""
+
+from glassbox import config, files, tracking
+from glassbox.data import preparation, store
+from glassbox.errors import run
+from glassbox.figures import data as figures
+
+DATA, REPORTS = "data/prepared", "reports/prepare"
+
+
+def main() -> None:
+    seed, settings = config.load("study.seed", "data")
+    with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
+        prepared = preparation.prepare(settings, seed)
+        folder = files.fresh_folder(REPORTS)
+        description = store.write(files.fresh_folder(DATA), prepared.images, prepared.index, settings.source)
+        tracked.begin(description)
+        card = preparation.data_card(description, prepared)
+        files.write_json(folder / "card.json", card)
+        files.write_csv(folder / "duplicates.csv", prepared.duplicates)
+        train = preparation.only(prepared.images, "train")
+        figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes)
+
+        tracked.log_params(config.flatten(settings, "data."))
+        tracked.log_metrics({f"images/{split}": n for split, n in description.sizes.items()})
+        tracked.log_metrics({"duplicates/groups": card["duplicates"]["groups"]})
+        tracked.log_files(folder)
+        sizes = ", ".join(f"{n} {split}" for split, n in description.sizes.items())
+        print(f"prepared {sizes} images of {settings.source}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,23 @@
+"""report: the study on one page, its headline in one small file, and its row in MLflow."""
+
+from glassbox import config, files, report, tracking
+from glassbox.data import store
+from glassbox.errors import run
+
+DATA, MODEL, REPORTS = "data/prepared", "models", "reports"
+
+
+def main() -> None:
+    params = config.read()
+    with files.exclusive("data/.report.lock", "writing the report"), tracking.stage("report") as tracked:
+        tracked.begin(store.describe(DATA))
+        study = report.read(params, REPORTS, MODEL)
+        files.write_text(f"{REPORTS}/index.html", report.page(study))
+        files.write_json(f"{REPORTS}/summary.json", report.summary(study))
+        headline, curves = report.headline(study), study.curves.to_dict("records")
+        tracked.complete_study(study.model["choices"], headline, curves, REPORTS)
+        print(f"report: {REPORTS}/index.html")
+
+
+if __name__ == "__main__":
+    run(main)

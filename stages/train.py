@@ -1,0 +1,66 @@
+"""train: the network with the values that were given or found; the weights of its best epoch are kept."""
+
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from glassbox import compute, config, files, hyperparameters, models, tracking, training
+from glassbox.data import store
+from glassbox.errors import run
+from glassbox.figures import training as figures
+from glassbox.models.cnn import summary
+from glassbox.seeds import derive
+
+DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
+
+
+def main() -> None:
+    seed, machine, how, model, settings = config.load("study.seed", "compute", "augment", "model", "train")
+    with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked:
+        d, found = store.describe(DATA), files.read_json(BEST)
+        network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])
+        place = compute.resolve(machine)
+        tracked.begin(d)
+        used = {choice.key: choice.value for choice in choices} | {"place": str(place)}
+        tracked.log_params(config.flatten(settings, "train.") | used)
+        train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
+        torch.manual_seed(derive(seed, "train", "weights"))
+        classifier = models.build(model.name, asdict(network), d.image_size, len(d.classes), d.mean, d.std)
+        classifier.to(place.device)
+        epochs = training.fit(
+            classifier, train, validation, training.make_optimizer(classifier, optimizer), place=place,
+            epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
+            min_delta=settings.min_delta, seed=derive(seed, "train", "batches"),
+            plateau=training.Plateau(settings.lr_factor, settings.lr_patience, settings.min_learning_rate),
+        )  # fmt: skip
+        records = []
+        bar = tqdm(epochs, total=settings.epochs, desc="training", unit="epoch", disable=None)
+        for epoch in bar:
+            records.append(asdict(epoch))
+            tracked.log_metrics({k: v for k, v in records[-1].items() if k not in ("epoch", "is_best")}, epoch.epoch)
+            bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
+
+        folder, table = files.fresh_folder(REPORTS), pd.DataFrame(records)
+        best = table[table["is_best"]].iloc[-1]
+        card = models.Card(
+            model.name, asdict(network), d.classes, d.image_size, d.mean, d.std, d.digest, summary(classifier.network),
+            hyperparameters.table(choices),
+        )  # fmt: skip
+        models.save(files.fresh_folder(MODEL), classifier, card)
+        files.write_csv(folder / "curves.csv", table.drop(columns=["seconds", "images_per_second", "is_best"]))
+        files.write_json(folder / "timing.json", table[["epoch", "seconds", "images_per_second"]].to_dict("list"))
+        files.write_json(folder / "hyperparameters.json", hyperparameters.table(choices))
+        headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy")}
+        files.write_json(folder / "metrics.json", headline | {"best_epoch": int(best["epoch"]), "epochs": len(table)})
+        figures.curves(folder / "curves.png", table, int(best["epoch"]))
+        tracked.log_headline(headline)
+        tracked.log_files(folder)
+        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].cpu().numpy())
+        accuracy = 100 * best["validation_accuracy"]
+        print(f"trained {len(table)} epochs on {place}; best: {accuracy:.2f} % validation accuracy")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,51 @@
+"""tune: search the hyperparameters with Optuna's TPE; an interrupted search goes on where it was."""
+
+from tqdm import tqdm
+
+from glassbox import compute, config, files, tracking, tuning
+from glassbox.data import store
+from glassbox.errors import run
+from glassbox.figures import search as figures
+
+DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
+
+
+def main() -> None:
+    seed, machine, how, settings, momentum = config.load(
+        "study.seed", "compute", "augment", "tune", "model.batch_norm_momentum"
+    )
+    with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked:
+        description = store.describe(DATA)
+        tracked.begin(description)
+        tracked.log_params(config.flatten(settings, "tune."))
+        place = compute.resolve(machine)
+        train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
+        search = tuning.Search(settings, momentum, how, seed, description, JOURNALS)
+        for trial in search.trials():
+            tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
+        bar = tqdm(total=settings.n_trials, initial=len(search.trials()), desc="trials", unit="trial", disable=None)
+        for number, record in search.run(train, validation, place):
+            if isinstance(record, tuning.Trial):
+                tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
+                bar.update()
+            else:
+                bar.set_postfix_str(f"trial {number}, epoch {record.epoch}: {100 * record.validation_accuracy:.1f} %")
+        bar.close()
+
+        folder, trials = files.fresh_folder(REPORTS), search.trials()
+        best = search.best() if settings.n_trials else None
+        files.write_csv(folder / "trials.csv", tuning.table(trials))
+        files.write_json(folder / "best.json", tuning.summary(best, trials))
+        files.write_json(folder / "timing.json", {"seconds": [round(trial.seconds, 3) for trial in trials]})
+        if best:
+            figures.draw_all(
+                folder, tuning.table(trials), [t.curve for t in trials], search.importances(), settings.space
+            )
+            tracked.log_headline({"best_validation_accuracy": best.value})
+            print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % validation accuracy")
+        tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})
+        tracked.log_files(folder)
+
+
+if __name__ == "__main__":
+    run(main)

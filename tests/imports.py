@@ -1,0 +1,41 @@
+"""Which files of this project a script imports, directly or through others: read from the source, nothing is run."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"glassbox": ROOT / "src" / "glassbox", "stages": ROOT / "stages"}
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of this project, or None."""
+    head, *rest = module.split(".")
+    if head not in PACKAGES:
+        return None
+    path = PACKAGES[head].joinpath(*rest)
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def imported(path: Path) -> set[Path]:
+    """The project's files that one file imports anywhere in it, the packages around them included."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    parents = {".".join(m.split(".")[:n]) for m in modules for n in range(1, m.count(".") + 2)}
+    return {file for module in parents if (file := _file(module))}
+
+
+def transitive(path: Path) -> set[Path]:
+    """The same, through every import; with the package of the file itself, and without the file."""
+    found: set[Path] = set()
+    waiting = {path, path.parent / "__init__.py"}
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting |= imported(file)
+    return found - {path}
