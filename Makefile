@@ -1,4 +1,6 @@
-# make study            set up, run the study of params.yaml (or STUDY=name of studies/), summarise
+# make study            set up, run the study of params.yaml, summarise
+#   STUDY=cifar10-cnn   the study of that name in studies/ (a params.yaml that you edited is kept)
+#   SET='data.limit=3000 train.epochs=5'   with these values changed
 # make test             tests and linters
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
 # make bench            measurements: benchmarks/
@@ -9,6 +11,7 @@
 
 VENV ?= .venv
 STUDY ?=
+SET ?=
 PORT ?= 5000
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; \
@@ -20,13 +23,13 @@ enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH
 .PHONY: help setup study test ui bench format
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q' | head -n 5
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 setup:
 	@"$(PYTHON)" src/glassbox/environment.py "$(VENV)"
 
 study: setup
-	@$(enter) { [ -z "$(STUDY)" ] || python -m glassbox select "$(STUDY)"; } \
+	@$(enter) { [ -z "$(STUDY)$(SET)" ] || python -m glassbox select "$(STUDY)" $(SET); } \
 		&& python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
 test: setup

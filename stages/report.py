@@ -15,7 +15,8 @@ def main() -> None:
         files.write_text(f"{REPORTS}/index.html", report.page(study))
         files.write_json(f"{REPORTS}/summary.json", report.summary(study))
         headline, curves = report.headline(study), study.curves.to_dict("records")
-        tracked.complete_study(study.model["choices"], headline, curves, REPORTS)
+        about = report.description(study)
+        tracked.complete_study(study.model["choices"], headline, curves, about, MODEL, REPORTS)
         print(f"report: {REPORTS}/index.html")
 
 

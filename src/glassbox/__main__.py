@@ -1,36 +1,40 @@
-"""What `make` asks of the library: `python -m glassbox select NAME | check | summary`."""
+"""What `make` asks of the library: `python -m glassbox select NAME [KEY=VALUE ...] | check | summary`."""
 
-import shutil
 import sys
 import time
 from pathlib import Path
 
-from glassbox import config
+from glassbox import config, files
 from glassbox.errors import UserError, run
 
 STUDIES = Path("studies")
 PARAMS = Path(config.PARAMS_FILE)
 
 
-def select(name: str) -> None:
-    """Make studies/NAME.yaml the parameter file; one that was edited by hand is kept beside it, and that is said.
+def select(name: str, *changes: str) -> None:
+    """Make studies/NAME.yaml, with `changes`, the parameter file; one edited by hand is kept, and that is said.
+
+    Args:
+        name: of the study; "" = keep the parameter file, with `changes`.
+        changes: like "train.epochs=3".
 
     Raises:
-        UserError: there is no such study, or it is not valid.
+        UserError: there is no such study, or it is not valid with these changes.
     """
-    chosen = STUDIES / f"{name}.yaml"
+    chosen = STUDIES / f"{name}.yaml" if name else PARAMS
     if not chosen.is_file():
         have = ", ".join(sorted(path.stem for path in STUDIES.glob("*.yaml")))
         raise UserError(f"STUDY={name}: there is no {chosen}; there are {have}")
-    config.read(chosen)
-    if PARAMS.exists() and PARAMS.read_bytes() == chosen.read_bytes():
+    wanted = config.edit(chosen, changes)
+    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
+    if current == wanted:
         return
-    if PARAMS.exists() and PARAMS.read_bytes() not in [path.read_bytes() for path in STUDIES.glob("*.yaml")]:
+    if current is not None and current not in [path.read_text(encoding="utf-8") for path in STUDIES.glob("*.yaml")]:
         kept = Path(f"{PARAMS}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
-        shutil.copy2(PARAMS, kept)
-        print(f"{PARAMS} was edited by hand: it is kept as {kept}")
-    shutil.copyfile(chosen, PARAMS)
-    print(f"{PARAMS} is now {chosen}")
+        files.write_text(kept, current)
+        print(f"{PARAMS} was no shipped study: it is kept as {kept}")
+    files.write_text(PARAMS, wanted)
+    print(f"{PARAMS} is now {' with '.join([str(chosen), *([', '.join(changes)] if changes else [])])}")
 
 
 def check() -> None:
@@ -67,8 +71,8 @@ def summary() -> None:
 def main() -> None:
     commands = {"select": select, "check": check, "summary": summary}
     name, *arguments = sys.argv[1:] or [""]
-    if name not in commands or len(arguments) != (name == "select"):
-        raise UserError(f"usage: python -m glassbox {' | '.join(commands)} (select takes the name of a study)")
+    if name not in commands or bool(arguments) != (name == "select"):
+        raise UserError("usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary")
     commands[name](*arguments)
 
 

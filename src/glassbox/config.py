@@ -5,6 +5,8 @@ training, and returns just the values asked for: a stage sees only what dvc.yaml
 """
 
 import difflib
+import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -295,6 +297,40 @@ def load(*keys: str, file: str | Path = PARAMS_FILE) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
+def edit(file: str | Path, changes: Iterable[str]) -> str:
+    """The text of a parameter file with some values changed; comments stay.
+
+    Args:
+        file: the parameter file.
+        changes: like "train.epochs=3"; the value is YAML.
+
+    Raises:
+        UserError: a change is no KEY=VALUE, or the result is not valid.
+    """
+    _validate(_parse(file), file)
+    changes = list(changes)
+    if not changes:
+        return Path(file).read_text(encoding="utf-8")
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    tree = yaml.load(Path(file).read_text(encoding="utf-8"))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not (key and equals):
+            raise UserError(f"{change!r} is no change of a parameter: it must be like train.epochs=3")
+        *path, last = key.split(".")
+        section = tree
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise UserError(f"{key} is not a parameter in {file}")
+        section[last] = YAML(typ="safe", pure=True).load(value)
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    _validate(_parse_text(stream.getvalue(), file), file)
+    return stream.getvalue()
+
+
 def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys to plain values, as `dvc exp run -S` and MLflow name them.
 
@@ -313,11 +349,19 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
 
 def _parse(file: str | Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{file} is missing: copy one of studies/*.yaml to it") from None
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not readable YAML: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    return _parse_text(text, file)
+
+
+def _parse_text(text: str, file: str | Path) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _validate(tree: Any, file: str | Path) -> Params:

@@ -11,6 +11,7 @@ next to nothing, and when the stage is killed the recorder sees its pipe close a
 waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
 """
 
+import getpass
 import json
 import logging
 import os
@@ -184,6 +185,13 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip()
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
+
+
 def code_digest() -> str:
     """SHA-256 of the code that runs: the package and the stages."""
     package = Path(__file__).parent
@@ -270,7 +278,13 @@ class StageRun:
         self._send("log_model", str(folder), image_size, classes, example.tolist())
 
     def complete_study(
-        self, choices: list[dict[str, Any]], headline: Mapping[str, float], curves: list[dict[str, float]], reports: str
+        self,
+        choices: list[dict[str, Any]],
+        headline: Mapping[str, float],
+        curves: list[dict[str, float]],
+        description: str,
+        model: str,
+        reports: str,
     ) -> None:
         """Fill the study's row from the files: resolved hyperparameters, headline metrics, curves, every figure.
 
@@ -278,9 +292,11 @@ class StageRun:
             choices: key, value and source of every hyperparameter.
             headline: metrics of the row.
             curves: one mapping an epoch, with "epoch".
+            description: Markdown.
+            model: folder of the saved classifier; its logged model is linked to the row.
             reports: folder whose files become the row's artifacts.
         """
-        self._send("complete_study", choices, dict(headline), curves, reports)
+        self._send("complete_study", choices, dict(headline), curves, description, str(model), reports)
 
     def end(self, status: str) -> None:
         """Wait until everything is logged, and close the runs.
@@ -359,7 +375,7 @@ class Recorder:
             point for epoch, value in enumerate(values, 1) for point in points({"validation_accuracy": value}, epoch)
         ]
         self._log_points(trial, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
-        self.client.set_terminated(trial, {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[state], end)
+        self.client.set_terminated(trial, "FAILED" if state == "failed" else "FINISHED", end)
 
     def log_model(self, folder: str, image_size: int, classes: list[str], example: list) -> None:
         import mlflow
@@ -380,17 +396,24 @@ class Recorder:
                 artifact_path=None, name="model", flavor=_Pyfunc, validate_serving_input=False,
                 loader_module="glassbox.serving", data_path=folder, code_paths=[str(Path(__file__).parent)],
                 signature=signature, input_example=np.array(example, np.uint8), pip_requirements=_requirements(),
+                tags={"weights_digest": _weights_digest(folder)},
             )  # fmt: skip
         self.client.update_run(self.id, status="RUNNING")
+        self._link_model(folder)
 
     def complete_study(
-        self, choices: list[dict[str, Any]], headline: dict[str, float], curves: list[dict[str, float]], reports: str
+        self,
+        choices: list[dict[str, Any]],
+        headline: dict[str, float],
+        curves: list[dict[str, float]],
+        description: str,
+        model: str,
+        reports: str,
     ) -> None:
         logged = self.client.get_run(self.parent_id).data
         resolved = {c["key"]: c["value"] for c in choices if c["value"] is not None and c["key"] not in logged.params}
         self._log_params(self.parent_id, resolved)
-        for choice in choices:
-            self.client.set_tag(self.parent_id, f"source.{choice['key']}", choice["source"])
+        self.client.set_tag(self.parent_id, "mlflow.note.content", description)
         curve = [
             point
             for row in curves
@@ -402,6 +425,17 @@ class Recorder:
         fresh = [point for point in curve if (point[0], point[3], point[1]) not in known]
         self._log_points(self.parent_id, fresh + points(headline, 0))
         self.client.log_artifacts(self.parent_id, reports)
+        self._link_model(model)
+
+    def _link_model(self, folder: str) -> None:
+        """Show the logged model of these weights in the study's row, whichever state's training logged it."""
+        from mlflow.entities import LoggedModelOutput
+
+        wanted = f"tags.weights_digest = '{_weights_digest(folder)}'"
+        found = self.client.search_logged_models([self.experiment_id], filter_string=wanted, max_results=1)
+        linked = {output.model_id for output in self.client.get_run(self.parent_id).outputs.model_outputs}
+        if found and found[0].model_id not in linked:
+            self.client.log_outputs(self.parent_id, [LoggedModelOutput(found[0].model_id, step=0)])
 
     def end(self, status: str) -> None:
         if self.id is not None:
@@ -427,6 +461,7 @@ class Recorder:
             "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
             "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
             "mlflow.source.git.commit": commit,
+            "mlflow.user": _user(),
         }
         return {key: value for key, value in tags.items() if value}
 
@@ -460,7 +495,7 @@ class Recorder:
 
     def _make_parent(self, data: dict[str, Any]) -> str:
         name = os.environ.get("DVC_EXP_NAME") or f"{self.params.study.name}-{self._tags['study_digest'][:7]}"
-        tags = self._tags | {"kind": "study"}
+        tags = self._tags | {"kind": "study", "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "LOCAL"}
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         given = {key: value for key, value in config.flatten(self.params).items() if value != config.TUNED}
         self._log_params(run_id, given)
@@ -469,7 +504,8 @@ class Recorder:
 
     def _nested(self, name: str, parent: str, start: int, more: Mapping[str, str] | None = None) -> str:
         stage = os.environ.get("DVC_STAGE", self.name)
-        tags = self._tags | {"mlflow.parentRunId": parent, "kind": "stage", "dvc_stage": stage}
+        source = {"mlflow.source.name": f"stages/{self.name}.py", "mlflow.source.type": "LOCAL"}
+        tags = self._tags | source | {"mlflow.parentRunId": parent, "kind": "stage", "dvc_stage": stage}
         if more:
             tags |= {"kind": "trial", **more}
         return self.client.create_run(self.experiment_id, start, tags, name).info.run_id
@@ -479,7 +515,7 @@ class Recorder:
 
         profile = {key: data[key] for key in ("sizes", "classes", "image_size")}
         dataset = Dataset(
-            name=data["source"], digest=data["digest"][:32], source_type="local",
+            name=data["source"], digest=data["digest"][:8], source_type="local",
             source=json.dumps({"source": data["source"], "path": self.params.data.path}),
             profile=json.dumps(profile),
         )  # fmt: skip
@@ -556,6 +592,10 @@ def stage(name: str) -> Iterator[StageRun]:
     tracked.end("FINISHED")
 
 
+def _weights_digest(folder: str) -> str:
+    return files.digest((Path(folder) / "model.safetensors").read_bytes())
+
+
 def _requirements() -> list[str]:
     """What the logged model needs, with the versions it was made with."""
     from importlib.metadata import version
@@ -572,7 +612,7 @@ def ui() -> None:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         raise UserError(f"there are no runs of the study {name!r} yet: 'make study' makes them")
-    view = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    view = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     where = uri()
     if where.startswith(("http:", "https:")):
         print(f"MLflow: {where.rstrip('/')}/{view}")
@@ -586,18 +626,16 @@ def ui() -> None:
             raise UserError(f"port {port} is in use: choose another one, as in 'make ui PORT={port + 1}'") from None
     address = f"http://127.0.0.1:{port}/{view}"
     print(f"MLflow: {address}\nCtrl-C stops it.", flush=True)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-         "--backend-store-uri", where, "--artifacts-destination", str(root() / STORE / "artifacts")],
-        # Without its background jobs, which glassbox does not use, the server is two processes instead of eight.
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )  # fmt: skip
-    try:
+    can_open = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if can_open and sys.stdout.isatty() and os.fork() == 0:
         _open_when_ready(port, address)
-        sys.exit(server.wait())
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
+        os._exit(0)
+    # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
+    # glassbox does not use, it is two processes instead of eight.
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", where]
+    arguments += ["--artifacts-destination", str(root() / STORE / "artifacts")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments], os.environ | quiet)
 
 
 def _open_when_ready(port: int, address: str) -> None:
@@ -606,13 +644,10 @@ def _open_when_ready(port: int, address: str) -> None:
     for _ in range(120):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                break
+                webbrowser.open(address)
+                return
         except OSError:
             time.sleep(0.5)
-    if sys.stdout.isatty() and (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
-    ):
-        webbrowser.open(address)
 
 
 if __name__ == "__main__":

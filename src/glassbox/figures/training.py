@@ -8,7 +8,7 @@ from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 
 
 def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
-    """Loss, accuracy and learning rate against the epoch; the vertical line marks epoch `best`, whose weights were kept.
+    """Loss, accuracy and learning rate against the epoch; a vertical line marks epoch `best`, whose weights were kept.
 
     Training is judged on the epoch's own batches, with augmentation and dropout, and so may look worse than validation.
     """

@@ -59,8 +59,8 @@ class TwoBlockCNN(nn.Module):
         side = image_size // p.pool_size_1 // p.pool_size_2
         if side < 1:
             raise UserError(
-                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of an image "
-                f"of {image_size} pixels (data.image_size): their product must not exceed it"
+                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of "
+                f"an image of {image_size} pixels (data.image_size): their product must not exceed it"
             )
         act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
         keep = p.batch_norm_momentum

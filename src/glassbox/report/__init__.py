@@ -127,6 +127,27 @@ def verdicts(scorecard: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def description(study: Study) -> str:
+    """The study in a few lines of Markdown: what MLflow shows above its row's parameters and metrics."""
+    m, level = study.metrics, f"{100 * study.params.evaluate.confidence:g} %"
+    low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
+    lines = [
+        f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
+        f"{high:.2f}), macro F1 {m['macro_f1']:.3f}. The whole report is the artifact `index.html`.",
+        "",
+        *(f"- {sentence}" for sentence in verdicts(study.scorecard)),
+        "",
+        "| hyperparameter | value | from |",
+        "| --- | --- | --- |",
+    ]
+    used = [choice for choice in study.model["choices"] if choice["value"] is not None]
+    return "\n".join(lines + [f"| {c['key']} | {_short(c['value'])} | {c['source']} |" for c in used])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _enumerate(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
