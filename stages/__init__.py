@@ -21,5 +21,4 @@ if _missing:
 if sys.argv[0] == "-m":  # as long as Python looks for the stage that it was asked to run
     from glassbox import tracking
 
-    if tracking.is_on():
-        tracking.start_recorder(early=True)
+    tracking.start_early()

@@ -1,6 +1,7 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
 import pandas as pd
+from tqdm import tqdm
 
 from glassbox import compute, config, evaluation, files, models, tracking
 from glassbox.data import store
@@ -19,7 +20,11 @@ def main() -> None:
         place = compute.resolve(machine)
         classifier, card = models.load(MODEL, place.device)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
-        logits = [models.predict(classifier, split.images, place.batch_size).numpy() for split in (validation, test)]
+        with tqdm(total=len(validation) + len(test), desc="predicting", unit="image", disable=None) as bar:
+            logits = [
+                models.predict(classifier, split.images, place.batch_size, bar.update).numpy()
+                for split in (validation, test)
+            ]
         labels = test.labels.numpy()
         e = evaluation.evaluate(
             logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy(), card.classes, settings

@@ -1,5 +1,9 @@
 """prepare: the source's images become three splits, and a card that says what is in them."""
 
+from functools import partial
+
+from tqdm import tqdm
+
 from glassbox import config, files, tracking
 from glassbox.data import preparation, store
 from glassbox.errors import run
@@ -11,7 +15,8 @@ DATA, REPORTS = "data/prepared", "reports/prepare"
 def main() -> None:
     seed, settings = config.load("study.seed", "data")
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
-        prepared = preparation.prepare(settings, seed)
+        bar = partial(tqdm, desc="reading", unit="image", disable=None)
+        prepared = preparation.prepare(settings, seed, bar)
         folder = files.fresh_folder(REPORTS)
         description = store.write(files.fresh_folder(DATA), prepared.images, prepared.index, settings.source)
         tracked.begin(description)

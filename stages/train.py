@@ -10,7 +10,6 @@ from glassbox import compute, config, files, hyperparameters, models, tracking, 
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.figures import training as figures
-from glassbox.models.cnn import summary
 from glassbox.seeds import derive
 
 DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
@@ -23,8 +22,8 @@ def main() -> None:
         network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])
         place = compute.resolve(machine)
         tracked.begin(d)
-        used = {choice.key: choice.value for choice in choices} | {"place": str(place)}
-        tracked.log_params(config.flatten(settings, "train.") | used)
+        used = {choice.key: choice.value for choice in choices}
+        tracked.log_params(config.flatten(settings, "train.") | used | {"place": str(place)})
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
         torch.manual_seed(derive(seed, "train", "weights"))
         classifier = models.build(model.name, asdict(network), d.image_size, len(d.classes), d.mean, d.std)
@@ -36,22 +35,19 @@ def main() -> None:
             plateau=training.Plateau(settings.lr_factor, settings.lr_patience, settings.min_learning_rate),
         )  # fmt: skip
         records = []
-        bar = tqdm(epochs, total=settings.epochs, desc="training", unit="epoch", disable=None)
-        for epoch in bar:
-            records.append(asdict(epoch))
-            tracked.log_metrics({k: v for k, v in records[-1].items() if k not in ("epoch", "is_best")}, epoch.epoch)
+        for epoch in (bar := tqdm(epochs, total=settings.epochs, desc="training", unit="epoch", disable=None)):
+            records.append(epoch)
+            tracked.log_metrics(epoch.metrics(), epoch.epoch)
             bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
 
-        folder, table = files.fresh_folder(REPORTS), pd.DataFrame(records)
+        folder, table = files.fresh_folder(REPORTS), pd.DataFrame(map(asdict, records))
         best = table[table["is_best"]].iloc[-1]
-        card = models.Card(
-            model.name, asdict(network), d.classes, d.image_size, d.mean, d.std, d.digest, summary(classifier.network),
-            hyperparameters.table(choices),
-        )  # fmt: skip
+        made_from = hyperparameters.table(choices)
+        card = models.describe(model.name, asdict(network), classifier, d, made_from)
         models.save(files.fresh_folder(MODEL), classifier, card)
         files.write_csv(folder / "curves.csv", table.drop(columns=["seconds", "images_per_second", "is_best"]))
         files.write_json(folder / "timing.json", table[["epoch", "seconds", "images_per_second"]].to_dict("list"))
-        files.write_json(folder / "hyperparameters.json", hyperparameters.table(choices))
+        files.write_json(folder / "hyperparameters.json", made_from)
         headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy")}
         files.write_json(folder / "metrics.json", headline | {"best_epoch": int(best["epoch"]), "epochs": len(table)})
         figures.curves(folder / "curves.png", table, int(best["epoch"]))

@@ -80,7 +80,7 @@ class Range(_Section):
 
     low: float
     high: float
-    log: bool = False
+    log: bool
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":

@@ -13,6 +13,7 @@ from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import join
 from glassbox.models import Classifier
+from glassbox.names import CONTROL, MEASURES
 from glassbox.seeds import derive
 from glassbox.selection import Pick
 from glassbox.xai_metrics import faithfulness
@@ -133,10 +134,14 @@ def index_table(
 def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Long form, one row for each explainer and metric: mean over images with a bootstrap interval.
 
-    Only maps of the predicted class count, one an image, so that images are independent. The interval is the 95 %
-    percentile bootstrap over images (Efron 1979); every explainer is resampled with the same images.
+    Only maps of the predicted class count, one an image, so that images are independent. Intervals are the 95 %
+    percentile bootstrap over images (Efron 1979), with the same resamples for every explainer. For measures of
+    faithfulness, `versus_random` is the mean difference from the random control on the same images, with its interval:
+    one that excludes 0 tells the explainer from chance.
     """
     own = index[index["explained_class"] == index["predicted_class"]]
+    resamples = derive(seed, "explain", "bootstrap")
+    control = own[own["explainer"] == CONTROL].set_index("image")
     metrics = {
         "deletion_auc": "lower is better",
         "insertion_auc": "higher is better",
@@ -147,9 +152,13 @@ def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
     for name, part in own.groupby("explainer", sort=False):
         for metric, direction in metrics.items():
             values = part[metric].to_numpy()
-            low, high = bootstrap_interval(values, derive(seed, "explain", "bootstrap"))
-            rows.append({"explainer": name, "metric": metric, "direction": direction, "mean": values.mean(), "low": low,
-                         "high": high, "n": len(values)})  # fmt: skip
+            row = {"explainer": name, "metric": metric, "direction": direction, "n": len(values), "mean": values.mean()}
+            row["low"], row["high"] = bootstrap_interval(values, resamples)
+            if metric in MEASURES and name != CONTROL:
+                differences = values - control.loc[part["image"], metric].to_numpy()
+                row["versus_random"] = differences.mean()
+                row["versus_random_low"], row["versus_random_high"] = bootstrap_interval(differences, resamples)
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -65,7 +65,8 @@ def read_csv(path: str | Path) -> "Any":
     try:
         columns = pd.read_csv(path, nrows=0).columns
         text = {name: str for name in columns if name.endswith("class")}
-        return pd.read_csv(path, converters=text)
+        empty = {name: [""] for name in columns if name not in text}
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
     except (OSError, ValueError) as error:

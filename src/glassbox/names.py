@@ -9,3 +9,4 @@ TITLES = {
     "grad_cam": "Grad-CAM",
     CONTROL: "random (control)",
 }
+MEASURES = {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"}  # of faithfulness

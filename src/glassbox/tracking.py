@@ -12,6 +12,7 @@ waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
 """
 
 import getpass
+import itertools
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,19 +211,19 @@ def is_on() -> bool:
     return os.environ.get("GLASSBOX_TRACKING") != "off"
 
 
-def start_recorder(early: bool = False) -> subprocess.Popen:
-    """A recorder process. `early` keeps it for the first stage that asks: it then imports mlflow while the stage still
-    imports torch."""
-    if not early and _early:
-        return _early.pop()
+def start_recorder() -> subprocess.Popen:
+    """A recorder process, which imports mlflow and then waits for its first line."""
     source = str(Path(__file__).resolve().parent.parent)
-    recorder = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "glassbox.tracking", "record"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": source},
     )  # fmt: skip
-    if early:
-        _early.append(recorder)
-    return recorder
+
+
+def start_early() -> None:
+    """Start the recorder of the stage to come: it imports mlflow while the stage still imports torch."""
+    if is_on():
+        _early.append(start_recorder())
 
 
 class StageRun:
@@ -234,7 +235,7 @@ class StageRun:
         self._recorder: subprocess.Popen | None = None
         if is_on():
             check()
-            self._recorder = start_recorder()
+            self._recorder = _early.pop() if _early else start_recorder()
             self._send("stage", name, now())
 
     def begin(self, data: Description) -> None:
@@ -555,10 +556,16 @@ def record() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage says how it ended
     os.nice(5)
-    recorder, ended = None, False
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (most of the time that connecting takes)
+
+    ended = False
     try:
+        lines = iter(sys.stdin)
+        first = next(lines, None)
+        if first is None:  # the stage ended before it had begun
+            os._exit(0)
         recorder = Recorder()
-        for line in sys.stdin:
+        for line in itertools.chain([first], lines):
             method, *arguments = json.loads(line)
             ended = method == "end"
             getattr(recorder, method)(*arguments)
@@ -566,8 +573,9 @@ def record() -> None:
             recorder.end("KILLED")
         recorder.settle()
     except Exception as error:  # whatever it is, the stage must hear of it
-        print(_short(error), flush=True)
-        sys.exit(1)
+        with suppress(BrokenPipeError):  # unless it is gone
+            print(_short(error), flush=True)
+        os._exit(1)
     os._exit(0)  # Python would take most of a second to take mlflow apart, and the stage waits
 
 

@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -64,6 +64,10 @@ class Epoch:
     is_best: bool
     seconds: float
     images_per_second: float
+
+    def metrics(self) -> dict[str, float]:
+        """What is drawn against the epoch."""
+        return {name: value for name, value in asdict(self).items() if name not in ("epoch", "is_best")}
 
 
 class Diverged(UserError):

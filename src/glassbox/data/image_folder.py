@@ -1,5 +1,6 @@
 """Any folder of images with a sub-folder for each class."""
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,9 @@ SPLIT_FOLDERS = {
 WHITE = (255, 255, 255)
 
 
-def load(folder: str | Path | None, image_size: int, resize: str) -> Images:
+def load(
+    folder: str | Path | None, image_size: int, resize: str, progress: Callable[[Iterable], Iterable] = iter
+) -> Images:
     """Images under folder/CLASS/, or under folder/train/CLASS/ and folder/test/CLASS/ (and folder/val/CLASS/).
 
     Every mode and format that Pillow reads: grey, palette, 16-bit and CMYK become RGB, transparency is laid on white,
@@ -30,6 +33,7 @@ def load(folder: str | Path | None, image_size: int, resize: str) -> Images:
         folder: the root.
         image_size: side of the resulting square, pixels.
         resize: "crop" the centre, "pad" with the image's mean colour, or "stretch".
+        progress: wraps the iteration over the files, as tqdm does.
 
     Raises:
         UserError: no such folder, fewer than two classes, or an unreadable image, which is named.
@@ -46,8 +50,15 @@ def load(folder: str | Path | None, image_size: int, resize: str) -> Images:
             f"data.path = {str(folder)!r} has images of {len(classes)} classes: it must hold a sub-folder of images "
             "for each of at least two classes"
         )
+    pixels = np.empty((len(files), image_size, image_size, 3), np.uint8)
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
-        pixels = np.stack(list(pool.map(lambda file: read(file[2], image_size, resize), files)))
+        jobs = [pool.submit(read, path, image_size, resize) for _, _, path in files]
+        try:
+            for row, job in enumerate(progress(jobs)):
+                pixels[row] = job.result()
+        except UserError:
+            pool.shutdown(cancel_futures=True)  # one broken image is enough to know
+            raise
     splits = [split for split, _, _ in files]
     return Images(
         pixels=pixels,

@@ -1,5 +1,6 @@
 """From a source to three splits and a data card."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,18 @@ class Prepared:
     counts: dict[str, Any]
 
 
-def prepare(settings: config.Data, seed: int) -> Prepared:
+def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter) -> Prepared:
     """Load, limit and split the images of a study, and look for copies.
+
+    Args:
+        settings: the section `data`.
+        seed: of the study.
+        progress: wraps the iteration over image files, as tqdm does.
 
     Raises:
         UserError: the source cannot be read, or a class would be missing from a split.
     """
-    source = load_source(settings)
+    source = load_source(settings, progress)
     index = splits.limit(source, settings.limit, seed)
     images = splits.assign(source.take(index), settings.test_fraction, settings.validation_fraction, seed)
     found = splits.find_duplicates(images)

@@ -1,13 +1,17 @@
 """Image sources by name."""
 
+from collections.abc import Callable, Iterable
+
 from glassbox import config
 from glassbox.data import cifar10, digits, image_folder
 from glassbox.data.base import Images
 from glassbox.errors import UserError
 
 
-def load_source(data: config.Data) -> Images:
+def load_source(data: config.Data, progress: Callable[[Iterable], Iterable] = iter) -> Images:
     """The images that the section `data` asks for, unlimited and not yet split.
+
+    `progress` wraps the iteration over image files, as tqdm does.
 
     A new source is one file with a function that returns `Images`, and one line here.
     """
@@ -19,4 +23,4 @@ def load_source(data: config.Data) -> Images:
                 f"data.image_size is {data.image_size}: with data.source = cifar10 it must be {cifar10.SIZE}"
             )
         return cifar10.load(data.path)
-    return image_folder.load(data.path, data.image_size, data.resize)
+    return image_folder.load(data.path, data.image_size, data.resize, progress)

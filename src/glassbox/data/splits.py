@@ -15,7 +15,11 @@ def limit(images: Images, n: int | None, seed: int) -> np.ndarray:
     """Positions of `n` images with the same shares of splits and classes; of all when `n` is None or larger."""
     if n is None or n >= len(images):
         return np.arange(len(images))
-    strata = images.labels if images.splits is None else np.char.add(images.splits, images.labels.astype(str))
+    strata = (
+        images.labels
+        if images.splits is None
+        else np.char.add(np.char.add(images.splits, "/"), images.labels.astype(str))
+    )
     return np.sort(_draw(np.arange(len(images)), strata, n, derive(seed, "limit"), f"data.limit = {n}", images))
 
 
@@ -56,7 +60,8 @@ def _draw(rows: np.ndarray, strata: np.ndarray, n: int, seed: int, parameter: st
     smallest, members = min(zip(*np.unique(strata, return_counts=True), strict=True), key=lambda pair: pair[1])
     kinds = len(np.unique(strata))
     if members < 2 or n < kinds or len(rows) - n < kinds:
-        name = images.classes[int(smallest)] if str(smallest).isdigit() else str(smallest)
+        split, _, label = str(smallest).rpartition("/")
+        name = f"{split} {images.classes[int(label)]}".strip()
         raise UserError(
             f"{parameter} cannot be drawn from {len(rows)} images in {kinds} strata, the smallest ({name}) with "
             f"{members}: it must leave at least one image of each on both sides"

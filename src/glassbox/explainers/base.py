@@ -40,8 +40,8 @@ class Attribution:
     Attributes:
         maps: (N, H, W) float32, signed: positive speaks for the target, negative against it; in units of the
             explained score, not normalised.
-        seconds: (N,) wall time; a batch's time is shared equally.
-        evaluations: (N,) images that went forward through the model.
+        seconds: (N,) wall time of a map, were it made alone; a batch's time is shared equally.
+        evaluations: (N,) images that went forward through the model for it, likewise.
         details: further numbers, (N,) each, by name: local R2, additivity errors.
     """
 
@@ -90,9 +90,14 @@ def image_by_image(
     explain: Callable[[Classifier, torch.Tensor, list[int], int], tuple[np.ndarray, dict[str, np.ndarray]]],
     classifier: Classifier,
     request: Request,
+    at_once: bool,
 ) -> Attribution:
     """Explain image after image: `explain(classifier, image (H, W, 3) uint8, T targets, seed)` gives maps (T, H, W) and
-    details (T,). Neighbouring rows that show the same image are explained together and share the cost equally."""
+    details (T,). Neighbouring rows that show the same image are explained together.
+
+    Args:
+        at_once: whether the model's answers serve all targets: then each map carries the whole cost, else its share.
+    """
     parts, start = [], 0
     while start < len(request):
         stop = start + 1
@@ -104,10 +109,9 @@ def image_by_image(
             targets = request.targets[start:stop].tolist()
             maps, details = explain(classifier, request.images[start], targets, request.seeds[start])
             seconds = time.perf_counter() - begin
-        share = Attribution(
-            maps.astype(np.float32), np.full(rows, seconds / rows), np.full(rows, count[0] / rows), details
-        )
-        parts.append(share)
+        share = 1 if at_once else rows
+        cost = (np.full(rows, seconds / share), np.full(rows, count[0] / share))
+        parts.append(Attribution(maps.astype(np.float32), *cost, details))
         start = stop
     return join(parts)
 

@@ -28,7 +28,7 @@ class GradientShap:
         self.settings, self.background, self.batch_size = settings, background, batch_size
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
-        return image_by_image(self._explain, classifier, request)
+        return image_by_image(self._explain, classifier, request, at_once=False)
 
     def _explain(
         self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int

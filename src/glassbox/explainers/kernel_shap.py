@@ -35,7 +35,7 @@ class KernelShap:
         self.background = background
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
-        return image_by_image(self._explain, classifier, request)
+        return image_by_image(self._explain, classifier, request, at_once=True)
 
     def _explain(
         self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int

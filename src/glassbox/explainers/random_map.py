@@ -11,7 +11,7 @@ class RandomMap:
     """Independent standard normal values at every pixel, seeded by image."""
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
-        return image_by_image(self._explain, classifier, request)
+        return image_by_image(self._explain, classifier, request, at_once=False)
 
     def _explain(
         self, _: Classifier, image: torch.Tensor, targets: list[int], seed: int

@@ -26,6 +26,6 @@ def segment(image: np.ndarray, how: Superpixels) -> np.ndarray:
     if labels.max() + 1 < FEWEST:
         raise UserError(
             f"explain.superpixels gives an image only {labels.max() + 1} regions, at least {FEWEST} are needed: raise "
-            f"segments ({how.segments}) or compactness ({how.compactness})"
+            f"segments ({how.segments}), compactness ({how.compactness}) or sigma ({how.sigma})"
         )
     return labels

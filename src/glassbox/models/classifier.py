@@ -1,7 +1,7 @@
 """A network with its normalisation and its record: what is trained, saved, loaded, predicted with and explained."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from torch import nn
 
 from glassbox import files
 from glassbox.data.batches import to_float
+from glassbox.data.store import Description
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN, summary
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
@@ -79,6 +80,16 @@ def build(
     return Classifier(networks[name](), mean, std).to(memory_format=torch.channels_last)
 
 
+def describe(
+    name: str, hyperparameters: dict[str, Any], classifier: Classifier, data: Description, choices: list[dict[str, Any]]
+) -> Card:
+    """The card of a classifier that was trained on `data`."""
+    return Card(
+        name, hyperparameters, data.classes, data.image_size, data.mean, data.std, data.digest,
+        summary(classifier.network), choices,
+    )  # fmt: skip
+
+
 def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
     """Write weights (safetensors) and card (JSON)."""
     from safetensors.torch import save_file
@@ -123,13 +134,16 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def predict(classifier: nn.Module, images: torch.Tensor, batch_size: int) -> torch.Tensor:
+def predict(
+    classifier: nn.Module, images: torch.Tensor, batch_size: int, progress: Callable[[int], object] = int
+) -> torch.Tensor:
     """Logits of many images, batch by batch, in float32.
 
     Args:
         classifier: on any device; left in the mode it was in.
         images: (N, H, W, 3) uint8 or (N, 3, H, W) float in 0..1, on any device.
         batch_size: images in one forward pass.
+        progress: called with the number of images of each batch that is done.
 
     Returns:
         (N, K) float32 on the CPU.
@@ -140,4 +154,5 @@ def predict(classifier: nn.Module, images: torch.Tensor, batch_size: int) -> tor
         for batch in images.split(batch_size):
             batch = batch.to(device)
             outputs.append(classifier(to_float(batch) if batch.dtype == torch.uint8 else batch).float().cpu())
+            progress(len(batch))
     return torch.cat(outputs)

@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassbox import config, files
-from glassbox.names import CONTROL, TITLES
-
-MEASURES = {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"}
+from glassbox.names import CONTROL, MEASURES, TITLES
 
 
 @dataclass(frozen=True)
@@ -113,17 +111,19 @@ def explainer_table(scorecard: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def verdicts(scorecard: pd.DataFrame) -> list[str]:
-    """A sentence a measure: which explainers beat the random control beyond doubt, and which do not."""
+    """A sentence a measure: which explainers beat the random control on the same images beyond the 95 % interval."""
     sentences = []
     for metric, title in MEASURES.items():
-        part = scorecard[scorecard["metric"] == metric].set_index("explainer")
-        control = part.loc[CONTROL]
-        real = part.drop(index=CONTROL)
-        better = real["high"] < control["low"] if metric == "deletion_auc" else real["low"] > control["high"]
-        wins = [TITLES[name] for name in real.index[better]]
-        rest = [TITLES[name] for name in real.index[~better]]
-        sentence = f"{title}: {_enumerate(wins) if wins else 'no explainer'} clearly beat the random control"
-        sentences.append(sentence + (f"; {_enumerate(rest)} did not." if rest else "."))
+        part = scorecard[(scorecard["metric"] == metric) & (scorecard["explainer"] != CONTROL)].set_index("explainer")
+        lower_is_better = part["direction"].iloc[0] == "lower is better"
+        better = part["versus_random_high"] < 0 if lower_is_better else part["versus_random_low"] > 0
+        wins, rest = [[TITLES[name] for name in part.index[mask]] for mask in (better, ~better)]
+        if not rest:
+            sentences.append(f"By {title}, every explainer beat the random control.")
+        elif not wins:
+            sentences.append(f"By {title}, no explainer beat the random control beyond chance.")
+        else:
+            sentences.append(f"By {title}, {_enumerate(wins)} beat the random control; {_enumerate(rest)} did not.")
     return sentences
 
 

@@ -1,0 +1,120 @@
+"""What the tests share: toy classifiers whose explanations can be worked out on paper, and small studies."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from glassbox import config
+from glassbox.models import Classifier
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A small version of the shipped study: the same code, minutes become seconds.
+SHRINK = [
+    "data.limit=300",
+    "tune.n_trials=3",
+    "tune.epochs=2",
+    "tune.pruner_startup_trials=1",
+    "tune.pruner_warmup_epochs=0",
+    "tune.space.conv1_filters=[8]",
+    "tune.space.conv2_filters=[16]",
+    "train.epochs=3",
+    "explain.correct_per_class=1",
+    "explain.mistakes=2",
+    "explain.pairs=1",
+    "explain.lime.samples=60",
+    "explain.kernel_shap.coalitions=64",
+    "explain.kernel_shap.background=2",
+    "explain.gradient_shap.samples=10",
+    "explain.gradient_shap.background=10",
+    "explain.integrated_gradients.steps=8",
+    "explain.faithfulness.steps=4",
+]
+
+
+@pytest.fixture(scope="session")
+def params() -> config.Params:
+    """The parameters of the shipped default study."""
+    return config.read(ROOT / "params.yaml")
+
+
+class LinearNetwork(nn.Module):
+    """Two logits: 0 and the weighted sum of all pixels, sum_chw w[h, w] * x[c, h, w]."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights, dtype=torch.float32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = (x * self.weights).sum(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(score), score], dim=1)
+
+
+class ProbabilityNetwork(nn.Module):
+    """Class 1 has the probability floor + sum_hw w[h, w] * mean_c x[c, h, w], which must stay within 0..1: linear in
+    the pixels, so that Shapley values and areas under curves are sums that can be done by hand."""
+
+    def __init__(self, weights: np.ndarray, floor: float = 0.0) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights, dtype=torch.float64))
+        self.floor = floor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.floor + (x.double().mean(dim=1) * self.weights).sum(dim=(1, 2))
+        return torch.log(torch.stack([1 - p, p], dim=1).clamp_min(1e-12)).float()
+
+
+def plain(network: nn.Module) -> Classifier:
+    """A classifier that does not change colours before its network sees them, in training mode as a network starts."""
+    return Classifier(network, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def linear() -> type[LinearNetwork]:
+    return lambda weights: plain(LinearNetwork(weights))
+
+
+@pytest.fixture
+def probability() -> type[ProbabilityNetwork]:
+    return lambda weights, floor=0.0: plain(ProbabilityNetwork(weights, floor))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a user who has activated this test's environment, and set nothing else."""
+    unset = ("DVC_", "MLFLOW_", "GLASSBOX_", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return kept | changes
+
+
+def shell(*command: str, cwd: Path, check: bool = True, **changes: str) -> subprocess.CompletedProcess:
+    """Run a command as that user would; a failure shows what it printed."""
+    result = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=600)
+    assert not check or result.returncode == 0, f"{' '.join(command)}: {result.stdout}\n{result.stderr}"
+    return result
+
+
+def clone(to: Path) -> Path:
+    """The project as it is now, uncommitted changes included, as the only commit of a new repository."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    shell("git", "init", "-q", "-b", "main", cwd=to)
+    shell("git", "add", "-A", cwd=to)
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    shell("git", *author, "commit", "-qm", "as it is now", cwd=to)
+    return to

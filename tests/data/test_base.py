@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from glassbox.data.base import Images
+
+
+def test_take_keeps_rows_together():
+    images = Images(
+        np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 0, 1]), ("a", "b"),
+        splits=np.array(["train", "test", "train", "test"]), masks=np.zeros((4, 2, 2), np.uint8),
+        names=("w", "x", "y", "z"),
+    )  # fmt: skip
+    part = images.take(np.array([3, 0]))
+    assert (part.labels.tolist(), part.splits.tolist(), part.names) == ([1, 0], ["test", "train"], ("z", "w"))
+    assert np.array_equal(part.pixels[0], images.pixels[3])
+    assert len(part.masks) == len(part) == 2
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2, 1), np.uint8)]
+)
+def test_only_uint8_colour_images(pixels):
+    with pytest.raises(AssertionError):
+        Images(pixels, np.zeros(1, np.int64), ("a",))

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from glassbox.data import splits
+from glassbox.data.base import Images
+from glassbox.errors import UserError
+
+
+def images(counts: dict[str, int], given: np.ndarray | None = None) -> Images:
+    """Distinct images, `counts[name]` of each class."""
+    labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+    pixels = np.zeros((len(labels), 2, 2, 3), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(len(labels)) % 256, np.arange(len(labels)) // 256
+    return Images(pixels, labels, tuple(counts), given)
+
+
+def test_shares_are_kept_in_every_split_and_the_seed_decides():
+    made = splits.assign(images({"a": 100, "b": 50}), 0.2, 0.25, seed=1)
+    for split, a, b in (("test", 20, 10), ("validation", 20, 10), ("train", 60, 30)):
+        assert np.bincount(made.labels[made.splits == split]).tolist() == [a, b]
+    again = splits.assign(images({"a": 100, "b": 50}), 0.2, 0.25, seed=1)
+    other = splits.assign(images({"a": 100, "b": 50}), 0.2, 0.25, seed=2)
+    assert np.array_equal(made.splits, again.splits)
+    assert not np.array_equal(made.splits, other.splits)
+
+
+def test_the_papers_split_of_cifar10():
+    given = np.array(["train"] * 50_000 + ["test"] * 10_000)
+    labels = np.arange(60_000) % 10
+    cifar = Images(np.zeros((60_000, 1, 1, 3), np.uint8), labels, tuple("abcdefghij"), given)
+    made = splits.assign(cifar, 0.2, 0.2, seed=0)
+    assert [int((made.splits == split).sum()) for split in ("train", "validation", "test")] == [40_000, 10_000, 10_000]
+    assert (made.splits[50_000:] == "test").all()
+    assert set(np.bincount(made.labels[made.splits == "validation"])) == {1000}
+
+
+def test_a_validation_split_of_the_source_is_kept():
+    given = np.array((["train"] * 6 + ["validation"] * 2 + ["test"] * 2) * 2)
+    made = splits.assign(images({"a": 10, "b": 10}, given), 0.5, 0.5, seed=0)
+    assert np.array_equal(made.splits, given)
+
+
+def test_limit_keeps_the_shares_of_splits_and_classes():
+    given = np.array(["train"] * 300 + ["test"] * 100)
+    source = Images(np.zeros((400, 1, 1, 3), np.uint8), np.arange(400) % 2, ("a", "b"), given)
+    rows = splits.limit(source, 40, seed=0)
+    assert len(rows) == 40
+    assert (np.diff(rows) > 0).all()
+    part = source.take(rows)
+    assert int((part.splits == "train").sum()) == 30
+    assert np.bincount(part.labels).tolist() == [20, 20]
+    assert (
+        splits.limit(source, None, seed=0).tolist() == splits.limit(source, 4000, seed=0).tolist() == list(range(400))
+    )
+
+
+def test_what_cannot_be_split_says_so():
+    with pytest.raises(UserError, match=r"data.limit = 11 cannot be drawn .* smallest \(b\) with 1"):
+        splits.limit(images({"a": 30, "b": 1}), 11, seed=0)
+    with pytest.raises(UserError, match=r"data.test_fraction = 0.2 cannot be drawn"):
+        splits.assign(images({"a": 3, "b": 3}), 0.2, 0.2, seed=0)
+    given = np.array(["train"] * 20 + ["test"] * 5 + ["train"] * 20)
+    with pytest.raises(UserError, match=r"the test split has no image of class 'b'"):
+        splits.assign(images({"a": 25, "b": 20}, given), 0.2, 0.2, seed=0)
+
+
+def test_duplicates_by_hand():
+    given = np.array(["train", "train", "train", "validation", "test", "test", "train", "train"])
+    source = images({"a": 4, "b": 4}, given)
+    source.pixels[1] = source.pixels[0]  # twice in training
+    source.pixels[4] = source.pixels[2]  # training and test, with different labels
+    source.pixels[5] = source.pixels[2]
+    found = splits.find_duplicates(source)
+    assert found.groups == [[0, 1], [2, 4, 5]]
+    assert found.within == {"train": 1, "validation": 0, "test": 1}
+    assert found.across == {"train": 1, "validation": 0, "test": 2}
+    assert found.contradicting == 1
+    assert found.droppable.tolist() == [1, 2]  # one of the first pair stays; what is tested is not trained on

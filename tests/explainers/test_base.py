@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from glassbox.explainers.base import Attribution, Request, counting, image_by_image, in_batches, join
+
+
+def request(n: int = 4) -> Request:
+    """Images 0, 0, 1, 2, ...: the first two rows show the same one."""
+    images = torch.stack([torch.full((2, 2, 3), max(0, row - 1) * 10, dtype=torch.uint8) for row in range(n)])
+    return Request(images, torch.arange(n) % 2, (7, 7, *range(8, 6 + n)))
+
+
+def test_counting_counts_images_and_leaves_the_model_as_it_was(linear):
+    model = linear(np.ones((2, 2)))
+    model.network.eval()
+    with counting(model) as count:
+        assert not any(part.training for part in model.modules())
+        assert not any(p.requires_grad for p in model.parameters())
+        model(torch.rand(3, 3, 2, 2))
+        model(torch.rand(2, 3, 2, 2))
+    assert count == [5]
+    assert (model.training, model.network.training) == (True, False)
+    assert all(p.requires_grad for p in model.parameters())
+    assert not model._forward_pre_hooks
+
+
+def test_counting_restores_after_an_error(linear):
+    model = linear(np.ones((2, 2)))
+    with pytest.raises(RuntimeError, match="stop"), counting(model):
+        raise RuntimeError("stop")
+    assert model.training
+    assert not model._forward_pre_hooks
+
+
+def twice(model, image, targets, seed):
+    """A map of the seed for each target; two images go through the model."""
+    model(image.permute(2, 0, 1)[None].float().expand(2, 3, 2, 2))
+    return np.stack([np.full((2, 2), float(seed + target)) for target in targets]), {"n": np.array(targets) * 10}
+
+
+@pytest.mark.parametrize(("at_once", "evaluations"), [(True, [2, 2, 2, 2]), (False, [1, 1, 2, 2])])
+def test_rows_of_the_same_image_are_explained_together(linear, at_once, evaluations):
+    made = image_by_image(twice, linear(np.ones((2, 2))), request(), at_once)
+    assert made.maps[:, 0, 0].tolist() == [7, 8, 8, 10]  # seed + target
+    assert made.maps.dtype == np.float32
+    assert made.evaluations.tolist() == evaluations
+    assert made.details["n"].tolist() == [0, 10, 0, 10]
+    assert (made.seconds > 0).all()
+
+
+def test_in_batches_keeps_the_order(linear):
+    def explain(model, images, targets):
+        model(images.permute(0, 3, 1, 2).float())
+        return images[..., 0].numpy(), {"target": targets.numpy()}
+
+    made = in_batches(explain, linear(np.ones((2, 2))), request(5), batch_size=2)
+    assert made.maps[:, 0, 0].tolist() == [0, 0, 10, 20, 30]
+    assert made.details["target"].tolist() == [0, 1, 0, 1, 0]
+    assert made.evaluations.tolist() == [1] * 5
+
+
+def test_parts_joined_are_the_whole():
+    whole = request(5)
+    assert torch.equal(whole.part(1, 3).images, whole.images[1:3])
+    assert whole.part(1, 3).seeds == whole.seeds[1:3]
+    one = Attribution(np.zeros((1, 2, 2)), np.ones(1), np.ones(1), {"a": np.array([1.0])})
+    assert len(join([one, one]).maps) == 2
+    assert join([one, one]).details["a"].tolist() == [1, 1]

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from glassbox import config, explainers, models
+from glassbox.explainers.base import Request
+from glassbox.models.cnn import Hyperparameters
+from glassbox.names import CONTROL, TITLES
+
+SMALL = Hyperparameters(
+    4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
+)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    return models.build("cnn", SMALL.__dict__, 32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+@pytest.fixture(scope="module")
+def made(params):
+    quick = params.explain.model_copy(
+        update={
+            "lime": config.Lime(samples=60, regions=3),
+            "kernel_shap": config.KernelShap(coalitions=64, background=2),
+            "gradient_shap": config.GradientShap(samples=6, background=4),
+        }
+    )
+    background = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    return explainers.make(quick, background, (0.5, 0.5, 0.5), batch_size=64)
+
+
+def request() -> Request:
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Request(images[[0, 0, 1]], torch.tensor([0, 1, 2]), (5, 5, 6))
+
+
+def test_all_are_made_in_their_order_with_the_control_last(made, params):
+    assert list(made) == [*params.explain.explainers, CONTROL]
+    assert set(made) <= set(TITLES)
+    only = params.explain.model_copy(update={"explainers": ("grad_cam",)})
+    assert list(explainers.make(only, torch.zeros(1, 8, 8, 3), (0, 0, 0), 8)) == ["grad_cam", CONTROL]
+
+
+@pytest.mark.parametrize("name", ["lime", "kernel_shap", "gradient_shap", "integrated_gradients", "grad_cam", CONTROL])
+def test_the_contract_holds_on_a_real_network(made, classifier, name):
+    classifier.train()
+    state = {key: value.clone() for key, value in classifier.state_dict().items()}
+    asked = request()
+    before = asked.images.clone()
+    first = made[name](classifier, asked)
+    assert first.maps.shape == (3, 32, 32)
+    assert first.maps.dtype == np.float32
+    assert np.isfinite(first.maps).all()
+    assert first.seconds.shape == first.evaluations.shape == (3,)
+    assert all(values.shape == (3,) for values in first.details.values())
+    assert np.array_equal(first.maps, made[name](classifier, asked).maps), "the same seeds must give the same maps"
+    assert torch.equal(asked.images, before)
+    assert all(part.training for part in classifier.modules())
+    assert all(p.requires_grad and p.grad is None for p in classifier.parameters())
+    assert not any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in classifier.modules()
+    )
+    assert all(torch.equal(value, state[key]) for key, value in classifier.state_dict().items())

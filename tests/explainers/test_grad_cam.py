@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from glassbox.config import GradCam as Settings
+from glassbox.explainers.base import Request
+from glassbox.explainers.grad_cam import GradCam
+from glassbox.models import Classifier
+
+
+class TwoMaps(nn.Module):
+    """Feature maps A1 = red and A2 = blue; class 0 scores sum(A1) - sum(A2), class 1 scores -2 * sum(A1) - sum(A2).
+
+    Grad-CAM's weights, the spatial means of the gradients, are then 1 and -1 for class 0, -2 and -1 for class 1.
+    """
+
+    def __init__(self, pool: int = 1) -> None:
+        super().__init__()
+        self.features = nn.AvgPool2d(pool)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        red, _, blue = self.features(x).sum(dim=(2, 3)).unbind(dim=1)
+        return torch.stack([red - blue, -2 * red - blue], dim=1)
+
+    def grad_cam_layer(self) -> nn.Module:
+        return self.features
+
+
+def classifier(pool: int = 1) -> Classifier:
+    return Classifier(TwoMaps(pool), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+IMAGE = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+IMAGE[0, ..., 0] = torch.tensor([[255, 0], [51, 102]])
+IMAGE[0, ..., 2] = torch.tensor([[0, 255], [102, 51]])
+
+
+@pytest.mark.parametrize(("relu", "expected"), [(True, [[1, 0], [0, 0.2]]), (False, [[1, -1], [-0.2, 0.2]])])
+def test_the_weighted_sum_by_hand(relu, expected):
+    made = GradCam(Settings(relu=relu), 8)(classifier(), Request(IMAGE, torch.tensor([0]), (0,)))
+    assert made.maps[0] == pytest.approx(np.array(expected), abs=1e-6)
+    assert made.evaluations.tolist() == [1]
+
+
+def test_a_map_of_zeros_is_possible():
+    made = GradCam(Settings(relu=True), 8)(classifier(), Request(IMAGE, torch.tensor([1]), (0,)))
+    assert not made.maps.any()
+
+
+def test_coarse_maps_are_enlarged_bilinearly():
+    coarse = IMAGE.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)  # (1, 4, 4, 3)
+    made = GradCam(Settings(relu=False), 8)(classifier(pool=2), Request(coarse, torch.tensor([0]), (0,)))
+    small = (
+        torch.tensor([[[[1.0, -1.0], [-0.2, 0.2]]]]) / 4
+    )  # each feature averages four pixels: its gradient is shared
+    expected = nn.functional.interpolate(small * 4, size=(4, 4), mode="bilinear")[0, 0]
+    assert made.maps[0] == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_batches_and_the_model_are_left_alone():
+    model = classifier()
+    many = Request(IMAGE.expand(5, -1, -1, -1), torch.tensor([0, 1, 0, 1, 0]), (0,) * 5)
+    made = GradCam(Settings(relu=False), 2)(model, many)
+    assert made.maps[0] == pytest.approx(made.maps[4])
+    assert made.maps[1] == pytest.approx(np.array([[-2, -1], [-0.8, -1.0]]), abs=1e-6)
+    assert not model.network.features._forward_hooks
+    assert model.training

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from glassbox.config import KernelShap as Settings
+from glassbox.explainers.base import Request
+from glassbox.explainers.kernel_shap import KernelShap
+
+from .conftest import QUADRANTS, WORTH
+
+BLACK = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+
+
+def explainer(params, background=BLACK, coalitions=64) -> KernelShap:
+    return KernelShap(
+        Settings(coalitions=coalitions, background=len(background)), params.explain.superpixels, background, 7
+    )
+
+
+def test_shapley_values_of_an_additive_game_are_the_worths(game, params):
+    classifier, request = game
+    made = explainer(params)(classifier, request)
+    assert made.maps[0] == pytest.approx(WORTH[QUADRANTS], abs=1e-6)
+    assert made.details["base_value"] == pytest.approx([0.2], abs=1e-6)
+    assert made.details["additivity_error"] == pytest.approx([0], abs=1e-6)
+
+
+def test_the_background_is_averaged(game, params):
+    # With a black and a white background half of the worth is there already when a region is hidden.
+    classifier, request = game
+    white = torch.full_like(BLACK, 255)
+    made = explainer(params, torch.cat([BLACK, white]))(classifier, request)
+    assert made.maps[0] == pytest.approx(WORTH[QUADRANTS] / 2, abs=1e-6)
+    assert made.details["base_value"] == pytest.approx([0.2 + WORTH.sum() / 2], abs=1e-6)
+
+
+def test_the_other_class_gets_the_opposite_from_the_same_evaluations(game, params):
+    classifier, request = game
+    both = Request(request.images.expand(2, -1, -1, -1), torch.tensor([0, 1]), (0, 0))
+    made = explainer(params)(classifier, both)
+    assert made.maps[0] == pytest.approx(-made.maps[1], abs=1e-6)
+    alone = explainer(params)(classifier, request)
+    assert made.evaluations.tolist() == alone.evaluations.tolist() * 2
+
+
+def test_the_seed_decides_and_numpys_global_state_is_left_alone(game, params, monkeypatch):
+    # A game that is not additive: the product of the first two quadrants; with few coalitions the draw shows.
+    classifier, request = game
+    segments = np.arange(64).reshape(8, 8) // 4  # sixteen regions
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
+    forward = classifier.network.forward
+    monkeypatch.setattr(classifier.network, "forward", lambda x: forward(x) * x.mean(dim=(1, 2, 3))[:, None])
+    np.random.seed(5)
+    before = np.random.get_state()[1].copy()
+    one, same = (explainer(params, coalitions=40)(classifier, request).maps for _ in range(2))
+    other = explainer(params, coalitions=40)(classifier, Request(request.images, request.targets, (1,))).maps
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert np.array_equal(np.random.get_state()[1], before)
+
+
+def test_many_regions_keep_all_their_values(game, params, monkeypatch):
+    # shap's default keeps ten features and sets the others to zero.
+    classifier, request = game
+    segments = np.arange(64).reshape(8, 8) // 4
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
+    made = explainer(params, coalitions=256)(classifier, request)
+    assert len(np.unique(np.round(made.maps[0], 6))) == 4  # the four worths, spread over four regions each
+    assert np.count_nonzero(made.maps[0]) == 64

@@ -1,0 +1,189 @@
+"""Every picture is drawn from ordinary and from extreme tables. What they look like is judged by eye; here: that they
+are drawn at all, that nothing is drawn outside, and that what they say in words is right."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from glassbox.explainers.base import Attribution
+from glassbox.explaining import Explained
+from glassbox.figures import data, evaluation, explanations, scorecard, search, style, training
+from glassbox.names import CONTROL, TITLES
+from glassbox.selection import Pick
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """All the words of the figures that a test draws."""
+    said: list[str] = []
+    savefig = Figure.savefig
+
+    def listening(self, *arguments, **options):
+        savefig(self, *arguments, **options)
+        said.extend(t.get_text() for t in self.findobj(match=lambda artist: hasattr(artist, "get_text")))
+
+    monkeypatch.setattr(style.Figure, "savefig", listening)
+    return said
+
+
+def has_ink(path) -> bool:
+    return Image.open(path).convert("L").getextrema()[0] < 128
+
+
+def test_samples(tmp_path, texts):
+    pixels = RNG.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    data.samples(tmp_path / "few.png", pixels, np.arange(30) % 3, ("cat", "dog", "ship"))
+    assert {"cat", "dog", "ship"} <= set(texts)
+    data.samples(tmp_path / "many.png", pixels, np.arange(30), tuple(f"class {n}" for n in range(30)))
+    assert "the first 20 of 30 classes" in texts
+    assert has_ink(tmp_path / "few.png")
+    assert has_ink(tmp_path / "many.png")
+
+
+def table(params, states: list[str]) -> pd.DataFrame:
+    from glassbox import tuning
+
+    trials = [
+        tuning.Trial(n, state, None if state == "failed" else 0.5 + 0.1 * n,
+                     {"conv1_filters": 16, "dropout_1": 0.3, "adam_lr": 1e-3, "optimizer": "adam"} if n % 2 else
+                     {"conv1_filters": 32, "dropout_1": 0.2, "sgd_lr": 1e-2, "sgd_momentum": 0.9, "optimizer": "sgd"},
+                     [0.4, 0.5], 1.0, "")
+        for n, state in enumerate(states)
+    ]  # fmt: skip
+    return tuning.table(trials)
+
+
+@pytest.mark.parametrize("states", [["complete", "pruned", "failed", "complete"], ["complete"]])
+def test_search(params, tmp_path, texts, states):
+    curves = [[0.4, 0.5], [0.3], [], [0.5, 0.7]][: len(states)]
+    search.draw_all(tmp_path, table(params, states), curves, {"dropout_1": 0.8, "optimizer": 0.2}, params.tune.space)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "history.png", "importance.png", "parallel_coordinates.png", "trials.png",
+    ]  # fmt: skip
+    assert all(has_ink(path) for path in tmp_path.iterdir())
+    assert f"complete ({states.count('complete')})" in texts
+    assert {"conv1_filters", "dropout_1", "validation accuracy (%)", "rmsprop"} <= set(texts)
+
+
+def test_without_importances_none_is_drawn(params, tmp_path):
+    search.draw_all(tmp_path, table(params, ["complete"]), [[0.5]], {}, params.tune.space)
+    assert not (tmp_path / "importance.png").exists()
+
+
+def test_a_value_has_its_place_on_its_axis(params):
+    space = params.tune.space
+    assert search._height(16, space.conv1_filters) == 0.0
+    assert search._height(32.0, space.conv1_filters) == 1.0
+    assert search._height("rmsprop", space.optimizer) == 1.0
+    assert search._height(0.3, space.dropout_1) == pytest.approx(0.5)
+    assert search._height(1e-5, space.adam_lr) == 0.0
+    assert search._height((1e-5 * 1e-2) ** 0.5, space.adam_lr) == pytest.approx(0.5)
+    assert np.isnan(search._height(float("nan"), space.adam_lr))
+
+
+def test_curves(tmp_path, texts):
+    rows = {"epoch": [1, 2, 3], "learning_rate": [0.1, 0.1, 0.05]}
+    for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"):
+        rows[name] = [0.3, 0.5, 0.6]
+    training.curves(tmp_path / "c.png", pd.DataFrame(rows), best=2)
+    assert {"cross-entropy (nats)", "accuracy (%)", "epoch", "validation"} <= set(texts)
+    training.curves(tmp_path / "one.png", pd.DataFrame(rows).head(1), best=1)
+    assert has_ink(tmp_path / "one.png")
+
+
+def test_confusion(tmp_path, texts):
+    evaluation.confusion(tmp_path / "c.png", np.array([[90, 0], [7, 3]]), ("cat", "dog"))
+    assert {"90", "7", "3", "cat", "true", "predicted", "Confusion matrix (100 test images)"} <= set(texts)
+    evaluation.confusion(tmp_path / "large.png", np.eye(40, dtype=int), tuple(f"class {n}" for n in range(40)))
+
+
+def test_reliability(tmp_path, texts):
+    from glassbox.evaluation.calibration import reliability
+
+    p = RNG.dirichlet((1, 1, 1), 200)
+    tables = [reliability(p, RNG.integers(0, 3, 200), 15)] * 2
+    evaluation.reliability(tmp_path / "r.png", *tables, (0.123, 0.045), 1.5)
+    assert {"As trained: ECE 12.3 %", "Temperature 1.50: ECE 4.5 %"} <= set(texts)
+
+
+def test_mistakes_are_the_most_confident_ones(tmp_path, texts):
+    images = RNG.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
+    labels = np.array([0, 0, 0, 0])
+    evaluation.mistakes(tmp_path / "m.png", images, labels, p, ("cat", "dog"), n=2)
+    shown = [text for text in texts if text.startswith("said")]
+    assert shown == ["said dog (80 %)\ntruly cat", "said dog (70 %)\ntruly cat"]
+    assert "The most confident of 3 mistakes" in texts
+    evaluation.mistakes(tmp_path / "none.png", images, p.argmax(axis=1), p, ("cat", "dog"), n=2)
+    assert "No mistake on the test images" in texts
+
+
+def test_maps_are_normalised_only_here_and_zero_stays_zero():
+    values = np.array([[-4.0, 0.0], [1.0, 2.0]])
+    assert explanations.normalise(values).tolist() == [[-1.0, 0.0], [0.25, 0.5]]
+    assert not explanations.normalise(np.zeros((2, 2))).any()
+
+
+def test_red_speaks_for_and_blue_against():
+    image = np.full((1, 3, 3), 128, np.uint8)
+    against, nothing, for_it = explanations.blend(image, np.array([[-1.0, 0.0, 1.0]]))[0]
+    assert for_it[0] > 2 * for_it[2]
+    assert against[2] > 2 * against[0]
+    assert nothing[0] == nothing[1] == nothing[2]
+
+
+def results(n: int) -> list[Explained]:
+    made = []
+    for name in TITLES:
+        maps = RNG.normal(size=(n, 16, 16)).astype(np.float32)
+        if name == "lime":
+            maps = np.kron(RNG.normal(size=(n, 4, 4)), np.ones((1, 4, 4))).astype(np.float32)
+        if name == "grad_cam":
+            maps[:] = 0
+        details = {"local_r2": np.full(n, 0.5)} if name == "lime" else {}
+        made.append(Explained(name, Attribution(maps, np.ones(n), np.ones(n), details), {}))
+    return made
+
+
+def test_explanations_one_figure_an_image(tmp_path, texts):
+    picks = [
+        Pick(3, "correct", "dog, recognised", (1,)),
+        Pick(0, "mistake", "cat, taken for dog", (1, 0)),
+        Pick(1, "pair", "cat or dog?", (2, 0, 1)),
+    ]
+    images = RNG.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    p = np.array([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]])
+    explanations.draw_all(tmp_path, picks, results(6), images, p, np.array([0, 0, 2, 1]), ("cat", "dog", "ship"), 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00-correct-3.png", "01-mistake-0.png", "02-pair-1.png"]
+    assert {TITLES[name] for name in TITLES if name != CONTROL} <= set(texts)
+    assert TITLES[CONTROL] not in texts
+    assert {"for dog", "for cat", "for ship", "cat (true)", "dog (predicted)", "local R² 0.50"} <= set(texts)
+    assert "all zero: nothing speaks for it" in texts
+
+
+def test_many_classes_leave_the_true_one_among_the_bars(tmp_path, texts):
+    p = np.linspace(0.3, 0.0, 30)[None]
+    names = tuple(f"class {n}" for n in range(30))
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    explanations.draw_all(tmp_path, [Pick(0, "mistake", "", (0,))], results(1), image, p, np.array([29]), names, 3)
+    assert "class 29 (true)" in texts
+    assert len({text for text in texts if text.startswith("class ")}) == 10
+
+
+def test_a_constant_image_can_be_shown():
+    assert np.isfinite(explanations.blend(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4)))).all()
+
+
+def test_the_forest_plot_names_everyone(tmp_path, texts):
+    rows = [
+        {"explainer": name, "metric": metric, "mean": 0.5, "low": 0.4, "high": 0.7}
+        for name in TITLES
+        for metric in scorecard.METRICS
+    ]
+    scorecard.forest(tmp_path / "s.png", pd.DataFrame(rows), TITLES, CONTROL)
+    assert set(TITLES.values()) <= set(texts)
+    assert set(scorecard.METRICS.values()) <= set(texts)

@@ -1,0 +1,26 @@
+import pytest
+from PIL import Image
+
+from glassbox.figures.style import DPI, figure
+
+
+def test_a_figure_has_its_size_and_the_same_bytes_every_time(tmp_path):
+    for name in ("a.png", "b.png"):
+        with figure(tmp_path / name, 3, 2) as drawing:
+            drawing.subplots().plot([1, 2])
+    assert Image.open(tmp_path / "a.png").size == (3 * DPI, 2 * DPI)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_figure_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), figure(tmp_path / "a.png", 3, 2):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_figure_is_kept_open(tmp_path):
+    import matplotlib.pyplot as plt
+
+    with figure(tmp_path / "a.png", 1, 1):
+        pass
+    assert plt.get_fignums() == []

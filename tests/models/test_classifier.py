@@ -1,0 +1,106 @@
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import nn
+
+from glassbox import models
+from glassbox.errors import UserError
+from glassbox.models.cnn import Hyperparameters, summary
+
+SMALL = Hyperparameters(
+    4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
+)
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    return models.build("cnn", asdict(SMALL), 8, 3, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25))
+
+
+def card(classifier) -> models.Card:
+    return models.Card(
+        "cnn", asdict(SMALL), ("a", "b", "c"), 8, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), "d" * 64,
+        summary(classifier.network), [{"key": "model.conv1_filters", "value": 4, "source": "params.yaml"}],
+    )  # fmt: skip
+
+
+def test_colours_are_normalised_inside():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x.mean(dim=(2, 3))
+
+    models.Classifier(Spy(), (0.2, 0.4, 0.6), (0.5, 0.5, 0.25))(torch.full((1, 3, 2, 2), 0.7))
+    assert seen[0][0, :, 0, 0].tolist() == pytest.approx([1.0, 0.6, 0.4])
+
+
+def test_a_channel_without_variation_does_not_divide_by_zero():
+    constant = models.Classifier(nn.Identity(), (0.5, 0.5, 0.5), (0.0, 0.1, 0.1))
+    assert torch.isfinite(constant(torch.full((1, 3, 2, 2), 0.5))).all()
+
+
+def test_saved_and_loaded_it_is_the_same(classifier, tmp_path):
+    models.save(tmp_path, classifier, card(classifier))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    loaded, read = models.load(tmp_path)
+    assert read == card(classifier)
+    assert not loaded.training
+    x = torch.rand(5, 3, 8, 8)
+    with models.evaluating(classifier):
+        assert torch.equal(loaded(x), classifier(x))
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    models.save(tmp_path, classifier, card(classifier))
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other", "json"])
+def test_a_damaged_model_is_named(classifier, tmp_path, damage):
+    models.save(tmp_path, classifier, card(classifier))
+    weights, text = tmp_path / "model.safetensors", tmp_path / "model.json"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:200])
+    elif damage == "gone":
+        weights.unlink()
+    elif damage == "other":
+        text.write_text(json.dumps(json.loads(text.read_text()) | {"classes": ["a", "b"]}))
+    else:
+        text.write_text("{")
+    with pytest.raises(UserError, match=r"model\.(safetensors|json) cannot be read"):
+        models.load(tmp_path)
+
+
+def test_a_pickle_in_its_place_is_not_opened(classifier, tmp_path):
+    models.save(tmp_path, classifier, card(classifier))
+    torch.save(classifier.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors cannot be read"):
+        models.load(tmp_path)
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(UserError, match=r"model.name is 'vit': it must be one of cnn"):
+        models.build("vit", {}, 8, 3, (0, 0, 0), (1, 1, 1))
+
+
+def test_evaluating_restores_every_part(classifier):
+    classifier.network.dropout1.eval()
+    before = {name: module.training for name, module in classifier.named_modules()}
+    with models.evaluating(classifier):
+        assert not any(module.training for module in classifier.modules())
+    assert {name: module.training for name, module in classifier.named_modules()} == before
+
+
+def test_predict_is_the_same_for_any_batch_and_for_bytes(classifier):
+    images = torch.randint(0, 256, (7, 8, 8, 3), dtype=torch.uint8)
+    logits = models.predict(classifier, images, batch_size=3)
+    assert logits.shape == (7, 3)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, models.predict(classifier, images, batch_size=7))
+    torch.testing.assert_close(
+        logits, models.predict(classifier, images.permute(0, 3, 1, 2).float() / 255, batch_size=2)
+    )
+    assert classifier.training

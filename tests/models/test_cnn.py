@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from glassbox.errors import UserError
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN, summary
+
+# Figure 11 of the CNN paper, without the values of choices that were not taken.
+PAPER = Hyperparameters(
+    conv1_filters=32, conv1_kernel_size=3, activation_func1="relu", leaky_relu_alpha_1=None,
+    l2_reg_1=4.732752932786752e-05, pool_size_1=3, dropout_1=0.3483260393937059,
+    conv2_filters=256, conv2_kernel_size=3, activation_func2="relu", leaky_relu_alpha_2=None,
+    l2_reg_2=0.003343648880295255, pool_size_2=2, dense_units_1=64, dense_l2_reg_1=0.00013916755655764762,
+    activation_func_dense="leaky_relu", leaky_relu_alpha_3=0.15102871289677247, dense_dropout_1=0.25226452604864213,
+    batch_norm_momentum=0.99,
+)  # fmt: skip
+
+
+def test_the_papers_own_numbers_of_parameters():
+    network = TwoBlockCNN(PAPER, 32, 10)
+    assert summary(network) == {"total": 486_346, "trainable": 485_770, "non_trainable": 576}
+    counts = [
+        sum(p.numel() for p in part.parameters()) + sum(b.numel() for b in part.buffers() if b.ndim)
+        for part in (network.block1.conv, network.block1.norm, network.block2.conv, network.block2.norm,
+                     network.dense, network.output)
+    ]  # fmt: skip
+    assert counts == [896, 128, 73_984, 1_024, 409_664, 650]  # figure 1, layer by layer
+
+
+def test_the_papers_shapes():
+    network = TwoBlockCNN(PAPER, 32, 10).eval()
+    shapes = {}
+    for name in ("block1.conv", "block1.pool", "block2.conv", "block2.pool", "dense"):
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, out, name=name: shapes.update({name: tuple(out.shape[1:])})
+        )
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert shapes == {
+        "block1.conv": (32, 32, 32), "block1.pool": (32, 10, 10), "block2.conv": (256, 10, 10),
+        "block2.pool": (256, 5, 5), "dense": (64,),
+    }  # fmt: skip
+
+
+def test_kerass_semantics():
+    network = TwoBlockCNN(replace(PAPER, pool_size_2=3), 32, 10)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [(n.eps, n.momentum) for n in norms] == [(1e-3, pytest.approx(0.01))] * 2
+    assert all(m.stride == m.kernel_size for m in network.modules() if isinstance(m, nn.MaxPool2d))
+    assert not any(getattr(m, "inplace", False) for m in network.modules())
+    conv = network.block2.conv.weight  # Glorot: uniform within sqrt(6 / (fan in + fan out)), fans of 9 * channels
+    bound = (6 / (9 * 32 + 9 * 256)) ** 0.5
+    assert conv.abs().max() <= bound
+    assert conv.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert all(not m.bias.any() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert network.activation.negative_slope == PAPER.leaky_relu_alpha_3
+
+
+def test_penalties_are_on_the_three_kernels_only():
+    network = TwoBlockCNN(PAPER, 32, 10)
+    kernels = [network.block1.conv.weight, network.block2.conv.weight, network.dense.weight]
+    assert [penalty for _, penalty in network.penalties()] == [PAPER.l2_reg_1, PAPER.l2_reg_2, PAPER.dense_l2_reg_1]
+    assert all(found is kernel for (found, _), kernel in zip(network.penalties(), kernels, strict=True))
+
+
+def test_grad_cam_sees_the_last_convolution_before_its_pooling():
+    network = TwoBlockCNN(PAPER, 32, 10).eval()
+    seen = []
+    network.grad_cam_layer().register_forward_hook(lambda _, __, out: seen.append(out))
+    network(torch.randn(1, 3, 32, 32))
+    assert seen[0].shape == (1, 256, 10, 10)
+    assert seen[0].min() == 0  # after the activation
+
+
+def test_an_image_that_is_pooled_away_is_refused():
+    with pytest.raises(
+        UserError, match=r"model.pool_size_1 = 3 and model.pool_size_2 = 3 leave nothing of an image of 8"
+    ):
+        TwoBlockCNN(replace(PAPER, pool_size_2=3), 8, 10)

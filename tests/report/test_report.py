@@ -1,0 +1,188 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from glassbox import files, report
+from glassbox.errors import UserError
+
+NAMES = ("cat <b>", "dog")
+
+
+def scorecard(lime_beats: bool = True) -> pd.DataFrame:
+    rows = []
+    for name, shift in (("lime", 0.2 if lime_beats else 0.0), ("grad_cam", 0.3), ("random", None)):
+        for metric, sign, direction in (
+            ("deletion_auc", -1, "lower is better"),
+            ("insertion_auc", 1, "higher is better"),
+        ):
+            row = {
+                "explainer": name,
+                "metric": metric,
+                "direction": direction,
+                "n": 7,
+                "mean": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+            }
+            if shift is not None:
+                row |= {"versus_random": sign * shift, "versus_random_low": sign * shift - 0.1,
+                        "versus_random_high": sign * shift + 0.1}  # fmt: skip
+            rows.append(row)
+        for metric in ("seconds", "model_evaluations"):
+            rows.append(
+                {
+                    "explainer": name,
+                    "metric": metric,
+                    "direction": "lower is better",
+                    "n": 7,
+                    "mean": 2.0,
+                    "low": 1,
+                    "high": 3,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The files of a small finished study."""
+    reports, model = tmp_path / "reports", tmp_path / "models"
+    duplicates = {"groups": 0, "also_in_another_split": {"test": 0}, "dropped_from_training": 0}
+    card = {"source": "toy", "digest": "d" * 64, "image_size": 8, "sizes": {"train": 6, "validation": 2, "test": 2},
+            "classes": NAMES, "images_per_class": {"train": [3, 3], "validation": [1, 1], "test": [1, 1]},
+            "channel_mean": [0.5] * 3, "channel_std": [0.2] * 3, "images_skipped": [],
+            "duplicates": duplicates}  # fmt: skip
+    files.write_json(reports / "prepare/card.json", card)
+    files.write_json(
+        reports / "tune/best.json", {"trial": 1, "validation_accuracy": 0.9, "trials": 2, "epochs": 5, "params": {}}
+    )
+    files.write_csv(reports / "tune/trials.csv", pd.DataFrame({"trial": [0, 1], "state": ["pruned", "complete"]}))
+    choices = [{"key": "train.learning_rate", "value": 0.001, "source": "tune, trial 1"},
+               {"key": "train.rho", "value": None, "source": "not used"}]  # fmt: skip
+    counts = {"total": 12, "trainable": 10, "non_trainable": 2}
+    files.write_json(model / "model.json", {"name": "cnn", "parameters": counts, "choices": choices})
+    best = {"best_epoch_validation_loss": 0.3, "best_epoch_validation_accuracy": 0.9, "best_epoch": 2, "epochs": 3}
+    files.write_json(reports / "train/metrics.json", best)
+    files.write_csv(reports / "train/curves.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.4]}))
+    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
+             "brier", "ece", "temperature", "calibrated_ece")  # fmt: skip
+    files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 2, "mistakes": 1})
+    files.write_csv(reports / "evaluate/classification_report.csv", pd.DataFrame(
+        {"class": [*NAMES, "macro average"], "precision": 0.5, "recall": 0.5, "f1": 0.5,
+         "support": [1, 1, 2]}))  # fmt: skip
+    files.write_csv(reports / "evaluate/confused_pairs.csv", pd.DataFrame(
+        {"a_class": [NAMES[0]], "b_class": [NAMES[1]], "a_as_b": [1], "b_as_a": [0]}))  # fmt: skip
+    files.write_csv(reports / "explain/index.csv", pd.DataFrame({"map": [0], "explainer": ["lime"]}))
+    files.write_csv(reports / "explain/scorecard.csv", scorecard())
+    pictures = ("prepare/samples", "tune/history", "tune/trials", "tune/parallel_coordinates", "train/curves",
+                "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "explain/scorecard",
+                "explain/figures/00-correct-5", "explain/figures/01-mistake-9")  # fmt: skip
+    for name in pictures:
+        (reports / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(reports / f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def study(folder, params):
+    return report.read(params, folder / "reports", folder / "models")
+
+
+class Page(HTMLParser):
+    """What a page refers to, and whether its elements close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources, self.alternatives, self.anchors, self.ids, self.open = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.sources += [values[key] for key in ("src", "href") if key in values]
+        self.ids += [values["id"]] if "id" in values else []
+        self.alternatives += [values.get("alt")] if tag == "img" else []
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_no_network_and_every_link_has_its_target(study):
+    page = Page(report.page(study))
+    assert page.open == []
+    for source in page.sources:
+        assert source.startswith("data:image/png;base64,") or source.removeprefix("#") in page.ids
+    assert all(page.alternatives)
+    assert not re.search(r"https?://|@import|<script", report.page(study))
+
+
+def test_the_page_says_what_the_files_say(study):
+    text = report.page(study)
+    assert "50.00 %" in text
+    assert "0.001" in text
+    assert "tune, trial 1" in text
+    assert "cat &lt;b&gt;" in text
+    assert "cat <b>" not in text
+    assert 'alt="Recognised, test image 5"' in text
+    assert "none was asked for" in text  # no pairs
+    assert "No image occurs twice" in text
+
+
+def test_without_a_search_the_page_says_so(folder, params):
+    empty = {"trial": None, "validation_accuracy": None, "trials": 0, "epochs": 0, "params": {}}
+    files.write_json(folder / "reports/tune/best.json", empty)
+    for name in ("history", "trials", "parallel_coordinates"):
+        (folder / f"reports/tune/{name}.png").unlink()
+    study = report.read(params, folder / "reports", folder / "models")
+    assert "No search: every hyperparameter was given." in report.page(study)
+    assert "best_validation_accuracy" not in report.headline(study)
+
+
+def test_a_missing_file_is_named(folder, params):
+    (folder / "reports/evaluate/metrics.json").unlink()
+    with pytest.raises(UserError, match=r"evaluate/metrics.json is missing: 'dvc repro' makes it"):
+        report.read(params, folder / "reports", folder / "models")
+
+
+def test_summary_and_headline(study):
+    summary = report.summary(study)
+    assert json.loads(json.dumps(summary))["explain"]["lime"] == {"deletion_auc": 0.5, "insertion_auc": 0.5}
+    assert "seconds" not in json.dumps(summary)
+    row = report.headline(study)
+    assert row["test_accuracy"] == 0.5
+    assert row["deletion_auc/grad_cam"] == 0.5
+    assert row["best_validation_accuracy"] == 0.9
+
+
+def test_an_explainer_beats_the_control_only_when_its_interval_excludes_zero():
+    assert report.verdicts(scorecard()) == [
+        "By deletion AUC, every explainer beat the random control.",
+        "By insertion AUC, every explainer beat the random control.",
+    ]
+    assert report.verdicts(scorecard(lime_beats=False))[1] == (
+        "By insertion AUC, Grad-CAM beat the random control; LIME did not."
+    )
+    none = scorecard(lime_beats=False)
+    none = none[none["explainer"] != "grad_cam"]
+    assert report.verdicts(none)[0] == "By deletion AUC, no explainer beat the random control beyond chance."
+
+
+def test_the_table_of_explainers(study):
+    lime, _, control = report.explainer_table(study.scorecard)
+    assert lime["deletion_auc"] == "0.500 [0.400, 0.600]"
+    assert (lime["title"], lime["control"], lime["seconds"], lime["n"]) == ("LIME", False, "2", 7)
+    assert control["control"]
+
+
+def test_the_description_for_mlflow(study):
+    text = report.description(study)
+    assert "test accuracy **50.00 %** (95 % interval 50.00 to 50.00)" in text
+    assert "| train.learning_rate | 0.001 | tune, trial 1 |" in text
+    assert "train.rho" not in text
+    assert len(text) < 8000  # MLflow cuts longer tags

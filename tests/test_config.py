@@ -1,0 +1,172 @@
+import copy
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from glassbox import config
+from glassbox.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+
+
+@pytest.fixture
+def tree() -> dict:
+    return YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+
+
+def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
+    """The sentence with which a file with one wrong value is refused."""
+    changed = copy.deepcopy(tree)
+    *path, last = key.split(".")
+    section = changed
+    for part in path:
+        section = section[part]
+    if value is ...:
+        del section[last]
+    else:
+        section[last] = value
+    file = tmp_path / "params.yaml"
+    YAML(typ="safe").dump(changed, file)
+    with pytest.raises(UserError) as error:
+        config.read(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("train.epochs", 0, "train.epochs is 0, but must be greater than or equal to 1"),
+        ("train.epochs", "ten", "train.epochs is 'ten', but must be a whole number"),
+        ("train.epochs", 2.5, "train.epochs is 2.5, but must be a whole number"),
+        ("train.epochs", True, "train.epochs is True, but must be a whole number"),
+        ("train.epochs", None, "train.epochs is None, but must be a whole number"),
+        ("train.epochs", ..., "train.epochs is missing"),
+        ("train", ..., "the section train is missing"),
+        ("train", 3, "train is 3, but must be a section of keys"),
+        ("train.learning_rate", "fast", "train.learning_rate is 'fast', but must be a number or 'tuned'"),
+        ("train.learning_rate", float("nan"), "train.learning_rate is nan, but must be a finite number or 'tuned'"),
+        ("train.learning_rate", -0.1, "train.learning_rate is -0.1, but must be greater than 0 or 'tuned'"),
+        ("data.limit", "few", "data.limit is 'few', but must be a whole number or null"),
+        ("data.source", "mnist", "data.source is 'mnist', but must be 'digits', 'cifar10' or 'image_folder'"),
+        ("data.drop_duplicates", 1, "data.drop_duplicates is 1, but must be true or false"),
+        ("compute.device", "gpu", "compute.device is 'gpu', but must be auto, cpu, cuda or cuda:N"),
+        ("tune.space.conv1_filters", [], "tune.space.conv1_filters is [], but must be a list of at least one value"),
+        ("tune.space.conv1_filters", 32, "tune.space.conv1_filters is 32, but must be a list"),
+        ("tune.space.conv1_filters", [8, 1.5], "tune.space.conv1_filters.1 is 1.5, but must be a whole number"),
+        (
+            "model.conv1_kernel_size",
+            4,
+            "model.conv1_kernel_size is 4: a kernel size must be odd, so that 'same' padding is symmetric",
+        ),
+        (
+            "tune.space.adam_lr",
+            {"low": 0.1, "high": 0.01, "log": True},
+            "tune.space.adam_lr: low (0.1) must not be above high (0.01)",
+        ),
+        (
+            "tune.space.dropout_1",
+            {"low": 0.1, "high": 1.5, "log": False},
+            "tune.space.dropout_1: high (1.5) must be below 1",
+        ),
+        (
+            "tune.space.adam_lr",
+            {"low": 0.0, "high": 0.1, "log": True},
+            "tune.space.adam_lr: low (0.0) must be above 0 on a log scale",
+        ),
+        ("explain.explainers", ["lime", "lime"], "explain: explainers must not name one twice"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, key, value, sentence, tmp_path):
+    assert refusal(tree, key, value, tmp_path) == sentence
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tree, tmp_path):
+    sentence = refusal(tree, "explain.lime.sample", 3, tmp_path)
+    assert sentence == "explain.lime.sample is not a parameter; did you mean samples? allowed here: samples, regions"
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        keys += leaves(field.annotation, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+    return keys
+
+
+@pytest.mark.parametrize("key", leaves(config.Params))
+def test_no_key_takes_a_mapping_of_nonsense(tree, key, tmp_path):
+    assert refusal(tree, key, {"nonsense": 1}, tmp_path).startswith(f"{key}")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("[1, 2]", "must hold the sections"), ("a: [1", "is not YAML"), ("study: {name: a, name: b}", "is not YAML")],
+)
+def test_a_file_that_holds_no_parameters(text, part, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=part):
+        config.read(file)
+    with pytest.raises(UserError, match="is missing"):
+        config.read(tmp_path / "none.yaml")
+
+
+def test_load_gives_the_values_asked_for_and_they_cannot_be_changed():
+    seed, train = config.load("study.seed", "train", file=ROOT / "params.yaml")
+    assert (seed, train.patience) == (0, 8)
+    assert config.load("study.name", file=ROOT / "params.yaml") == "digits"
+    with pytest.raises(ValueError, match="frozen"):
+        train.patience = 1
+
+
+def test_flatten_names_keys_as_dvc_does(params):
+    flat = config.flatten(params)
+    assert flat["train.learning_rate"] == "tuned"
+    assert flat["tune.space.adam_lr.low"] == 1e-5
+    assert flat["explain.explainers"][0] == "lime"
+    assert sorted(config.flatten(params.train, "train.")) == sorted(key for key in flat if key.startswith("train."))
+
+
+def test_edit_changes_values_and_keeps_comments():
+    text = config.edit(ROOT / "params.yaml", ["train.epochs=7", "data.limit=500", "tune.space.conv1_filters=[8, 16]"])
+    tree = YAML(typ="safe", pure=True).load(text)
+    assert (tree["train"]["epochs"], tree["data"]["limit"]) == (7, 500)
+    assert tree["tune"]["space"]["conv1_filters"] == [8, 16]
+    assert "# images in all, stratified by split and class; null = all" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("train.epochs", "no change of a parameter"),
+        ("train.epoch=3", "not a parameter"),
+        ("train.epochs=x", "whole number"),
+    ],
+)
+def test_edit_refuses(change, part):
+    with pytest.raises(UserError, match=part):
+        config.edit(ROOT / "params.yaml", [change])
+
+
+def test_params_yaml_is_the_digits_study():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "digits.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_complete_and_named_by_its_file(study):
+    assert config.read(study).study.name == study.stem
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_every_key_has_a_comment(study):
+    lines = [line for line in study.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    bare = [line for line in lines if "#" not in line]
+    assert bare == [line for line in bare if line.endswith(":")], "only the head of a section may stand alone"
+    assert len(lines) - len(bare) >= len(leaves(config.Params)) - 2 * sum(
+        ".high" in leaf for leaf in leaves(config.Params)
+    )

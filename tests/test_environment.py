@@ -1,0 +1,102 @@
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from glassbox import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_lock_is_plain_lines_and_pins_every_dependency():
+    lines = environment.wanted("linux")
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
+    pinned = {re.sub(r"[._]", "-", name.lower()): pin for name, pin in (line.split("==") for line in lines)}
+    assert len(pinned) == len(lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        requirement = Requirement(line)
+        name = re.sub(r"[._]", "-", requirement.name.lower())
+        assert requirement.specifier.contains(pinned[name]), line
+    assert (pinned["torch"], pinned["torchvision"]) == ("2.15.0", "0.29.2")
+
+
+def test_this_environment_is_the_locked_one():
+    for name in ("torch", "mlflow", "dvc", "optuna", "shap", "lime", "captum", "pandas", "scikit-learn", "numpy"):
+        assert f"{name}=={version(name)}" in environment.wanted("linux")
+
+
+def test_other_systems_get_no_cuda_packages():
+    assert not [line for line in environment.wanted("darwin") if "nvidia" in line or "cuda" in line or "triton" in line]
+    assert any("nvidia" in line for line in environment.wanted("linux"))
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Instead of running commands, keep them; a venv command makes the folder that it would make."""
+    ran: list[list[str]] = []
+
+    def call(command):
+        ran.append([str(part) for part in command])
+        if "venv" in command:
+            (Path(command[-1]) / "bin").mkdir(parents=True)
+            (Path(command[-1]) / "bin" / "python").touch()
+        return 0
+
+    monkeypatch.setattr(environment.subprocess, "call", call)
+    return ran
+
+
+def test_an_environment_is_made_once_and_then_left_alone(tmp_path, commands, capsys):
+    venv = tmp_path / "a venv"
+    assert environment.install(venv)
+    assert [command[2:3] for command in commands] == [["venv"], ["pip"], ["pip"]]
+    assert "--editable" in commands[2]
+    assert "installing" in capsys.readouterr().out
+    commands.clear()
+    assert not environment.install(venv)
+    assert commands == []
+
+
+def test_a_second_clone_installs_only_itself(tmp_path, commands, monkeypatch):
+    environment.install(tmp_path / "venv")
+    commands.clear()
+    packages, _ = environment.stamps()
+    monkeypatch.setattr(environment, "stamps", lambda: [packages, "another place"])
+    assert environment.install(tmp_path / "venv")
+    assert len(commands) == 1
+    assert "--editable" in commands[0]
+
+
+def test_an_interrupted_installation_is_taken_up_again(tmp_path, commands, monkeypatch):
+    make = environment.subprocess.call
+    monkeypatch.setattr(environment.subprocess, "call", lambda command: make(command) if "venv" in command else 1)
+    with pytest.raises(SystemExit) as stop:
+        environment.install(tmp_path / "venv")
+    assert stop.value.code == 2
+    assert not (tmp_path / "venv" / "glassbox-installed.txt").exists()
+
+
+def test_an_old_python_is_refused_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(environment.sys, "argv", ["environment.py", "venv"])
+    monkeypatch.setattr(environment.sys, "version_info", (3, 10, 4))
+    with pytest.raises(SystemExit) as stop:
+        environment.main()
+    assert stop.value.code == 2
+    assert "is Python 3.10, but 3.11 or later is needed" in capsys.readouterr().err
+
+
+def test_it_needs_nothing_but_the_standard_library():
+    code = "import sys, runpy; sys.argv = ['x', '']; runpy.run_path('src/glassbox/environment.py', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (2, "error: usage: python3 src/glassbox/environment.py VENV\n")

@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glassbox import files
+from glassbox.errors import UserError
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    target = tmp_path / "new" / "result.json"
+    files.write_json(target, {"a": 1})
+
+    class Stop(Exception):
+        pass
+
+    with pytest.raises(Stop), files.replacing(target) as partial:
+        partial.write_text("half a res")
+        raise Stop
+    assert json.loads(target.read_text()) == {"a": 1}
+    assert [path.name for path in target.parent.iterdir()] == ["result.json"]
+
+
+def test_json_refuses_what_json_cannot_say(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_comes_back_with_its_class_names_as_text(tmp_path):
+    table = pd.DataFrame({"true_class": ["1", "NA", "nan"], "n": [1, 2, 3], "value": np.float32([0.1, 0.2, 1 / 3])})
+    files.write_csv(tmp_path / "t.csv", table)
+    back = files.read_csv(tmp_path / "t.csv")
+    assert back["true_class"].tolist() == ["1", "NA", "nan"]
+    assert np.array_equal(back["value"].to_numpy(np.float32), table["value"].to_numpy())
+    assert b"\r" not in (tmp_path / "t.csv").read_bytes()
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_csv])
+def test_a_missing_or_damaged_file_is_named(read, tmp_path):
+    with pytest.raises(UserError, match=r"gone is missing: 'dvc repro' makes it"):
+        read(tmp_path / "gone")
+    (tmp_path / "bad").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"bad cannot be read"):
+        read(tmp_path / "bad")
+
+
+def test_digest_tells_parts_apart():
+    assert files.digest("ab", "c") != files.digest("a", "bc")
+    assert files.digest("a") == files.digest(b"a")
+
+
+def test_a_fresh_folder_is_empty(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.png").touch()
+    assert list(files.fresh_folder(tmp_path / "out").iterdir()) == []
+
+
+HOLD = """
+import sys, time
+from glassbox import files
+with files.exclusive(sys.argv[1], "training"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_leaves_nothing(tmp_path):
+    lock = tmp_path / "train.lock"
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match=f"process {first.pid} is training in this folder already"),
+            files.exclusive(lock, "training"),
+        ):
+            pass
+    finally:
+        first.kill()
+        first.wait()
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            with files.exclusive(lock, "training"):
+                break
+        except UserError:
+            assert time.monotonic() < deadline

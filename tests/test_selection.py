@@ -1,0 +1,73 @@
+import numpy as np
+
+from glassbox.evaluation.classification import ConfusedPair
+from glassbox.selection import pick
+
+CLASSES = ("cat", "dog", "ship")
+
+
+def case(n: int = 90):
+    """A third of each class; every tenth image is predicted as the next class; 0..8 are torn between cat, dog."""
+    labels = np.arange(n) % 3
+    predicted = labels.copy()
+    predicted[9::10] = (labels[9::10] + 1) % 3
+    p = np.full((n, 3), 0.05)
+    p[np.arange(n), predicted] = 0.9
+    p[np.arange(n), (predicted + 2) % 3] = 0.06  # the runner-up of a cat is a ship
+    for row in range(9):
+        if labels[row] < 2:
+            p[row] = [0.5, 0.45, 0.05] if labels[row] == 0 else [0.45, 0.5, 0.05]
+    return labels, predicted, p
+
+
+def choose(seed: int = 0, **changes):
+    labels, predicted, p = case()
+    pairs = [ConfusedPair(0, 1, 3, 3)]
+    counts = {"correct_per_class": 2, "mistakes": 4, "images_per_pair": 3} | changes
+    return pick(labels, predicted, p, pairs, CLASSES, **counts, seed=seed), labels, predicted
+
+
+def test_every_group_follows_its_rule():
+    picks, labels, predicted = choose()
+    assert len({p.row for p in picks}) == len(picks)
+    correct, mistakes, pairs = ([p for p in picks if p.group == group] for group in ("correct", "mistake", "pair"))
+    assert sorted(labels[p.row] for p in correct) == [0, 0, 1, 1, 2, 2]
+    assert all(labels[p.row] == predicted[p.row] == p.targets[0] and len(p.targets) == 1 for p in correct)
+    assert len(mistakes) == 4
+    for p in mistakes:
+        assert p.targets == (predicted[p.row], labels[p.row])
+        assert p.note == f"{CLASSES[labels[p.row]]}, taken for {CLASSES[predicted[p.row]]}"
+    assert len(pairs) == 3
+    for p in pairs:
+        assert labels[p.row] in (0, 1)
+        assert p.targets[0] == predicted[p.row]
+        assert set(p.targets) >= {0, 1}
+        assert p.note == "cat or dog?"
+
+
+def test_images_torn_between_the_pair_come_first():
+    labels, _, p = case()
+    torn = {int(row) for row in np.flatnonzero(labels < 2) if p[row, 2] < min(p[row, :2])}
+    few, *_ = choose(correct_per_class=0, mistakes=0)
+    assert {pick.row for pick in few} < torn
+    many, *_ = choose(correct_per_class=0, mistakes=0, images_per_pair=len(torn) + 5)
+    assert len(many) == len(torn) + 5
+    assert {pick.row for pick in many} > torn
+
+
+def test_the_seed_decides():
+    assert choose(seed=1)[0] == choose(seed=1)[0]
+    assert choose(seed=1)[0] != choose(seed=2)[0]
+
+
+def test_fewer_are_taken_where_there_are_fewer():
+    labels = np.array([0, 1, 2])
+    p = np.eye(3)
+    picks = pick(labels, labels, p, [], CLASSES, correct_per_class=5, mistakes=5, images_per_pair=1, seed=0)
+    assert [p.group for p in picks] == ["correct"] * 3
+
+
+def test_another_group_does_not_move_the_draws():
+    alone = [p for p in choose(correct_per_class=0, images_per_pair=1)[0] if p.group == "mistake"]
+    both = [p for p in choose(correct_per_class=2, images_per_pair=1)[0] if p.group == "mistake"]
+    assert alone == both

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+import torch
+
+from glassbox import models, serving
+from glassbox.data.store import Description
+from glassbox.models.cnn import Hyperparameters
+
+SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
+
+
+def test_plain_images_in_classes_and_probabilities_out(tmp_path):
+    data = Description("toy", ("cat", "dog", "ship"), 8, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
+    classifier = models.build("cnn", SMALL.__dict__, 8, 3, data.mean, data.std)
+    models.save(tmp_path, classifier, models.describe("cnn", SMALL.__dict__, classifier, data, []))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    table = serving._load_pyfunc(str(tmp_path)).predict(images)
+    assert table.columns.tolist() == ["prediction", "cat", "dog", "ship"]
+    p = table[["cat", "dog", "ship"]].to_numpy()
+    assert p.sum(axis=1) == pytest.approx(1)
+    assert table["prediction"].tolist() == [("cat", "dog", "ship")[label] for label in p.argmax(axis=1)]
+    logits = models.predict(classifier, torch.from_numpy(images), 2)
+    assert p == pytest.approx(logits.double().softmax(dim=1).numpy(), abs=1e-6)

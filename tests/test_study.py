@@ -1,0 +1,395 @@
+"""The whole study through the real scripts: `make study` in a fresh clone with a space in its path, then what users do
+with it. The shipped default study, only shrunk."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHRINK, clone, shell
+from PIL import Image
+from safetensors.numpy import load_file
+
+NAMES = ["prepare", "tune", "train", "evaluate", "explain", "report"]
+
+
+def environment_of_this_test() -> str:
+    import sys
+
+    return str(Path(sys.executable).parent.parent)
+
+
+def make(project: Path, *arguments: str, check: bool = True, **changes: str):
+    return shell("make", *arguments, f"VENV={environment_of_this_test()}", cwd=project, check=check, **changes)
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return [name for line in output.splitlines() for name in NAMES if line == f"Running stage '{name}':"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[Path, str]:
+    """A clone in which the shrunken default study was made, and what was printed."""
+    project = clone(tmp_path_factory.mktemp("a user's folder") / "glass box")
+    said = make(project, "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
+    return project, said
+
+
+def table(project: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(project / "reports" / name)
+
+
+def test_it_ends_with_a_summary(study):
+    project, said = study
+    assert ran(said) == NAMES
+    summary = said[said.index("\nStudy digits: ") :]
+    accuracy = json.loads((project / "reports/evaluate/metrics.json").read_text())["accuracy"]
+    assert f"test accuracy  {100 * accuracy:.2f} %  (95 % interval" in summary
+    for title in ("LIME", "KernelSHAP", "GradientSHAP", "Integrated Gradients", "Grad-CAM", "random (control)"):
+        assert f"\n  {title} " in summary
+    assert "reports/index.html" in summary
+    assert "make ui" in summary
+
+
+def test_everything_that_the_readme_promises_is_there(study):
+    reports = study[0] / "reports"
+    expected = {
+        "prepare": ["card.json", "duplicates.csv", "samples.png"],
+        "tune": ["best.json", "trials.csv", "timing.json", "history.png", "trials.png", "parallel_coordinates.png"],
+        "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.json"],
+        "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
+                     "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
+                     "reliability.png", "mistakes.png"],
+        "explain": ["attributions.npz", "index.csv", "scorecard.csv", "scorecard.png", "figures"],
+    }  # fmt: skip
+    for stage, names in expected.items():
+        there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
+        assert there == set(names)
+    assert (reports / "index.html").stat().st_size > 100_000
+    assert {path.name for path in (study[0] / "models").iterdir()} == {"model.json", "model.safetensors"}
+    for path in reports.rglob("*.png"):
+        assert Image.open(path).convert("L").getextrema()[0] < 255, f"{path} is empty"
+
+
+def test_the_files_agree_with_each_other(study):
+    project, _ = study
+    metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
+    predictions = table(project, "evaluate/predictions.csv").astype({"true_class": str, "predicted_class": str})
+    card = json.loads((project / "reports/prepare/card.json").read_text())
+    assert len(predictions) == card["sizes"]["test"] == metrics["images"]
+    assert sum(card["sizes"].values()) == 300
+    right = predictions["true_class"] == predictions["predicted_class"]
+    assert right.mean() == pytest.approx(metrics["accuracy"])
+    matrix = table(project, "evaluate/confusion_matrix.csv").set_index("true_class")
+    assert np.trace(matrix.to_numpy()) == right.sum()
+
+    trials = table(project, "tune/trials.csv")
+    best = json.loads((project / "reports/tune/best.json").read_text())
+    assert len(trials) == 3
+    assert best["validation_accuracy"] == pytest.approx(
+        trials[trials["state"] == "complete"]["validation_accuracy"].max()
+    )
+    model = json.loads((project / "models/model.json").read_text())
+    assert model["data_digest"] == card["digest"]
+    values = {choice["key"]: choice for choice in model["choices"]}
+    assert values["model.conv1_filters"]["value"] == best["params"]["conv1_filters"]
+    assert values["model.conv1_filters"]["source"] == f"tune, trial {best['trial']}"
+    assert values["model.batch_norm_momentum"]["source"] == "params.yaml"
+
+    index = table(project, "explain/index.csv")
+    maps = np.load(project / "reports/explain/attributions.npz", allow_pickle=False)["maps"]
+    assert maps.shape == (len(index), 32, 32)
+    assert maps.dtype == np.float32
+    assert index["map"].tolist() == list(range(len(index)))
+    assert (index["additivity_error"].dropna() < 1e-3).all()
+    assert set(index["group"]) == {"correct", "mistake", "pair"}
+    figures = list((project / "reports/explain/figures").iterdir())
+    assert len(figures) == index["image"].nunique()
+    mistakes = index[index["group"] == "mistake"].groupby(["image", "explainer"])["explained_class"].nunique()
+    assert (mistakes == 2).all()
+
+
+def test_a_second_make_study_does_nothing_and_says_so(study):
+    project, _ = study
+    before = {path: path.stat().st_mtime_ns for path in (project / "reports").rglob("*")}
+    said = make(project, "study").stdout
+    assert ran(said) == []
+    assert "Data and pipelines are up to date." in said
+    assert "installing" not in said
+    assert {path: path.stat().st_mtime_ns for path in (project / "reports").rglob("*")} == before
+
+
+def contents(project: Path) -> dict[str, object]:
+    """Everything that must be the same for the same parameters: every table without its times, weights and maps."""
+    found: dict[str, object] = {}
+    for path in sorted((project / "reports").rglob("*")):
+        name = path.relative_to(project).as_posix()
+        if path.name == "timing.json":
+            continue
+        if path.suffix == ".csv":
+            text = path.read_text().splitlines()
+            rows = [line.split(",") for line in text]
+            timed = {place for place, column in enumerate(rows[0]) if column == "seconds"}
+            if name.endswith("scorecard.csv"):
+                rows = [row for row in rows if "seconds" not in row]
+            found[name] = [[cell for place, cell in enumerate(row) if place not in timed] for row in rows]
+        elif path.suffix in (".json", ".npz"):
+            found[name] = path.read_bytes()
+    found["weights"] = (project / "models/model.safetensors").read_bytes()
+    return found
+
+
+def test_another_clone_at_another_path_gives_the_same_bytes(study, tmp_path):
+    project, _ = study
+    other = clone(tmp_path / "elsewhere")
+    shutil.copy2(project / "params.yaml", other)
+    assert ran(shell("dvc", "repro", cwd=other, GLASSBOX_TRACKING="off").stdout) == NAMES
+    one, two = contents(project), contents(other)
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+    assert len(one) > 15
+    assert (
+        load_file(other / "models/model.safetensors").keys() == load_file(project / "models/model.safetensors").keys()
+    )
+
+
+def studies(project: Path) -> dict[str, dict[str, str]]:
+    """Name and tags of every parent run in the study's store."""
+    with sqlite3.connect(project / "mlruns/mlflow.db") as store:
+        rows = store.execute(
+            "select r.name, t.key, t.value from runs r join tags t on r.run_uuid = t.run_uuid "
+            "where r.run_uuid in (select run_uuid from tags where key = 'kind' and value = 'study')"
+        ).fetchall()
+    return {name: {key: value for other, key, value in rows if other == name} for name, *_ in rows}
+
+
+def test_every_stage_is_in_mlflow(study):
+    import mlflow
+
+    project, _ = study
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    by_kind = {kind: [run for run in runs if run.data.tags["kind"] == kind] for kind in ("study", "stage", "trial")}
+    first = min(by_kind["study"], key=lambda run: run.info.start_time)
+    stages = [run for run in by_kind["stage"] if run.data.tags["mlflow.parentRunId"] == first.info.run_id]
+    assert sorted(run.info.run_name for run in stages) == sorted(NAMES)
+    assert {run.data.tags["dvc_stage"] for run in stages} == set(NAMES)
+    tune = next(run for run in stages if run.info.run_name == "tune")
+    assert len([t for t in by_kind["trial"] if t.data.tags["mlflow.parentRunId"] == tune.info.run_id]) == 3
+    assert all(run.info.status == "FINISHED" for run in [first, *stages])
+
+    metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
+    assert first.data.metrics["test_accuracy"] == metrics["accuracy"]
+    assert {"test_macro_f1", "test_ece", "validation_loss", "train_accuracy", "deletion_auc/lime"} <= set(
+        first.data.metrics
+    )
+    assert first.data.params["train.epochs"] == "3"
+    assert float(first.data.params["train.learning_rate"]) > 0
+    assert "test accuracy" in first.data.tags["mlflow.note.content"]
+    assert first.outputs.model_outputs
+    artifacts = {file.path for file in client.list_artifacts(first.info.run_id)}
+    assert artifacts == {"prepare", "tune", "train", "evaluate", "explain", "index.html", "summary.json"}
+    pictures = {file.path for file in client.list_artifacts(first.info.run_id, "explain/figures")}
+    assert len(pictures) == len(list((project / "reports/explain/figures").iterdir()))
+    assert [dataset.dataset.name for dataset in first.inputs.dataset_inputs] == ["digits"]
+
+
+def test_an_explain_parameter_reruns_only_explain_and_report(study):
+    project, _ = study
+    before = len(studies(project))
+    said = shell("dvc", "exp", "run", "-n", "fewer", "-S", "explain.lime.samples=50", cwd=project).stdout
+    assert ran(said) == ["explain", "report"]
+    after = studies(project)
+    assert len(after) == before + 1
+    assert after["fewer"]["dvc_exp_name"] == "fewer"
+    assert "mlflow.note.content" in after["fewer"]
+
+
+def test_a_temporary_experiment_logs_to_the_same_store_and_can_be_applied(study):
+    project, _ = study
+    before = (project / "reports/index.html").read_bytes()
+    said = shell("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "explain.mistakes=1", cwd=project).stdout
+    assert ran(said) == ["explain", "report"]
+    assert "aside" in studies(project)
+    assert (project / "reports/index.html").read_bytes() == before
+    shell("dvc", "exp", "apply", "aside", cwd=project)
+    assert (project / "reports/index.html").read_bytes() != before
+    status = shell("dvc", "status", cwd=project).stdout
+    assert "Data and pipelines are up to date." in status
+
+
+def test_report_completes_a_row_when_everything_else_comes_from_the_cache(study, tmp_path):
+    project, _ = study
+    store = f"sqlite:///{tmp_path / 'another.db'}"
+    text = (project / "params.yaml").read_text()
+    # Away and back: DVC has seen this state before, and runs no stage but report for it.
+    shell("dvc", "exp", "run", "-S", "evaluate.gallery=3", cwd=project)
+    (project / "params.yaml").write_text(text)
+    said = shell("dvc", "repro", cwd=project, MLFLOW_TRACKING_URI=store).stdout
+    assert ran(said) == ["report"]
+    with sqlite3.connect(tmp_path / "another.db") as database:
+        metrics = dict(database.execute("select key, value from latest_metrics").fetchall())
+        kinds = [kind for (kind,) in database.execute("select value from tags where key = 'kind' order by value")]
+    assert kinds == ["stage", "study"]
+    assert metrics["test_accuracy"] == json.loads((project / "reports/evaluate/metrics.json").read_text())["accuracy"]
+    assert "validation_loss" in metrics
+
+
+def test_dvcs_own_views(study):
+    project, _ = study
+    shown = json.loads(shell("dvc", "metrics", "show", "--json", cwd=project).stdout)
+    assert "accuracy" in json.dumps(shown)
+    shell("dvc", "plots", "show", "--out", "dvc_plots", cwd=project)
+    page = (project / "dvc_plots/index.html").read_text()
+    assert "Confusion matrix" in page
+    assert "validation_loss" in page
+    assert len(list((project / "dvc_plots/static").glob("*.png"))) > 8
+    changed = shell("dvc", "params", "diff", cwd=project).stdout
+    assert "train.epochs" in changed
+
+
+def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
+    project, _ = study
+    files = {
+        path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file() and ".git/" not in str(path)
+    }
+    said = make(project, "study", "SET=train.epochs=0", check=False)
+    assert said.returncode == 2
+    assert (
+        said.stderr.splitlines()[0] == "error: params.yaml: train.epochs is 0, but must be greater than or equal to 1"
+    )
+    assert "Traceback" not in said.stderr
+    after = {
+        path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file() and ".git/" not in str(path)
+    }
+    assert after == files
+
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("epochs: 3 ", "epochs: many "))
+    for name in ("prepare", "train", "report"):
+        alone = shell("python", "-m", f"stages.{name}", cwd=project, check=False)
+        assert alone.returncode == 2
+        assert alone.stderr == "error: params.yaml: train.epochs is 'many', but must be a whole number\n"
+    (project / "params.yaml").write_text(text)
+    assert {path: path.stat().st_mtime_ns for path in files if path.name != "params.yaml"} == {
+        path: time for path, time in files.items() if path.name != "params.yaml"
+    }
+
+
+def test_an_unreachable_server_stops_before_any_work(study):
+    project, _ = study
+    shell("dvc", "repro", cwd=project)
+    said = shell("python", "-m", "stages.evaluate", cwd=project, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert said.returncode == 2
+    assert said.stderr.startswith("error: MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer")
+    assert len(said.stderr.splitlines()) == 1
+    assert (project / "reports/evaluate/metrics.json").exists()
+
+
+def test_every_key_can_be_changed_from_the_command_line(study):
+    """What `dvc exp run -S KEY=VALUE` writes must be what the schema takes. Queued, it writes without running."""
+    project, _ = study
+    from glassbox import config
+
+    before = config.flatten(config.read(project / "params.yaml"))
+    changes = [f"{key}={value}" for key, value in OTHER_VALUES.items()]
+    assert set(OTHER_VALUES) == set(before)
+    arguments = [part for change in changes for part in ("-S", change)]
+    text = (project / "params.yaml").read_text()
+    shell("dvc", "exp", "run", "--queue", "-n", "everything", *arguments, cwd=project)
+    shown = shell("dvc", "queue", "status", cwd=project).stdout
+    assert "everything" in shown
+    revision = shell("git", "rev-parse", "refs/exps/celery/stash", cwd=project).stdout.strip()
+    file = project.parent / "queued.yaml"
+    file.write_text(shell("git", "show", f"{revision}:params.yaml", cwd=project).stdout)
+    after = config.flatten(config.read(file))
+    assert [key for key in before if after[key] == before[key]] == ["model.name"]  # of which there is only one yet
+    assert (project / "params.yaml").read_text() == text
+    shell("dvc", "queue", "remove", "--all", cwd=project)
+
+
+LINEAR = ("leaky_relu_alpha_1", "dropout_1", "leaky_relu_alpha_2", "leaky_relu_alpha_3", "dense_dropout_1",
+          "sgd_momentum", "rmsprop_rho")  # fmt: skip
+LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "rmsprop_lr")
+# Another value than the shipped one, for every key.
+_CHANGES = """
+study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64 data.source=cifar10
+data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3 data.validation_fraction=0.1
+data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1 augment.brightness=0.1
+augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.startup_trials=2 tune.epochs=1 tune.batch_size=32
+tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]
+tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
+tune.space.conv2_filters=[4] tune.space.conv2_kernel_size=[7] tune.space.activation_func2=[leaky_relu]
+tune.space.pool_size_2=[2] tune.space.dense_units_1=[8] tune.space.activation_func_dense=[relu]
+tune.space.optimizer=[adam,sgd] model.name=cnn model.conv1_filters=8 model.conv1_kernel_size=5
+model.activation_func1=relu model.leaky_relu_alpha_1=0.1 model.l2_reg_1=1e-4 model.pool_size_1=2 model.dropout_1=0.1
+model.conv2_filters=8 model.conv2_kernel_size=5 model.activation_func2=relu model.leaky_relu_alpha_2=0.1
+model.l2_reg_2=0.0001 model.pool_size_2=2 model.dense_units_1=16 model.dense_l2_reg_1=0.001
+model.activation_func_dense=relu model.leaky_relu_alpha_3=0.1 model.dense_dropout_1=0.2
+model.batch_norm_momentum=0.8 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
+train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
+train.min_learning_rate=0.0001 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
+evaluate.gallery=5 explain.correct_per_class=2 explain.mistakes=1 explain.pairs=2 explain.images_per_pair=1
+explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
+explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3 explain.kernel_shap.coalitions=128
+explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
+explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
+explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0
+"""
+OTHER_VALUES = dict(pair.split("=") for pair in _CHANGES.split())
+for _name in (*LINEAR, *LOGARITHMIC):
+    OTHER_VALUES |= {f"tune.space.{_name}.low": "0.002", f"tune.space.{_name}.high": "0.25"}
+    OTHER_VALUES[f"tune.space.{_name}.log"] = str(_name in LINEAR).lower()
+
+
+def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
+    """Circles and squares, as a person might have collected them: many formats, sizes, modes, a file that is none."""
+    from PIL import ImageDraw
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "my shapes"
+    modes = [
+        ("RGB", "jpg"),
+        ("L", "png"),
+        ("RGBA", "png"),
+        ("P", "gif"),
+        ("1", "png"),
+        ("CMYK", "jpg"),
+        ("LA", "png"),
+        ("RGB", "webp"),
+    ]
+    for label, name in enumerate(("circles", "big squares")):
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            width, height = (int(side) for side in rng.integers(20, 90, 2))
+            image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(170, 256, 3)))
+            radius = min(width, height) // 3
+            box = [width // 2 - radius, height // 2 - radius, width // 2 + radius, height // 2 + radius]
+            draw = ImageDraw.Draw(image)
+            (draw.rectangle if label else draw.ellipse)(box, fill=tuple(int(v) for v in rng.integers(0, 90, 3)))
+            mode, ending = modes[number % len(modes)]
+            image.convert(mode).save(folder / name / f"{number:02d}.{ending}")
+    (folder / "circles" / "read me.txt").write_text("not an image")
+
+    project = clone(tmp_path / "glassbox")
+    shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
+    own = [
+        "data.source=image_folder",
+        f"data.path='{folder}'",
+        "data.image_size=24",
+        "train.epochs=8",
+        "study.name=shapes",
+    ]
+    shell("python", "-m", "glassbox", "select", "digits", *shrink, *own, cwd=project, PYTHONPATH="src")
+    assert ran(make(project, "study").stdout) == NAMES
+    card = json.loads((project / "reports/prepare/card.json").read_text())
+    assert card["classes"] == ["big squares", "circles"]
+    assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}
+    assert card["images_skipped"] == ["circles/read me.txt"]
+    assert len(studies(project)) == 1
+    assert "big squares" in (project / "reports/index.html").read_text()

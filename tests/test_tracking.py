@@ -1,0 +1,404 @@
+"""Tracking against real stores. The recorder is a process of its own, as in a stage; what it logged is read with
+MLflow's own client."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, environment, shell
+
+from glassbox import models, tracking
+from glassbox.data.store import Description
+from glassbox.errors import UserError
+from glassbox.models.cnn import Hyperparameters
+
+DATA = Description("toy", ("cat", "dog"), 8, {"train": 4}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
+SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A fresh database, made once by the code under test; the tests work on copies."""
+    place = tmp_path_factory.mktemp("store") / tracking.STORE
+    place.mkdir()
+    code = f"from pathlib import Path; from glassbox import tracking; tracking._initialise(Path({str(place)!r}))"
+    shell(sys.executable, "-c", code, cwd=ROOT, PYTHONPATH=str(ROOT / "src"))
+    return place
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty_store):
+    """A folder with parameters, in which stages could run."""
+    for key in [key for key in os.environ if key.startswith(("DVC_", "MLFLOW_", "GLASSBOX_"))]:
+        monkeypatch.delenv(key)
+    place = tmp_path / "a project"
+    place.mkdir()
+    shutil.copy2(ROOT / "params.yaml", place)
+    shutil.copytree(empty_store, place / tracking.STORE)
+    monkeypatch.chdir(place)
+    return place
+
+
+def client(project: Path):
+    import mlflow
+
+    return mlflow.MlflowClient(f"sqlite:///{project / tracking.STORE / tracking.DATABASE}")
+
+
+def runs(project: Path, **tags: str):
+    store = client(project)
+    experiments = [e.experiment_id for e in store.search_experiments()]
+    query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+    return sorted(store.search_runs(experiments, query), key=lambda r: (r.info.start_time, r.info.run_name))
+
+
+def save_model(folder: Path) -> models.Classifier:
+    torch.manual_seed(0)
+    classifier = models.build("cnn", SMALL.__dict__, 8, 2, DATA.mean, DATA.std)
+    models.save(folder, classifier, models.describe("cnn", SMALL.__dict__, classifier, DATA, []))
+    return classifier
+
+
+def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
+    (project / "out").mkdir()
+    (project / "out" / "curves.csv").write_text("epoch\n1\n")
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        tracked.log_params({"train.epochs": 3, "model.leaky_relu_alpha_1": None})
+        for epoch in (1, 2, 3):
+            tracked.log_metrics({"validation_loss": 1 / epoch}, epoch)
+        tracked.log_headline({"best_epoch_validation_accuracy": 0.75})
+        tracked.log_files("out")
+    (parent,), (stage,) = runs(project, kind="study"), runs(project, kind="stage")
+    assert stage.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.info.status, stage.info.status) == ("FINISHED", "FINISHED")
+    assert (parent.info.run_name, stage.info.run_name) == ("bold-idea", "train")
+    # The parent carries all parameters; those that the search will find are not known yet.
+    assert parent.data.params["tune.space.adam_lr.high"] == "0.01"
+    assert "train.learning_rate" not in parent.data.params
+    assert stage.data.params == {"train.epochs": "3", "model.leaky_relu_alpha_1": "None"}
+    history = client(project).get_metric_history(stage.info.run_id, "validation_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert parent.data.metrics == {"best_epoch_validation_accuracy": 0.75}
+    for run in (parent, stage):
+        assert run.data.tags["data_digest"] == DATA.digest
+        assert run.data.tags["dvc_exp_name"] == "bold-idea"
+        assert {"study_digest", "code_digest", "git_commit", "git_dirty"} <= set(run.data.tags)
+        assert run.inputs.dataset_inputs[0].dataset.name == "toy"
+        assert run.inputs.dataset_inputs[0].dataset.digest == DATA.digest[:8]
+    assert stage.data.tags["dvc_stage"] == "train"
+    assert [a.path for a in client(project).list_artifacts(stage.info.run_id)] == ["curves.csv"]
+    assert client(project).get_experiment(parent.info.experiment_id).name == "digits"
+
+
+def test_stages_find_their_study_by_its_state(project):
+    def begin(name: str, data: Description = DATA) -> None:
+        with tracking.stage(name) as tracked:
+            tracked.begin(data)
+
+    begin("prepare")
+    begin("tune")
+    assert len(runs(project, kind="study")) == 1
+    begin("prepare", Description(**DATA.__dict__ | {"digest": "e" * 64}))
+    assert len(runs(project, kind="study")) == 2
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
+    begin("evaluate")
+    studies = runs(project, kind="study")
+    assert len({run.data.tags["study_digest"] for run in studies}) == len(studies) == 3
+    (project / "params.yaml").write_text(text)
+    begin("report")
+    assert len(runs(project, kind="study")) == 3
+    first = studies[0].info.run_id
+    assert [r.info.run_name for r in runs(project, kind="stage") if r.data.tags["mlflow.parentRunId"] == first] == [
+        "prepare", "tune", "report",
+    ]  # fmt: skip
+
+
+def test_the_state_of_the_code_is_what_the_files_hold(project, monkeypatch):
+    before = tracking.code_digest()
+    (project / "stages").mkdir()
+    (project / "stages" / "extra.py").write_text("x = 1\n")
+    assert tracking.code_digest() != before
+
+
+def test_trials_are_nested_under_tune(project):
+    with tracking.stage("tune") as tracked:
+        tracked.begin(DATA)
+        tracked.log_trial(0, "complete", {"optimizer": "adam"}, [0.5, 0.7], 2.0)
+        tracked.log_trial(1, "pruned", {"optimizer": "sgd"}, [0.2], 1.0)
+        tracked.log_trial(2, "failed", {"optimizer": "sgd"}, [], 1.0)
+    (tune,) = runs(project, kind="stage")
+    trials = sorted(runs(project, kind="trial"), key=lambda run: run.info.run_name)
+    assert [run.info.run_name for run in trials] == ["trial-000", "trial-001", "trial-002"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {tune.info.run_id}
+    assert [run.info.status for run in trials] == ["FINISHED", "FINISHED", "FAILED"]
+    assert [run.data.tags["trial_state"] for run in trials] == ["complete", "pruned", "failed"]
+    assert trials[0].data.metrics == {"validation_accuracy": 0.7, "best_validation_accuracy": 0.7}
+    assert trials[0].info.end_time - trials[0].info.start_time == 2000
+
+
+def complete(project: Path) -> None:
+    with tracking.stage("report") as tracked:
+        tracked.begin(DATA)
+        tracked.complete_study(
+            [{"key": "train.learning_rate", "value": 0.002, "source": "tune, trial 3"},
+             {"key": "train.epochs", "value": 30, "source": "params.yaml"},
+             {"key": "train.rho", "value": None, "source": "not used"}],
+            {"test_accuracy": 0.9}, [{"epoch": 1, "validation_loss": 0.5}, {"epoch": 2, "validation_loss": 0.4}],
+            "**about**", "models", "reports",
+        )  # fmt: skip
+
+
+def test_report_completes_the_row_from_the_files_and_twice_is_as_once(project):
+    save_model(project / "models")
+    (project / "reports" / "evaluate").mkdir(parents=True)
+    (project / "reports" / "index.html").write_text("<p>")
+    (project / "reports" / "evaluate" / "confusion_matrix.png").write_bytes(b"png")
+    for _ in range(2):
+        complete(project)
+    (parent,) = runs(project, kind="study")
+    assert parent.data.params["train.learning_rate"] == "0.002"
+    assert "train.rho" not in parent.data.params
+    assert parent.data.metrics["test_accuracy"] == 0.9
+    assert parent.data.tags["mlflow.note.content"] == "**about**"
+    store = client(project)
+    assert [(m.step, m.value) for m in store.get_metric_history(parent.info.run_id, "validation_loss")] == [
+        (1, 0.5),
+        (2, 0.4),
+    ]
+    assert [a.path for a in store.list_artifacts(parent.info.run_id)] == ["evaluate", "index.html"]
+    assert [a.path for a in store.list_artifacts(parent.info.run_id, "evaluate")] == ["evaluate/confusion_matrix.png"]
+
+
+def test_the_model_is_loadable_and_in_every_row_that_uses_it_even_after_a_move(project, tmp_path):
+    import mlflow
+
+    classifier = save_model(project / "models")
+    (project / "reports").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        tracked.log_model("models", 8, DATA.classes, images[:2])
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
+    complete(project)  # of another state, whose training was restored from DVC's cache
+    studies = runs(project, kind="study")
+    assert len(studies) == 2
+    (model,) = {output.model_id for study in studies for output in study.outputs.model_outputs}
+
+    moved = tmp_path / "moved elsewhere"
+    project.rename(moved)
+    mlflow.set_tracking_uri(f"sqlite:///{moved / tracking.STORE / tracking.DATABASE}")
+    loaded = mlflow.pyfunc.load_model(f"models:/{model}")
+    p = models.predict(classifier, torch.from_numpy(images), 8).double().softmax(dim=1).numpy()
+    assert loaded.predict(images)[["cat", "dog"]].to_numpy() == pytest.approx(p, abs=1e-6)
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 3)
+    assert loaded.input_example is not None
+    files = [path for path in (moved / tracking.STORE / "artifacts").rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
+
+
+def test_a_failing_stage_is_marked_as_failed_and_its_error_goes_on(project):
+    with pytest.raises(UserError, match="broken"), tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        raise UserError("broken")
+    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["FAILED"]
+    assert runs(project, kind="study")[0].info.status == "FAILED"
+
+
+def test_ctrl_c_is_marked_as_killed(project):
+    with pytest.raises(KeyboardInterrupt), tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        raise KeyboardInterrupt
+    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["KILLED"]
+
+
+STAGE = """
+import os, sys, time
+from glassbox import tracking
+from glassbox.data.store import Description
+with tracking.stage(sys.argv[1]) as tracked:
+    tracked.begin(Description("toy", ("cat", "dog"), 8, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64))
+    tracked.log_metrics({"loss": 1.0})
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def start(project: Path, name: str, seconds: float, **changes: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", STAGE, name, str(seconds)]
+    return subprocess.Popen(command, cwd=project, env=environment(PYTHONPATH=str(ROOT / "src"), **changes))
+
+
+def test_a_stage_killed_without_a_word_is_marked_as_killed(project):
+    stage = start(project, "train", 60)
+    deadline = time.monotonic() + 60
+    while not runs(project, dvc_stage="train"):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    stage.send_signal(signal.SIGKILL)
+    stage.wait()
+    while runs(project, dvc_stage="train")[0].info.status == "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    assert runs(project, dvc_stage="train")[0].info.status == "KILLED"
+    assert runs(project, kind="study")[0].info.status == "KILLED"
+
+
+def test_three_stages_may_start_at_once_on_a_fresh_store(project):
+    shutil.rmtree(project / tracking.STORE)
+    started = [start(project, name, 0.0) for name in ("prepare", "tune", "train")]
+    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    assert len(runs(project, kind="study")) == 1
+    assert {run.info.run_name: run.data.metrics["loss"] for run in runs(project, kind="stage")} == {
+        "prepare": 1.0, "tune": 1.0, "train": 1.0,
+    }  # fmt: skip
+    with sqlite3.connect(project / tracking.STORE / tracking.DATABASE) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_stage_in_a_temporary_copy_logs_to_the_original(project, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy2(project / "params.yaml", copy)
+    assert start(copy, "explain", 0.0, DVC_ROOT=str(project)).wait(timeout=120) == 0
+    assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain"]
+    assert not (copy / tracking.STORE).exists()
+
+
+def test_off_means_off(project, monkeypatch):
+    monkeypatch.setenv("GLASSBOX_TRACKING", "off")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        tracked.log_metrics({"loss": 1.0})
+    assert runs(project, kind="stage") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [
+        (
+            "http://127.0.0.1:9",
+            r"MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer .* start that server, or unset",
+        ),
+        ("http://me:secret@127.0.0.1:9", r"http://me:\*\*\*@127.0.0.1:9 does not answer"),
+    ],
+)
+def test_an_unreachable_server_is_one_sentence_before_any_work(project, monkeypatch, uri, part):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    worked = False
+    with pytest.raises(UserError, match=part), tracking.stage("train"):
+        worked = True
+    assert not worked
+
+
+def test_a_store_that_cannot_be_opened_fails_the_stage(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://somewhere")
+    with pytest.raises(UserError, match=r"logging to MLflow at nonsense://somewhere failed"), tracking.stage("train"):
+        pass
+
+
+def test_a_deleted_experiment_is_said(project):
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+    store = client(project)
+    store.delete_experiment(store.get_experiment_by_name("digits").experiment_id)
+    with (
+        pytest.raises(UserError, match=r"study.name = 'digits' is a deleted experiment"),
+        tracking.stage("train") as tracked,
+    ):
+        tracked.begin(DATA)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(address: str) -> None:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=1)
+            return
+        except OSError:
+            time.sleep(0.25)
+    pytest.fail("the server did not start")
+
+
+def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
+    """The server of `make ui`: on loopback, with the artifacts of the store; a stage may also log through it."""
+    (project / "out").mkdir()
+    (project / "out" / "picture.txt").write_text("red and blue")
+    with tracking.stage("explain") as tracked:
+        tracked.begin(DATA)
+        tracked.log_files("out")
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "glassbox.tracking"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, env=environment(PYTHONPATH=str(ROOT / "src"), PORT=str(port)),
+    )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        said = server.stdout.readline()
+        assert said == f"MLflow: {address}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART\n"
+        wait_for(address)
+        (stage,) = runs(project, kind="stage")
+        query = f"run_uuid={stage.info.run_id}"
+        with urllib.request.urlopen(f"{address}/get-artifact?path=picture.txt&{query}") as answer:
+            assert answer.read() == b"red and blue"
+        with urllib.request.urlopen(f"{address}/ajax-api/2.0/mlflow/artifacts/list?{query}") as answer:
+            assert [file["path"] for file in json.load(answer)["files"]] == ["picture.txt"]
+
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with tracking.stage("report") as tracked:
+            tracked.begin(DATA)
+            tracked.log_files("out")
+        assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain", "report"]
+        assert len(list((project / tracking.STORE / "artifacts").rglob("picture.txt"))) == 2
+        with socket.socket() as another, pytest.raises(OSError, match="refused"):
+            another.connect(("127.0.0.2", port))  # bound to one address, not to all of the machine
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_ui_says_what_stands_in_its_way(project, monkeypatch):
+    with pytest.raises(UserError, match=r"there are no runs of the study 'digits' yet: 'make study' makes them"):
+        tracking.ui()
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        with pytest.raises(
+            UserError, match=rf"port {port} is in use: choose another one, as in 'make ui PORT={port + 1}'"
+        ):
+            tracking.ui()
+
+
+def test_an_artifact_uri_cannot_lead_out_of_the_store(project):
+    store = f"sqlite:///{project / tracking.STORE / tracking.DATABASE}"
+    inside = tracking.artifact_repository("mlruns:/digits/run/artifacts", store)
+    assert inside.artifact_dir == str(project / tracking.STORE / "artifacts" / "digits" / "run" / "artifacts")
+    with pytest.raises(UserError, match="leads out of"):
+        tracking.artifact_repository("mlruns:/../../etc", store)
+    with pytest.raises(UserError, match="lies beside a SQLite database"):
+        tracking.artifact_repository("mlruns:/digits", "postgresql://me:secret@db/x")

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from glassbox.xai_metrics import faithfulness as f
+
+# A white image of four pixels; P(class 1) is the sum of the weights of the white ones.
+WEIGHTS = np.array([[0.5, 0.3], [0.2, 0.0]])
+WHITE = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+BLACK = (0.0, 0.0, 0.0)
+
+
+def test_ranks_are_places_from_the_highest_and_ties_keep_their_order():
+    assert f.rank(np.array([[[3.0, 1.0], [2.0, 1.0]]])).tolist() == [[[0, 2], [1, 3]]]
+    assert f.rank(np.zeros((1, 2, 2))).tolist() == [[[0, 1], [2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("order", "deletion"),
+    [
+        # Probabilities 1, 0.5, 0.2, 0, 0: half of the ends and the rest, each a quarter wide.
+        ([[4, 3], [2, 1]], (0.5 + 0.5 + 0.2 + 0.0) / 4),
+        # The worst order: 1, 1, 0.8, 0.5, 0.
+        ([[1, 2], [3, 4]], (0.5 + 1.0 + 0.8 + 0.5) / 4),
+    ],
+)
+def test_deletion_by_hand(probability, order, deletion):
+    maps = np.array([order], dtype=float)
+    value = f.deletion_auc(probability(WEIGHTS), WHITE, torch.tensor([1]), maps, colour=BLACK, steps=4, batch_size=3)
+    assert value == pytest.approx([deletion], abs=1e-6)
+
+
+def test_the_other_class_wants_the_opposite_order(probability):
+    model, maps = probability(WEIGHTS), np.array([[[4.0, 3.0], [2.0, 1.0]]])
+    of_one, of_zero = (
+        f.deletion_auc(model, WHITE, torch.tensor([target]), maps, colour=BLACK, steps=4, batch_size=8)[0]
+        for target in (1, 0)
+    )
+    assert of_one + of_zero == pytest.approx(1, abs=1e-6)
+
+
+def test_deletion_replaces_by_the_colour_it_is_given(probability):
+    # Grey leaves half of each weight: 1, 0.75, 0.6, 0.5, 0.5.
+    maps = np.array([[[4.0, 3.0], [2.0, 1.0]]])
+    value = f.deletion_auc(
+        probability(WEIGHTS), WHITE, torch.tensor([1]), maps, colour=(0.5, 0.5, 0.5), steps=4, batch_size=8
+    )
+    assert value == pytest.approx([(0.5 + 0.75 + 0.6 + 0.5 + 0.25) / 4], abs=1e-6)
+
+
+def test_insertion_by_hand(probability):
+    # Left half white, right half black, blurred until it is grey everywhere (0.5): from there the image's own pixels
+    # come back, white on the left (+0.5 of the weight) and black on the right (-0.5 of the weight).
+    image = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+    image[:, :, 0] = 255
+    left = np.array([[[4.0, 1.0], [3.0, 2.0]]])  # the two left pixels first
+    value = f.insertion_auc(
+        probability(WEIGHTS), image, torch.tensor([1]), left, blur_sigma=50.0, steps=4, batch_size=8
+    )
+    # P: 0.5 at first (half of all weights), then + 0.25, + 0.1, - 0.0, - 0.15.
+    assert value == pytest.approx([(0.25 + 0.75 + 0.85 + 0.85 + 0.35) / 4], abs=1e-3)
+
+
+def test_uneven_steps_end_at_the_whole_image(probability):
+    model = probability(WEIGHTS)
+    start, end = torch.ones(3, 2, 2), torch.zeros(3, 2, 2)
+    curve = f.curve(model, start, end, 1, np.array([[0, 1], [2, 3]]), steps=3, batch_size=2)
+    assert curve == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=1e-6)  # 0, 1, 3 and 4 pixels replaced
+
+
+def test_area():
+    assert f.area(np.array([1.0, 0.0])) == 0.5
+    assert f.area(np.array([0.0, 1.0, 1.0])) == pytest.approx(0.75)
+
+
+def test_metrics_say_what_they_are():
+    assert (f.DELETION.name, f.DELETION.higher_is_better, f.DELETION.property) == (
+        "deletion_auc",
+        False,
+        "faithfulness",
+    )
+    assert f.INSERTION.higher_is_better
+    assert "Petsiuk" in f.INSERTION.citation
