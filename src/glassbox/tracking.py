@@ -11,6 +11,7 @@ next to nothing, and when the stage is killed the recorder sees its pipe close a
 waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
 """
 
+import gc
 import getpass
 import itertools
 import json
@@ -556,7 +557,11 @@ def record() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage says how it ended
     os.nice(5)
+    gc.disable()  # what an import makes stays: looking for garbage in it is a sixth of mlflow's import
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (most of the time that connecting takes)
+
+    gc.freeze()
+    gc.enable()
 
     ended = False
     try:
