@@ -29,8 +29,8 @@ setup:
 	@"$(PYTHON)" src/glassbox/environment.py "$(VENV)"
 
 study: setup
-	@$(enter) { [ -z "$(STUDY)$(SET)" ] || python -m glassbox select "$(STUDY)" $(SET); } \
-		&& python -m glassbox check && python -m dvc repro && python -m glassbox summary
+	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select "$(STUDY)" $(SET) &&) \
+		python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
 test: setup
 	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m pytest

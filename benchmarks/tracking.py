@@ -1,8 +1,8 @@
 """What MLflow costs a stage: the shipped study's own scripts with GLASSBOX_TRACKING=off (A) and with it on (B).
 
 In a copy of the repository, after one pass that makes everything that the stages read. Each stage starts from the same
-files every time; runs pile up in the store, as they do in use. Three stages take about 9 minutes on 2 cores; others come
-from GLASSBOX_BENCH_STAGES, as in "prepare tune train evaluate explain report" (25 minutes).
+files every time; runs pile up in the store, as they do in use. Three stages take about 9 minutes on 2 cores; others
+come from GLASSBOX_BENCH_STAGES, as in "prepare tune train evaluate explain report" (25 minutes).
 
 Most of the cost is fixed: mlflow's own import, which takes a core beside the stage for about 2 seconds.
 """
@@ -51,6 +51,6 @@ def main() -> None:
         for stage in CHOSEN:
             off, on = (lambda how=how, stage=stage: seconds(stage, where, how) for how in ("off", "on"))
             rows.append(harness.compare(f"stage {stage}", ("off", off), ("on", on), "s"))
-    total = {how: sum(row["medians"][how] for row in rows) for how in ("off", "on")}
-    print(f"these stages together: off {total['off']:.1f} s, on {total['on']:.1f} s; ratio {total['on'] / total['off']:.3f}")
+    off, on = (sum(row["medians"][how] for row in rows) for how in ("off", "on"))
+    print(f"{' + '.join(CHOSEN)}: off {off:.1f} s, on {on:.1f} s; ratio {on / off:.3f}")
     harness.record("tracking", rows)

@@ -34,8 +34,10 @@ def main() -> None:
         files.write_json(folder / "metrics.json", m)
         files.write_csv(folder / "classification_report.csv", e.report)
         matrix = pd.DataFrame(e.matrix, columns=list(names))
-        matrix.insert(0, "true_class", names)
+        matrix.insert(0, "true_class", names, allow_duplicates=True)  # a class may have that name
         files.write_csv(folder / "confusion_matrix.csv", matrix)
+        if test.names:
+            e.predictions.insert(2, "file", test.names)
         files.write_csv(folder / "predictions.csv", e.predictions)
         pairs = [{"a_class": names[p.a], "b_class": names[p.b], "a_as_b": p.ab, "b_as_a": p.ba} for p in e.pairs]
         files.write_csv(folder / "confused_pairs.csv", pd.DataFrame(pairs).head(settings.confused_pairs))

@@ -31,12 +31,14 @@ def main() -> None:
         )  # fmt: skip
         request = explaining.request_for(picks, test.images, seed)
         background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)
-        with tqdm(total=len(request) * (len(s.explainers) + 1), desc="explaining", unit="map", disable=None) as bar:
-            made = explaining.explain(classifier, request, background, d.mean, s, place.batch_size, bar.update)
-            results = list(made)
+        with tqdm(total=explaining.steps(request, s), desc="explaining", unit="step", disable=None) as bar:
+            results = []
+            for r in explaining.explain(classifier, request, background, d.mean, s, place.batch_size, bar.update):
+                results.append(r)
+                tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
 
         folder = files.fresh_folder(REPORTS)
-        index = explaining.index_table(picks, results, labels, predicted, test.index.numpy(), classes)
+        index = explaining.index_table(picks, results, labels, predicted, test.index.numpy(), classes, test.names)
         table = explaining.scorecard(index, seed)
         with files.replacing(folder / "attributions.npz") as partial:
             np.savez(partial, maps=np.concatenate([r.attribution.maps for r in results]), images=request.images.numpy())
@@ -47,7 +49,6 @@ def main() -> None:
 
         measured = table[table["metric"].isin(["deletion_auc", "insertion_auc"])]
         tracked.log_headline({f"{row.metric}/{row.explainer}": row.mean for row in measured.itertuples(index=False)})
-        tracked.log_metrics({f"seconds/{r.name}": r.attribution.seconds.sum() for r in results})
         tracked.log_files(folder)
         print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(index)} maps")
 

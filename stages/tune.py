@@ -20,11 +20,11 @@ def main() -> None:
         tracked.log_params(config.flatten(settings, "tune."))
         place = compute.resolve(machine)
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
-        search = tuning.Search(settings, momentum, how, seed, description, JOURNALS)
+        search = tuning.Search(settings, momentum, how, seed, description, place, JOURNALS)
         for trial in search.trials():
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
         bar = tqdm(total=settings.n_trials, initial=len(search.trials()), desc="trials", unit="trial", disable=None)
-        for number, record in search.run(train, validation, place):
+        for number, record in search.run(train, validation):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
                 bar.update()

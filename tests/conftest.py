@@ -29,6 +29,7 @@ SHRINK = [
     "explain.correct_per_class=1",
     "explain.mistakes=2",
     "explain.pairs=1",
+    "explain.superpixels.segments=20",
     "explain.lime.samples=60",
     "explain.kernel_shap.coalitions=64",
     "explain.kernel_shap.background=2",

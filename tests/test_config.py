@@ -78,11 +78,57 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
             {"low": 0.0, "high": 0.1, "log": True},
             "tune.space.adam_lr: low (0.0) must be above 0 on a log scale",
         ),
+        (
+            "explain.kernel_shap.coalitions",
+            149,
+            "explain: kernel_shap.coalitions is 149: it must be at least three times superpixels.segments, 150",
+        ),
         ("explain.explainers", ["lime", "lime"], "explain: explainers must not name one twice"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, key, value, sentence, tmp_path):
     assert refusal(tree, key, value, tmp_path) == sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"data.source": "image_folder"},
+            "data.path is null: with data.source = image_folder it must name the folder of the images",
+        ),
+        (
+            {"data.source": "cifar10", "data.image_size": 64},
+            "data.image_size is 64: with data.source = cifar10 it must be 32",
+        ),
+        (
+            {"tune.n_trials": 0, "model.activation_func1": "relu", "train.optimizer": "sgd"},
+            "model.conv1_filters, model.conv1_kernel_size, model.l2_reg_1, model.pool_size_1, model.dropout_1, "
+            "model.conv2_filters, model.conv2_kernel_size, model.activation_func2, model.l2_reg_2, model.pool_size_2, "
+            "model.dense_units_1, model.dense_l2_reg_1, model.activation_func_dense, model.dense_dropout_1, "
+            "train.learning_rate, train.momentum must be given a value: 'tuned' stands there, but tune.n_trials is 0",
+        ),
+    ],
+)
+def test_sections_that_do_not_go_together_are_refused_before_any_work(changes, sentence):
+    with pytest.raises(UserError) as refused:
+        config.edit(ROOT / "params.yaml", [f"{key}={value}" for key, value in changes.items()])
+    assert str(refused.value) == f"{ROOT / 'params.yaml'}: {sentence}"
+
+
+@pytest.mark.parametrize("change", ["tune.space.conv1_filters=[8", "data.path=@x"])
+def test_a_change_that_is_not_yaml_is_refused(change):
+    with pytest.raises(UserError, match=r"is no change of a parameter: .* is not YAML"):
+        config.edit(ROOT / "params.yaml", [change])
+
+
+@pytest.mark.parametrize(("before", "key"), [("study:", "5"), ("  seed: 0", "study.5")])
+def test_a_key_that_is_no_text_is_refused(before, key, tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    indent = before[: len(before) - len(before.lstrip())]
+    (tmp_path / "p.yaml").write_text(text.replace(before, f"{indent}5: 1\n{before}", 1))
+    with pytest.raises(UserError, match=rf"p.yaml: {key} is not a parameter: every key must be text"):
+        config.read(tmp_path / "p.yaml")
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tree, tmp_path):

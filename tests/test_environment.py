@@ -46,7 +46,7 @@ def commands(monkeypatch):
     """Instead of running commands, keep them; a venv command makes the folder that it would make."""
     ran: list[list[str]] = []
 
-    def call(command):
+    def call(command, **_):
         ran.append([str(part) for part in command])
         if "venv" in command:
             (Path(command[-1]) / "bin").mkdir(parents=True)
@@ -68,23 +68,67 @@ def test_an_environment_is_made_once_and_then_left_alone(tmp_path, commands, cap
     assert commands == []
 
 
-def test_a_second_clone_installs_only_itself(tmp_path, commands, monkeypatch):
+def test_another_clone_installs_nothing_while_the_first_is_there(tmp_path, commands, monkeypatch):
+    first, second = tmp_path / "first clone", tmp_path / "second clone"
+    for clone in (first, second):
+        (clone / "src/glassbox").mkdir(parents=True)
+        for name in ("requirements.lock", "pyproject.toml"):
+            (clone / name).write_bytes((ROOT / name).read_bytes())
+    monkeypatch.chdir(first)
     environment.install(tmp_path / "venv")
     commands.clear()
-    packages, _ = environment.stamps()
-    monkeypatch.setattr(environment, "stamps", lambda: [packages, "another place"])
+    monkeypatch.chdir(second)
+    assert not environment.install(tmp_path / "venv")
+    assert commands == []
+
+    (first / "src/glassbox").rmdir()
     assert environment.install(tmp_path / "venv")
-    assert len(commands) == 1
-    assert "--editable" in commands[0]
+    assert [command for command in commands if "--requirement" in command] == []
+    assert "--editable" in commands[-1]
+    assert not environment.install(tmp_path / "venv")
 
 
-def test_an_interrupted_installation_is_taken_up_again(tmp_path, commands, monkeypatch):
-    make = environment.subprocess.call
-    monkeypatch.setattr(environment.subprocess, "call", lambda command: make(command) if "venv" in command else 1)
+def test_an_interrupted_installation_is_taken_up_again(tmp_path, monkeypatch):
+    failing = {"pip"}
+    ran = []
+
+    def call(command, **_):
+        kind = next(part for part in ("venv", "pip", "import pip") if part in command)
+        ran.append(kind)
+        (tmp_path / "venv/bin").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "venv/bin/python").touch()
+        return int(kind in failing)
+
+    monkeypatch.setattr(environment.subprocess, "call", call)
     with pytest.raises(SystemExit) as stop:
         environment.install(tmp_path / "venv")
     assert stop.value.code == 2
-    assert not (tmp_path / "venv" / "glassbox-installed.txt").exists()
+    assert ran == ["venv", "pip"]
+    assert not (tmp_path / "venv/glassbox-installed.txt").exists()
+
+    failing.clear()
+    ran.clear()
+    assert environment.install(tmp_path / "venv")
+    assert ran == ["import pip", "pip", "pip"]
+
+
+def test_an_environment_that_was_left_without_pip_is_made_again(tmp_path):
+    """As it stands after Ctrl-C in the middle, or on a Debian without python3-venv."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    ask = [venv / "bin/python", "-c", "import pip"]
+    assert subprocess.run(ask, capture_output=True, check=False).returncode != 0
+    calls = []
+
+    def call(command, **options):
+        calls.append(command)
+        return 0 if "install" in command else subprocess.run(command, check=False, **options).returncode
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment.subprocess, "call", call)
+        assert environment.install(venv)
+    assert subprocess.run(ask, check=False).returncode == 0
+    assert ["venv"] in [command[2:3] for command in calls]
 
 
 def test_an_old_python_is_refused_in_a_sentence(monkeypatch, capsys):

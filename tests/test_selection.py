@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from glassbox.errors import UserError
 from glassbox.evaluation.classification import ConfusedPair
 from glassbox.selection import pick
 
@@ -71,3 +73,9 @@ def test_another_group_does_not_move_the_draws():
     alone = [p for p in choose(correct_per_class=0, images_per_pair=1)[0] if p.group == "mistake"]
     both = [p for p in choose(correct_per_class=2, images_per_pair=1)[0] if p.group == "mistake"]
     assert alone == both
+
+
+def test_nothing_to_explain_is_said():
+    labels = np.array([0, 1, 2])
+    with pytest.raises(UserError, match=r"asks for 0 correct images a class, 5 mistakes and 0 pairs, and among the 0 "):
+        pick(labels, labels, np.eye(3), [], CLASSES, correct_per_class=0, mistakes=5, images_per_pair=1, seed=0)

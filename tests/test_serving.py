@@ -15,8 +15,8 @@ def test_plain_images_in_classes_and_probabilities_out(tmp_path):
     models.save(tmp_path, classifier, models.describe("cnn", SMALL.__dict__, classifier, data, []))
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     table = serving._load_pyfunc(str(tmp_path)).predict(images)
-    assert table.columns.tolist() == ["prediction", "cat", "dog", "ship"]
-    p = table[["cat", "dog", "ship"]].to_numpy()
+    assert table.columns.tolist() == ["prediction", "p(cat)", "p(dog)", "p(ship)"]
+    p = table[["p(cat)", "p(dog)", "p(ship)"]].to_numpy()
     assert p.sum(axis=1) == pytest.approx(1)
     assert table["prediction"].tolist() == [("cat", "dog", "ship")[label] for label in p.argmax(axis=1)]
     logits = models.predict(classifier, torch.from_numpy(images), 2)

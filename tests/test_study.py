@@ -290,6 +290,14 @@ def test_an_unreachable_server_stops_before_any_work(study):
     assert len(said.stderr.splitlines()) == 1
     assert (project / "reports/evaluate/metrics.json").exists()
 
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("calibration_bins: 15", "calibration_bins: 10"))
+    said = make(project, "study", check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert said.returncode == 2
+    assert said.stderr.startswith("error: MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer")
+    assert (project / "reports/evaluate/metrics.json").exists()  # DVC would have removed it
+    (project / "params.yaml").write_text(text)
+
 
 def test_every_key_can_be_changed_from_the_command_line(study):
     """What `dvc exp run -S KEY=VALUE` writes must be what the schema takes. Queued, it writes without running."""
@@ -318,9 +326,10 @@ LINEAR = ("leaky_relu_alpha_1", "dropout_1", "leaky_relu_alpha_2", "leaky_relu_a
 LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "rmsprop_lr")
 # Another value than the shipped one, for every key.
 _CHANGES = """
-study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64 data.source=cifar10
-data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3 data.validation_fraction=0.1
-data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1 augment.brightness=0.1
+study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64
+data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3
+data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1
+augment.brightness=0.1
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.startup_trials=2 tune.epochs=1 tune.batch_size=32
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]
 tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
@@ -380,16 +389,21 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
     own = [
         "data.source=image_folder",
-        f"data.path='{folder}'",
+        f'"data.path={folder}"',
         "data.image_size=24",
         "train.epochs=8",
         "study.name=shapes",
     ]
-    shell("python", "-m", "glassbox", "select", "digits", *shrink, *own, cwd=project, PYTHONPATH="src")
-    assert ran(make(project, "study").stdout) == NAMES
+    said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *own])}").stdout
+    assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())
     assert card["classes"] == ["big squares", "circles"]
     assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}
     assert card["images_skipped"] == ["circles/read me.txt"]
     assert len(studies(project)) == 1
     assert "big squares" in (project / "reports/index.html").read_text()
+    predictions, index = table(project, "evaluate/predictions.csv"), table(project, "explain/index.csv")
+    assert all((folder / file).is_file() for file in predictions["file"])
+    assert set(index["file"]) <= set(predictions["file"])
+    by_image = predictions.set_index("image")["file"]
+    assert (index["file"] == by_image.loc[index["image"]].to_numpy()).all()

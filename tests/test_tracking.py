@@ -1,6 +1,7 @@
 """Tracking against real stores. The recorder is a process of its own, as in a stage; what it logged is read with
 MLflow's own client."""
 
+import http.server
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -205,7 +207,7 @@ def test_the_model_is_loadable_and_in_every_row_that_uses_it_even_after_a_move(p
     mlflow.set_tracking_uri(f"sqlite:///{moved / tracking.STORE / tracking.DATABASE}")
     loaded = mlflow.pyfunc.load_model(f"models:/{model}")
     p = models.predict(classifier, torch.from_numpy(images), 8).double().softmax(dim=1).numpy()
-    assert loaded.predict(images)[["cat", "dog"]].to_numpy() == pytest.approx(p, abs=1e-6)
+    assert loaded.predict(images)[["p(cat)", "p(dog)"]].to_numpy() == pytest.approx(p, abs=1e-6)
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 3)
     assert loaded.input_example is not None
     files = [path for path in (moved / tracking.STORE / "artifacts").rglob("*") if path.is_file()]
@@ -306,10 +308,47 @@ def test_an_unreachable_server_is_one_sentence_before_any_work(project, monkeypa
     assert not worked
 
 
-def test_a_store_that_cannot_be_opened_fails_the_stage(project, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://somewhere")
-    with pytest.raises(UserError, match=r"logging to MLflow at nonsense://somewhere failed"), tracking.stage("train"):
-        pass
+@pytest.mark.parametrize("uri", ["nonsense://somewhere", "sqlite:////dev/null/mlflow.db"])
+def test_a_store_that_cannot_be_opened_stops_the_stage_before_any_work(project, monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    worked = False
+    with pytest.raises(UserError, match=rf"logging to MLflow at {uri} failed: .+"), tracking.stage("train"):
+        worked = True
+    assert not worked
+
+
+def test_a_stage_hears_of_a_failure_at_its_next_word_and_not_at_its_end(project):
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+    store = client(project)
+    store.delete_experiment(store.get_experiment_by_name("digits").experiment_id)
+    spoken = 0
+    with pytest.raises(UserError, match=r"is a deleted experiment"), tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        for _ in range(600):
+            time.sleep(0.1)
+            tracked.log_headline({"a": 1.0})
+            spoken += 1
+    assert spoken < 600
+
+
+def test_a_name_and_password_are_not_taken_for_the_host(monkeypatch):
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{server.server_port}")
+    tracking.check()
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(UserError, match=r"http://me:\*\*\*@127.0.0.1:\d+ does not answer"):
+        tracking.check()
 
 
 def test_a_deleted_experiment_is_said(project):
@@ -378,6 +417,11 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
 
 
 def test_ui_says_what_stands_in_its_way(project, monkeypatch):
+    for port in ("abc", "70000", "0", ""):
+        monkeypatch.setenv("PORT", port)
+        with pytest.raises(UserError, match=rf"PORT={port}: it must be a number from 1 to 65535"):
+            tracking.ui()
+    monkeypatch.delenv("PORT")
     with pytest.raises(UserError, match=r"there are no runs of the study 'digits' yet: 'make study' makes them"):
         tracking.ui()
     with tracking.stage("train") as tracked:

@@ -10,7 +10,7 @@ from glassbox.compute import Place
 from glassbox.config import Augment
 from glassbox.data.store import Split
 from glassbox.models import Classifier
-from glassbox.training import Diverged, OptimizerSettings, Plateau, assess, fit, make_optimizer
+from glassbox.training import Diverged, OptimizerSettings, Plateau, assess, batches, fit, make_optimizer
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 PLAIN = Augment(flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
@@ -144,3 +144,10 @@ def test_assess_by_hand():
     assert loss == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
     assert accuracy == 0.5
     assert model.training
+
+
+@pytest.mark.parametrize(("n", "size", "sizes"), [(5, 2, [2, 3]), (6, 2, [2, 2, 2]), (1, 2, [1]), (7, 3, [3, 4])])
+def test_no_batch_of_one_is_left_over(n, size, sizes):
+    parts = batches(torch.arange(n), size)
+    assert [len(part) for part in parts] == sizes
+    assert torch.equal(torch.cat(parts), torch.arange(n))

@@ -37,15 +37,15 @@ def search(settings, params, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuning.Search, "_fit", fit)
 
-    def make(folder="search", seed=0, **changes):
+    def make(folder="search", seed=0, place=PLACE, **changes):
         changed = settings.model_copy(update=changes)
-        return tuning.Search(changed, 0.9, params.augment, seed, DATA, tmp_path / folder)
+        return tuning.Search(changed, 0.9, params.augment, seed, DATA, place, tmp_path / folder)
 
     return make
 
 
 def run(search: tuning.Search) -> list[tuning.Trial]:
-    for _ in search.run(None, None, PLACE):
+    for _ in search.run(None, None):
         pass
     return search.trials()
 
@@ -121,7 +121,7 @@ def test_the_first_epochs_are_never_pruned(search):
 @pytest.mark.parametrize("stop_after", [1, 6, 13])
 def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_after):
     whole = essence(run(search("whole")))
-    records = search("cut").run(None, None, PLACE)
+    records = search("cut").run(None, None)
     for _ in range(stop_after):
         next(records)
     records.close()  # leaves its trial running, as kill -9 would
@@ -132,7 +132,7 @@ def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_
 
 def test_a_finished_search_does_nothing_more_and_a_longer_one_goes_on(search):
     short = run(search(n_trials=3))
-    assert list(search(n_trials=3).run(None, None, PLACE)) == []
+    assert list(search(n_trials=3).run(None, None)) == []
     longer = run(search(n_trials=5))
     assert essence(longer[:3]) == essence(short)
     assert essence(search(n_trials=3).trials()) == essence(short)
@@ -143,7 +143,23 @@ def test_searches_of_another_kind_or_seed_do_not_mix(search):
     assert search(seed=1).file != first.file
     assert search(epochs=5).file != first.file
     assert search(n_trials=99).file == first.file
+    assert search(place=Place(torch.device("cpu"), torch.bfloat16, 64)).file != first.file
     assert run(first)[0].params != run(search(seed=1))[0].params
+
+
+def test_another_version_of_the_code_or_of_a_library_searches_anew(search, monkeypatch):
+    first = search().file
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    newer = search().file
+    assert newer != first
+    monkeypatch.setattr(tuning.training, "__file__", __file__)
+    assert search().file not in (first, newer)
+
+
+def test_importance_counts_the_trials_asked_for_and_no_more(search):
+    run(search("short", n_trials=8))
+    run(search("long", n_trials=20))
+    assert search("long", n_trials=8).importances() == search("short", n_trials=8).importances()
 
 
 def test_a_failed_trial_is_recorded_and_passed_over(search, monkeypatch):
@@ -204,7 +220,7 @@ def test_a_real_trial_trains_the_network(settings, params, tmp_path):
     images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
     images[labels == 1] = 255
     split = Split(images, labels, None, torch.arange(40), None)
-    made = tuning.Search(settings.model_copy(update={"n_trials": 1}), 0.9, params.augment, 0, DATA, tmp_path)
-    records = [record for _, record in made.run(split, split, PLACE)]
+    made = tuning.Search(settings.model_copy(update={"n_trials": 1}), 0.9, params.augment, 0, DATA, PLACE, tmp_path)
+    records = [record for _, record in made.run(split, split)]
     assert [type(record) for record in records] == [Epoch] * (len(records) - 1) + [tuning.Trial]
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]

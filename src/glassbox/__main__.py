@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from glassbox import config, files
+from glassbox import config, files, tracking
 from glassbox.errors import UserError, run
 
 STUDIES = Path("studies")
@@ -26,20 +26,24 @@ def select(name: str, *changes: str) -> None:
         have = ", ".join(sorted(path.stem for path in STUDIES.glob("*.yaml")))
         raise UserError(f"STUDY={name}: there is no {chosen}; there are {have}")
     wanted = config.edit(chosen, changes)
-    current = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
-    if current == wanted:
+    current = PARAMS.read_bytes() if PARAMS.exists() else None
+    if current == wanted.encode():
         return
-    if current is not None and current not in [path.read_text(encoding="utf-8") for path in STUDIES.glob("*.yaml")]:
+    if current is not None and current not in [path.read_bytes() for path in STUDIES.glob("*.yaml")]:
         kept = Path(f"{PARAMS}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
-        files.write_text(kept, current)
+        with files.replacing(kept) as partial:
+            partial.write_bytes(current)
         print(f"{PARAMS} was no shipped study: it is kept as {kept}")
     files.write_text(PARAMS, wanted)
     print(f"{PARAMS} is now {' with '.join([str(chosen), *([', '.join(changes)] if changes else [])])}")
 
 
 def check() -> None:
-    """Say in one sentence what is wrong with the parameter file, before DVC removes an output to make it anew."""
+    """Say in one sentence what is wrong with the parameter file, or that MLflow's server does not answer, before DVC
+    removes an output to make it anew."""
     config.read()
+    if tracking.is_on():
+        tracking.check()
 
 
 def summary() -> None:

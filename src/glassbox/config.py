@@ -21,6 +21,7 @@ TUNED = "tuned"  # the value that stands for: take what the search found
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
+TrainingBatch = Annotated[int, Field(ge=2)]  # batch normalisation needs two images to compare
 Count = Annotated[int, Field(ge=0)]
 Strength = Annotated[float, Field(ge=0, le=1)]
 Pool = Annotated[int, Field(ge=1, le=8)]
@@ -34,6 +35,19 @@ def _odd(value: int | str) -> int | str:
     if isinstance(value, int) and value % 2 == 0:
         raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
     return value
+
+
+# Hyperparameters of the search space that exist only together with one choice of another.
+CONDITIONS = {
+    "leaky_relu_alpha_1": ("activation_func1", "leaky_relu"),
+    "leaky_relu_alpha_2": ("activation_func2", "leaky_relu"),
+    "leaky_relu_alpha_3": ("activation_func_dense", "leaky_relu"),
+    "adam_lr": ("optimizer", "adam"),
+    "sgd_lr": ("optimizer", "sgd"),
+    "sgd_momentum": ("optimizer", "sgd"),
+    "rmsprop_lr": ("optimizer", "rmsprop"),
+    "rmsprop_rho": ("optimizer", "rmsprop"),
+}
 
 
 class _Section(BaseModel):
@@ -141,7 +155,7 @@ class Tune(_Section):
     n_trials: Count
     startup_trials: Positive
     epochs: Positive
-    batch_size: Positive
+    batch_size: TrainingBatch
     patience: Positive
     pruner_startup_trials: Count
     pruner_warmup_epochs: Count
@@ -182,7 +196,7 @@ class Model(_Section):
 
 class Train(_Section):
     epochs: Positive
-    batch_size: Positive
+    batch_size: TrainingBatch
     optimizer: Optimizer | Tuned
     learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
     momentum: Fraction | Tuned
@@ -251,10 +265,16 @@ class Explain(_Section):
     faithfulness: Faithfulness
 
     @model_validator(mode="after")
-    def _something_to_do(self) -> "Explain":
+    def _it_can_be_done(self) -> "Explain":
         if self.correct_per_class + self.mistakes + self.pairs == 0:
             raise ValueError(
                 "correct_per_class, mistakes and pairs must not all be 0: there would be nothing to explain"
+            )
+        fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than it is asked for
+        if "kernel_shap" in self.explainers and self.kernel_shap.coalitions < fewest:
+            raise ValueError(
+                f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: it must be at least three times "
+                f"superpixels.segments, {fewest}"
             )
         if len(set(self.explainers)) < len(self.explainers):
             raise ValueError("explainers must not name one twice")
@@ -271,6 +291,32 @@ class Params(_Section):
     train: Train
     evaluate: Evaluate
     explain: Explain
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Params":
+        if self.data.source == "image_folder" and self.data.path is None:
+            raise ValueError("data.path is null: with data.source = image_folder it must name the folder of the images")
+        if self.data.source == "cifar10" and self.data.image_size != 32:
+            raise ValueError(f"data.image_size is {self.data.image_size}: with data.source = cifar10 it must be 32")
+        missing = self._still_tuned()
+        if self.tune.n_trials == 0 and missing:
+            raise ValueError(
+                f"{', '.join(missing)} must be given a value: 'tuned' stands there, but tune.n_trials is 0"
+            )
+        return self
+
+    def _still_tuned(self) -> list[str]:
+        """Keys that need a value from the search, conditional ones only where their condition is given."""
+        keys = []
+        for name in type(self.model).model_fields:
+            parent, wanted = CONDITIONS.get(name, (None, None))
+            if getattr(self.model, name) == TUNED and (parent is None or getattr(self.model, parent) == wanted):
+                keys.append(f"model.{name}")
+        needed = {"optimizer": None, "learning_rate": None, "momentum": "sgd", "rho": "rmsprop"}
+        for name, optimizer in needed.items():
+            if getattr(self.train, name) == TUNED and optimizer in (None, self.train.optimizer):
+                keys.append(f"train.{name}")
+        return keys
 
 
 def read(file: str | Path = PARAMS_FILE) -> Params:
@@ -324,7 +370,10 @@ def edit(file: str | Path, changes: Iterable[str]) -> str:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict) or last not in section:
             raise UserError(f"{key} is not a parameter in {file}")
-        section[last] = YAML(typ="safe", pure=True).load(value)
+        try:
+            section[last] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise UserError(f"{change!r} is no change of a parameter: {value!r} is not YAML") from None
     stream = io.StringIO()
     yaml.dump(tree, stream)
     _validate(_parse_text(stream.getvalue(), file), file)
@@ -380,6 +429,11 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
     # A key that takes a number or a word yields one problem for each: they belong together.
     same = [problem for problem in problems if _locate(problem["loc"], tree)[0] == first]
     problem, key = same[0], ".".join(map(str, first))
+    if problem["type"] == "value_error" and not key:  # between sections: the message names the keys
+        return problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "invalid_key":
+        strange = problem["loc"][-1] if len(problem["loc"]) == 1 else ".".join(map(str, problem["loc"]))
+        return f"{strange} is not a parameter: every key must be text"
     if problem["type"] == "missing":
         return f"{key}.{problem['loc'][-1]} is missing" if key else f"the section {problem['loc'][-1]} is missing"
     if problem["type"] == "extra_forbidden":

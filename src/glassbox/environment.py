@@ -29,14 +29,18 @@ def wanted(platform):
 
 
 def stamps():
-    """What is recorded in an environment once its packages and this project are in it.
-
-    The second changes with the project's place: an environment may serve several clones, and each needs its own
-    glassbox for MLflow's plug-in.
-    """
+    """What an environment records, before the place of the clone, once its packages and this project are in it."""
     packages = hashlib.sha256("\n".join(wanted(sys.platform)).encode()).hexdigest()
-    project = hashlib.sha256(PROJECT.read_bytes() + str(Path.cwd()).encode()).hexdigest()
-    return [packages, project]
+    return [packages, hashlib.sha256(PROJECT.read_bytes()).hexdigest()]
+
+
+def is_ready(python, have):
+    """Whether nothing is to be done.
+
+    An environment may serve several clones: each runs its own code, and any one that still exists will do for the
+    installed project, of which only MLflow's plug-in is needed.
+    """
+    return python.exists() and len(have) == 3 and have[:2] == stamps() and (Path(have[2]) / "src" / "glassbox").is_dir()
 
 
 def run(*command):
@@ -48,11 +52,12 @@ def run(*command):
 def install(venv):
     """Bring `venv` up to date; True when something had to be done."""
     python, record = venv / "bin" / "python", venv / "glassbox-installed.txt"
-    have = record.read_text(encoding="utf-8").split() if record.exists() else []
-    if have == stamps() and python.exists():
+    have = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    if is_ready(python, have):
         return False
 
-    if not python.exists():
+    # Python leaves an environment without pip when it is stopped while making one, or where ensurepip is missing.
+    if not python.exists() or subprocess.call([str(python), "-c", "import pip"], stderr=subprocess.DEVNULL) != 0:
         print(f"making the environment {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}", flush=True)
         if subprocess.call([sys.executable, "-m", "venv", str(venv)]) != 0:
             fail(f"no virtual environment could be made at {venv} (on Debian and Ubuntu: apt install python3-venv)")
@@ -64,7 +69,7 @@ def install(venv):
         filtered.write_text("\n".join(lines) + "\n", encoding="utf-8")
         run(*pip, *([] if sys.stdout.isatty() else ["--quiet"]), "--requirement", str(filtered))
     run(*pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
-    record.write_text("\n".join(stamps()) + "\n", encoding="utf-8")
+    record.write_text("\n".join([*stamps(), str(Path.cwd())]) + "\n", encoding="utf-8")
     return True
 
 

@@ -17,6 +17,7 @@ from glassbox.names import CONTROL, MEASURES
 from glassbox.seeds import derive
 from glassbox.selection import Pick
 from glassbox.xai_metrics import faithfulness
+from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 
 INTERVAL = 0.95
 RESAMPLES = 2000
@@ -66,7 +67,7 @@ def explain(
         mean: colour of the training images, 0..1 a channel.
         settings: the section `explain`.
         batch_size: images in one forward pass.
-        progress: called with the number of maps that were made since the last call.
+        progress: called with the number of steps since the last call; `steps` says how many there are.
     """
     made: dict[str, Explainer] = explainers.make(settings, background, mean, batch_size)
     for name, explainer in made.items():
@@ -77,18 +78,18 @@ def explain(
         attribution = join(parts)
         how = settings.faithfulness
         common = (classifier, request.images, request.targets, attribution.maps)
-        yield Explained(
-            name,
-            attribution,
-            {
-                faithfulness.DELETION.name: faithfulness.deletion_auc(
-                    *common, colour=mean, steps=how.steps, batch_size=batch_size
-                ),
-                faithfulness.INSERTION.name: faithfulness.insertion_auc(
-                    *common, blur_sigma=how.blur_sigma, steps=how.steps, batch_size=batch_size
-                ),
-            },
+        deletion = faithfulness.deletion_auc(*common, colour=mean, steps=how.steps, batch_size=batch_size)
+        progress(len(request))
+        insertion = faithfulness.insertion_auc(
+            *common, blur_sigma=how.blur_sigma, steps=how.steps, batch_size=batch_size
         )
+        progress(len(request))
+        yield Explained(name, attribution, {DELETION.name: deletion, INSERTION.name: insertion})
+
+
+def steps(request: Request, settings: Explain) -> int:
+    """How many steps `explain` reports: each map is made, then measured twice."""
+    return 3 * len(request) * (len(settings.explainers) + 1)
 
 
 def n_background(settings: Explain) -> int:
@@ -104,7 +105,7 @@ def draw_background(images: torch.Tensor, n: int, seed: int) -> torch.Tensor:
 
 def index_table(
     picks: list[Pick], results: list[Explained], labels: np.ndarray, predicted: np.ndarray, source_index: np.ndarray,
-    classes: tuple[str, ...],
+    classes: tuple[str, ...], names: tuple[str, ...] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a map, in the order of the maps in attributions.npz: what is explained, by whom, at what cost."""
     wanted = [(pick, target) for pick in picks for target in pick.targets]
@@ -116,6 +117,7 @@ def index_table(
                     "map": len(rows),
                     "image": pick.row,
                     "source_index": int(source_index[pick.row]),
+                    **({"file": names[pick.row]} if names else {}),
                     "group": pick.group,
                     "true_class": classes[labels[pick.row]],
                     "predicted_class": classes[predicted[pick.row]],
@@ -142,12 +144,8 @@ def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
     own = index[index["explained_class"] == index["predicted_class"]]
     resamples = derive(seed, "explain", "bootstrap")
     control = own[own["explainer"] == CONTROL].set_index("image")
-    metrics = {
-        "deletion_auc": "lower is better",
-        "insertion_auc": "higher is better",
-        "seconds": "lower is better",
-        "model_evaluations": "lower is better",
-    }
+    metrics = {metric.name: metric.direction for metric in (DELETION, INSERTION)}
+    metrics |= dict.fromkeys(("seconds", "model_evaluations"), "lower is better")
     rows = []
     for name, part in own.groupby("explainer", sort=False):
         for metric, direction in metrics.items():

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from glassbox.config import TUNED, Model, Train
+from glassbox.config import CONDITIONS, TUNED, Model, Train
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
 from glassbox.training import OptimizerSettings
@@ -64,13 +64,12 @@ def resolve(
             choices.append(Choice(key, None, "missing"))
         return choices[-1].value
 
-    slopes = {"leaky_relu_alpha_1": "activation_func1", "leaky_relu_alpha_2": "activation_func2",
-              "leaky_relu_alpha_3": "activation_func_dense"}  # fmt: skip
     network: dict[str, Any] = {}
-    for name in (f.name for f in fields(Hyperparameters) if f.name not in slopes):
-        network[name] = choose(f"model.{name}", getattr(model, name), name)
-    for name, activation in slopes.items():
-        network[name] = choose(f"model.{name}", getattr(model, name), name, network[activation] == "leaky_relu")
+    # The choices that others hang on come first.
+    for name in sorted((field.name for field in fields(Hyperparameters)), key=lambda name: name in CONDITIONS):
+        parent, wanted = CONDITIONS.get(name, (None, None))
+        needed = parent is None or network[parent] == wanted
+        network[name] = choose(f"model.{name}", getattr(model, name), name, needed)
     kind = choose("train.optimizer", train.optimizer, "optimizer")
     optimizer = OptimizerSettings(
         name=kind,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glassbox.errors import UserError
 from glassbox.evaluation.classification import ConfusedPair
 from glassbox.seeds import derive
 
@@ -50,6 +51,9 @@ def pick(
         classes: names.
         correct_per_class, mistakes, images_per_pair: how many.
         seed: of the study.
+
+    Raises:
+        UserError: there is no such image.
     """
     picks: list[Pick] = []
     taken: set[int] = set()
@@ -77,4 +81,10 @@ def pick(
             note = f"{classes[pair.a]} or {classes[pair.b]}?"
             # The predicted class first; an image of the pair may have been taken for a third class.
             picks.append(Pick(row, "pair", note, tuple(dict.fromkeys((guess, pair.a, pair.b)))))
+    if not picks:
+        raise UserError(
+            f"explain asks for {correct_per_class} correct images a class, {mistakes} mistakes and {len(pairs)} pairs, "
+            f"and among the {int((labels != predicted).sum())} mistakes and {int((labels == predicted).sum())} correct "
+            "test images there is none such: raise explain.correct_per_class, explain.mistakes or explain.pairs"
+        )
     return picks

@@ -47,6 +47,7 @@ STORE = "mlruns"
 DATABASE = "mlflow.db"
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
+READY = "ready\n"  # what a recorder answers once the store is open
 _SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
 
 
@@ -114,8 +115,10 @@ def connect() -> "MlflowClient":
 
 
 def _ask_for_life(where: str) -> None:
+    parts = urllib.parse.urlsplit(where)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes a name before @ for the host
     try:
-        with urllib.request.urlopen(f"{where.rstrip('/')}/health", timeout=10):
+        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=10):
             return
     except urllib.error.HTTPError:
         return  # it answers, though not here
@@ -228,7 +231,10 @@ def start_early() -> None:
 
 
 class StageRun:
-    """The run of one stage, nested under its study's parent run. Made by `stage`; its methods return at once."""
+    """The run of one stage, nested under its study's parent run. Made by `stage`; its methods return at once.
+
+    Each of them raises a UserError when what was sent before could not be logged.
+    """
 
     def __init__(self, name: str) -> None:
         self._pending: list[Point] = []
@@ -238,6 +244,10 @@ class StageRun:
             check()
             self._recorder = _early.pop() if _early else start_recorder()
             self._send("stage", name, now())
+            if os.environ.get("MLFLOW_TRACKING_URI"):  # a store that we did not make may refuse us in many ways
+                self._send("answer")
+                if self._recorder.stdout.readline() != READY:
+                    self._wait()
 
     def begin(self, data: Description) -> None:
         """Open the runs, as soon as the data are known."""
@@ -310,6 +320,9 @@ class StageRun:
             return
         self._flush()
         self._send("end", status)
+        self._wait()
+
+    def _wait(self) -> None:
         recorder, self._recorder = self._recorder, None
         answer, _ = recorder.communicate()
         if recorder.returncode:
@@ -321,8 +334,8 @@ class StageRun:
             try:
                 self._recorder.stdin.write(json.dumps([method, *arguments]) + "\n")
                 self._recorder.stdin.flush()
-            except BrokenPipeError:
-                pass  # it has failed and gone; `end` says why
+            except BrokenPipeError:  # it has failed and gone: better to hear of it now than after hours of work
+                self._wait()
 
     def _flush(self) -> None:
         pending, self._pending, self._flushed = self._pending, [], time.monotonic()
@@ -342,6 +355,9 @@ class Recorder:
 
     def stage(self, name: str, started: int) -> None:
         self.name, self.started = name, started
+
+    def answer(self) -> None:
+        print(READY, end="", flush=True)
 
     def begin(self, data: dict[str, Any]) -> None:
         self._tags = self._describe(data["digest"])
@@ -388,7 +404,7 @@ class Recorder:
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, image_size, image_size, 3))]),
             outputs=Schema(
-                [ColSpec(DataType.string, "prediction"), *(ColSpec(DataType.double, name) for name in classes)]
+                [ColSpec(DataType.string, "prediction"), *(ColSpec(DataType.double, f"p({name})") for name in classes)]
             ),
         )
         # pyfunc.log_model would load the model, and with it torch, to see that it takes its own example: `train` has
@@ -453,7 +469,8 @@ class Recorder:
     def _describe(self, data_digest: str) -> dict[str, str]:
         code = code_digest()
         tree = json.dumps(self.params.model_dump(mode="json"), sort_keys=True)
-        status = _git("status", "--porcelain", "--untracked-files=no")
+        # DVC rewrites the two files that follow while it runs: they are results, not causes.
+        status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
         commit = _git("rev-parse", "HEAD") or "unknown"
         tags = {
             "study_digest": files.digest(tree, data_digest, code)[:16],
@@ -619,7 +636,10 @@ def _requirements() -> list[str]:
 
 def ui() -> None:
     """Serve the runs of this repository on the loopback interface until stopped, and show where to look."""
-    name = config.load("study.name")
+    name, given = config.load("study.name"), os.environ.get("PORT", "5000")
+    if not (given.isdecimal() and 0 < int(given) < 65536):
+        raise UserError(f"PORT={given}: it must be a number from 1 to 65535")
+    port = int(given)
     check()
     client = connect()
     experiment = client.get_experiment_by_name(name)
@@ -628,9 +648,8 @@ def ui() -> None:
     view = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     where = uri()
     if where.startswith(("http:", "https:")):
-        print(f"MLflow: {where.rstrip('/')}/{view}")
+        print(f"MLflow: {_masked(where).rstrip('/')}/{view}")
         return
-    port = int(os.environ.get("PORT", "5000"))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

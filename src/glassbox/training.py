@@ -143,7 +143,7 @@ def fit(
         loss_sum = torch.zeros((), device=place.device)  # summed on the device: reading it each step would wait for it
         correct = torch.zeros((), dtype=torch.int64, device=place.device)
         classifier.train()
-        for rows in torch.randperm(n, generator=generator, device=place.device).split(batch_size):
+        for rows in batches(torch.randperm(n, generator=generator, device=place.device), batch_size):
             x = augment(train.images[rows], how, generator)  # (B, 3, H, W)
             y = train.labels[rows]  # (B,)
             with place.autocast():
@@ -176,6 +176,15 @@ def fit(
             break
 
     classifier.load_state_dict(best_weights)
+
+
+def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """`order` in parts of `size`; a last one of a single image, which batch norm could not compare with any other,
+    joins the part before."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 @torch.inference_mode()

@@ -14,29 +14,19 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassbox import files, models
+from glassbox import files, hyperparameters, models, seeds, training
 from glassbox.compute import Place
-from glassbox.config import Augment, Range, Space, Tune
+from glassbox.config import CONDITIONS, Augment, Range, Space, Tune
+from glassbox.data import batches
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
 from glassbox.hyperparameters import network_of, optimizer_of
+from glassbox.models import classifier, cnn
 from glassbox.seeds import derive
 from glassbox.training import Epoch, fit, make_optimizer
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-# Drawn only together with the choice they belong to; everything else is drawn in every trial.
-CONDITIONS = {
-    "leaky_relu_alpha_1": ("activation_func1", "leaky_relu"),
-    "leaky_relu_alpha_2": ("activation_func2", "leaky_relu"),
-    "leaky_relu_alpha_3": ("activation_func_dense", "leaky_relu"),
-    "adam_lr": ("optimizer", "adam"),
-    "sgd_lr": ("optimizer", "sgd"),
-    "sgd_momentum": ("optimizer", "sgd"),
-    "rmsprop_lr": ("optimizer", "rmsprop"),
-    "rmsprop_rho": ("optimizer", "rmsprop"),
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,9 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
 class Search:
     """A study on disk that can be killed and taken up again.
 
-    Its file is named by a digest of everything that decides its outcome, so that two searches never mix.
+    Its file is named by a digest of everything that decides its outcome, parameters, data, precision, code and
+    libraries, so that two searches never mix and none is taken for one that was made otherwise. Removing the file
+    starts anew.
 
     Args:
         settings: the section `tune`.
@@ -91,17 +83,22 @@ class Search:
         how: augmentation.
         seed: of the study.
         description: of the data.
+        place: device and precision of the trials.
         folder: where the study's file lies.
     """
 
     def __init__(
-        self, settings: Tune, momentum: float, how: Augment, seed: int, description: Description, folder: str | Path
-    ) -> None:
+        self, settings: Tune, momentum: float, how: Augment, seed: int, description: Description, place: Place,
+        folder: str | Path,
+    ) -> None:  # fmt: skip
         self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
+        self.place = place
         # n_trials is left out: a longer search of the same kind goes on from a shorter one.
         identity = {
             "tune": settings.model_dump(mode="json", exclude={"n_trials"}), "batch_norm_momentum": momentum,
             "augment": how.model_dump(mode="json"), "seed": seed, "data": description.digest,
+            "place": [place.device.type, str(place.dtype)], "code": _code(),
+            "versions": [torch.__version__, optuna.__version__],
         }  # fmt: skip
         name = files.digest(json.dumps(identity, sort_keys=True))[:16]
         self.file = Path(folder) / f"{name}.journal"
@@ -124,8 +121,6 @@ class Search:
 
     def trials(self) -> list[Trial]:
         """The finished trials in the order in which they ran, without interrupted ones."""
-        raw = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
-        raw = raw[: self.settings.n_trials]  # the file may hold a longer search of the same kind
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
         return [
             Trial(
@@ -137,20 +132,24 @@ class Search:
                 seconds=t.duration.total_seconds() if t.duration else 0.0,
                 reason=t.user_attrs.get("reason", ""),
             )
-            for number, t in enumerate(raw)
+            for number, t in enumerate(self._finished())
         ]
 
-    def run(self, train: Split, validation: Split, place: Place) -> Iterator[tuple[int, Epoch | Trial]]:
+    def _finished(self) -> list[optuna.trial.FrozenTrial]:
+        raw = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
+        return raw[: self.settings.n_trials]  # the file may hold a longer search of the same kind
+
+    def run(self, train: Split, validation: Split) -> Iterator[tuple[int, Epoch | Trial]]:
         """Run the trials that are still to be done.
 
         Yields:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
         """
         for number in range(len(self.trials()), self.settings.n_trials):
-            yield from ((number, record) for record in self._run_one(number, train, validation, place))
+            yield from ((number, record) for record in self._run_one(number, train, validation))
             yield number, self.trials()[-1]
 
-    def _run_one(self, number: int, train: Split, validation: Split, place: Place) -> Iterator[Epoch]:
+    def _run_one(self, number: int, train: Split, validation: Split) -> Iterator[Epoch]:
         # A sampler of its own for each trial, seeded by the number of finished ones: a search that was interrupted
         # draws what the uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
         self.study.sampler = optuna.samplers.TPESampler(
@@ -166,7 +165,7 @@ class Search:
         seed = derive(self.seed, "tune", "trial", number)
         best = 0.0
         try:
-            for epoch in self._fit(params, seed, train, validation, place):
+            for epoch in self._fit(params, seed, train, validation):
                 best = max(best, epoch.validation_accuracy)
                 trial.report(epoch.validation_accuracy, epoch.epoch)
                 yield epoch
@@ -180,13 +179,13 @@ class Search:
             return
         self.study.tell(trial, best)
 
-    def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split, place: Place) -> Iterator[Epoch]:
-        d, settings = self.description, self.settings
+    def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
+        d, settings, place = self.description, self.settings, self.place
         torch.manual_seed(seed)
         network = asdict(network_of(params, self.momentum))
-        classifier = models.build("cnn", network, d.image_size, len(d.classes), d.mean, d.std).to(place.device)
+        model = models.build("cnn", network, d.image_size, len(d.classes), d.mean, d.std).to(place.device)
         yield from fit(
-            classifier, train, validation, make_optimizer(classifier, optimizer_of(params)),
+            model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
             patience=settings.patience, seed=seed,
         )  # fmt: skip
@@ -209,13 +208,21 @@ class Search:
         """Share of each hyperparameter in the variation of the accuracy, by PED-ANOVA (Watanabe et al. 2023), which
         handles conditional parameters. Of those drawn with different values in complete trials; empty when fewer than
         two trials differ."""
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [trial for trial in self._finished() if trial.state == TrialState.COMPLETE]
         if len({trial.value for trial in complete}) < 2:
             return {}
         shared = sorted(set.intersection(*(set(trial.params) for trial in complete)))
         varied = [name for name in shared if len({trial.params[name] for trial in complete}) > 1]
+        counted = optuna.create_study(direction="maximize")
+        counted.add_trials(complete)
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        return optuna.importance.get_param_importances(self.study, evaluator=evaluator, params=varied)
+        return optuna.importance.get_param_importances(counted, evaluator=evaluator, params=varied)
+
+
+def _code() -> str:
+    """Digest of the files that decide how a trial goes."""
+    modules = (training, hyperparameters, classifier, cnn, batches, seeds)
+    return files.digest(*(Path(file).read_bytes() for file in (__file__, *(module.__file__ for module in modules))))
 
 
 def _interrupted(trial: optuna.trial.FrozenTrial) -> bool:

@@ -124,6 +124,27 @@ def test_what_cannot_be_read_is_named(folder):
         image_folder.load(folder, 8, "crop")
 
 
+def test_a_damaged_exif_header_is_named_like_any_damage(folder):
+    Image.new("RGB", (9, 9)).save(folder / "cats" / "9.png", exif=b"Exif\0\0MM\0*")
+    with pytest.raises(UserError, match=r"cats/9.png cannot be read as an image"):
+        image_folder.load(folder, 8, "crop")
+
+
+def test_hidden_folders_and_formats_that_can_only_be_written_are_skipped(folder):
+    before = len(image_folder.load(folder, 8, "crop"))
+    save(folder / "cats" / ".thumbnails" / "0.png", Image.new("RGB", (9, 9)))
+    Image.new("RGB", (9, 9)).save(folder / "cats" / "scan.pdf")
+    images = image_folder.load(folder, 8, "crop")
+    assert len(images) == before
+    assert {"cats/.thumbnails/0.png", "cats/scan.pdf"} <= set(images.skipped)
+
+
+def test_float_images_fill_the_range(tmp_path):
+    save(tmp_path / "f.tif", Image.fromarray(np.linspace(0, 0.1, 64, dtype=np.float32).reshape(8, 8)))
+    pixels = read(tmp_path / "f.tif")
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
 def test_a_decompression_bomb_is_refused(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     with pytest.raises(UserError, match=r"cannot be read as an image: .*decompression bomb"):

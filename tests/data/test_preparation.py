@@ -3,6 +3,7 @@ import pytest
 
 from glassbox.data import preparation, store
 from glassbox.data.base import Images
+from glassbox.errors import UserError
 
 
 @pytest.fixture
@@ -48,3 +49,13 @@ def test_the_index_leads_back_to_the_source(params):
     source = load_source(params.data)
     prepared = preparation.prepare(params.data.model_copy(update={"limit": 100}), seed=3)
     assert np.array_equal(source.pixels[prepared.index], prepared.images.pixels)
+
+
+def test_a_class_of_nothing_but_copies_cannot_be_dropped(monkeypatch, params):
+    pixels = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1).repeat(3, axis=3)
+    pixels[4:] = pixels[:4]
+    splits = np.array(["train", "train", "validation", "validation"] + ["test"] * 4, dtype="<U10")
+    made = Images(pixels, np.arange(8) % 2, ("a", "b"), splits)
+    monkeypatch.setattr(preparation, "load_source", lambda _, progress: made)
+    with pytest.raises(UserError, match=r"once data.drop_duplicates has left out the copies, the train split has no"):
+        preparation.prepare(params.data.model_copy(update={"drop_duplicates": True}), seed=0)

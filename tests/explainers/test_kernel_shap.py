@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from glassbox.config import KernelShap as Settings
+from glassbox.errors import UserError
 from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
 
@@ -67,3 +68,10 @@ def test_many_regions_keep_all_their_values(game, params, monkeypatch):
     made = explainer(params, coalitions=256)(classifier, request)
     assert len(np.unique(np.round(made.maps[0], 6))) == 4  # the four worths, spread over four regions each
     assert np.count_nonzero(made.maps[0]) == 64
+
+
+def test_too_few_coalitions_are_refused(game, params, monkeypatch):
+    classifier, request = game
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: np.arange(64).reshape(8, 8) // 2)
+    with pytest.raises(UserError, match=r"coalitions is 63, but an image has 32 regions: it must be at least twice"):
+        explainer(params, coalitions=63)(classifier, request)

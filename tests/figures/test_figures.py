@@ -174,6 +174,43 @@ def test_many_classes_leave_the_true_one_among_the_bars(tmp_path, texts):
     assert len({text for text in texts if text.startswith("class ")}) == 10
 
 
+def test_many_classes_leave_the_predicted_one_among_the_bars(tmp_path, texts):
+    p = np.linspace(0.0, 0.3, 30)[None]
+    names = tuple(f"class {n}" for n in range(30))
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    explanations.draw_all(tmp_path, [Pick(0, "mistake", "", (29,))], results(1), image, p, np.array([3]), names, 3)
+    assert {"class 29 (predicted)", "class 3 (true)"} <= set(texts)
+
+
+def test_a_hundred_figures_sort_as_their_picks_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(explanations, "explanation", lambda path, *_: path.touch())
+    n = 101
+    picks = [Pick(0, "correct", "", (0,)) for _ in range(n)]
+    image, p = np.zeros((n, 16, 16, 3), np.uint8), np.ones((1, 1))
+    explanations.draw_all(tmp_path, picks, results(n), image, p, np.array([0]), ("a",), 3)
+    assert [int(path.name[:3]) for path in sorted(tmp_path.iterdir())] == list(range(n))
+
+
+def test_any_class_name_can_be_drawn(tmp_path, texts):
+    """Dollar signs are no mathematics, and a long name leaves room for the picture."""
+    names = ("100% $", "50% $", "x" * 300)
+    images = RNG.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    p = np.array([[0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
+    note = f"{names[0]}, taken for {names[1]}"
+    picks = [Pick(0, "mistake", note, (1, 0))]
+    explanations.draw_all(tmp_path / "e", picks, results(2), images, p, np.array([0]), names, 3)
+    evaluation.confusion(tmp_path / "c.png", np.eye(3, dtype=int), names)
+    evaluation.mistakes(tmp_path / "m.png", images, np.array([0, 2, 1]), p, names, 4)
+    data.samples(tmp_path / "s.png", images, np.arange(3), names, 2)
+    assert any(note in text for text in texts)
+    assert max(len(text) for text in texts) < 100
+
+
+def test_of_two_hundred_classes_every_fifth_is_named(tmp_path, texts):
+    evaluation.confusion(tmp_path / "c.png", np.eye(200, dtype=int), tuple(f"kind {n}" for n in range(200)))
+    assert {text for text in texts if text.startswith("kind ")} == {f"kind {n}" for n in range(0, 200, 5)}
+
+
 def test_a_constant_image_can_be_shown():
     assert np.isfinite(explanations.blend(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4)))).all()
 

@@ -173,6 +173,12 @@ def test_an_explainer_beats_the_control_only_when_its_interval_excludes_zero():
     assert report.verdicts(none)[0] == "By deletion AUC, no explainer beat the random control beyond chance."
 
 
+def test_of_a_few_images_nothing_is_concluded():
+    few = scorecard()
+    few["n"] = 4
+    assert report.verdicts(few) == ["4 images are too few to tell an explainer from chance: 5 at least."]
+
+
 def test_the_table_of_explainers(study):
     lime, _, control = report.explainer_table(study.scorecard)
     assert lime["deletion_auc"] == "0.500 [0.400, 0.600]"

@@ -51,13 +51,17 @@ def load(
             "for each of at least two classes"
         )
     pixels = np.empty((len(files), image_size, image_size, 3), np.uint8)
+
+    def fill(row: int) -> None:
+        pixels[row] = read(files[row][2], image_size, resize)
+
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
-        jobs = [pool.submit(read, path, image_size, resize) for _, _, path in files]
+        jobs = [pool.submit(fill, row) for row in range(len(files))]
         try:
-            for row, job in enumerate(progress(jobs)):
-                pixels[row] = job.result()
-        except UserError:
-            pool.shutdown(cancel_futures=True)  # one broken image is enough to know
+            for job in progress(jobs):
+                job.result()
+        except BaseException:  # one broken image is enough to know, and Ctrl-C is meant
+            pool.shutdown(cancel_futures=True)
             raise
     splits = [split for split, _, _ in files]
     return Images(
@@ -85,12 +89,14 @@ def _find(root: Path) -> tuple[list[tuple[str | None, str, Path]], tuple[str, ..
             "either splits or classes"
         )
     parts = [(SPLIT_FOLDERS[name.lower()], children[name]) for name in named] if has_splits else [(None, root)]
-    endings = Image.registered_extensions()
+    # Some formats Pillow can only write, such as PDF.
+    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
     files, skipped = [], []
     for split, part in parts:
         for folder in sorted(child for child in part.iterdir() if child.is_dir() and child.name[0] != "."):
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                if path.name[0] != "." and path.suffix.lower() in endings:
+                hidden = any(part[0] == "." for part in path.relative_to(folder).parts)
+                if not hidden and path.suffix.lower() in endings:
                     files.append((split, folder.name, path))
                 else:
                     skipped.append(str(path.relative_to(root)))
@@ -106,7 +112,7 @@ def read(path: str | Path, image_size: int, resize: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(_square(_rgb(ImageOps.exif_transpose(image)), image_size, resize))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file can raise anything: a header cut short, struct.error
         raise UserError(f"{path} cannot be read as an image: {error}") from None
 
 
@@ -115,10 +121,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         # Pillow's own conversion clips these at 255: a 16-bit X-ray would become white. 16 bits fill 0..65535; for
         # wider types, whose range no header tells, the image's own range is used.
         values = np.asarray(image).astype(np.float64)
-        low, high = (
-            (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), max(values.max(), values.min() + 1))
-        )
-        image = Image.fromarray(np.round((values - low) * (255 / (high - low))).astype(np.uint8))
+        low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
+        image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (*WHITE, 255))

@@ -44,7 +44,8 @@ def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Ite
     """
     source = load_source(settings, progress)
     index = splits.limit(source, settings.limit, seed)
-    images = splits.assign(source.take(index), settings.test_fraction, settings.validation_fraction, seed)
+    limited = source if len(index) == len(source) else source.take(index)
+    images = splits.assign(limited, settings.test_fraction, settings.validation_fraction, seed)
     found = splits.find_duplicates(images)
     dropped = found.droppable if settings.drop_duplicates else np.array([], np.int64)
     gone = set(dropped.tolist())
@@ -64,9 +65,12 @@ def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Ite
             "dropped_from_training": len(dropped),
         },
     }
-    kept = np.setdiff1d(np.arange(len(images)), dropped)
+    if len(dropped):
+        kept = np.setdiff1d(np.arange(len(images)), dropped)
+        images, index = images.take(kept), index[kept]
+        splits.check_classes(images, "once data.drop_duplicates has left out the copies, ")
     table = pd.DataFrame(rows, columns=["group", "split", "index", "class", "dropped"])
-    return Prepared(images.take(kept), index[kept], table, counts)
+    return Prepared(images, index, table, counts)
 
 
 def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:

@@ -44,15 +44,25 @@ def assign(images: Images, test_fraction: float, validation_fraction: float, see
             rows, images.labels[rows], n, derive(seed, "split", split), f"data.{split}_fraction = {fraction}", images
         )
         splits[chosen] = split
+    divided = replace(images, splits=splits)
+    check_classes(divided)
+    return divided
+
+
+def check_classes(images: Images, when: str = "") -> None:
+    """Every class must be in every split.
+
+    Raises:
+        UserError: one is not; `when` begins the sentence.
+    """
     for split in SPLITS:
-        missing = sorted(set(range(len(images.classes))) - set(images.labels[splits == split].tolist()))
+        missing = sorted(set(range(len(images.classes))) - set(images.labels[images.splits == split].tolist()))
         if missing:
             raise UserError(
-                f"the {split} split has no image of class {images.classes[missing[0]]!r}: every class needs at least "
-                "one image in train, validation and test (more images, or a larger data.limit, test_fraction or "
+                f"{when}the {split} split has no image of class {images.classes[missing[0]]!r}: every class needs at "
+                "least one image in train, validation and test (more images, or a larger data.limit, test_fraction or "
                 "validation_fraction)"
             )
-    return replace(images, splits=splits)
 
 
 def _draw(rows: np.ndarray, strata: np.ndarray, n: int, seed: int, parameter: str, images: Images) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,7 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    hashed: list[bytes | str] = [*images.classes]
+    hashed = [*images.classes]
     sizes = {}
     for split in SPLITS:
         rows = np.flatnonzero(images.splits == split)
@@ -93,9 +92,10 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         with files.replacing(folder / f"{split}.safetensors") as partial:
             save_file(tensors, partial)
         sizes[split] = len(part)
-        hashed += [split, part.pixels.tobytes(), part.labels.tobytes()]
-        hashed += [] if part.masks is None else [part.masks.tobytes()]
-    mean, std = statistics(images.pixels[images.splits == "train"])
+        masks = [] if part.masks is None else [part.masks.tobytes()]
+        hashed += [split, files.digest(part.pixels.tobytes(), part.labels.tobytes(), *masks)]
+        if split == "train":
+            mean, std = statistics(part.pixels)
     description = Description(
         source=source,
         classes=images.classes,
@@ -132,7 +132,7 @@ def read(folder: str | Path, split: str) -> Split:
     try:
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
@@ -146,8 +146,11 @@ def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
     """
     values = np.arange(256) / 255
     means, deviations = [], []
-    for channel in range(pixels.shape[3]):
-        counts = np.bincount(pixels[..., channel].ravel(), minlength=256)
+    counted = np.zeros((pixels.shape[3], 256), np.int64)
+    for some in np.array_split(pixels, len(pixels) // 256 + 1):  # bincount makes eight bytes of each
+        for channel, counts in enumerate(counted):
+            counts += np.bincount(some[..., channel].ravel(), minlength=256)
+    for counts in counted:
         mean = float((counts * values).sum() / counts.sum())
         variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
         means.append(mean)

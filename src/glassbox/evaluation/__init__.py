@@ -21,7 +21,6 @@ class Evaluation:
         predictions: one row a test image: image, source_index, true_class, predicted_class, confidence, then a
             probability for each class.
         probabilities: (N, K).
-        predicted: (N,) labels.
         reliability: tables of confidence bins before and after temperature scaling.
     """
 
@@ -31,7 +30,6 @@ class Evaluation:
     pairs: list[classification.ConfusedPair]
     predictions: pd.DataFrame
     probabilities: np.ndarray
-    predicted: np.ndarray
     reliability: tuple[pd.DataFrame, pd.DataFrame]
 
 
@@ -94,5 +92,5 @@ def evaluate(
     columns = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
     return Evaluation(
         metrics, report, matrix, classification.confused_pairs(matrix, p, labels),
-        pd.concat([predictions, columns], axis=1), p, predicted, (before, after),
+        pd.concat([predictions, columns], axis=1), p, (before, after),
     )  # fmt: skip

@@ -5,6 +5,7 @@ import torch
 
 from glassbox import config
 from glassbox.data.batches import to_float
+from glassbox.errors import UserError
 from glassbox.explainers.base import Attribution, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier, predict
@@ -17,13 +18,17 @@ class KernelShap:
     where the regions outside the coalition are. A map holds, at each pixel, the Shapley value of its region; a
     region's value is not divided by its size, so that the regions' values, not the pixels', sum up. Unit:
     probability. Details: `base_value`, the mean probability with every region hidden; `additivity_error`,
-    |sum of the regions' values - (f(x) - base value)|, zero in theory.
+    |sum of the regions' values - (f(x) - base value)|. The least squares that find the values are held to that sum, so
+    an error tells of a fault, and its absence does not tell that there were coalitions enough.
 
     Args:
         settings: coalitions an explanation.
         superpixels: regions.
         background: (B, H, W, 3) uint8 training images.
         batch_size: images in one forward pass.
+
+    Raises:
+        UserError: fewer coalitions than twice the regions of an image.
     """
 
     def __init__(
@@ -44,6 +49,11 @@ class KernelShap:
 
         segments = segment(image.cpu().numpy(), self.superpixels)
         regions = int(segments.max()) + 1
+        if self.settings.coalitions < 2 * regions:
+            raise UserError(
+                f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions: it "
+                "must be at least twice their number, or lower explain.superpixels.segments"
+            )
         device = next(classifier.parameters()).device
         where = torch.from_numpy(segments).to(device)
         x = to_float(image[None].to(device))  # (1, 3, H, W)

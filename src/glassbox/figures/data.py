@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glassbox.figures.style import figure
+from glassbox.figures.style import figure, short
 
 
 def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], each: int = 10) -> None:
@@ -23,6 +23,6 @@ def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: t
                 axis.set_axis_off()
                 if column < len(rows):
                     axis.imshow(pixels[rows[column]], interpolation="nearest")
-            axes[label, 0].text(-0.15, 0.5, name, transform=axes[label, 0].transAxes, ha="right", va="center")
+            axes[label, 0].text(-0.15, 0.5, short(name), transform=axes[label, 0].transAxes, ha="right", va="center")
         if len(classes) > len(shown):
             drawing.suptitle(f"the first {len(shown)} of {len(classes)} classes")

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure
+from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure, short
 
 
 def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) -> None:
-    """Counts, with rows (true classes) coloured by their share; numbers are left out above 30 classes."""
+    """Counts, with rows (true classes) coloured by their share; numbers are left out above 30 classes, and above 60
+    all but every fifth, tenth, ... name."""
     k = len(classes)
     side = min(max(0.52 * k + 1.6, 4.2), 14)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -22,8 +23,10 @@ def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) ->
                     colour = "white" if share[row, column] > 0.5 else "#24292f"
                     axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
         slanted = max(map(len, classes)) > 3
-        axis.set_xticks(range(k), classes, rotation=45 if slanted else 0, ha="right" if slanted else "center")
-        axis.set_yticks(range(k), classes)
+        named = range(0, k, 1 if k <= 60 else 5 * -(-k // 300))
+        names = [short(classes[label]) for label in named]
+        axis.set_xticks(named, names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+        axis.set_yticks(named, names)
         axis.set(xlabel="predicted", ylabel="true", title=f"Confusion matrix ({matrix.sum()} test images)")
         axis.spines[:].set_visible(False)
         drawing.colorbar(picture, ax=axis, label="share of the true class (%)", shrink=0.8)
@@ -76,6 +79,5 @@ def mistakes(
         for axis, row in zip(axes.flat, shown, strict=False):
             guess = int(p[row].argmax())
             axis.imshow(images[row], interpolation="nearest")
-            axis.set_title(
-                f"said {classes[guess]} ({100 * p[row, guess]:.0f} %)\ntruly {classes[labels[row]]}", fontsize=7.5
-            )
+            said, truly = short(classes[guess], 12), short(classes[labels[row]], 18)
+            axis.set_title(f"said {said} ({100 * p[row, guess]:.0f} %)\ntruly {truly}", fontsize=7.5)

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from skimage.segmentation import find_boundaries
 
 from glassbox.explaining import Explained, figure_note
-from glassbox.figures.style import BLUE, DIVERGING, GREY, RED, figure
+from glassbox.figures.style import BLUE, DIVERGING, GREY, RED, figure, short
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
 
@@ -91,7 +91,7 @@ def explanation(
                     axis.set_title(name, fontsize=9)
                 axis.set_xlabel(notes[name][row], fontsize=7)
                 if column == 0:
-                    axis.set_ylabel(f"for {classes[target]}", fontsize=9, fontweight="bold")
+                    axis.set_ylabel(f"for {short(classes[target])}", fontsize=9, fontweight="bold")
         scale = ScalarMappable(Normalize(-1, 1), DIVERGING)
         bar = drawing.colorbar(scale, ax=panels, ticks=(-1, 0, 1), pad=0.01, fraction=0.02, aspect=12 * n)
         bar.set_ticklabels(["against", "0", "for"])
@@ -121,11 +121,11 @@ def draw_all(
         regions: how many of LIME's regions for and against are outlined.
     """
     shown = [result for result in results if result.name != CONTROL]
-    start = 0
+    start, digits = 0, max(2, len(str(len(picks) - 1)))  # so that names sort as the picks do
     for place, pick in enumerate(picks):
         rows = slice(start, start + len(pick.targets))
         explanation(
-            folder / f"{place:02d}-{pick.group}-{pick.row}.png",
+            folder / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
             images[start],
             f"{pick.note}  (test image {pick.row}, {pick.group})",
             classes,
@@ -144,15 +144,16 @@ def draw_all(
 
 def _bars(axis: Axes, classes: tuple[str, ...], probabilities: np.ndarray, truth: int) -> None:
     """The (at most ten) most probable classes; the true one is marked."""
-    shown = np.sort(np.argsort(-probabilities, kind="stable")[:10])
+    shown = np.argsort(-probabilities, kind="stable")[:10]
     if truth not in shown:
         shown[-1] = truth
+    shown = np.sort(shown)
     guess = int(probabilities.argmax())
     colours = [BLUE if label == truth else RED if label == guess else GREY for label in shown]
     places = np.arange(len(shown))[::-1]
     axis.barh(places, 100 * probabilities[shown], color=colours)
     marks = {guess: " (predicted)", truth: " (true)"} if guess != truth else {truth: " (true)"}
-    axis.set_yticks(places, [f"{classes[label]}{marks.get(label, '')}" for label in shown], fontsize=6.5)
+    axis.set_yticks(places, [f"{short(classes[label])}{marks.get(label, '')}" for label in shown], fontsize=6.5)
     axis.set(xlim=(0, 100))
     axis.set_xticks((0, 50, 100))
     axis.tick_params(axis="x", labelsize=6.5)

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from glassbox import files
 
 # Okabe & Ito's palette, told apart by people with any colour vision.
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6e7781"
-PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#F0E442")
+BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"
 DIVERGING = "RdBu_r"  # red speaks for the class, blue against it
 COUNTS = "Blues"
 
@@ -28,8 +27,14 @@ _STYLE = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a class may be called $1
 }
 DPI = 150
+
+
+def short(name: str, most: int = 24) -> str:
+    """A class name that leaves room for the rest of the figure."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 @contextmanager

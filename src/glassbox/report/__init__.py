@@ -11,6 +11,8 @@ import pandas as pd
 from glassbox import config, files
 from glassbox.names import CONTROL, MEASURES, TITLES
 
+FEWEST = 5  # images: a bootstrap of fewer is hardly more than the images themselves
+
 
 @dataclass(frozen=True)
 class Study:
@@ -112,6 +114,9 @@ def explainer_table(scorecard: pd.DataFrame) -> list[dict[str, Any]]:
 
 def verdicts(scorecard: pd.DataFrame) -> list[str]:
     """A sentence a measure: which explainers beat the random control on the same images beyond the 95 % interval."""
+    n = int(scorecard["n"].min())
+    if n < FEWEST:
+        return [f"{n} images are too few to tell an explainer from chance: {FEWEST} at least."]
     sentences = []
     for metric, title in MEASURES.items():
         part = scorecard[(scorecard["metric"] == metric) & (scorecard["explainer"] != CONTROL)].set_index("explainer")

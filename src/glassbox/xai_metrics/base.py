@@ -1,4 +1,4 @@
-"""What a metric of explanations declares: a table can then sort itself."""
+"""What a metric of explanations declares."""
 
 from dataclasses import dataclass
 
@@ -20,3 +20,8 @@ class Metric:
     higher_is_better: bool | None
     unit: str
     citation: str
+
+    @property
+    def direction(self) -> str:
+        """In words."""
+        return {True: "higher is better", False: "lower is better", None: "unranked"}[self.higher_is_better]
