@@ -27,14 +27,18 @@ _STYLE = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # a class may be called $1
 }
 DPI = 150
 
 
+def literal(text: str) -> str:
+    """Text that matplotlib draws as it is: a class may be called $1, which is no mathematics."""
+    return text.replace("$", r"\$")
+
+
 def short(name: str, most: int = 24) -> str:
-    """A class name that leaves room for the rest of the figure."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A class name, drawn as it is, that leaves room for the rest of the figure."""
+    return literal(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
 @contextmanager
