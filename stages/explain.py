@@ -47,7 +47,7 @@ def main() -> None:
         scorecard_figure.forest(folder / "scorecard.png", table, names.TITLES, names.CONTROL)
         figures.draw_all(folder / "figures", picks, results, request.images.numpy(), p, labels, classes, s.lime.regions)
 
-        measured = table[table["metric"].isin(["deletion_auc", "insertion_auc"])]
+        measured = table[table["metric"].isin(names.MEASURES)]
         tracked.log_headline({f"{row.metric}/{row.explainer}": row.mean for row in measured.itertuples(index=False)})
         tracked.log_files(folder)
         print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(index)} maps")

@@ -21,9 +21,10 @@ def main() -> None:
         place = compute.resolve(machine)
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
         search = tuning.Search(settings, momentum, how, seed, description, place, JOURNALS)
-        for trial in search.trials():
+        done = search.trials()
+        for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
-        bar = tqdm(total=settings.n_trials, initial=len(search.trials()), desc="trials", unit="trial", disable=None)
+        bar = tqdm(total=settings.n_trials, initial=len(done), desc="trials", unit="trial", disable=None)
         for number, record in search.run(train, validation):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
@@ -34,13 +35,12 @@ def main() -> None:
 
         folder, trials = files.fresh_folder(REPORTS), search.trials()
         best = search.best() if settings.n_trials else None
-        files.write_csv(folder / "trials.csv", tuning.table(trials))
+        table = tuning.table(trials)
+        files.write_csv(folder / "trials.csv", table)
         files.write_json(folder / "best.json", tuning.summary(best, trials))
         files.write_json(folder / "timing.json", {"seconds": [round(trial.seconds, 3) for trial in trials]})
         if best:
-            figures.draw_all(
-                folder, tuning.table(trials), [t.curve for t in trials], search.importances(), settings.space
-            )
+            figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)
             tracked.log_headline({"best_validation_accuracy": best.value})
             print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % validation accuracy")
         tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})

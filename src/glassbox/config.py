@@ -6,7 +6,7 @@ training, and returns just the values asked for: a stage sees only what dvc.yaml
 
 import difflib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -48,6 +48,13 @@ CONDITIONS = {
     "rmsprop_lr": ("optimizer", "rmsprop"),
     "rmsprop_rho": ("optimizer", "rmsprop"),
 }
+IN_SPACE = {"momentum": "sgd_momentum", "rho": "rmsprop_rho"}  # what keys of the section train are called there
+
+
+def is_used(name: str, chosen: Mapping[str, Any]) -> bool:
+    """Whether the hyperparameter `name` of the search space exists, given the choices that it may hang on."""
+    parent, wanted = CONDITIONS.get(name, (None, None))
+    return parent is None or chosen[parent] == wanted
 
 
 class _Section(BaseModel):
@@ -307,16 +314,13 @@ class Params(_Section):
 
     def _still_tuned(self) -> list[str]:
         """Keys that need a value from the search, conditional ones only where their condition is given."""
-        keys = []
-        for name in type(self.model).model_fields:
-            parent, wanted = CONDITIONS.get(name, (None, None))
-            if getattr(self.model, name) == TUNED and (parent is None or getattr(self.model, parent) == wanted):
-                keys.append(f"model.{name}")
-        needed = {"optimizer": None, "learning_rate": None, "momentum": "sgd", "rho": "rmsprop"}
-        for name, optimizer in needed.items():
-            if getattr(self.train, name) == TUNED and optimizer in (None, self.train.optimizer):
-                keys.append(f"train.{name}")
-        return keys
+        given = dict(self.model) | dict(self.train)
+        return [
+            f"{section}.{name}"
+            for section in ("model", "train")
+            for name, value in getattr(self, section)
+            if value == TUNED and is_used(IN_SPACE.get(name, name), given)
+        ]
 
 
 def read(file: str | Path = PARAMS_FILE) -> Params:
@@ -429,11 +433,8 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
     # A key that takes a number or a word yields one problem for each: they belong together.
     same = [problem for problem in problems if _locate(problem["loc"], tree)[0] == first]
     problem, key = same[0], ".".join(map(str, first))
-    if problem["type"] == "value_error" and not key:  # between sections: the message names the keys
-        return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "invalid_key":
-        strange = problem["loc"][-1] if len(problem["loc"]) == 1 else ".".join(map(str, problem["loc"]))
-        return f"{strange} is not a parameter: every key must be text"
+        return f"{'.'.join(map(str, problem['loc']))} is not a parameter: every key must be text"
     if problem["type"] == "missing":
         return f"{key}.{problem['loc'][-1]} is missing" if key else f"the section {problem['loc'][-1]} is missing"
     if problem["type"] == "extra_forbidden":
@@ -444,7 +445,8 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
     value = problem["input"]
     shown = "" if isinstance(value, dict | BaseModel) else f" is {value!r}"
     if problem["type"] == "value_error":
-        return f"{key}{shown}: {problem['msg'].removeprefix('Value error, ')}"
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{key}{shown}: {message}" if key else message  # between sections it names the keys itself
     allowed = list(dict.fromkeys(_allowed(p, first) for p in same))
     field = _model_at(first[:-1]).model_fields.get(first[-1]) if isinstance(first[-1], str) else None
     if field is not None and type(None) in get_args(field.annotation):

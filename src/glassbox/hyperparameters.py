@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from glassbox.config import CONDITIONS, TUNED, Model, Train
+from glassbox.config import CONDITIONS, IN_SPACE, TUNED, Model, Train, is_used
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
 from glassbox.training import OptimizerSettings
@@ -67,15 +67,15 @@ def resolve(
     network: dict[str, Any] = {}
     # The choices that others hang on come first.
     for name in sorted((field.name for field in fields(Hyperparameters)), key=lambda name: name in CONDITIONS):
-        parent, wanted = CONDITIONS.get(name, (None, None))
-        needed = parent is None or network[parent] == wanted
-        network[name] = choose(f"model.{name}", getattr(model, name), name, needed)
+        network[name] = choose(f"model.{name}", getattr(model, name), name, is_used(name, network))
     kind = choose("train.optimizer", train.optimizer, "optimizer")
     optimizer = OptimizerSettings(
         name=kind,
         learning_rate=choose("train.learning_rate", train.learning_rate, f"{kind}_lr"),
-        momentum=choose("train.momentum", train.momentum, "sgd_momentum", kind == "sgd"),
-        rho=choose("train.rho", train.rho, "rmsprop_rho", kind == "rmsprop"),
+        **{
+            name: choose(f"train.{name}", getattr(train, name), found_as, is_used(found_as, {"optimizer": kind}))
+            for name, found_as in IN_SPACE.items()
+        },
     )
     if missing:
         why = (

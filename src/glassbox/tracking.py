@@ -13,7 +13,6 @@ waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
 
 import gc
 import getpass
-import itertools
 import json
 import logging
 import os
@@ -580,20 +579,17 @@ def record() -> None:
     gc.freeze()
     gc.enable()
 
-    ended = False
+    recorder, ended = None, False
     try:
-        lines = iter(sys.stdin)
-        first = next(lines, None)
-        if first is None:  # the stage ended before it had begun
-            os._exit(0)
-        recorder = Recorder()
-        for line in itertools.chain([first], lines):
+        for line in sys.stdin:
+            recorder = recorder or Recorder()  # a stage that ended before it had begun leaves no trace
             method, *arguments = json.loads(line)
             ended = method == "end"
             getattr(recorder, method)(*arguments)
-        if not ended:
-            recorder.end("KILLED")
-        recorder.settle()
+        if recorder:
+            if not ended:
+                recorder.end("KILLED")
+            recorder.settle()
     except Exception as error:  # whatever it is, the stage must hear of it
         with suppress(BrokenPipeError):  # unless it is gone
             print(_short(error), flush=True)

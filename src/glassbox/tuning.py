@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from glassbox import files, hyperparameters, models, seeds, training
 from glassbox.compute import Place
-from glassbox.config import CONDITIONS, Augment, Range, Space, Tune
+from glassbox.config import CONDITIONS, Augment, Range, Space, Tune, is_used
 from glassbox.data import batches
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
@@ -58,10 +58,8 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     order = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)
     params: dict[str, Any] = {}
     for name in order:
-        if name in CONDITIONS:
-            parent, wanted = CONDITIONS[name]
-            if params[parent] != wanted:
-                continue
+        if not is_used(name, params):
+            continue
         choice = getattr(space, name)
         if isinstance(choice, Range):
             params[name] = trial.suggest_float(name, choice.low, choice.high, log=choice.log)

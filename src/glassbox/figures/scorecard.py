@@ -5,11 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from glassbox.figures.style import BLUE, GREY, figure
+from glassbox.names import MEASURES
+from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 
-METRICS = {
-    "deletion_auc": "deletion AUC (probability), lower is better",
-    "insertion_auc": "insertion AUC (probability), higher is better",
-}
+METRICS = {m.name: f"{MEASURES[m.name]} (probability), {m.direction}" for m in (DELETION, INSERTION)}
 
 
 def forest(path: str | Path, scorecard: pd.DataFrame, titles: dict[str, str], control: str) -> None:

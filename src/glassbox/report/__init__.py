@@ -167,6 +167,7 @@ def page(study: Study) -> str:
     )  # fmt: skip
     environment.filters["percent"] = lambda value, digits=2: f"{100 * value:.{digits}f} %"
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["short"] = _short
 
     def picture(name: str) -> str:
         return "data:image/png;base64," + base64.b64encode((study.folder / name).read_bytes()).decode()
