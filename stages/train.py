@@ -26,7 +26,8 @@ def main() -> None:
         tracked.log_params(config.flatten(settings, "train.") | used | {"place": str(place)})
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
         torch.manual_seed(derive(seed, "train", "weights"))
-        classifier = models.build(model.name, asdict(network), d.image_size, len(d.classes), d.mean, d.std)
+        statistics = models.normalization(model.normalization, d)
+        classifier = models.build(model.name, asdict(network), d.image_size, len(d.classes), *statistics)
         classifier.to(place.device)
         epochs = training.fit(
             classifier, train, validation, training.make_optimizer(classifier, optimizer), place=place,
@@ -48,7 +49,7 @@ def main() -> None:
         files.write_csv(folder / "curves.csv", table.drop(columns=["seconds", "images_per_second", "is_best"]))
         files.write_json(folder / "timing.json", table[["epoch", "seconds", "images_per_second"]].to_dict("list"))
         files.write_json(folder / "hyperparameters.json", made_from)
-        headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy")}
+        headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy", "weight_penalty")}
         files.write_json(folder / "metrics.json", headline | {"best_epoch": int(best["epoch"]), "epochs": len(table)})
         figures.curves(folder / "curves.png", table, int(best["epoch"]))
         tracked.log_headline(headline)

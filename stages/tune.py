@@ -11,8 +11,8 @@ DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, machine, how, settings, momentum = config.load(
-        "study.seed", "compute", "augment", "tune", "model.batch_norm_momentum"
+    seed, machine, how, settings, momentum, normalization = config.load(
+        "study.seed", "compute", "augment", "tune", "model.batch_norm_momentum", "model.normalization"
     )
     with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked:
         description = store.describe(DATA)
@@ -20,7 +20,7 @@ def main() -> None:
         tracked.log_params(config.flatten(settings, "tune."))
         place = compute.resolve(machine)
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
-        search = tuning.Search(settings, momentum, how, seed, description, place, JOURNALS)
+        search = tuning.Search(settings, momentum, normalization, how, seed, description, place, JOURNALS)
         done = search.trials()
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)

@@ -335,7 +335,7 @@ tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.sp
 tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
 tune.space.conv2_filters=[4] tune.space.conv2_kernel_size=[7] tune.space.activation_func2=[leaky_relu]
 tune.space.pool_size_2=[2] tune.space.dense_units_1=[8] tune.space.activation_func_dense=[relu]
-tune.space.optimizer=[adam,sgd] model.name=cnn model.conv1_filters=8 model.conv1_kernel_size=5
+tune.space.optimizer=[adam,sgd] model.name=cnn model.normalization=none model.conv1_filters=8 model.conv1_kernel_size=5
 model.activation_func1=relu model.leaky_relu_alpha_1=0.1 model.l2_reg_1=1e-4 model.pool_size_1=2 model.dropout_1=0.1
 model.conv2_filters=8 model.conv2_kernel_size=5 model.activation_func2=relu model.leaky_relu_alpha_2=0.1
 model.l2_reg_2=0.0001 model.pool_size_2=2 model.dense_units_1=16 model.dense_l2_reg_1=0.001

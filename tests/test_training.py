@@ -63,6 +63,7 @@ def test_one_epoch_of_gradient_descent_by_hand():
     torch.testing.assert_close(model.network.weight.data, expected)
     # The margin is then 1/4 + 1/4 for the right class: validation loss log(1 + exp(-1/2)).
     assert epoch.validation_loss == pytest.approx(math.log(1 + math.exp(-0.5)))
+    assert epoch.weight_penalty == 0.0
     assert (epoch.epoch, epoch.validation_accuracy, epoch.is_best, epoch.learning_rate) == (1, 1.0, True, 1.0)
 
 
@@ -72,18 +73,45 @@ def test_the_penalty_is_lambda_times_the_sum_of_squares():
     model.network.weight.data.fill_(1.0)
     model.network.bias.data.fill_(1.0)
     white = Split(torch.full((2, 4, 4, 3), 255, dtype=torch.uint8), torch.tensor([0, 1]), None, torch.arange(2), None)
-    list(run(model, white, white, OptimizerSettings("sgd", 0.5, momentum=0.0), epochs=1, batch_size=2))
+    (epoch,) = run(model, white, white, OptimizerSettings("sgd", 0.5, momentum=0.0), epochs=1, batch_size=2)
     torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), 1.0 - 0.5 * 2 * 0.1))
     torch.testing.assert_close(model.network.bias.data, torch.ones(2))
+    assert epoch.weight_penalty == pytest.approx(0.1 * 6 * 0.9**2)
+    assert epoch.validation_loss == pytest.approx(math.log(2))
 
 
 def test_optimizers_have_kerass_constants():
-    adam = make_optimizer(classifier(), OptimizerSettings("adam", 0.01))
     rmsprop = make_optimizer(classifier(), OptimizerSettings("rmsprop", 0.01, rho=0.85))
     sgd = make_optimizer(classifier(0.2), OptimizerSettings("sgd", 0.01, momentum=0.8))
-    assert (adam.defaults["eps"], rmsprop.defaults["eps"], rmsprop.defaults["alpha"]) == (1e-7, 1e-7, 0.85)
+    assert (rmsprop.defaults["eps"], rmsprop.defaults["alpha"]) == (1e-7, 0.85)
     assert sgd.defaults["momentum"] == 0.8
     assert [group["weight_decay"] for group in sgd.param_groups] == [0.4, 0.0]
+
+
+def test_one_step_of_each_optimizer_by_hand():
+    # Keras: Adam's first step is rate * g / (|g| + epsilon / sqrt(1 - 0.999)), RMSprop's is
+    # rate * g / sqrt((1 - rho) * g^2 + epsilon); test_against_keras.py has more of them.
+    g = 1e-5
+    for settings, expected in (
+        (OptimizerSettings("adam", 0.1), -0.1 * g / (g + 1e-7 / math.sqrt(0.001))),
+        (OptimizerSettings("rmsprop", 0.1, rho=0.8), -0.1 * g / math.sqrt(0.2 * g**2 + 1e-7)),
+        (OptimizerSettings("sgd", 0.1, momentum=0.9), -0.1 * g),
+    ):
+        model = classifier()
+        optimizer = make_optimizer(model, settings)
+        model.network.weight.grad = torch.full((2, 3), g)
+        optimizer.step()
+        torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), expected), rtol=1e-4, atol=0)
+        assert not model.network.bias.any()  # without a gradient it stays
+
+
+def test_early_stopping_watches_the_weight_penalty_too():
+    # Every label of the validation split is wrong, so its loss only grows; but the penalty falls faster.
+    model = classifier(penalty=10.0)
+    model.network.weight.data.fill_(1.0)
+    epochs = list(run(model, split(8), split(8, noise=1.0), OptimizerSettings("sgd", 0.01, 0.0), patience=1))
+    assert epochs[0].validation_loss < epochs[1].validation_loss < epochs[2].validation_loss
+    assert [epoch.is_best for epoch in epochs] == [True] * 3
 
 
 def test_it_stops_early_and_restores_the_best_weights():
@@ -104,8 +132,17 @@ def test_the_rate_falls_on_a_plateau():
     model = classifier()
     plateau = Plateau(factor=0.5, patience=1, minimum=0.15)
     epochs = run(model, split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, plateau=plateau)
-    # Every label of the validation split is wrong, so its loss only grows: the rate halves every second epoch.
-    assert [epoch.learning_rate for epoch in epochs] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.15]
+    # Every label of the validation split is wrong, so its loss only grows: the first epoch is the best one, and each
+    # later one halves the rate.
+    assert [epoch.learning_rate for epoch in epochs] == [1.0, 1.0, 0.5, 0.25, 0.15, 0.15, 0.15, 0.15]
+
+
+def test_the_rate_waits_for_as_many_epochs_as_it_is_told():
+    plateau = Plateau(factor=0.5, patience=3, minimum=0.0)
+    epochs = run(
+        classifier(), split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, plateau=plateau
+    )
+    assert [epoch.learning_rate for epoch in epochs] == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -33,13 +33,13 @@ def search(settings, params, tmp_path, monkeypatch):
     def fit(self, drawn, seed, *_):
         torch.manual_seed(seed)
         for epoch in range(1, self.settings.epochs + 1):
-            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.1, True, 0.0, 1.0)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0)
 
     monkeypatch.setattr(tuning.Search, "_fit", fit)
 
     def make(folder="search", seed=0, place=PLACE, **changes):
         changed = settings.model_copy(update=changes)
-        return tuning.Search(changed, 0.9, params.augment, seed, DATA, place, tmp_path / folder)
+        return tuning.Search(changed, 0.9, "data", params.augment, seed, DATA, place, tmp_path / folder)
 
     return make
 
@@ -220,7 +220,9 @@ def test_a_real_trial_trains_the_network(settings, params, tmp_path):
     images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
     images[labels == 1] = 255
     split = Split(images, labels, None, torch.arange(40), None)
-    made = tuning.Search(settings.model_copy(update={"n_trials": 1}), 0.9, params.augment, 0, DATA, PLACE, tmp_path)
+    made = tuning.Search(
+        settings.model_copy(update={"n_trials": 1}), 0.9, "data", params.augment, 0, DATA, PLACE, tmp_path
+    )
     records = [record for _, record in made.run(split, split)]
     assert [type(record) for record in records] == [Epoch] * (len(records) - 1) + [tuning.Trial]
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]

@@ -178,6 +178,7 @@ class Model(_Section):
     """The two-block network of the CNN paper; a value or `tuned` for each of its hyperparameters."""
 
     name: Literal["cnn"]
+    normalization: Literal["data", "none"]
     conv1_filters: Positive | Tuned
     conv1_kernel_size: Kernel | Tuned
     activation_func1: Activation | Tuned
@@ -211,7 +212,7 @@ class Train(_Section):
     patience: Positive
     min_delta: Annotated[float, Field(ge=0)]
     lr_factor: Annotated[float, Field(gt=0, lt=1)]
-    lr_patience: Count
+    lr_patience: Positive
     min_learning_rate: Annotated[float, Field(ge=0)]
 
 

@@ -78,6 +78,7 @@ class Search:
     Args:
         settings: the section `tune`.
         momentum: of batch normalisation, the one hyperparameter of the network that is not searched.
+        normalization: of the colours: "data" or "none".
         how: augmentation.
         seed: of the study.
         description: of the data.
@@ -86,16 +87,16 @@ class Search:
     """
 
     def __init__(
-        self, settings: Tune, momentum: float, how: Augment, seed: int, description: Description, place: Place,
-        folder: str | Path,
+        self, settings: Tune, momentum: float, normalization: str, how: Augment, seed: int, description: Description,
+        place: Place, folder: str | Path,
     ) -> None:  # fmt: skip
         self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
-        self.place = place
+        self.normalization, self.place = normalization, place
         # n_trials is left out: a longer search of the same kind goes on from a shorter one.
         identity = {
             "tune": settings.model_dump(mode="json", exclude={"n_trials"}), "batch_norm_momentum": momentum,
-            "augment": how.model_dump(mode="json"), "seed": seed, "data": description.digest,
-            "place": [place.device.type, str(place.dtype)], "code": _code(),
+            "normalization": normalization, "augment": how.model_dump(mode="json"), "seed": seed,
+            "data": description.digest, "place": [place.device.type, str(place.dtype)], "code": _code(),
             "versions": [torch.__version__, optuna.__version__],
         }  # fmt: skip
         name = files.digest(json.dumps(identity, sort_keys=True))[:16]
@@ -181,7 +182,8 @@ class Search:
         d, settings, place = self.description, self.settings, self.place
         torch.manual_seed(seed)
         network = asdict(network_of(params, self.momentum))
-        model = models.build("cnn", network, d.image_size, len(d.classes), d.mean, d.std).to(place.device)
+        statistics = models.normalization(self.normalization, d)
+        model = models.build("cnn", network, d.image_size, len(d.classes), *statistics).to(place.device)
         yield from fit(
             model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,

@@ -88,7 +88,7 @@ def test_a_value_has_its_place_on_its_axis(params):
 
 def test_curves(tmp_path, texts):
     rows = {"epoch": [1, 2, 3], "learning_rate": [0.1, 0.1, 0.05]}
-    for name in ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"):
+    for name in ("train_loss", "validation_loss", "weight_penalty", "train_accuracy", "validation_accuracy"):
         rows[name] = [0.3, 0.5, 0.6]
     training.curves(tmp_path / "c.png", pd.DataFrame(rows), best=2)
     assert {"cross-entropy (nats)", "accuracy (%)", "epoch", "validation"} <= set(texts)

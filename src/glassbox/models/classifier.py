@@ -29,8 +29,7 @@ class Card:
         hyperparameters: of the network.
         classes: names, in output order.
         image_size: side of the input, pixels.
-        mean, std: per-channel statistics of the training images on the scale 0..1, subtracted and divided by inside
-            the classifier.
+        mean, std: per channel, on the scale 0..1: subtracted and divided by inside the classifier.
         data_digest: SHA-256 of the data it was trained on.
         parameters: numbers of parameters.
         choices: value and origin of every hyperparameter of network and training.
@@ -67,6 +66,19 @@ class Classifier(nn.Module):
         return self.network((x - self.mean) / self.std)
 
 
+def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation to normalise colours with, by name.
+
+    Args:
+        name: "data", the training images' own per-channel statistics, or "none", which keeps colours in 0..1.
+        data: whose statistics.
+    """
+    if name == "none":
+        return (0.0,) * 3, (1.0,) * 3
+    assert name == "data"
+    return data.mean, data.std
+
+
 def build(
     name: str, hyperparameters: dict[str, Any], image_size: int, n_classes: int, mean: Any, std: Any
 ) -> Classifier:
@@ -84,9 +96,10 @@ def describe(
     name: str, hyperparameters: dict[str, Any], classifier: Classifier, data: Description, choices: list[dict[str, Any]]
 ) -> Card:
     """The card of a classifier that was trained on `data`."""
+    mean, std = (tuple(buffer.flatten().tolist()) for buffer in (classifier.mean, classifier.std))
     return Card(
-        name, hyperparameters, data.classes, data.image_size, data.mean, data.std, data.digest,
-        summary(classifier.network), choices,
+        name, hyperparameters, data.classes, data.image_size, mean, std, data.digest, summary(classifier.network),
+        choices,
     )  # fmt: skip
 
 

@@ -1,0 +1,52 @@
+"""The same network, data and optimizer in Keras and here, step by step; keras_reference.py made Keras's numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassbox.compute import Place
+from glassbox.config import Augment
+from glassbox.data.store import Split
+from glassbox.models import Classifier
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN, summary
+from glassbox.training import OptimizerSettings, fit, make_optimizer
+from tests.models import keras_reference as reference
+
+KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())
+PLAIN = Augment(flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
+
+
+def network() -> TwoBlockCNN:
+    """With the reference's kernels, from Keras's layout to PyTorch's."""
+    made = TwoBlockCNN(Hyperparameters(**reference.NETWORK), reference.SIDE, reference.CLASSES)
+    conv1, conv2, dense, output = (torch.from_numpy(kernel) for kernel in reference.kernels())
+    with torch.no_grad():
+        made.block1.conv.weight.copy_(conv1.permute(3, 2, 0, 1))
+        made.block2.conv.weight.copy_(conv2.permute(3, 2, 0, 1))
+        # Keras flattens (height, width, channel), PyTorch (channel, height, width).
+        made.dense.weight.copy_(dense.view(2, 2, 5, 6).permute(3, 2, 0, 1).reshape(6, 20))
+        made.output.weight.copy_(output.T)
+    return made
+
+
+@pytest.mark.parametrize("name", reference.OPTIMIZERS)
+def test_it_learns_what_keras_learns(name):
+    images, labels = reference.data()
+    split = Split(torch.from_numpy(images), torch.from_numpy(labels), None, torch.arange(16), None)
+    model = Classifier(network(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    optimizer = make_optimizer(model, OptimizerSettings(name, **reference.OPTIMIZERS[name]))
+    place = Place(torch.device("cpu"), torch.float32, 16)
+    epochs = list(
+        fit(model, split, split, optimizer, place=place, epochs=reference.STEPS, batch_size=16, how=PLAIN,
+            patience=99, seed=0)
+    )  # fmt: skip
+    expected = KERAS[name]["history"]
+    losses = [epoch.validation_loss + epoch.weight_penalty for epoch in epochs]
+    assert losses == pytest.approx([step["val_loss"] for step in expected], rel=1e-5)
+    assert [epoch.validation_accuracy for epoch in epochs] == pytest.approx([s["val_accuracy"] for s in expected])
+
+
+def test_it_counts_parameters_as_keras_does():
+    assert summary(network())["total"] == KERAS["adam"]["parameters"]
