@@ -1,5 +1,7 @@
 """tune: search the hyperparameters with Optuna's TPE; an interrupted search goes on where it was."""
 
+from functools import partial
+
 from tqdm import tqdm
 
 from glassbox import compute, config, files, tracking, tuning
@@ -19,13 +21,12 @@ def main() -> None:
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
         place = compute.resolve(machine)
-        train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
         search = tuning.Search(settings, momentum, normalization, how, seed, description, place, JOURNALS)
         done = search.trials()
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
         bar = tqdm(total=settings.n_trials, initial=len(done), desc="trials", unit="trial", disable=None)
-        for number, record in search.run(train, validation):
+        for number, record in search.run(partial(store.read, DATA)):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
                 bar.update()

@@ -330,7 +330,8 @@ study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compu
 data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3
 data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1
 augment.brightness=0.1
-augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.startup_trials=2 tune.epochs=1 tune.batch_size=32
+augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.workers=2 tune.startup_trials=2
+tune.epochs=1 tune.batch_size=32
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]
 tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
 tune.space.conv2_filters=[4] tune.space.conv2_kernel_size=[7] tune.space.activation_func2=[leaky_relu]

@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -7,12 +13,26 @@ import torch
 
 from glassbox import tuning
 from glassbox.compute import Place
-from glassbox.data.store import Description
+from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
+from glassbox.seeds import derive
 from glassbox.training import Diverged, Epoch
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
+
+
+def nothing(_: str) -> Split:
+    """For searches whose trials train nothing."""
+    return Split(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), None, None, None)
+
+
+def black_and_white(_: str) -> Split:
+    """Forty images, learned in no time."""
+    labels = torch.arange(40) % 2
+    images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
+    images[labels == 1] = 255
+    return Split(images, labels, None, torch.arange(40), None)
 
 
 @pytest.fixture
@@ -45,7 +65,7 @@ def search(settings, params, tmp_path, monkeypatch):
 
 
 def run(search: tuning.Search) -> list[tuning.Trial]:
-    for _ in search.run(None, None):
+    for _ in search.run(nothing):
         pass
     return search.trials()
 
@@ -121,7 +141,7 @@ def test_the_first_epochs_are_never_pruned(search):
 @pytest.mark.parametrize("stop_after", [1, 6, 13])
 def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_after):
     whole = essence(run(search("whole")))
-    records = search("cut").run(None, None)
+    records = search("cut").run(nothing)
     for _ in range(stop_after):
         next(records)
     records.close()  # leaves its trial running, as kill -9 would
@@ -132,7 +152,7 @@ def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_
 
 def test_a_finished_search_does_nothing_more_and_a_longer_one_goes_on(search):
     short = run(search(n_trials=3))
-    assert list(search(n_trials=3).run(None, None)) == []
+    assert list(search(n_trials=3).run(nothing)) == []
     longer = run(search(n_trials=5))
     assert essence(longer[:3]) == essence(short)
     assert essence(search(n_trials=3).trials()) == essence(short)
@@ -214,15 +234,193 @@ def test_importance_finds_what_matters(search):
 
 
 def test_a_real_trial_trains_the_network(settings, params, tmp_path):
-    from glassbox.data.store import Split
-
-    labels = torch.arange(40) % 2
-    images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
-    images[labels == 1] = 255
-    split = Split(images, labels, None, torch.arange(40), None)
     made = tuning.Search(
         settings.model_copy(update={"n_trials": 1}), 0.9, "data", params.augment, 0, DATA, PLACE, tmp_path
     )
-    records = [record for _, record in made.run(split, split)]
+    records = [record for _, record in made.run(black_and_white)]
     assert [type(record) for record in records] == [Epoch] * (len(records) - 1) + [tuning.Trial]
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]
+
+
+# Searches with several workers: the real trials, in real processes, and some that go wrong.
+
+
+class Meeting(tuning.Search):
+    """The first two trials wait for each other: they can only end side by side."""
+
+    def _fit(self, params, seed, train, validation):
+        both = [derive(self.seed, "tune", "trial", number) for number in (0, 1)]
+        folder = Path(self.file).parent
+        if seed in both:
+            (folder / f"{seed}.here").touch()
+            deadline = time.monotonic() + 100
+            while not all((folder / f"{other}.here").exists() for other in both):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the other worker did not come")
+                time.sleep(0.05)
+        yield from super()._fit(params, seed, train, validation)
+
+
+class KilledInTheSecond(tuning.Search):
+    def _fit(self, params, seed, train, validation):
+        if seed == derive(self.seed, "tune", "trial", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super()._fit(params, seed, train, validation)
+
+
+class WrongInTheSecond(tuning.Search):
+    def _fit(self, params, seed, train, validation):
+        if seed == derive(self.seed, "tune", "trial", 1):
+            raise KeyError("an error of the program")
+        yield from super()._fit(params, seed, train, validation)
+
+
+class OutOfMemory(tuning.Search):
+    def _fit(self, params, seed, train, validation):
+        if seed == derive(self.seed, "tune", "trial", 1):
+            torch.empty(10**15)  # what the CPU's allocator raises
+        if seed == derive(self.seed, "tune", "trial", 2):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        yield from super()._fit(params, seed, train, validation)
+
+
+def real(kind, settings, params, folder, **changes):
+    return kind(settings.model_copy(update=changes), 0.9, "data", params.augment, 0, DATA, PLACE, folder)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_workers_share_a_search(settings, params, tmp_path, two_threads):
+    made = real(Meeting, settings, params, tmp_path, workers=2, n_trials=5)
+    records = list(made.run(black_and_white))
+    finished = [number for number, record in records if isinstance(record, tuning.Trial)]
+    assert sorted(finished) == [0, 1, 2, 3, 4] == [trial.number for trial in made.trials()]
+    for trial in made.trials():
+        curve = [r.validation_accuracy for n, r in records if n == trial.number and isinstance(r, Epoch)]
+        assert curve == trial.curve
+    assert list(real(Meeting, settings, params, tmp_path, workers=2, n_trials=5).run(black_and_white)) == []
+
+
+def test_a_worker_that_is_killed_costs_its_trial_only(settings, params, tmp_path, two_threads):
+    made = real(KilledInTheSecond, settings, params, tmp_path, workers=2, n_trials=4)
+    list(made.run(black_and_white))
+    states = {trial.number: trial.state for trial in made.trials()}
+    assert sorted(states) == [0, 1, 2, 3]
+    assert [number for number, state in states.items() if state == "failed"] == [1]
+    assert made.trials()[1].reason == "its process was killed, as the system does when memory runs out"
+
+
+def test_an_error_of_the_program_is_no_failed_trial(settings, params, tmp_path, two_threads, capfd):
+    made = real(WrongInTheSecond, settings, params, tmp_path, workers=2, n_trials=4)
+    with pytest.raises(RuntimeError, match="the worker of trial 1 ended with exit code 1"):
+        list(made.run(black_and_white))
+    assert "an error of the program" in capfd.readouterr().err
+    with pytest.raises(KeyError):
+        list(real(WrongInTheSecond, settings, params, tmp_path / "alone", n_trials=4).run(black_and_white))
+
+
+def test_a_trial_that_runs_out_of_memory_is_passed_over(settings, params, tmp_path):
+    made = real(OutOfMemory, settings, params, tmp_path, n_trials=4)
+    list(made.run(black_and_white))
+    assert [trial.state == "failed" for trial in made.trials()] == [False, True, True, False]
+    assert made.trials()[1].reason.startswith("out of memory: [enforce fail")
+    assert made.trials()[2].reason == "out of memory: CUDA out of memory"
+
+
+def test_no_more_workers_than_cores(settings, params, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(tuning.Search, "_side_by_side", None)  # must not be called
+    made = real(tuning.Search, settings, params, tmp_path, workers=8, n_trials=2)
+    list(made.run(black_and_white))
+    torch.set_num_threads(before)
+    assert len(made.trials()) == 2
+
+
+# A search in a process of its own, to be killed; slow enough to be killed within a trial.
+SCRIPT = """
+import sys, time
+import torch
+from glassbox import config, tuning
+from tests.test_tuning import DATA, PLACE, black_and_white, real
+
+class Slow(tuning.Search):
+    def _fit(self, *arguments):
+        for epoch in super()._fit(*arguments):
+            time.sleep(float(sys.argv[2]))
+            yield epoch
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[3]))
+    params = config.read("params.yaml")
+    update = {"n_trials": 4, "startup_trials": 1, "epochs": 3, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0,
+              "workers": int(sys.argv[3])}
+    for number, record in real(Slow, params.tune, params, sys.argv[1], **update).run(black_and_white):
+        print(number, type(record).__name__, flush=True)
+"""
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start the script in a folder; whatever is left of it is killed at the end."""
+    (tmp_path / "search.py").write_text(SCRIPT)
+    root = Path(__file__).resolve().parent.parent
+    started = []
+
+    def start(folder: str, pause: float, workers: int) -> subprocess.Popen:
+        command = [sys.executable, tmp_path / "search.py", tmp_path / folder, str(pause), str(workers)]
+        paths = {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"}
+        started.append(
+            subprocess.Popen(
+                command, cwd=root, env=os.environ | paths, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+        )
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
+        one.stdout.close()
+
+
+def history(folder: Path) -> list:
+    (journal,) = folder.glob("*.journal")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    study = optuna.load_study(study_name=journal.stem, storage=storage)
+    kept = [t for t in study.get_trials() if t.state.is_finished() and not tuning._interrupted(t)]
+    return sorted((t.user_attrs["number"], t.state, t.value, t.params, t.intermediate_values) for t in kept)
+
+
+def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_path):
+    assert process("whole", 0, 1).wait(120) == 0
+    for _ in range(2):
+        run = process("cut", 0.5, 1)
+        assert run.stdout.readline().endswith("Epoch\n")
+        time.sleep(0.2)  # into the next epoch
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert process("cut", 0, 1).wait(120) == 0
+    assert history(tmp_path / "cut") == history(tmp_path / "whole")
+    assert len(history(tmp_path / "cut")) == 4
+
+
+def test_workers_do_not_outlive_their_search(process, tmp_path):
+    run = process("search", 0.2, 2)
+    assert run.stdout.readline().endswith("Epoch\n")
+    workers = subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True, text=True).stdout.split()
+    assert len(workers) >= 3
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 20
+    while subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True).returncode == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert process("search", 0, 2).wait(120) == 0
+    assert [number for number, *_ in history(tmp_path / "search")] == [0, 1, 2, 3]

@@ -160,6 +160,7 @@ class Space(_Section):
 
 class Tune(_Section):
     n_trials: Count
+    workers: Positive
     startup_trials: Positive
     epochs: Positive
     batch_size: TrainingBatch

@@ -1,9 +1,15 @@
 """The search: Optuna's TPE over the CNN paper's space. The only import of optuna."""
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +40,7 @@ class Trial:
     """One finished trial.
 
     Attributes:
-        number: counted over finished trials, from 0.
+        number: from 0; trials that were interrupted and begun again count once.
         state: "complete", "pruned" or "failed".
         value: best validation accuracy of its epochs, 0..1; None for a failed trial.
         params: under the paper's names; only those that were drawn.
@@ -73,7 +79,8 @@ class Search:
 
     Its file is named by a digest of everything that decides its outcome, parameters, data, precision, code and
     libraries, so that two searches never mix and none is taken for one that was made otherwise. Removing the file
-    starts anew.
+    starts anew. With one worker the history is the same whether it was interrupted or not; with several it depends on
+    which of them is quicker.
 
     Args:
         settings: the section `tune`.
@@ -90,6 +97,7 @@ class Search:
         self, settings: Tune, momentum: float, normalization: str, how: Augment, seed: int, description: Description,
         place: Place, folder: str | Path,
     ) -> None:  # fmt: skip
+        self._arguments = (settings, momentum, normalization, how, seed, description, place, folder)
         self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
         self.normalization, self.place = normalization, place
         # n_trials is left out: a longer search of the same kind goes on from a shorter one.
@@ -114,16 +122,16 @@ class Search:
                 n_min_trials=1,
             ),
         )
-        # A trial that is still "running" belongs to a process that was killed; it is drawn again below.
-        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(stale.number, state=TrialState.FAIL)
+
+    def __reduce__(self) -> tuple:
+        return type(self), self._arguments  # in another process: the same study, opened anew
 
     def trials(self) -> list[Trial]:
-        """The finished trials in the order in which they ran, without interrupted ones."""
+        """The finished trials by number, without interrupted ones."""
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
         return [
             Trial(
-                number=number,
+                number=t.user_attrs["number"],
                 state=names[t.state],
                 value=max(t.intermediate_values.values(), default=None) if t.state != TrialState.FAIL else None,
                 params=dict(t.params),
@@ -131,35 +139,118 @@ class Search:
                 seconds=t.duration.total_seconds() if t.duration else 0.0,
                 reason=t.user_attrs.get("reason", ""),
             )
-            for number, t in enumerate(self._finished())
+            for t in self._finished()
         ]
 
     def _finished(self) -> list[optuna.trial.FrozenTrial]:
-        raw = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
-        return raw[: self.settings.n_trials]  # the file may hold a longer search of the same kind
+        finished = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
+        # The file may hold a longer search of the same kind.
+        mine = [t for t in finished if t.user_attrs["number"] < self.settings.n_trials]
+        return sorted(mine, key=lambda t: t.user_attrs["number"])
 
-    def run(self, train: Split, validation: Split) -> Iterator[tuple[int, Epoch | Trial]]:
-        """Run the trials that are still to be done.
+    def run(self, read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
+        """Run the trials that are still to be done, `settings.workers` at a time.
+
+        Args:
+            read: gives the split "train" or "validation"; called once in each worker, and sent there by pickle.
 
         Yields:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
+
+        Raises:
+            RuntimeError: a worker ended by an error of the program; its traceback is on stderr.
         """
-        for number in range(len(self.trials()), self.settings.n_trials):
-            yield from ((number, record) for record in self._run_one(number, train, validation))
-            yield number, self.trials()[-1]
+        # A trial that is still "running" belongs to a process that was killed: its number is to be done again.
+        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(stale.number, state=TrialState.FAIL)
+        done = {trial.number for trial in self.trials()}
+        numbers = [number for number in range(self.settings.n_trials) if number not in done]
+        at_once = min(self.settings.workers, max(1, len(numbers)))
+        if self.place.device.type == "cpu":
+            at_once = min(at_once, torch.get_num_threads())
+        yield from self._in_turn(numbers, read) if at_once == 1 else self._side_by_side(numbers, read, at_once)
+
+    def _in_turn(self, numbers: list[int], read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
+        train, validation = (read(split).to(self.place.device) for split in ("train", "validation"))
+        for number in numbers:
+            for epoch in self._run_one(number, train, validation):
+                yield number, epoch
+            yield number, self._trial(number)
+
+    def _side_by_side(
+        self, numbers: list[int], read: Callable[[str], Split], at_once: int
+    ) -> Iterator[tuple[int, Epoch | Trial]]:
+        """Worker processes share the study's file: each draws from, and is pruned by, what all have found."""
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        threads = max(1, torch.get_num_threads() // at_once)
+        workers: dict[Connection, tuple[Process, int]] = {}
+        waiting = iter(numbers)
+
+        def employ(number: int | None) -> None:
+            if number is None:
+                return
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(self, read, theirs, threads), daemon=True)
+            process.start()
+            theirs.close()
+            ours.send(number)
+            workers[ours] = process, number
+
+        try:
+            for _ in range(at_once):
+                employ(next(waiting))
+            while workers:
+                for pipe in wait(list(workers)):
+                    process, number = workers[pipe]
+                    try:
+                        record = pipe.recv()
+                    except (EOFError, ConnectionResetError):
+                        del workers[pipe]
+                        process.join()
+                        self._record_death(number, process.exitcode)
+                        yield number, self._trial(number)
+                        employ(next(waiting, None))
+                        continue
+                    yield number, record
+                    if isinstance(record, Trial):
+                        following = next(waiting, None)
+                        pipe.send(following)
+                        if following is None:
+                            del workers[pipe]
+                            process.join()
+                        else:
+                            workers[pipe] = process, following
+        finally:
+            for process, _ in workers.values():
+                process.kill()
+                process.join()
+
+    def _record_death(self, number: int, exit_code: int | None) -> None:
+        """A worker that was killed takes its trial with it; one that failed by itself is an error of the program."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        lost = [trial for trial in running if trial.user_attrs.get("number") == number]
+        if exit_code != -signal.SIGKILL or not lost:
+            raise RuntimeError(f"the worker of trial {number} ended with exit code {exit_code}")
+        reason = "its process was killed, as the system does when memory runs out"
+        optuna.Trial(self.study, lost[0]._trial_id).set_user_attr("reason", reason)
+        self.study.tell(lost[0].number, state=TrialState.FAIL)
+
+    def _trial(self, number: int) -> Trial:
+        return next(trial for trial in self.trials() if trial.number == number)
 
     def _run_one(self, number: int, train: Split, validation: Split) -> Iterator[Epoch]:
-        # A sampler of its own for each trial, seeded by the number of finished ones: a search that was interrupted
-        # draws what the uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
+        # A sampler of its own for each trial, seeded by its number: a search that was interrupted draws what the
+        # uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
         self.study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=self.settings.startup_trials,
             n_ei_candidates=24,
             multivariate=True,
             group=True,
-            constant_liar=False,
+            constant_liar=self.settings.workers > 1,  # keeps workers from trying the same point at the same time
             seed=derive(self.seed, "tune", "sampler", number),
         )
         trial = self.study.ask()
+        trial.set_user_attr("number", number)
         params = suggest(trial, self.settings.space)
         seed = derive(self.seed, "tune", "trial", number)
         best = 0.0
@@ -171,9 +262,12 @@ class Search:
                 if epoch.epoch < self.settings.epochs and trial.should_prune():
                     self.study.tell(trial, state=TrialState.PRUNED)
                     return
-        except (UserError, torch.OutOfMemoryError) as error:
+        except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
-            trial.set_user_attr("reason", " ".join(str(error).split())[:500])
+            if not isinstance(error, UserError) and not _out_of_memory(error):
+                raise
+            reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
+            trial.set_user_attr("reason", reason[:500])
             self.study.tell(trial, state=TrialState.FAIL)
             return
         self.study.tell(trial, best)
@@ -217,6 +311,29 @@ class Search:
         counted.add_trials(complete)
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         return optuna.importance.get_param_importances(counted, evaluator=evaluator, params=varied)
+
+
+def _work(search: Search, read: Callable[[str], Split], pipe: Connection, threads: int) -> None:
+    """A worker process: one trial for each number that comes through the pipe, until None comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
+    for number in iter(pipe.recv, None):
+        for epoch in search._run_one(number, train, validation):
+            pipe.send(epoch)
+        pipe.send(search._trial(number))
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed cannot end its workers: they would go on writing into the study of the next one.
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On the CPU PyTorch raises a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _code() -> str:
