@@ -3,11 +3,12 @@
 import numpy as np
 from tqdm import tqdm
 
-from glassbox import compute, config, explaining, files, models, names, selection, tracking
+from glassbox import compute, config, explaining, files, lime_stability, models, names, selection, tracking
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.evaluation.classification import confused_pairs, confusion
 from glassbox.figures import explanations as figures
+from glassbox.figures import lime_stability as stability_figure
 from glassbox.figures import scorecard as scorecard_figure
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/explain"
@@ -31,11 +32,16 @@ def main() -> None:
         )  # fmt: skip
         request = explaining.request_for(picks, test.images, seed)
         background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)
-        with tqdm(total=explaining.steps(request, s), desc="explaining", unit="step", disable=None) as bar:
+        again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
+        steps = explaining.steps(request, s) + len(again) * lime_stability.runs(s.lime)
+        with tqdm(total=steps, desc="explaining", unit="step", disable=None) as bar:
             results = []
             for r in explaining.explain(classifier, request, background, d.mean, s, place.batch_size, bar.update):
                 results.append(r)
                 tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
+            if again:
+                how = (s.lime, s.superpixels, place.batch_size, seed)
+                stability = lime_stability.measure(classifier, again, test.images, *how, bar.update)
 
         folder = files.fresh_folder(REPORTS)
         index = explaining.index_table(picks, results, labels, predicted, test.index.numpy(), classes, test.names)
@@ -45,6 +51,10 @@ def main() -> None:
         files.write_csv(folder / "index.csv", index)
         files.write_csv(folder / "scorecard.csv", table)
         scorecard_figure.forest(folder / "scorecard.png", table, names.TITLES, names.CONTROL)
+        if again:
+            files.write_csv(folder / "lime_stability.csv", stability.table)
+            picture = folder / "lime_stability.png"
+            stability_figure.draw(picture, stability, again, test.images.numpy(), s.lime.regions)
         figures.draw_all(folder / "figures", picks, results, request.images.numpy(), p, labels, classes, s.lime.regions)
 
         measured = table[table["metric"].isin(names.MEASURES)]

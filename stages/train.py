@@ -56,6 +56,8 @@ def main() -> None:
         tracked.log_files(folder)
         tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].cpu().numpy())
         accuracy = 100 * best["validation_accuracy"]
+        n = card.parameters
+        print(f"network of {n['total']:,} parameters, {n['trainable']:,} of them trainable")
         print(f"trained {len(table)} epochs on {place}; best: {accuracy:.2f} % validation accuracy")
 
 

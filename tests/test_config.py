@@ -133,7 +133,10 @@ def test_a_key_that_is_no_text_is_refused(before, key, tmp_path):
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tree, tmp_path):
     sentence = refusal(tree, "explain.lime.sample", 3, tmp_path)
-    assert sentence == "explain.lime.sample is not a parameter; did you mean samples? allowed here: samples, regions"
+    assert (
+        sentence
+        == "explain.lime.sample is not a parameter; did you mean samples? allowed here: samples, regions, stability"
+    )
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:

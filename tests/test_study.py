@@ -346,7 +346,9 @@ train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr
 train.min_learning_rate=0.0001 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
 evaluate.gallery=5 explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_per_pair=1
 explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
-explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3 explain.kernel_shap.coalitions=128
+explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3
+explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.lime.stability.seeds=3
+explain.kernel_shap.coalitions=128
 explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
 explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0

@@ -230,9 +230,26 @@ class Superpixels(_Section):
     sigma: Annotated[float, Field(ge=0)]
 
 
+LimeSamples = Annotated[int, Field(ge=50)]
+
+
+class LimeStability(_Section):
+    images: Count
+    samples: _list_of(LimeSamples)
+    seeds: Annotated[int, Field(ge=2)]
+
+    @field_validator("samples")
+    @classmethod
+    def _growing(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if list(values) != sorted(set(values)):
+            raise ValueError("the numbers of samples must grow")
+        return values
+
+
 class Lime(_Section):
-    samples: Annotated[int, Field(ge=50)]
+    samples: LimeSamples
     regions: Positive
+    stability: LimeStability
 
 
 class KernelShap(_Section):

@@ -22,7 +22,7 @@ def classifier():
 def made(params):
     quick = params.explain.model_copy(
         update={
-            "lime": config.Lime(samples=60, regions=3),
+            "lime": params.explain.lime.model_copy(update={"samples": 60}),
             "kernel_shap": config.KernelShap(coalitions=64, background=2),
             "gradient_shap": config.GradientShap(samples=6, background=4),
         }

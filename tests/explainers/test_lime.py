@@ -3,7 +3,6 @@ import pytest
 import torch
 from lime import lime_image
 
-from glassbox.config import Lime as Settings
 from glassbox.explainers.base import Request
 from glassbox.explainers.lime import Lime
 from glassbox.models import predict
@@ -22,7 +21,7 @@ def speckled(game):
 
 def test_regions_that_do_not_change_when_hidden_weigh_nothing(game, params):
     classifier, request = game  # a white quadrant's mean is white
-    made = Lime(Settings(samples=100, regions=5), params.explain.superpixels, 32)(classifier, request)
+    made = Lime(100, params.explain.superpixels, 32)(classifier, request)
     assert made.maps[0] == pytest.approx(0, abs=1e-6)
 
 
@@ -34,9 +33,7 @@ def test_weights_of_a_linear_classifier(game, params):
     upper = np.kron(np.ones((2, 2)), np.repeat([[1.0], [0.0]], 2, axis=0) * np.ones((1, 4)))
     classifier.network.weights.data = torch.tensor((WORTH / 8)[QUADRANTS] * upper)
     images = torch.from_numpy((upper * 255).astype(np.uint8))[None, ..., None].expand(1, 8, 8, 3).contiguous()
-    made = Lime(Settings(samples=1000, regions=5), params.explain.superpixels, 64)(
-        classifier, Request(images, request.targets, (3,))
-    )
+    made = Lime(1000, params.explain.superpixels, 64)(classifier, Request(images, request.targets, (3,)))
     assert made.maps[0] == pytest.approx(WORTH[QUADRANTS] / 2, rel=0.05, abs=0.002)
     assert made.details["local_r2"][0] > 0.99
     assert made.evaluations.tolist() == [1000]
@@ -45,7 +42,7 @@ def test_weights_of_a_linear_classifier(game, params):
 def test_the_coefficients_are_the_librarys_own(speckled, params):
     classifier, request = speckled
     both = Request(request.images.expand(2, -1, -1, -1), torch.tensor([1, 0]), (11, 11))
-    made = Lime(Settings(samples=90, regions=5), params.explain.superpixels, 40)(classifier, both)
+    made = Lime(90, params.explain.superpixels, 40)(classifier, both)
     stock = lime_image.LimeImageExplainer(random_state=11)
     explanation = stock.explain_instance(
         request.images[0].numpy(),
@@ -62,7 +59,7 @@ def test_the_coefficients_are_the_librarys_own(speckled, params):
 
 def test_an_image_has_its_own_seed(speckled, params):
     classifier, request = speckled
-    made = Lime(Settings(samples=60, regions=5), params.explain.superpixels, 32)
+    made = Lime(60, params.explain.superpixels, 32)
 
     def maps(*seeds):
         n = len(seeds)

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from glassbox import models
+from glassbox.data.store import Description
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters, summary
+from glassbox.models.cnn import Hyperparameters
 
 SMALL = Hyperparameters(
     4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
@@ -21,10 +22,25 @@ def classifier():
 
 
 def card(classifier) -> models.Card:
-    return models.Card(
-        "cnn", asdict(SMALL), ("a", "b", "c"), 8, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), "d" * 64,
-        summary(classifier.network), [{"key": "model.conv1_filters", "value": 4, "source": "params.yaml"}],
-    )  # fmt: skip
+    data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
+    choices = [{"key": "model.conv1_filters", "value": 4, "source": "params.yaml"}]
+    return models.describe("cnn", asdict(SMALL), classifier, data, choices)
+
+
+def test_normalization_by_name():
+    data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
+    assert models.normalization("data", data) == ((0.2, 0.4, 0.6), (0.5, 0.5, 0.25))
+    plain = models.build("cnn", asdict(SMALL), 8, 3, *models.normalization("none", data))
+    assert (plain.mean == 0).all()
+    assert (plain.std == 1).all()
+
+
+def test_the_card_says_what_the_classifier_does(classifier):
+    made = card(classifier)
+    assert (made.classes, made.image_size, made.data_digest) == (("a", "b", "c"), 8, "d" * 64)
+    assert made.mean == pytest.approx((0.2, 0.4, 0.6))
+    assert made.std == pytest.approx((0.5, 0.5, 0.25))
+    assert made.parameters["total"] == sum(layer["parameters"] for layer in made.layers)
 
 
 def test_colours_are_normalised_inside():

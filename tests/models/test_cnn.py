@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN, summary
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.layers import layers, totals
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.
 PAPER = Hyperparameters(
@@ -19,14 +20,35 @@ PAPER = Hyperparameters(
 
 
 def test_the_papers_own_numbers_of_parameters():
-    network = TwoBlockCNN(PAPER, 32, 10)
-    assert summary(network) == {"total": 486_346, "trainable": 485_770, "non_trainable": 576}
-    counts = [
-        sum(p.numel() for p in part.parameters()) + sum(b.numel() for b in part.buffers() if b.ndim)
-        for part in (network.block1.conv, network.block1.norm, network.block2.conv, network.block2.norm,
-                     network.dense, network.output)
-    ]  # fmt: skip
-    assert counts == [896, 128, 73_984, 1_024, 409_664, 650]  # figure 1, layer by layer
+    rows = layers(TwoBlockCNN(PAPER, 32, 10), 32)
+    assert totals(rows) == {"total": 486_346, "trainable": 485_770, "non_trainable": 576}
+    # Figure 1, layer by layer; Keras writes channels last.
+    assert [(row.kind, row.shape, row.parameters) for row in rows] == [
+        ("Conv2d", "32 x 32 x 32", 896),
+        ("ReLU", "32 x 32 x 32", 0),
+        ("BatchNorm2d", "32 x 32 x 32", 128),
+        ("MaxPool2d", "32 x 10 x 10", 0),
+        ("Dropout", "32 x 10 x 10", 0),
+        ("Conv2d", "256 x 10 x 10", 73_984),
+        ("ReLU", "256 x 10 x 10", 0),
+        ("BatchNorm2d", "256 x 10 x 10", 1_024),
+        ("MaxPool2d", "256 x 5 x 5", 0),
+        ("Flatten", "6400", 0),
+        ("Linear", "64", 409_664),
+        ("LeakyReLU", "64", 0),
+        ("Dropout", "64", 0),
+        ("Linear", "10", 650),
+    ]
+
+
+def test_the_papers_study_has_the_papers_values():
+    from glassbox import config, hyperparameters
+
+    params = config.read("studies/cifar10-cnn-paper.yaml")
+    network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
+    assert network == PAPER
+    assert (optimizer.name, optimizer.learning_rate) == ("adam", 8.038320164239253e-05)
+    assert (params.train.batch_size, params.train.epochs, params.tune.n_trials) == (32, 50, 0)
 
 
 def test_the_papers_shapes():

@@ -65,8 +65,16 @@ def folder(tmp_path):
     choices = [{"key": "train.learning_rate", "value": 0.001, "source": "tune, trial 1"},
                {"key": "train.rho", "value": None, "source": "not used"}]  # fmt: skip
     counts = {"total": 12, "trainable": 10, "non_trainable": 2}
-    files.write_json(model / "model.json", {"name": "cnn", "parameters": counts, "choices": choices})
-    best = {"best_epoch_validation_loss": 0.3, "best_epoch_validation_accuracy": 0.9, "best_epoch": 2, "epochs": 3}
+    files.write_json(model / "model.json", {"name": "cnn", "parameters": counts, "choices": choices,
+                                            "layers": [{"name": "conv", "kind": "Conv2d", "shape": "2 x 8 x 8",
+                                                        "parameters": 12, "trainable": 10}]})  # fmt: skip
+    best = {
+        "best_epoch_validation_loss": 0.3,
+        "best_epoch_validation_accuracy": 0.9,
+        "best_epoch_weight_penalty": 0.05,
+        "best_epoch": 2,
+        "epochs": 3,
+    }
     files.write_json(reports / "train/metrics.json", best)
     files.write_csv(reports / "train/curves.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.4]}))
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
@@ -132,6 +140,26 @@ def test_the_page_says_what_the_files_say(study):
     assert 'alt="Recognised, test image 5"' in text
     assert "none was asked for" in text  # no pairs
     assert "No image occurs twice" in text
+    assert "12 parameters, 10 of them trainable" in text
+    assert "2 x 8 x 8" in text
+
+
+def test_the_page_says_how_stable_lime_is(folder, params, study):
+    assert study.stability is None
+    assert "How stable LIME is" not in report.page(study)
+    rows = {"image": [5, 5, 9, 9], "samples": [300, 1000, 300, 1000], "rank_agreement": [0.1, 0.2, 0.72, 0.8]}
+    table = pd.DataFrame(rows | {"top_overlap": [0.1, 0.2, 0.3, 0.4], "local_r2": 0.5})
+    files.write_csv(folder / "reports/explain/lime_stability.csv", table)
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(folder / "reports/explain/lime_stability.png")
+    lime = params.explain.lime.model_copy(update={"samples": 400})  # nearest to 300
+    params = params.model_copy(update={"explain": params.explain.model_copy(update={"lime": lime})})
+    study = report.read(params, folder / "reports", folder / "models")
+    said = " ".join(report.page(study).split())
+    assert "With 300 samples two seeds agree on the order of the regions with a rank correlation of 0.41" in said
+    assert "share 20 % of the 5 strongest regions; the study itself takes 400" in said.replace("</p>", "")
+    headline = report.headline(study)
+    assert headline["rank_agreement/lime"] == pytest.approx((0.1 + 0.72) / 2)
+    assert headline["top_overlap/lime"] == pytest.approx(0.2)
 
 
 def test_without_a_search_the_page_says_so(folder, params):

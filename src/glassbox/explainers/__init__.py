@@ -26,7 +26,7 @@ def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], b
     """
     s = settings
     makers = {
-        "lime": lambda: Lime(s.lime, s.superpixels, batch_size),
+        "lime": lambda: Lime(s.lime.samples, s.superpixels, batch_size),
         "kernel_shap": lambda: KernelShap(
             s.kernel_shap, s.superpixels, background[: s.kernel_shap.background], batch_size
         ),

@@ -20,15 +20,15 @@ class Lime:
     probability's variance the linear model explains near the image, at most 1.
 
     Args:
-        settings: samples.
+        samples: perturbed images an explanation.
         superpixels: regions.
         batch_size: images in one forward pass.
     """
 
-    def __init__(self, settings: config.Lime, superpixels: config.Superpixels, batch_size: int) -> None:
+    def __init__(self, samples: int, superpixels: config.Superpixels, batch_size: int) -> None:
         from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
 
-        self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
+        self.samples, self.superpixels, self.batch_size = samples, superpixels, batch_size
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)
@@ -47,7 +47,7 @@ class Lime:
         explainer = _explainer(seed)
         scores = _record_scores(explainer.base)
         explanation = explainer.explain_instance(
-            pixels, probabilities, labels=tuple(targets), top_labels=None, num_samples=self.settings.samples,
+            pixels, probabilities, labels=tuple(targets), top_labels=None, num_samples=self.samples,
             batch_size=self.batch_size, segmentation_fn=lambda _: segments, random_seed=seed,
         )  # fmt: skip
         weights = np.zeros((len(targets), segments.max() + 1))

@@ -1,8 +1,7 @@
 """A network with its normalisation and its record: what is trained, saved, loaded, predicted with and explained."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from glassbox import files
 from glassbox.data.batches import to_float
 from glassbox.data.store import Description
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN, summary
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.layers import evaluating, layers, totals
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
@@ -31,7 +31,8 @@ class Card:
         image_size: side of the input, pixels.
         mean, std: per channel, on the scale 0..1: subtracted and divided by inside the classifier.
         data_digest: SHA-256 of the data it was trained on.
-        parameters: numbers of parameters.
+        layers: name, kind, shape of the output and numbers of parameters of every layer.
+        parameters: their sums.
         choices: value and origin of every hyperparameter of network and training.
     """
 
@@ -42,6 +43,7 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     data_digest: str
+    layers: list[dict[str, Any]]
     parameters: dict[str, int]
     choices: list[dict[str, Any]]
 
@@ -97,9 +99,10 @@ def describe(
 ) -> Card:
     """The card of a classifier that was trained on `data`."""
     mean, std = (tuple(buffer.flatten().tolist()) for buffer in (classifier.mean, classifier.std))
+    rows = layers(classifier.network, data.image_size)
     return Card(
-        name, hyperparameters, data.classes, data.image_size, mean, std, data.digest, summary(classifier.network),
-        choices,
+        name, hyperparameters, data.classes, data.image_size, mean, std, data.digest, [asdict(row) for row in rows],
+        totals(rows), choices,
     )  # fmt: skip
 
 
@@ -132,18 +135,6 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classi
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None
     return classifier.to(device).eval(), card
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; every sub-module is as before afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 @torch.inference_mode()

@@ -67,6 +67,7 @@ class TwoBlockCNN(nn.Module):
         self.block1 = _block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
         self.dropout1 = nn.Dropout(p.dropout_1)
         self.block2 = _block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
+        self.flatten = nn.Flatten()
         self.dense = nn.Linear(p.conv2_filters * side * side, p.dense_units_1)
         self.activation = _activation(p.activation_func_dense, p.leaky_relu_alpha_3)
         self.dropout2 = nn.Dropout(p.dense_dropout_1)
@@ -79,7 +80,7 @@ class TwoBlockCNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout1(self.block1(x))  # (N, F1, H/p1, W/p1)
-        x = self.block2(x).flatten(1)  # (N, F2 * H/p1/p2 * W/p1/p2)
+        x = self.flatten(self.block2(x))  # (N, F2 * H/p1/p2 * W/p1/p2)
         x = self.dropout2(self.activation(self.dense(x)))  # (N, D)
         return self.output(x)  # (N, K)
 
@@ -111,13 +112,3 @@ def _activation(name: str, alpha: float | None) -> nn.Module:
     assert alpha is not None
     assert math.isfinite(alpha)
     return nn.LeakyReLU(alpha)
-
-
-def summary(network: nn.Module) -> dict[str, int]:
-    """Numbers of parameters as Keras counts them: batch norm's running mean and variance are "non-trainable".
-
-    The counter of batches that PyTorch keeps beside them is no parameter and is left out.
-    """
-    trainable = sum(p.numel() for p in network.parameters())
-    running = sum(b.numel() for name, b in network.named_buffers() if not name.endswith("num_batches_tracked"))
-    return {"total": trainable + running, "trainable": trainable, "non_trainable": running}

@@ -32,6 +32,7 @@ class Study:
         pairs: most-confused pairs.
         index: one row a map.
         scorecard: one row for each explainer and metric.
+        stability: one row for each image and number of samples of LIME, or None where it was not asked for.
     """
 
     params: config.Params
@@ -47,6 +48,7 @@ class Study:
     pairs: pd.DataFrame
     index: pd.DataFrame
     scorecard: pd.DataFrame
+    stability: pd.DataFrame | None
 
 
 def read(params: config.Params, reports: str | Path = "reports", model: str | Path = "models") -> Study:
@@ -56,6 +58,7 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         UserError: a file is missing or damaged; it is named.
     """
     folder = Path(reports)
+    stability = folder / "explain/lime_stability.csv"
     return Study(
         params=params,
         folder=folder,
@@ -70,6 +73,7 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
         index=files.read_csv(folder / "explain/index.csv"),
         scorecard=files.read_csv(folder / "explain/scorecard.csv"),
+        stability=files.read_csv(stability) if stability.exists() else None,
     )
 
 
@@ -95,7 +99,21 @@ def headline(study: Study) -> dict[str, float]:
     if study.search["trials"]:
         row["best_validation_accuracy"] = study.search["validation_accuracy"]
     measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
+    if "local_r2" in study.index:  # LIME's
+        row["local_r2/lime"] = study.index["local_r2"].mean()
+    used = stability_of_the_study(study)
+    if used is not None:
+        row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
     return row | {f"{r.metric}/{r.explainer}": r.mean for r in measured.itertuples(index=False)}
+
+
+def stability_of_the_study(study: Study) -> dict[str, float] | None:
+    """LIME's stability, a mean over images, at the number of samples nearest to the one that the study takes."""
+    if study.stability is None:
+        return None
+    means = study.stability.groupby("samples", as_index=False).mean()
+    nearest = (means["samples"] - study.params.explain.lime.samples).abs().idxmin()
+    return means.loc[nearest].to_dict()
 
 
 def explainer_table(scorecard: pd.DataFrame) -> list[dict[str, Any]]:
@@ -187,6 +205,7 @@ def page(study: Study) -> str:
         },
         explainers=explainer_table(study.scorecard),
         verdicts=verdicts(study.scorecard),
+        used=stability_of_the_study(study),
         parameters=config.flatten(study.params),
         dumps=json.dumps,
     )
