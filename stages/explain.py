@@ -27,8 +27,8 @@ def main() -> None:
         predicted = p.argmax(axis=1)
         pairs = confused_pairs(confusion(labels, predicted, len(classes)), p, labels)[: s.pairs]
         picks = selection.pick(
-            labels, predicted, p, pairs, classes, correct_per_class=s.correct_per_class, mistakes=s.mistakes,
-            images_per_pair=s.images_per_pair, seed=seed,
+            labels, predicted, p, pairs, classes, images=s.images, correct_per_class=s.correct_per_class,
+            mistakes=s.mistakes, images_per_pair=s.images_per_pair, seed=seed,
         )  # fmt: skip
         request = explaining.request_for(picks, test.images, seed)
         background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)

@@ -79,3 +79,17 @@ def test_nothing_to_explain_is_said():
     labels = np.array([0, 1, 2])
     with pytest.raises(UserError, match=r"asks for 0 correct images a class, 5 mistakes and 0 pairs, and among the 0 "):
         pick(labels, labels, np.eye(3), [], CLASSES, correct_per_class=0, mistakes=5, images_per_pair=1, seed=0)
+
+
+def test_chosen_images_come_first_and_once():
+    picks, labels, predicted = choose(images=(9, 1))
+    assert [(p.row, p.group) for p in picks[:2]] == [(9, "chosen"), (1, "chosen")]
+    assert picks[0].targets == (predicted[9], labels[9])  # every tenth image is a mistake
+    assert picks[1].targets == (labels[1],)
+    assert picks[1].note == "dog, recognised"
+    assert len({p.row for p in picks}) == len(picks)
+
+
+def test_an_image_that_is_not_there_is_named():
+    with pytest.raises(UserError, match=r"explain.images names 90, but must name test images, 0 to 89"):
+        choose(images=(90,))

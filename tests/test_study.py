@@ -344,7 +344,8 @@ model.activation_func_dense=relu model.leaky_relu_alpha_3=0.1 model.dense_dropou
 model.batch_norm_momentum=0.8 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
 train.min_learning_rate=0.0001 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
-evaluate.gallery=5 explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_per_pair=1
+evaluate.gallery=5 explain.images=[3,5]
+explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_per_pair=1
 explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
 explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3
 explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.lime.stability.seeds=3

@@ -277,6 +277,7 @@ class Faithfulness(_Section):
 
 
 class Explain(_Section):
+    images: Annotated[tuple[Count, ...], Field(strict=False)]
     correct_per_class: Count
     mistakes: Count
     pairs: Count
@@ -292,10 +293,13 @@ class Explain(_Section):
 
     @model_validator(mode="after")
     def _it_can_be_done(self) -> "Explain":
-        if self.correct_per_class + self.mistakes + self.pairs == 0:
+        if len(self.images) + self.correct_per_class + self.mistakes + self.pairs == 0:
             raise ValueError(
-                "correct_per_class, mistakes and pairs must not all be 0: there would be nothing to explain"
+                "correct_per_class, mistakes and pairs must not all be 0 and images empty: there would be nothing to "
+                "explain"
             )
+        if len(set(self.images)) < len(self.images):
+            raise ValueError("images must not name one twice")
         fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than it is asked for
         if "kernel_shap" in self.explainers and self.kernel_shap.coalitions < fewest:
             raise ValueError(

@@ -15,7 +15,7 @@ class Pick:
 
     Attributes:
         row: its position in the test split.
-        group: "correct", "mistake" or "pair".
+        group: "chosen", "correct", "mistake" or "pair".
         note: why it was picked, for people.
         targets: the classes to explain.
     """
@@ -33,12 +33,13 @@ def pick(
     pairs: list[ConfusedPair],
     classes: tuple[str, ...],
     *,
+    images: tuple[int, ...] = (),
     correct_per_class: int,
     mistakes: int,
     images_per_pair: int,
     seed: int,
 ) -> list[Pick]:
-    """Correct images of every class, mistakes, and images of confused pairs; no image twice.
+    """Chosen images, correct images of every class, mistakes, and images of confused pairs; no image twice.
 
     Correct ones and mistakes are drawn at random. Of a pair, images whose two most probable classes are the pair come
     first, then others of the two classes, again at random. The predicted class is explained; for a mistake the true
@@ -49,6 +50,7 @@ def pick(
         probabilities: (N, K).
         pairs: the pairs to show, most confused first.
         classes: names.
+        images: rows that were chosen by the user.
         correct_per_class, mistakes, images_per_pair: how many.
         seed: of the study.
 
@@ -64,12 +66,24 @@ def pick(
         taken.update(chosen)
         return chosen
 
-    for label, name in enumerate(classes):
-        for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
-            picks.append(Pick(row, "correct", f"{name}, recognised", (label,)))
-    for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
+    def name_of(row: int) -> tuple[str, tuple[int, ...]]:
         truth, guess = int(labels[row]), int(predicted[row])
-        picks.append(Pick(row, "mistake", f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)))
+        if truth == guess:
+            return f"{classes[truth]}, recognised", (guess,)
+        return f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)
+
+    for row in images:
+        if row >= len(labels):
+            raise UserError(
+                f"params.yaml: explain.images names {row}, but must name test images, 0 to {len(labels) - 1}"
+            )
+        picks.append(Pick(row, "chosen", *name_of(row)))
+        taken.add(row)
+    for label in range(len(classes)):
+        for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
+            picks.append(Pick(row, "correct", *name_of(row)))
+    for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
+        picks.append(Pick(row, "mistake", *name_of(row)))
     top_two = np.sort(np.argsort(-probabilities, axis=1, kind="stable")[:, :2], axis=1)
     for pair in pairs:
         belongs = np.isin(labels, (pair.a, pair.b))

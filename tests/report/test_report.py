@@ -139,6 +139,7 @@ def test_the_page_says_what_the_files_say(study):
     assert "cat <b>" not in text
     assert 'alt="Recognised, test image 5"' in text
     assert "none was asked for" in text  # no pairs
+    assert "Chosen" not in text
     assert "No image occurs twice" in text
     assert "12 parameters, 10 of them trainable" in text
     assert "2 x 8 x 8" in text

@@ -201,7 +201,7 @@ def page(study: Study) -> str:
         has=lambda name: (study.folder / name).exists(),
         explanations={
             group: [str(e["file"].relative_to(study.folder)) for e in explanations if e["group"] == group]
-            for group in ("correct", "mistake", "pair")
+            for group in ("chosen", "correct", "mistake", "pair")
         },
         explainers=explainer_table(study.scorecard),
         verdicts=verdicts(study.scorecard),
