@@ -26,6 +26,7 @@ SHRINK = [
     "tune.space.conv1_filters=[8]",
     "tune.space.conv2_filters=[16]",
     "train.epochs=3",
+    "explain.images=[0]",
     "explain.correct_per_class=1",
     "explain.mistakes=2",
     "explain.pairs=1",

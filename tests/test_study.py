@@ -106,7 +106,11 @@ def test_the_files_agree_with_each_other(study):
     assert maps.dtype == np.float32
     assert index["map"].tolist() == list(range(len(index)))
     assert (index["additivity_error"].dropna() < 1e-3).all()
-    assert set(index["group"]) == {"correct", "mistake", "pair"}
+    assert set(index["group"]) == {"chosen", "correct", "mistake", "pair"}
+    assert index["image"].iloc[0] == 0
+    stability = table(project, "explain/lime_stability.csv")
+    assert stability["samples"].tolist() == [50, 60, 50, 60]
+    assert (stability["regions"] >= 8).all()
     figures = list((project / "reports/explain/figures").iterdir())
     assert len(figures) == index["image"].nunique()
     mistakes = index[index["group"] == "mistake"].groupby(["image", "explainer"])["explained_class"].nunique()

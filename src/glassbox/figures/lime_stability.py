@@ -47,6 +47,7 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
             for axis in axes:
                 axis.set_xticks([])
                 axis.set_yticks([])
+                axis.spines[:].set_visible(False)
         grid[0][0].set_title("number of\nsamples", fontsize=8)
         for axis, (name, label) in zip(below.subplots(1, len(PANELS)), PANELS.items(), strict=True):
             for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
@@ -54,13 +55,13 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
                     part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 4], markersize=4,
                     label=literal(f"image {pick.row}: {pick.note}"),
                 )  # fmt: skip
-            axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(None, 1.03))
+            axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, table[name].min() - 0.03), 1.03))
             axis.set_xticks(samples, [str(count) for count in samples])
             axis.minorticks_off()
             axis.grid(axis="y")
         handles, labels = axis.get_legend_handles_labels()
         below.legend(handles, labels, loc="outside lower center", ncols=min(n, 3), fontsize=8)
         above.suptitle(
-            f"LIME again and again: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared",
+            f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared",
             fontsize=10,
         )
