@@ -367,8 +367,8 @@ SAME_AND_OTHER = """## What is the same, and what is not
   (`tests/models/test_cnn.py`).
 - **Keras's semantics.** Weight penalties lambda * sum(w^2) on the kernels of both convolutions and of the hidden dense
   layer, batch normalisation with momentum 0.99 and epsilon 1e-3, Glorot-uniform kernels, pooling with stride = size,
-  and Adam, SGD and RMSprop with Keras's own place and size of epsilon. A small network of the kind, trained in Keras 3.15
-  and here from the same weights, gives the same losses to 1 part in 100,000 after each of eight steps
+  and Adam, SGD and RMSprop with Keras's own place and size of epsilon. A small network of the kind, trained in Keras
+  3.15 and here from the same weights, gives the same losses to 1 part in 100,000 after each of eight steps
   (`tests/models/test_against_keras.py`). Early stopping and ReduceLROnPlateau watch the validation loss with the weight
   penalty, as Keras does, and wait as many epochs as Keras waits.
 - **Not the same:** arithmetic in bfloat16 where the processor has it (`compute.precision: float32` turns it off); after

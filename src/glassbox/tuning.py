@@ -7,6 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess as Process
@@ -181,6 +182,8 @@ class Search:
         self, numbers: list[int], read: Callable[[str], Split], at_once: int
     ) -> Iterator[tuple[int, Epoch | Trial]]:
         """Worker processes share the study's file: each draws from, and is pruned by, what all have found."""
+        for split in ("train", "validation"):
+            read(split)  # a file that cannot be read is said once, here
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         threads = max(1, torch.get_num_threads() // at_once)
         workers: dict[Connection, tuple[Process, int]] = {}
@@ -214,7 +217,8 @@ class Search:
                     yield number, record
                     if isinstance(record, Trial):
                         following = next(waiting, None)
-                        pipe.send(following)
+                        with suppress(BrokenPipeError):  # it has just died: the pipe's end tells, next time round
+                            pipe.send(following)
                         if following is None:
                             del workers[pipe]
                             process.join()
@@ -269,6 +273,8 @@ class Search:
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
             self.study.tell(trial, state=TrialState.FAIL)
+            if self.place.device.type == "cuda":
+                torch.cuda.empty_cache()  # what it had, in pieces of its sizes
             return
         self.study.tell(trial, best)
 
