@@ -80,8 +80,8 @@ class Diverged(UserError):
 
 
 class Adam(torch.optim.Adam):
-    """Adam as Keras has it: epsilon is added before the correction of the average of squares for its start at zero,
-    which PyTorch does the other way round. It then weighs 32 times as much in the first step as in the thousandth."""
+    """Adam as Keras has it: epsilon is added before the average of squares is corrected for its start at zero, which
+    PyTorch does the other way round. In PyTorch's terms epsilon is 32 times as large in the first step, and shrinks."""
 
     def step(self) -> None:
         for group in self.param_groups:

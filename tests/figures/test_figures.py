@@ -10,7 +10,8 @@ from PIL import Image
 
 from glassbox.explainers.base import Attribution
 from glassbox.explaining import Explained
-from glassbox.figures import data, evaluation, explanations, scorecard, search, style, training
+from glassbox.figures import data, evaluation, explanations, lime_stability, scorecard, search, style, training
+from glassbox.lime_stability import Stability
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
 
@@ -94,6 +95,16 @@ def test_curves(tmp_path, texts):
     assert {"cross-entropy (nats)", "accuracy (%)", "epoch", "validation"} <= set(texts)
     training.curves(tmp_path / "one.png", pd.DataFrame(rows).head(1), best=1)
     assert has_ink(tmp_path / "one.png")
+
+
+def test_lime_stability(tmp_path, texts):
+    rows = {"image": [1, 1, 0, 0], "samples": [50, 90, 50, 90], "seeds": 2, "rank_agreement": [0.1, 0.9, np.nan, 0.8]}
+    table = pd.DataFrame(rows | {"top_overlap": [0.5, 1.0, 0.7, 0.6], "local_r2": 0.4})
+    maps = np.random.default_rng(0).normal(size=(2, 2, 2, 8, 8)).astype(np.float32)
+    picks = [Pick(1, "correct", "$dog, recognised", (1,)), Pick(0, "mistake", "cat, taken for dog", (1, 0))]
+    lime_stability.draw(tmp_path / "s.png", Stability(table, maps), picks, np.zeros((2, 8, 8, 3), np.uint8), 5)
+    assert {"50\nseed a", "90\nseed b", "image 1", "image 0: cat, taken for dog", "local R²"} <= set(texts)
+    assert has_ink(tmp_path / "s.png")
 
 
 def test_confusion(tmp_path, texts):

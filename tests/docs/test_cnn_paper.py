@@ -1,0 +1,128 @@
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from docs import cnn_paper
+from glassbox import files
+from glassbox.errors import UserError
+
+C = cnn_paper.CLASSES
+
+
+def write_study(root, accuracy: float, params: str) -> None:
+    """The files of a finished study, with an accuracy that is made up."""
+    reports = root / "reports"
+    (root / "params.yaml").write_text(params)
+    files.write_csv(reports / "train/curves.csv", pd.DataFrame(
+        {"epoch": [1, 2], "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 0.9, "validation_accuracy": 0.6,
+         "weight_penalty": 0.1, "learning_rate": 1e-3}))  # fmt: skip
+    files.write_json(reports / "train/metrics.json", {"best_epoch_weight_penalty": 0.1, "best_epoch": 2, "epochs": 9})
+    files.write_json(reports / "train/timing.json", {"seconds": [60.0, 61.0]})
+    files.write_json(reports / "train/hyperparameters.json", [
+        {"key": "model.conv1_filters", "value": 64, "source": "tune, trial 1"},
+        {"key": "train.learning_rate", "value": 0.00123456, "source": "tune, trial 1"},
+        {"key": "train.rho", "value": None, "source": "not used"}])  # fmt: skip
+    files.write_json(
+        reports / "evaluate/metrics.json", {"accuracy": accuracy, "log_loss": 0.7, "macro_f1": 0.7, "ece": 0.05}
+    )
+    report = pd.DataFrame({"class": [*C, "macro average"], "precision": accuracy, "recall": 0.5, "f1": 0.6})
+    files.write_csv(reports / "evaluate/classification_report.csv", report.assign(support=1000))
+    matrix = pd.DataFrame(np.full((10, 10), 100), columns=list(C))
+    matrix.insert(0, "true_class", list(C))
+    files.write_csv(reports / "evaluate/confusion_matrix.csv", matrix)
+    probabilities = {f"p({name})": [0.1] for name in C}
+    predictions = pd.DataFrame({"image": [0], "true_class": ["cat"], "predicted_class": ["dog"]} | probabilities)
+    files.write_csv(reports / "evaluate/predictions.csv", pd.concat([predictions, predictions.assign(image=1)]))
+    files.write_json(reports / "tune/best.json", {"trial": 1, "validation_accuracy": 0.8, "trials": 3, "epochs": 100})
+    files.write_csv(reports / "tune/trials.csv", pd.DataFrame({"state": ["complete", "pruned", "pruned"]}))
+    files.write_json(reports / "tune/timing.json", {"seconds": [3600.0, 7200.0]})
+    files.write_csv(reports / "explain/index.csv", pd.DataFrame(
+        {"image": [0, 1, 0], "explainer": ["lime", "lime", "grad_cam"], "local_r2": [0.5, 0.75, None]}))  # fmt: skip
+    files.write_csv(reports / "explain/lime_stability.csv", pd.DataFrame(
+        {"image": [0, 5], "regions": [20, 30], "samples": 100, "seeds": 5, "rank_agreement": [0.5, 0.7],
+         "top_overlap": 0.4, "agreement_with_most": 0.9, "local_r2": 0.6}))  # fmt: skip
+    pictures = ("explain/lime_stability", "explain/figures/00-chosen-0", "explain/figures/01-chosen-1", "tune/history",
+                "tune/trials")  # fmt: skip
+    for name in pictures:
+        (reports / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(reports / f"{name}.png")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", "x"],
+        cwd=root,
+        check=True,
+    )
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Two runs with the paper's hyperparameters and one search, collected."""
+    monkeypatch.setattr(cnn_paper, "RUNS", tmp_path / "collected")
+    studies = Path(__file__).resolve().parents[2] / "studies"
+    paper, search = ((studies / f"{name}.yaml").read_text() for name in ("cifar10-cnn-paper", "cifar10-cnn"))
+    for name, accuracy, params in (("paper-0", 0.74, paper), ("paper-1", 0.76, paper), ("search", 0.81, search)):
+        (tmp_path / name).mkdir()
+        write_study(tmp_path / name, accuracy, params)
+        cnn_paper.collect(name, str(tmp_path / name))
+    return tmp_path / "collected"
+
+
+def test_the_page_says_what_the_runs_say(runs):
+    text = cnn_paper.page(cnn_paper.load())
+    assert "**75.00 ± 1.41**" in text  # of 74 and 76: the standard deviation is the square root of 2
+    assert "74.00, 76.00" in text
+    assert "| 72.37 |" in text
+    assert "| 0.8846 | 0.8000 ± 0.0000 |" in text  # cross-entropy 0.7 and a penalty of 0.1
+    assert "9 (2), 9 (2)" in text
+    assert "| airplane | 0.88 | 0.75 | 0.66 | 0.50 | 0.76 | 0.60 |" in text
+    assert "| 100 of 400 (25 %) |" in text.replace("400 at most | ", "| ")
+    assert "1, 2, 0" in text  # complete, pruned, failed
+    assert "3 h 00 min of trials, 1 at a time" in text
+    assert "| `train.learning_rate` | 0.001235 |" in text
+    assert "train.rho" not in text
+    assert "local R² is 0.62 on" in text
+    assert "| 100 | 0.60 | 40 % | 0.90 | 0.60 |" in text
+    assert "best of our search" not in text  # no such run: left out
+
+
+def test_every_picture_of_the_page_is_there(runs):
+    groups = cnn_paper.load()
+    cnn_paper.draw_curves(runs / "curves.png", groups)
+    cnn_paper.draw_confusion(runs / "confusion.png", groups)
+    pictures = re.findall(r"\]\(cnn-paper/(.+?\.png)\)", cnn_paper.page(groups))
+    assert len(pictures) == 7
+    assert all((runs / name).exists() for name in pictures)
+
+
+def test_the_papers_own_numbers_agree_with_each_other():
+    matrix = cnn_paper.PAPER_MATRIX
+    assert matrix.sum() == 10_000
+    assert np.trace(matrix) / 10_000 == pytest.approx(cnn_paper.PAPER_ACCURACY, abs=1e-6)
+    for place, name in enumerate(C):
+        precision, recall, _ = cnn_paper.PAPER_REPORT[name]
+        assert matrix[place, place] / matrix[:, place].sum() == pytest.approx(precision, abs=0.0051)
+        assert matrix[place, place] / matrix[place].sum() == pytest.approx(recall, abs=0.0051)
+    assert all(sum(values) == pytest.approx(1, abs=5e-4) for values in cnn_paper.PAPER_SAMPLES.values())
+
+
+def test_a_wrong_name_and_an_unfinished_study_are_refused(runs, tmp_path):
+    with pytest.raises(UserError, match="run3 is no name of a run: it must be like paper-0"):
+        cnn_paper.collect("run3", str(tmp_path))
+    (tmp_path / "paper-0/reports/tune/best.json").unlink()
+    with pytest.raises(UserError, match=r"tune/best.json is missing: 'dvc repro' in"):
+        cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))
+
+
+def test_without_runs_there_is_no_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(cnn_paper, "RUNS", tmp_path / "none")
+    with pytest.raises(UserError, match="holds no run"):
+        cnn_paper.page(cnn_paper.load())
+
+
+def test_the_page_in_the_repository_is_what_its_files_make():
+    assert cnn_paper.page(cnn_paper.load()) == cnn_paper.PAGE.read_text(encoding="utf-8")
