@@ -4,12 +4,14 @@ with it. The shipped default study, only shrunk."""
 import json
 import shutil
 import sqlite3
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHRINK, clone, shell
+from conftest import SHRINK, clone, environment, shell
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -255,6 +257,30 @@ def test_dvcs_own_views(study):
     assert len(list((project / "dvc_plots/static").glob("*.png"))) > 8
     changed = shell("dvc", "params", "diff", cwd=project).stdout
     assert "train.epochs" in changed
+
+
+def test_the_search_killed_and_taken_up_again_with_two_workers(study, tmp_path):
+    """kill -9 of the stage itself, not of dvc: what a user's `kill`, or a lack of memory, would do."""
+    project = clone(tmp_path / "project")
+    shutil.copytree(study[0] / "data/prepared", project / "data/prepared")
+    shell("python", "-m", "glassbox", "select", "digits", *SHRINK, "tune.n_trials=5", "tune.workers=2", cwd=project)
+    stage = subprocess.Popen(
+        ["python", "-m", "stages.tune"], cwd=project, env=environment(GLASSBOX_TRACKING="off"),
+        start_new_session=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    search = project / "data/search"
+    deadline = time.monotonic() + 200
+    while not any('"op_code":7' in path.read_text() for path in search.glob("*.journal")):  # an epoch was reported
+        assert time.monotonic() < deadline
+        assert stage.poll() is None
+        time.sleep(0.05)
+    stage.kill()
+    stage.wait()
+    shell("python", "-m", "stages.tune", cwd=project, GLASSBOX_TRACKING="off")
+    trials = table(project, "tune/trials.csv")
+    assert trials["trial"].tolist() == [0, 1, 2, 3, 4]
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    assert not subprocess.run(["pgrep", "-s", str(stage.pid)], capture_output=True).stdout
 
 
 def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
