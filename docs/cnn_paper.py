@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from ruamel.yaml import YAML
 
 from benchmarks import harness
-from glassbox import config, files
+from glassbox import files
 from glassbox.errors import UserError, run
 from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure
 
@@ -74,8 +75,8 @@ class Run:
         return files.read_json(self.folder / "run.json")
 
     @property
-    def params(self) -> config.Params:
-        return config.read(self.folder / "params.yaml")
+    def params(self) -> dict[str, Any]:
+        return read_params(self.folder)
 
     def json(self, name: str) -> Any:
         return files.read_json(self.folder / name)
@@ -84,12 +85,19 @@ class Run:
         return files.read_csv(self.folder / name)
 
 
+def read_params(folder: Path) -> dict[str, Any]:
+    """Not validated: a run keeps the keys of its own version."""
+    return YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text(encoding="utf-8"))
+
+
 def collect(name: str, source: str) -> None:
     """Copy what the page needs, small files only, with the commit and the machine."""
     if not NAME.fullmatch(name):
         raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or search")
     root, reports = Path(source), Path(source) / "reports"
-    params = config.read(root / "params.yaml")
+    if not (root / "params.yaml").exists():
+        raise UserError(f"{root} is no study: it has no params.yaml")
+    explain = read_params(root)["explain"]
     to = files.fresh_folder(RUNS / name)
     shutil.copy2(root / "params.yaml", to / "params.yaml")
     for file in TAKEN + TAKEN_ONCE:
@@ -102,7 +110,7 @@ def collect(name: str, source: str) -> None:
     predictions = files.read_csv(reports / "evaluate/predictions.csv").set_index("image")
     lime = index[index["explainer"] == "lime"]
     samples = {}
-    for image in params.explain.images:
+    for image in explain.get("images", []):
         (picture,) = (reports / "explain/figures").glob(f"*-chosen-{image}.png")
         shutil.copy2(picture, to / f"explain/sample-{image}.png")
         row = predictions.loc[image]
@@ -112,7 +120,7 @@ def collect(name: str, source: str) -> None:
             "local_r2": float(lime[lime["image"] == image]["local_r2"].iloc[0]),
         }
     files.write_json(to / "explain/lime.json", {
-        "maps": len(lime), "samples_of_lime": params.explain.lime.samples, "images": samples,
+        "maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples,
         "local_r2": {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()},
     })  # fmt: skip
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
@@ -248,16 +256,16 @@ def classification(groups: dict[str, list[Run]]) -> str:
 
 
 def search_section(run: Run) -> str:
-    tune, best = run.params.tune, run.json("tune/best.json")
+    tune, best = run.params["tune"], run.json("tune/best.json")
     states = run.csv("tune/trials.csv")["state"].value_counts()
     counts = ", ".join(str(states.get(state, 0)) for state in ("complete", "pruned", "failed"))
-    seconds, most = sum(run.json("tune/timing.json")["seconds"]), tune.n_trials * tune.epochs
+    seconds, most = sum(run.json("tune/timing.json")["seconds"]), tune["n_trials"] * tune["epochs"]
     accuracy = run.json("evaluate/metrics.json")["accuracy"]
     outcome = [
         ["best validation accuracy (%)", f"{100 * PAPER_SEARCH:.2f}", f"**{100 * best['validation_accuracy']:.2f}**"],
         ["trials complete, pruned, failed", "20, 0, 0", counts],
         ["epochs run", "400 at most", f"{best['epochs']} of {most} ({100 * best['epochs'] / most:.0f} %)"],
-        ["time", "2 h 49 min on an A100", f"{duration(seconds)} of trials, {tune.workers} at a time"],
+        ["time", "2 h 49 min on an A100", f"{duration(seconds)} of trials, {tune['workers']} at a time"],
         ["test accuracy of the final training (%)", f"{100 * PAPER_ACCURACY:.2f}", f"{100 * accuracy:.2f}"],
     ]
     choices = [choice for choice in run.json("train/hyperparameters.json") if choice["source"].startswith("tune")]
@@ -266,8 +274,8 @@ def search_section(run: Run) -> str:
     ]
     return f"""## The search
 
-{tune.n_trials} trials of at most {tune.epochs} epochs, batches of {tune.batch_size}, Optuna's TPE after
-{tune.startup_trials} random trials, early stopping (patience {tune.patience}), median pruning, {tune.workers} at a
+{tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
+{tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning, {tune["workers"]} at a
 time; flips and crops of the training images, which the paper does not use.
 
 {table(["", "paper", "ours"], outcome)}
@@ -307,7 +315,7 @@ LIME's local R² for it: {sample["local_r2"]:.2f}.
          f"{row.agreement_with_most:.2f}", f"{row.local_r2:.2f}"]
         for row in stability.groupby("samples", as_index=False).mean().itertuples()
     ]  # fmt: skip
-    head = ["samples", "rank correlation of two seeds", f"{run.params.explain.lime.regions} strongest regions shared",
+    head = ["samples", "rank correlation of two seeds", f"{run.params['explain']['lime']['regions']} strongest regions shared",
             "rank correlation with the mean of the most samples", "local R²"]  # fmt: skip
     regions = stability.groupby("image", sort=False)["regions"].first()
     parts.append(f"""Over all {lime["maps"]} LIME maps of the run the local R² is {lime["local_r2"]["mean"]:.2f} on

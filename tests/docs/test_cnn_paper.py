@@ -113,6 +113,8 @@ def test_the_papers_own_numbers_agree_with_each_other():
 def test_a_wrong_name_and_an_unfinished_study_are_refused(runs, tmp_path):
     with pytest.raises(UserError, match="run3 is no name of a run: it must be like paper-0"):
         cnn_paper.collect("run3", str(tmp_path))
+    with pytest.raises(UserError, match="is no study: it has no params.yaml"):
+        cnn_paper.collect("paper-0", str(tmp_path / "nowhere"))
     (tmp_path / "paper-0/reports/tune/best.json").unlink()
     with pytest.raises(UserError, match=r"tune/best.json is missing: 'dvc repro' in"):
         cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))
