@@ -123,7 +123,9 @@ def collect(name: str, source: str) -> None:
         "maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples,
         "local_r2": {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()},
     })  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+    # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
+    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
+    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     machine = harness.machine()
     files.write_json(to / "run.json", {
         "commit": commit.stdout.strip(), "machine": {k: machine[k] for k in ("processor", "threads", "gpu", "python")},
@@ -275,8 +277,8 @@ def search_section(run: Run) -> str:
     return f"""## The search
 
 {tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
-{tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning, {tune["workers"]} at a
-time; flips and crops of the training images, which the paper does not use.
+{tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning,
+{tune["workers"]} at a time; flips and crops of the training images, which the paper does not use.
 
 {table(["", "paper", "ours"], outcome)}
 
@@ -315,7 +317,8 @@ LIME's local R² for it: {sample["local_r2"]:.2f}.
          f"{row.agreement_with_most:.2f}", f"{row.local_r2:.2f}"]
         for row in stability.groupby("samples", as_index=False).mean().itertuples()
     ]  # fmt: skip
-    head = ["samples", "rank correlation of two seeds", f"{run.params['explain']['lime']['regions']} strongest regions shared",
+    strongest = run.params["explain"]["lime"]["regions"]
+    head = ["samples", "rank correlation of two seeds", f"{strongest} strongest regions shared",
             "rank correlation with the mean of the most samples", "local R²"]  # fmt: skip
     regions = stability.groupby("image", sort=False)["regions"].first()
     parts.append(f"""Over all {lime["maps"]} LIME maps of the run the local R² is {lime["local_r2"]["mean"]:.2f} on

@@ -51,12 +51,12 @@ def write_study(root, accuracy: float, params: str) -> None:
     for name in pictures:
         (reports / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(reports / f"{name}.png")
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", "x"],
-        cwd=root,
-        check=True,
-    )
+    (root / "src").mkdir()
+    (root / "src/code.py").touch()
+    author = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (("init", "-q"), ("add", "src"), (*author, "commit", "-q", "-m", "code"),
+                    (*author, "commit", "-q", "--allow-empty", "-m", "parameters")):  # fmt: skip
+        subprocess.run(["git", *command], cwd=root, check=True)
 
 
 @pytest.fixture
@@ -74,6 +74,9 @@ def runs(tmp_path, monkeypatch):
 
 def test_the_page_says_what_the_runs_say(runs):
     text = cnn_paper.page(cnn_paper.load())
+    code = cnn_paper.load()["paper"][0].facts["commit"]
+    assert re.fullmatch("[0-9a-f]{40}", code)
+    assert code[:7] in text
     assert "**75.00 ± 1.41**" in text  # of 74 and 76: the standard deviation is the square root of 2
     assert "74.00, 76.00" in text
     assert "| 72.37 |" in text
@@ -113,7 +116,7 @@ def test_the_papers_own_numbers_agree_with_each_other():
 def test_a_wrong_name_and_an_unfinished_study_are_refused(runs, tmp_path):
     with pytest.raises(UserError, match="run3 is no name of a run: it must be like paper-0"):
         cnn_paper.collect("run3", str(tmp_path))
-    with pytest.raises(UserError, match="is no study: it has no params.yaml"):
+    with pytest.raises(UserError, match=r"is no study: it has no params.yaml"):
         cnn_paper.collect("paper-0", str(tmp_path / "nowhere"))
     (tmp_path / "paper-0/reports/tune/best.json").unlink()
     with pytest.raises(UserError, match=r"tune/best.json is missing: 'dvc repro' in"):
