@@ -378,18 +378,20 @@ SAME_AND_OTHER = """## What is the same, and what is not
   (`tests/models/test_cnn.py`).
 - **Keras's semantics.** Weight penalties lambda * sum(w^2) on the kernels of both convolutions and of the hidden dense
   layer, batch normalisation with momentum 0.99 and epsilon 1e-3, Glorot-uniform kernels, pooling with stride = size,
-  and Adam, SGD and RMSprop with Keras's own place and size of epsilon. A small network of the kind, trained in Keras
+  and Adam and RMSprop with Keras's own place and size of epsilon. A small network of the kind, trained in Keras
   3.15 and here from the same weights, gives the same losses to 1 part in 100,000 after each of eight steps
   (`tests/models/test_against_keras.py`). Early stopping and ReduceLROnPlateau watch the validation loss with the weight
   penalty, as Keras does, and wait as many epochs as Keras waits.
-- **Not the same:** arithmetic in bfloat16 where the processor has it (`compute.precision: float32` turns it off); after
+- **Not the same:** arithmetic in bfloat16, which this processor has (`compute.precision: float32` turns it off);
+  Optuna's TPE with median pruning in the place of KerasTuner's Gaussian process; the best weights are restored; after
   the learning rate falls, SGD's momentum forgets the old rate at once (Keras's does over some steps); running variances
   are those of samples (Keras's of populations, a difference of 1 in 3,000 here).
 - **What the paper does not say**, and we chose: the patience of early stopping (8 epochs), the schedule (factor 0.5
-  after 3 epochs, not below 1e-6), the share of validation images (10,000, as 0.6923 is a share of 10,000), no
-  augmentation (it "considers" some and names no values).
-- **LIME's regions.** The paper calls the library with its defaults, which find one or two regions in a 32x32 image. We
-  take SLIC with about 50 regions asked for, and refuse fewer than 8.
+  after 3 epochs, not below 1e-6), batches of 32 in the final training too, no augmentation (it "considers" some and
+  names no values), and the share of validation images: 10,000, because 0.6923 is a share of 10,000 images. Those may
+  have been the test images, which would flatter its numbers.
+- **LIME's regions.** The paper calls the library with its defaults, which find one to three regions in a 32x32 image.
+  We take SLIC with 50 regions asked for, which finds 25 to 36, and refuse fewer than 8.
 
 Made by `python -m docs.cnn_paper` from the files in [`docs/cnn-paper/`](cnn-paper/).
 """

@@ -217,11 +217,11 @@ def fit(
         trained = time.perf_counter()
 
         validation_loss, validation_accuracy = assess(classifier, validation, place)
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
-            raise Diverged(f"the loss is not a number after epoch {epoch}: lower train.learning_rate ({rate:.3g})")
         penalty = weight_penalty(classifier)
+        if not math.isfinite(train_loss + validation_loss + penalty):
+            raise Diverged(f"the loss is not a number after epoch {epoch}: lower train.learning_rate ({rate:.3g})")
         watched = validation_loss + penalty
-        is_best = watched < best_loss - (min_delta if best_weights else 0.0)
+        is_best = watched < best_loss - min_delta  # the first always is
         if is_best:
             best_loss, best_weights, stale = watched, copy.deepcopy(classifier.state_dict()), 0
         else:

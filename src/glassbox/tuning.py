@@ -21,14 +21,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassbox import files, hyperparameters, models, seeds, training
+from glassbox import compute, config, files, hyperparameters, models, seeds, training
 from glassbox.compute import Place
 from glassbox.config import CONDITIONS, Augment, Range, Space, Tune, is_used
 from glassbox.data import batches
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
 from glassbox.hyperparameters import network_of, optimizer_of
-from glassbox.models import classifier, cnn
+from glassbox.models import classifier, cnn, layers
 from glassbox.seeds import derive
 from glassbox.training import Epoch, fit, make_optimizer
 
@@ -273,10 +273,11 @@ class Search:
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
             self.study.tell(trial, state=TrialState.FAIL)
-            if self.place.device.type == "cuda":
-                torch.cuda.empty_cache()  # what it had, in pieces of its sizes
+        else:
+            self.study.tell(trial, best)
             return
-        self.study.tell(trial, best)
+        if self.place.device.type == "cuda":
+            torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
         d, settings, place = self.description, self.settings, self.place
@@ -344,7 +345,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _code() -> str:
     """Digest of the files that decide how a trial goes."""
-    modules = (training, hyperparameters, classifier, cnn, batches, seeds)
+    modules = (training, hyperparameters, config, compute, classifier, cnn, layers, batches, seeds)
     return files.digest(*(Path(file).read_bytes() for file in (__file__, *(module.__file__ for module in modules))))
 
 

@@ -51,6 +51,15 @@ def test_the_papers_study_has_the_papers_values():
     assert (params.train.batch_size, params.train.epochs, params.tune.n_trials) == (32, 50, 0)
 
 
+def test_writing_the_papers_study_anew_keeps_its_values(tmp_path):
+    from glassbox import config
+
+    study = "studies/cifar10-cnn-paper.yaml"
+    (tmp_path / "again.yaml").write_text(config.edit(study, ["study.seed=1"]))
+    before, after = (config.flatten(config.read(file)) for file in (study, tmp_path / "again.yaml"))
+    assert {key for key in before if before[key] != after[key]} == {"study.seed"}
+
+
 def test_the_papers_shapes():
     network = TwoBlockCNN(PAPER, 32, 10).eval()
     shapes = {}
