@@ -66,7 +66,8 @@ def test_everything_that_the_readme_promises_is_there(study):
         "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
                      "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
                      "reliability.png", "mistakes.png"],
-        "explain": ["attributions.npz", "index.csv", "scorecard.csv", "scorecard.png", "figures"],
+        "explain": ["attributions.npz", "index.csv", "scorecard.csv", "scorecard.png", "lime_stability.csv",
+                    "lime_stability.png", "figures"],
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
