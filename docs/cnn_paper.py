@@ -24,17 +24,19 @@ from ruamel.yaml import YAML
 from benchmarks import harness
 from glassbox import files
 from glassbox.errors import UserError, run
-from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure
+from glassbox.figures.evaluation import heatmap
+from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 
 HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
 NAME = re.compile(r"(paper|tuned)-\d+|search")
+SEEDS_OF = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}  # groups of one run a seed
 TAKEN = (
     "train/curves.csv", "train/metrics.json", "train/timing.json", "train/hyperparameters.json",
     "evaluate/metrics.json", "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv", "tune/best.json",
     "tune/trials.csv", "tune/timing.json",
 )  # fmt: skip
-TAKEN_ONCE = ("tune/history.png", "tune/trials.png", "explain/lime_stability.csv", "explain/lime_stability.png")
+WHERE_THERE = ("tune/history.png", "tune/trials.png", "explain/lime_stability.csv", "explain/lime_stability.png")
 
 # What the paper prints (its figures 1, 15, 16 and 17, and the text around them).
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -98,14 +100,15 @@ def collect(name: str, source: str) -> None:
     if not (root / "params.yaml").exists():
         raise UserError(f"{root} is no study: it has no params.yaml")
     explain = read_params(root)["explain"]
+    for file in TAKEN:
+        if not (reports / file).exists():
+            raise UserError(f"{reports / file} is missing: 'dvc repro' in {root} makes it")
     to = files.fresh_folder(RUNS / name)
     shutil.copy2(root / "params.yaml", to / "params.yaml")
-    for file in TAKEN + TAKEN_ONCE:
+    for file in TAKEN + WHERE_THERE:
         if (reports / file).exists():
             (to / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(reports / file, to / file)
-        elif file in TAKEN:
-            raise UserError(f"{reports / file} is missing: 'dvc repro' in {root} makes it")
     index = files.read_csv(reports / "explain/index.csv")
     predictions = files.read_csv(reports / "evaluate/predictions.csv").set_index("image")
     lime = index[index["explainer"] == "lime"]
@@ -147,11 +150,11 @@ def keras_loss(run: Run) -> float:
     return run.json("evaluate/metrics.json")["log_loss"] + run.json("train/metrics.json")["best_epoch_weight_penalty"]
 
 
-def spread(values: list[float], scale: float = 1.0, digits: int = 2, unit: str = "") -> str:
+def spread(values: list[float], scale: float = 1.0, digits: int = 2) -> str:
     """Mean and standard deviation over runs; of one run the value."""
     values = [scale * value for value in values]
     mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean}{unit}" if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}{unit}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def duration(seconds: float) -> str:
@@ -161,10 +164,9 @@ def duration(seconds: float) -> str:
 
 def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
     """Accuracy and loss by epoch, a line a seed, as in the paper's figures 13 and 14."""
-    shown = [(group, runs) for group, runs in groups.items() if group != "search" and runs]
-    titles = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}
+    shown = [(title, groups[group]) for group, title in SEEDS_OF.items() if groups[group]]
     with figure(path, 7.6, 2.9 * len(shown)) as drawing:
-        for (group, runs), (left, right) in zip(shown, drawing.subplots(len(shown), 2, squeeze=False), strict=True):
+        for (title, runs), (left, right) in zip(shown, drawing.subplots(len(shown), 2, squeeze=False), strict=True):
             for place, run in enumerate(runs):
                 curves = run.csv("train/curves.csv")
                 for part, colour in (("train", ORANGE), ("validation", BLUE)):
@@ -174,7 +176,7 @@ def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
                     right.plot(curves["epoch"], loss, color=colour, linewidth=1, label=label)
             left.axhline(100 * PAPER_ACCURACY, color=GREY, linestyle=":", linewidth=1, label="paper, test")
             right.axhline(PAPER_LOSS, color=GREY, linestyle=":", linewidth=1, label="paper, test")
-            left.set(xlabel="epoch", ylabel="accuracy (%)", title=f"Accuracy, {titles[group]}")
+            left.set(xlabel="epoch", ylabel="accuracy (%)", title=f"Accuracy, {title}")
             right.set(xlabel="epoch", ylabel="cross-entropy + penalty", title="Loss as Keras counts it")
             for axis in (left, right):
                 axis.grid(axis="y")
@@ -184,21 +186,17 @@ def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
 def draw_confusion(path: Path, groups: dict[str, list[Run]]) -> None:
     """The paper's confusion matrix beside the means of ours, in images of 1,000 a class."""
     panels = [("paper", PAPER_MATRIX)]
-    for group, title in (("paper", "ours, the paper's hyperparameters"), ("tuned", "ours, the best of our search")):
+    for group, title in SEEDS_OF.items():
         if groups[group]:
             mean = np.mean([run.csv("evaluate/confusion_matrix.csv").iloc[:, 1:] for run in groups[group]], axis=0)
-            panels.append((f"{title}\n(mean of {len(groups[group])} seeds)", mean))
+            panels.append((f"ours, {title}\n(mean of {len(groups[group])} seeds)", mean))
     with figure(path, 4.1 * len(panels), 4.6) as drawing:
         axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axis, (title, matrix) in zip(axes, panels, strict=True):
-            picture = axis.imshow(matrix / 10, cmap=COUNTS, vmin=0, vmax=100)
-            for (row, column), count in np.ndenumerate(matrix):
-                colour = "white" if count > 500 else "#24292f"
-                axis.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=6.5)
+            picture = heatmap(axis, matrix, fontsize=6.5)
             axis.set_xticks(range(10), CLASSES, rotation=60, ha="right")
             axis.set_yticks(range(10), CLASSES)
             axis.set(title=title, xlabel="predicted")
-            axis.spines[:].set_visible(False)
         axes[0].set_ylabel("true")
         drawing.colorbar(picture, ax=list(axes), label="share of the true class (%)", shrink=0.7)
 
@@ -210,8 +208,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def summary(groups: dict[str, list[Run]]) -> str:
-    titles = {"paper": "ours, its hyperparameters", "tuned": "ours, best of our search"}
-    columns = [(titles[group], groups[group]) for group in titles if groups[group]]
+    columns = [(f"ours, {title}", groups[group]) for group, title in SEEDS_OF.items() if groups[group]]
 
     def test(name: str) -> Callable[[list[Run]], list[float]]:
         return lambda runs: [run.json("evaluate/metrics.json")[name] for run in runs]

@@ -298,16 +298,16 @@ class Explain(_Section):
                 "correct_per_class, mistakes and pairs must not all be 0 and images empty: there would be nothing to "
                 "explain"
             )
-        if len(set(self.images)) < len(self.images):
-            raise ValueError("images must not name one twice")
+        for name in ("images", "explainers"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not name one twice")
         fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than it is asked for
         if "kernel_shap" in self.explainers and self.kernel_shap.coalitions < fewest:
             raise ValueError(
                 f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: it must be at least three times "
                 f"superpixels.segments, {fewest}"
             )
-        if len(set(self.explainers)) < len(self.explainers):
-            raise ValueError("explainers must not name one twice")
         return self
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure, short
 
@@ -13,23 +15,29 @@ def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) ->
     all but every fifth, tenth, ... name."""
     k = len(classes)
     side = min(max(0.52 * k + 1.6, 4.2), 14)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with figure(path, side + 0.6, side) as drawing:
         axis = drawing.subplots()
-        picture = axis.imshow(100 * share, cmap=COUNTS, vmin=0, vmax=100)
-        if k <= 30:
-            for (row, column), count in np.ndenumerate(matrix):
-                if count:
-                    colour = "white" if share[row, column] > 0.5 else "#24292f"
-                    axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+        picture = heatmap(axis, matrix, fontsize=8)
         slanted = max(map(len, classes)) > 3
         named = range(0, k, 1 if k <= 60 else 5 * -(-k // 300))
         names = [short(classes[label]) for label in named]
         axis.set_xticks(named, names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
         axis.set_yticks(named, names)
         axis.set(xlabel="predicted", ylabel="true", title=f"Confusion matrix ({matrix.sum()} test images)")
-        axis.spines[:].set_visible(False)
         drawing.colorbar(picture, ax=axis, label="share of the true class (%)", shrink=0.8)
+
+
+def heatmap(axis: Axes, matrix: np.ndarray, fontsize: float) -> AxesImage:
+    """The cells of a confusion matrix of counts or of mean counts, coloured by their share of the row, with rounded
+    numbers where there are at most 30 classes; returned for a colour bar."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axis.spines[:].set_visible(False)
+    if len(matrix) <= 30:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if share[row, column] > 0.5 else "#24292f"
+                axis.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=fontsize)
+    return axis.imshow(100 * share, cmap=COUNTS, vmin=0, vmax=100)
 
 
 def reliability(
