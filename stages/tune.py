@@ -22,6 +22,8 @@ def main() -> None:
         tracked.log_params(config.flatten(settings, "tune."))
         place = compute.resolve(machine)
         search = tuning.Search(settings, momentum, normalization, how, seed, description, place, JOURNALS)
+        if search.at_once < settings.workers:
+            print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")
         done = search.trials()
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)

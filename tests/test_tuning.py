@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -20,11 +21,6 @@ from glassbox.training import Diverged, Epoch
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
-
-
-def nothing(_: str) -> Split:
-    """For searches whose trials train nothing."""
-    return Split(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), None, None, None)
 
 
 def black_and_white(_: str) -> Split:
@@ -64,8 +60,16 @@ def search(settings, params, tmp_path, monkeypatch):
     return make
 
 
+def steps(search: tuning.Search):
+    """What `Search.run` does, in this process, where a test can replace a function."""
+    split = Split(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), None, None, None)
+    for number in search.begin():
+        for record in search.try_out(number, split, split):
+            yield number, record
+
+
 def run(search: tuning.Search) -> list[tuning.Trial]:
-    for _ in search.run(nothing):
+    for _ in steps(search):
         pass
     return search.trials()
 
@@ -141,7 +145,7 @@ def test_the_first_epochs_are_never_pruned(search):
 @pytest.mark.parametrize("stop_after", [1, 6, 13])
 def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_after):
     whole = essence(run(search("whole")))
-    records = search("cut").run(nothing)
+    records = steps(search("cut"))
     for _ in range(stop_after):
         next(records)
     records.close()  # leaves its trial running, as kill -9 would
@@ -152,7 +156,7 @@ def test_a_search_cut_off_in_a_trial_ends_as_the_uninterrupted_one(search, stop_
 
 def test_a_finished_search_does_nothing_more_and_a_longer_one_goes_on(search):
     short = run(search(n_trials=3))
-    assert list(search(n_trials=3).run(nothing)) == []
+    assert list(steps(search(n_trials=3))) == []
     longer = run(search(n_trials=5))
     assert essence(longer[:3]) == essence(short)
     assert essence(search(n_trials=3).trials()) == essence(short)
@@ -263,9 +267,44 @@ class Meeting(tuning.Search):
 
 class KilledInTheSecond(tuning.Search):
     def _fit(self, params, seed, train, validation):
-        if seed == derive(self.seed, "tune", "trial", 1):
+        for epoch in super()._fit(params, seed, train, validation):
+            yield epoch
+            if seed == derive(self.seed, "tune", "trial", 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledAtTheEnd(tuning.Search):
+    """The second trial is in the study's file, but its process does not come to say so."""
+
+    def try_out(self, number, train, validation):
+        for record in super().try_out(number, train, validation):
+            if number == 1 and isinstance(record, tuning.Trial):
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield record
+
+
+@dataclass
+class Killing:
+    """Reads the data, but the first `times` processes that try to are killed."""
+
+    folder: Path
+    times: int
+
+    def __call__(self, split: str) -> Split:
+        if len(list(self.folder.glob("*.killed"))) < self.times:
+            (self.folder / f"{os.getpid()}.killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        yield from super()._fit(params, seed, train, validation)
+        return black_and_white(split)
+
+
+class EditedMeanwhile(tuning.Search):
+    """Other code in each process."""
+
+    def __init__(self, *arguments):
+        before = tuning._code
+        tuning._code = lambda: str(os.getpid())
+        super().__init__(*arguments)
+        tuning._code = before
 
 
 class WrongInTheSecond(tuning.Search):
@@ -281,6 +320,8 @@ class OutOfMemory(tuning.Search):
             torch.empty(10**15)  # what the CPU's allocator raises
         if seed == derive(self.seed, "tune", "trial", 2):
             raise torch.OutOfMemoryError("CUDA out of memory")
+        if seed == derive(self.seed, "tune", "trial", 3):
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         yield from super()._fit(params, seed, train, validation)
 
 
@@ -307,40 +348,90 @@ def test_two_workers_share_a_search(settings, params, tmp_path, two_threads):
     assert list(real(Meeting, settings, params, tmp_path, workers=2, n_trials=5).run(black_and_white)) == []
 
 
-def test_a_worker_that_is_killed_costs_its_trial_only(settings, params, tmp_path, two_threads):
-    made = real(KilledInTheSecond, settings, params, tmp_path, workers=2, n_trials=4)
-    list(made.run(black_and_white))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_costs_its_trial_only(settings, params, tmp_path, two_threads, workers):
+    made = real(KilledInTheSecond, settings, params, tmp_path, workers=workers, n_trials=4)
+    records = list(made.run(black_and_white))
     states = {trial.number: trial.state for trial in made.trials()}
     assert sorted(states) == [0, 1, 2, 3]
     assert [number for number, state in states.items() if state == "failed"] == [1]
-    assert made.trials()[1].reason == "its process was killed, as the system does when memory runs out"
+    lost = made.trials()[1]
+    assert lost.reason == "its process was ended by SIGKILL, as the system does when memory runs out"
+    assert len(lost.curve) == 1
+    assert "optimizer" in lost.params
+    assert (1, lost) in records
+    assert made.begin() == []  # and it is not tried again
 
 
-def test_an_error_of_the_program_is_no_failed_trial(settings, params, tmp_path, two_threads, capfd):
-    made = real(WrongInTheSecond, settings, params, tmp_path, workers=2, n_trials=4)
-    with pytest.raises(RuntimeError, match="the worker of trial 1 ended with exit code 1"):
+def test_a_worker_killed_after_its_trial_costs_nothing(settings, params, tmp_path):
+    made = real(KilledAtTheEnd, settings, params, tmp_path / "killed", n_trials=3)
+    records = [record for _, record in made.run(black_and_white) if isinstance(record, tuning.Trial)]
+    whole = real(tuning.Search, settings, params, tmp_path / "whole", n_trials=3)
+    list(whole.run(black_and_white))
+    assert essence(records) == essence(whole.trials())
+
+
+def test_a_worker_killed_before_its_trial_is_replaced(settings, params, tmp_path):
+    made = real(tuning.Search, settings, params, tmp_path / "search", n_trials=2)
+    list(made.run(Killing(tmp_path, times=2)))
+    assert [trial.state == "failed" for trial in made.trials()] == [False, False]
+
+
+def test_workers_killed_again_and_again_end_the_search(settings, params, tmp_path):
+    made = real(tuning.Search, settings, params, tmp_path / "search", n_trials=2)
+    with pytest.raises(UserError, match=r"trial 0 cannot begin: .* 3 times. tune.workers is 1: fewer need less memory"):
+        list(made.run(Killing(tmp_path, times=9)))
+    assert len(list(tmp_path.glob("*.killed"))) == 3
+    list(made.run(black_and_white))
+    assert [trial.number for trial in made.trials()] == [0, 1]
+
+
+def test_changed_source_files_do_not_mix_in_one_search(settings, params, tmp_path):
+    made = real(EditedMeanwhile, settings, params, tmp_path, n_trials=2)
+    with pytest.raises(UserError, match="source files of the search were changed"):
         list(made.run(black_and_white))
-    assert "an error of the program" in capfd.readouterr().err
-    with pytest.raises(KeyError):
-        list(real(WrongInTheSecond, settings, params, tmp_path / "alone", n_trials=4).run(black_and_white))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_the_program_is_no_failed_trial(settings, params, tmp_path, two_threads, workers):
+    made = real(WrongInTheSecond, settings, params, tmp_path, workers=workers, n_trials=4)
+    with pytest.raises(RuntimeError, match=r"(?s)^1: .*KeyError: 'an error of the program'"):
+        list(made.run(black_and_white))
+    assert 1 not in [trial.number for trial in made.trials()]
 
 
 def test_a_trial_that_runs_out_of_memory_is_passed_over(settings, params, tmp_path):
-    made = real(OutOfMemory, settings, params, tmp_path, n_trials=4)
+    made = real(OutOfMemory, settings, params, tmp_path, n_trials=5)
     list(made.run(black_and_white))
-    assert [trial.state == "failed" for trial in made.trials()] == [False, True, True, False]
+    failed = [trial.state == "failed" for trial in made.trials()]
+    assert failed[:4] == [False, True, True, True]
+    assert len(failed) == 5
     assert made.trials()[1].reason.startswith("out of memory: [enforce fail")
     assert made.trials()[2].reason == "out of memory: CUDA out of memory"
+    assert made.trials()[3].reason.startswith("out of memory: CUDA error: CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def test_no_more_workers_than_cores(settings, params, tmp_path, monkeypatch):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(tuning.Search, "_side_by_side", None)  # must not be called
-    made = real(tuning.Search, settings, params, tmp_path, workers=8, n_trials=2)
-    list(made.run(black_and_white))
-    torch.set_num_threads(before)
-    assert len(made.trials()) == 2
+def test_no_more_trials_at_once_than_cores(settings, params, tmp_path, two_threads):
+    assert real(tuning.Search, settings, params, tmp_path, workers=8).at_once == 2
+    assert real(tuning.Search, settings, params, tmp_path, workers=1).at_once == 1
+
+
+def test_a_torn_last_line_is_cut_off(search):
+    whole = essence(run(search("whole")))
+    run(search("torn", n_trials=3))
+    file = search("torn").file
+    file.write_bytes(file.read_bytes()[:-20])  # a machine went down in the middle of a line
+    assert essence(run(search("torn"))) == whole
+
+
+def test_a_damaged_file_is_named(search):
+    run(search(n_trials=2))
+    file = search().file
+    lines = file.read_text().splitlines()
+    lines[4] = lines[4][:-7]
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=rf"{file.name}, the record of this search, is damaged .*: delete it"):
+        search()
 
 
 # A search in a process of its own, to be killed; slow enough to be killed within a trial.

@@ -1,19 +1,16 @@
 """The search: Optuna's TPE over the CNN paper's space. The only import of optuna."""
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess as Process
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import optuna
 import pandas as pd
 import torch
@@ -21,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassbox import compute, config, files, hyperparameters, models, seeds, training
+from glassbox import compute, config, files, hyperparameters, models, seeds, training, workers
 from glassbox.compute import Place
 from glassbox.config import CONDITIONS, Augment, Range, Space, Tune, is_used
 from glassbox.data import batches
@@ -34,6 +31,8 @@ from glassbox.training import Epoch, fit, make_optimizer
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+ATTEMPTS = 3  # to begin a trial whose process is killed before it has drawn anything
 
 
 @dataclass(frozen=True)
@@ -111,21 +110,34 @@ class Search:
         name = files.digest(json.dumps(identity, sort_keys=True))[:16]
         self.file = Path(folder) / f"{name}.journal"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.file))),
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=settings.pruner_startup_trials,
-                n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
-                interval_steps=1,
-                n_min_trials=1,
-            ),
-        )
+        # The operating system drops this lock with its process; Optuna's own outlives kill -9 and holds up the next
+        # process for half a minute.
+        lock = filelock.FileLock(self.file.with_suffix(".lock"))
+        with lock:
+            _cut_torn_line(self.file)
+        try:
+            self.study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock)),
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(
+                    n_startup_trials=settings.pruner_startup_trials,
+                    n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
+                    interval_steps=1,
+                    n_min_trials=1,
+                ),
+            )
+        except ValueError as error:
+            raise UserError(
+                f"{self.file}, the record of this search, is damaged ({error}): delete it, and the search begins anew"
+            ) from None
 
-    def __reduce__(self) -> tuple:
-        return type(self), self._arguments  # in another process: the same study, opened anew
+    @property
+    def at_once(self) -> int:
+        """How many trials run side by side: `settings.workers`, on the CPU at most one a core."""
+        workers = self.settings.workers
+        return min(workers, torch.get_num_threads()) if self.place.device.type == "cpu" else workers
 
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
@@ -149,100 +161,67 @@ class Search:
         mine = [t for t in finished if t.user_attrs["number"] < self.settings.n_trials]
         return sorted(mine, key=lambda t: t.user_attrs["number"])
 
+    def begin(self) -> list[int]:
+        """The numbers of the trials that are still to be done; one that a killed process left running is among them."""
+        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(stale.number, state=TrialState.FAIL)
+        done = {trial.number for trial in self.trials()}
+        return [number for number in range(self.settings.n_trials) if number not in done]
+
     def run(self, read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
-        """Run the trials that are still to be done, `settings.workers` at a time.
+        """Run the trials that are still to be done, `at_once` at a time, in processes that share the study's file: each
+        draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out the
+        system kills it and not us, and its trial is a failed one.
 
         Args:
-            read: gives the split "train" or "validation"; called once in each worker, and sent there by pickle.
+            read: gives the split "train" or "validation"; called once in each process, and sent there by pickle.
 
         Yields:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
 
         Raises:
-            RuntimeError: a worker ended by an error of the program; its traceback is on stderr.
+            UserError: the data cannot be read, the code was changed meanwhile, or processes are killed again and again
+                before they have begun a trial.
+            RuntimeError: an error of the program; the message holds its traceback.
         """
-        # A trial that is still "running" belongs to a process that was killed: its number is to be done again.
-        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(stale.number, state=TrialState.FAIL)
-        done = {trial.number for trial in self.trials()}
-        numbers = [number for number in range(self.settings.n_trials) if number not in done]
-        at_once = min(self.settings.workers, max(1, len(numbers)))
-        if self.place.device.type == "cpu":
-            at_once = min(at_once, torch.get_num_threads())
-        yield from self._in_turn(numbers, read) if at_once == 1 else self._side_by_side(numbers, read, at_once)
+        todo, killed = deque(self.begin()), Counter()
+        threads = max(1, torch.get_num_threads() // self.at_once)
+        serve = partial(_serve, type(self), self._arguments, self.file, read, threads)
+        for number, record in workers.each(serve, todo, self.at_once):
+            if not isinstance(record, workers.Died):
+                yield number, record
+            elif trial := self._record_death(number, record):
+                yield number, trial
+            else:
+                killed[number] += 1
+                if killed[number] == ATTEMPTS:
+                    raise UserError(
+                        f"trial {number} cannot begin: {record}; this happened {ATTEMPTS} times. tune.workers is "
+                        f"{self.settings.workers}: fewer need less memory"
+                    )
+                todo.appendleft(number)
 
-    def _in_turn(self, numbers: list[int], read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
-        train, validation = (read(split).to(self.place.device) for split in ("train", "validation"))
-        for number in numbers:
-            for epoch in self._run_one(number, train, validation):
-                yield number, epoch
-            yield number, self._trial(number)
+    def _record_death(self, number: int, died: workers.Died) -> Trial | None:
+        """The trial that a process took with it, now a failed one; None if it had not begun.
 
-    def _side_by_side(
-        self, numbers: list[int], read: Callable[[str], Split], at_once: int
-    ) -> Iterator[tuple[int, Epoch | Trial]]:
-        """Worker processes share the study's file: each draws from, and is pruned by, what all have found."""
-        for split in ("train", "validation"):
-            read(split)  # a file that cannot be read is said once, here
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        threads = max(1, torch.get_num_threads() // at_once)
-        workers: dict[Connection, tuple[Process, int]] = {}
-        waiting = iter(numbers)
-
-        def employ(number: int | None) -> None:
-            if number is None:
-                return
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(self, read, theirs, threads), daemon=True)
-            process.start()
-            theirs.close()
-            ours.send(number)
-            workers[ours] = process, number
-
-        try:
-            for _ in range(at_once):
-                employ(next(waiting))
-            while workers:
-                for pipe in wait(list(workers)):
-                    process, number = workers[pipe]
-                    try:
-                        record = pipe.recv()
-                    except (EOFError, ConnectionResetError):
-                        del workers[pipe]
-                        process.join()
-                        self._record_death(number, process.exitcode)
-                        yield number, self._trial(number)
-                        employ(next(waiting, None))
-                        continue
-                    yield number, record
-                    if isinstance(record, Trial):
-                        following = next(waiting, None)
-                        with suppress(BrokenPipeError):  # it has just died: the pipe's end tells, next time round
-                            pipe.send(following)
-                        if following is None:
-                            del workers[pipe]
-                            process.join()
-                        else:
-                            workers[pipe] = process, following
-        finally:
-            for process, _ in workers.values():
-                process.kill()
-                process.join()
-
-    def _record_death(self, number: int, exit_code: int | None) -> None:
-        """A worker that was killed takes its trial with it; one that failed by itself is an error of the program."""
+        Raises:
+            RuntimeError: it was not killed, but ended by itself.
+        """
+        if died.exit_code >= 0:
+            raise RuntimeError(f"trial {number}: {died}")
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        lost = [trial for trial in running if trial.user_attrs.get("number") == number]
-        if exit_code != -signal.SIGKILL or not lost:
-            raise RuntimeError(f"the worker of trial {number} ended with exit code {exit_code}")
-        reason = "its process was killed, as the system does when memory runs out"
-        optuna.Trial(self.study, lost[0]._trial_id).set_user_attr("reason", reason)
-        self.study.tell(lost[0].number, state=TrialState.FAIL)
+        for lost in (trial for trial in running if trial.user_attrs.get("number") == number):
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.FAIL, params=lost.params, distributions=lost.distributions,
+                    user_attrs=lost.user_attrs | {"reason": str(died)}, intermediate_values=lost.intermediate_values,
+                )
+            )  # fmt: skip
+            self.study.tell(lost.number, state=TrialState.FAIL)
+        return next((trial for trial in self.trials() if trial.number == number), None)
 
-    def _trial(self, number: int) -> Trial:
-        return next(trial for trial in self.trials() if trial.number == number)
-
-    def _run_one(self, number: int, train: Split, validation: Split) -> Iterator[Epoch]:
+    def try_out(self, number: int, train: Split, validation: Split) -> Iterator[Epoch | Trial]:
+        """One trial, in this process: its epochs, then itself."""
         # A sampler of its own for each trial, seeded by its number: a search that was interrupted draws what the
         # uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
         self.study.sampler = optuna.samplers.TPESampler(
@@ -265,7 +244,9 @@ class Search:
                 yield epoch
                 if epoch.epoch < self.settings.epochs and trial.should_prune():
                     self.study.tell(trial, state=TrialState.PRUNED)
-                    return
+                    break
+            else:
+                self.study.tell(trial, best)
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
             if not isinstance(error, UserError) and not _out_of_memory(error):
@@ -273,11 +254,9 @@ class Search:
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
             self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            self.study.tell(trial, best)
-            return
         if self.place.device.type == "cuda":
             torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
+        yield next(done for done in self.trials() if done.number == number)
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
         d, settings, place = self.description, self.settings, self.place
@@ -320,27 +299,30 @@ class Search:
         return optuna.importance.get_param_importances(counted, evaluator=evaluator, params=varied)
 
 
-def _work(search: Search, read: Callable[[str], Split], pipe: Connection, threads: int) -> None:
-    """A worker process: one trial for each number that comes through the pipe, until None comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _serve(
+    kind: type[Search], arguments: tuple, file: Path, read: Callable[[str], Split], threads: int
+) -> Callable[[int], Iterator[Epoch | Trial]]:
+    """The same search in another process."""
     torch.set_num_threads(threads)
+    search = kind(*arguments)
+    if search.file != file:
+        raise UserError("the source files of the search were changed while it ran: run it again")
     train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
-    for number in iter(pipe.recv, None):
-        for epoch in search._run_one(number, train, validation):
-            pipe.send(epoch)
-        pipe.send(search._trial(number))
+    return lambda number: search.try_out(number, train, validation)
 
 
-def _end_with_parent() -> None:
-    # A parent that was killed cannot end its workers: they would go on writing into the study of the next one.
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def _cut_torn_line(file: Path) -> None:
+    """Drop a line that a machine going down left unfinished: the next one would be joined to it."""
+    if file.exists():
+        whole = file.read_bytes().rfind(b"\n") + 1
+        if whole < file.stat().st_size:
+            os.truncate(file, whole)
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # On the CPU PyTorch raises a plain RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # Besides its own class PyTorch raises a plain RuntimeError: on the CPU, and for CUDA's libraries.
+    said = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _code() -> str:

@@ -1,0 +1,129 @@
+"""Work in processes of their own: one that the system kills takes neither the program nor the others' work with it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from glassbox.errors import UserError
+
+RECORD, END, ERROR = "record", "end", "error"
+
+
+@dataclass(frozen=True)
+class Died:
+    """The process of an item ended in the middle of it.
+
+    Attributes:
+        exit_code: below 0, the signal that ended it; else what it exited with.
+    """
+
+    exit_code: int
+
+    def __str__(self) -> str:
+        if self.exit_code >= 0:
+            return f"its process ended with exit code {self.exit_code}"
+        killed = self.exit_code == -signal.SIGKILL
+        why = ", as the system does when memory runs out" if killed else ""
+        return f"its process was ended by {signal.Signals(-self.exit_code).name}{why}"
+
+
+def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int) -> Iterator[tuple[Any, Any]]:
+    """Work off a queue.
+
+    Args:
+        serve: called once in each process, where it makes ready; what it returns gives the records of one item. Sent
+            there by pickle.
+        todo: items, taken from the left whenever a process comes free. The caller may put one back.
+        at_once: processes at most.
+
+    Yields:
+        (item, record) for each record of an item, in the order in which they come in; (item, `Died`) when its process
+        ended, which another then replaces as long as there is work.
+
+    Raises:
+        UserError: `serve` or an item raised it.
+        RuntimeError: they raised something else; the message holds the traceback.
+    """
+    context = multiprocessing.get_context("spawn")  # neither CUDA nor OpenMP's threads survive a fork
+    busy: dict[Connection, tuple[BaseProcess, Any]] = {}
+
+    def give(pipe: Connection, process: BaseProcess) -> None:
+        busy[pipe] = process, todo.popleft()
+        with suppress(BrokenPipeError):  # it has just died: the pipe's end tells, next time round
+            pipe.send(busy[pipe][1])
+
+    def employ() -> None:
+        if todo:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(serve, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            give(ours, process)
+
+    def dismiss(pipe: Connection) -> int:
+        process, _ = busy.pop(pipe)
+        pipe.close()
+        process.join()
+        return process.exitcode
+
+    try:
+        for _ in range(at_once):
+            employ()
+        while busy:
+            for pipe in wait(list(busy)):
+                process, item = busy[pipe]
+                try:
+                    kind, value = pipe.recv()
+                except (EOFError, OSError):  # at the end of the pipe, or within a record
+                    yield item, Died(dismiss(pipe))
+                    employ()
+                    continue
+                if kind == ERROR:
+                    raise value if isinstance(value, UserError) else RuntimeError(f"{item}: {value}")
+                if kind == RECORD:
+                    yield item, value
+                elif todo:
+                    give(pipe, process)
+                else:
+                    dismiss(pipe)
+    finally:
+        for process, _ in busy.values():
+            process.kill()
+            process.join()
+
+
+def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        records = serve()
+        while (item := _next(pipe)) is not None:
+            for record in records(item):
+                pipe.send((RECORD, record))
+            pipe.send((END, None))
+    except UserError as error:
+        pipe.send((ERROR, error))
+    except Exception:
+        pipe.send((ERROR, traceback.format_exc()))
+
+
+def _next(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:  # nothing is left to do
+        return None
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed cannot end its processes: they would go on writing beside those of the next one.
+    multiprocessing.parent_process().join()
+    os._exit(1)
