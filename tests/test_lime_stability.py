@@ -42,6 +42,7 @@ def test_more_samples_agree_better(scene, settings):
     few, many = (made.table[made.table["samples"] == n] for n in (50, 800))
     assert (many["rank_agreement"].to_numpy() > few["rank_agreement"].to_numpy()).all()
     assert (many["agreement_with_most"] > 0.9).all()
+    assert made.table["top_overlap_by_chance"].tolist() == [2 / n for n in made.table["regions"]]
     assert made.table["local_r2"].between(0.5, 1).all()
     # The table is made from the maps: a region's weight is the value of its pixels.
     _, first = np.unique(made.maps[0, 0].reshape(3, -1).T.round(9), axis=0, return_index=True)
@@ -58,3 +59,17 @@ def test_the_same_study_gives_the_same_numbers(scene, settings):
 
     assert measure(1).equals(measure(1))
     assert not measure(1).equals(measure(2))
+
+
+def test_a_short_run_is_not_the_beginning_of_a_longer_one(scene, settings, monkeypatch):
+    classifier, images, superpixels = scene
+    seeds = []
+    explain = lime_stability.Lime.__call__
+
+    def spy(self, classifier, request):
+        seeds.extend(request.seeds)
+        return explain(self, classifier, request)
+
+    monkeypatch.setattr(lime_stability.Lime, "__call__", spy)
+    lime_stability.measure(classifier, PICKS[:1], images, settings, superpixels, 64, 0)
+    assert len(set(seeds)) == len(seeds) == 6

@@ -14,7 +14,14 @@ from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
 from glassbox.seeds import derive
 from glassbox.selection import Pick
-from glassbox.xai_metrics.stability import RANK_AGREEMENT, TOP_OVERLAP, rank_agreement, top_overlap
+from glassbox.xai_metrics.stability import (
+    RANK_AGREEMENT,
+    TOP_OVERLAP,
+    agreement_with,
+    overlap_by_chance,
+    rank_agreement,
+    top_overlap,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,9 @@ class Stability:
 
     Attributes:
         table: a row for each image and number of samples: image (row of the test split), regions, samples, seeds,
-            rank_agreement and top_overlap between the seeds, agreement_with_most (rank correlation of each seed's
-            weights with the mean weights of the largest number of samples, averaged), local_r2 (mean over seeds).
+            rank_agreement and top_overlap between the seeds, top_overlap_by_chance, agreement_with_most (rank
+            correlation of a seed's weights with the mean weights of the other runs with the most samples, averaged
+            over seeds), local_r2 (mean over seeds).
         maps: (images, numbers of samples, seeds, H, W) float32, signed weights.
     """
 
@@ -70,16 +78,14 @@ def measure(
         image = images[pick.row]
         regions = segment(image.numpy(), superpixels)
         _, first = np.unique(regions, return_index=True)  # a pixel of each region
-        seeds = tuple(derive(seed, "explain", "stability", pick.row, run) for run in range(how.seeds))
-        request = Request(
-            image.expand(how.seeds, *image.shape), torch.full((how.seeds,), pick.targets[0]), seeds
-        )  # the same image once a seed
+        same, targets = image.expand(how.seeds, *image.shape), torch.full((how.seeds,), pick.targets[0])
         made = []
         for samples in how.samples:
-            made.append(Lime(samples, superpixels, batch_size)(classifier, request))
+            # Seeds of its own for each number of samples: a short run must not be the beginning of a longer one.
+            seeds = tuple(derive(seed, "explain", "stability", pick.row, samples, run) for run in range(how.seeds))
+            made.append(Lime(samples, superpixels, batch_size)(classifier, Request(same, targets, seeds)))
             progress(how.seeds)
         weights = [attribution.maps.reshape(how.seeds, -1)[:, first] for attribution in made]
-        most = weights[-1].mean(axis=0)
         for samples, own, attribution in zip(how.samples, weights, made, strict=True):
             rows.append(
                 {
@@ -89,7 +95,8 @@ def measure(
                     "seeds": how.seeds,
                     RANK_AGREEMENT.name: rank_agreement(own),
                     TOP_OVERLAP.name: top_overlap(own, settings.regions),
-                    "agreement_with_most": float(np.mean([rank_agreement(np.stack([run, most])) for run in own])),
+                    "top_overlap_by_chance": overlap_by_chance(len(first), settings.regions),
+                    "agreement_with_most": agreement_with(own, None if own is weights[-1] else weights[-1]),
                     "local_r2": float(attribution.details["local_r2"].mean()),
                 }
             )

@@ -66,7 +66,7 @@ def pick(
         taken.update(chosen)
         return chosen
 
-    def name_of(row: int) -> tuple[str, tuple[int, ...]]:
+    def described(row: int) -> tuple[str, tuple[int, ...]]:
         truth, guess = int(labels[row]), int(predicted[row])
         if truth == guess:
             return f"{classes[truth]}, recognised", (guess,)
@@ -77,13 +77,13 @@ def pick(
             raise UserError(
                 f"params.yaml: explain.images names {row}, but must name test images, 0 to {len(labels) - 1}"
             )
-        picks.append(Pick(row, "chosen", *name_of(row)))
+        picks.append(Pick(row, "chosen", *described(row)))
         taken.add(row)
     for label in range(len(classes)):
         for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
-            picks.append(Pick(row, "correct", *name_of(row)))
+            picks.append(Pick(row, "correct", *described(row)))
     for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
-        picks.append(Pick(row, "mistake", *name_of(row)))
+        picks.append(Pick(row, "mistake", *described(row)))
     top_two = np.sort(np.argsort(-probabilities, axis=1, kind="stable")[:, :2], axis=1)
     for pair in pairs:
         belongs = np.isin(labels, (pair.a, pair.b))

@@ -98,12 +98,12 @@ def test_curves(tmp_path, texts):
 
 
 def test_lime_stability(tmp_path, texts):
-    rows = {"image": [1, 1, 0, 0], "samples": [50, 90, 50, 90], "seeds": 2, "rank_agreement": [0.1, 0.9, np.nan, 0.8]}
-    table = pd.DataFrame(rows | {"top_overlap": [0.5, 1.0, 0.7, 0.6], "local_r2": 0.4})
+    rows = {"image": [1, 1, 0, 0], "samples": [50, 90, 50, 90], "seeds": 2, "rank_agreement": [0.1, 0.9, 0.4, 0.8]}
+    table = pd.DataFrame(rows | {"top_overlap": [0.5, 1.0, 0.7, 0.6], "top_overlap_by_chance": 0.2, "local_r2": 0.4})
     maps = np.random.default_rng(0).normal(size=(2, 2, 2, 8, 8)).astype(np.float32)
     picks = [Pick(1, "correct", "$dog, recognised", (1,)), Pick(0, "mistake", "cat, taken for dog", (1, 0))]
     lime_stability.draw(tmp_path / "s.png", Stability(table, maps), picks, np.zeros((2, 8, 8, 3), np.uint8), 5)
-    assert {"50\nseed a", "90\nseed b", "image 1", "image 0: cat, taken for dog", "local R²"} <= set(texts)
+    assert {"50\nseed a", "90\nseed b", "image 1", "image 0: cat, taken for dog", "local R²", "by chance"} <= set(texts)
     assert has_ink(tmp_path / "s.png")
 
 

@@ -20,8 +20,9 @@ PAPER = Hyperparameters(
 
 
 def test_the_papers_own_numbers_of_parameters():
-    rows = layers(TwoBlockCNN(PAPER, 32, 10), 32)
-    assert totals(rows) == {"total": 486_346, "trainable": 485_770, "non_trainable": 576}
+    network = TwoBlockCNN(PAPER, 32, 10)
+    rows = layers(network, 32)
+    assert totals(network) == {"total": 486_346, "trainable": 485_770, "non_trainable": 576}
     # Figure 1, layer by layer; Keras writes channels last.
     assert [(row.kind, row.shape, row.parameters) for row in rows] == [
         ("Conv2d", "32 x 32 x 32", 896),

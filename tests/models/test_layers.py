@@ -20,8 +20,18 @@ def test_a_small_network_by_hand():
         Layer("flatten", "Flatten", "18", 0, 0),
         Layer("output", "Linear", "4", 76, 76),
     ]
-    assert totals(rows) == {"total": 140, "trainable": 136, "non_trainable": 4}
+    assert totals(network) == {"total": 140, "trainable": 136, "non_trainable": 4}
     assert network.training
     assert not network.norm.training
     assert not any(module._forward_hooks for module in network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_totals_count_everything_once():
+    network = nn.Module()
+    network.one = nn.Linear(3, 2)  # 8
+    network.same = network.one
+    network.bare = nn.Parameter(torch.zeros(5))
+    network.frozen = nn.Linear(2, 1)  # 3
+    network.frozen.requires_grad_(False)
+    assert totals(network) == {"total": 16, "trainable": 13, "non_trainable": 3}

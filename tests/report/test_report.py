@@ -149,15 +149,17 @@ def test_the_page_says_how_stable_lime_is(folder, params, study):
     assert study.stability is None
     assert "How stable LIME is" not in report.page(study)
     rows = {"image": [5, 5, 9, 9], "samples": [300, 1000, 300, 1000], "rank_agreement": [0.1, 0.2, 0.72, 0.8]}
-    table = pd.DataFrame(rows | {"top_overlap": [0.1, 0.2, 0.3, 0.4], "local_r2": 0.5})
+    table = pd.DataFrame(rows | {"top_overlap": [0.1, 0.2, 0.3, 0.4], "top_overlap_by_chance": 0.15, "local_r2": 0.5})
     files.write_csv(folder / "reports/explain/lime_stability.csv", table)
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(folder / "reports/explain/lime_stability.png")
     lime = params.explain.lime.model_copy(update={"samples": 400})  # nearest to 300
     params = params.model_copy(update={"explain": params.explain.model_copy(update={"lime": lime})})
     study = report.read(params, folder / "reports", folder / "models")
-    said = " ".join(report.page(study).split())
+    said = " ".join(report.page(study).replace("</p>", "").split())
     assert "With 300 samples two seeds agree on the order of the regions with a rank correlation of 0.41" in said
-    assert "share 20 % of the 5 strongest regions; the study itself takes 400" in said.replace("</p>", "")
+    assert "share 20 % of the 5 strongest regions (15 % by chance); the study itself takes 400" in said.replace(
+        "</p>", ""
+    )
     headline = report.headline(study)
     assert headline["rank_agreement/lime"] == pytest.approx((0.1 + 0.72) / 2)
     assert headline["top_overlap/lime"] == pytest.approx(0.2)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from glassbox.xai_metrics.stability import rank_agreement, top_overlap
+from glassbox.xai_metrics.stability import agreement_with, overlap_by_chance, rank_agreement, top_overlap
 
 
 def test_rank_agreement_by_hand():
@@ -18,7 +18,27 @@ def test_only_ranks_count():
 
 
 def test_a_run_that_ranks_nothing_agrees_with_none():
-    assert np.isnan(rank_agreement(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])))
+    runs = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [5.0, 6.0, 7.0]])
+    assert rank_agreement(runs[:2]) == 0
+    assert rank_agreement(runs) == pytest.approx(1 / 3)
+    assert rank_agreement(np.zeros((2, 3))) == 0
+
+
+def test_agreement_with_other_runs_by_hand():
+    runs = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0], [4.0, 3.0, 2.0, 1.0]])
+    # The mean of the first two is (1, 2, 3.5, 3.5). Ranks less their mean: (-1.5, -.5, 1, 1) . (-1.5, -.5, .5, 1.5) =
+    # 4.5, with lengths sqrt(4.5) and sqrt(5).
+    assert agreement_with(runs[:1], runs[:2] + 0.5) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    # Each with the mean of the rest: of two runs that is the other one, whatever they are.
+    assert agreement_with(runs[:2]) == pytest.approx(0.8)
+    assert agreement_with(runs[[0, 2]]) == pytest.approx(-1.0)
+
+
+def test_overlap_by_chance():
+    assert overlap_by_chance(20, 5) == 0.25
+    assert overlap_by_chance(4, 5) == 1.0
+    rng = np.random.default_rng(0)
+    assert top_overlap(rng.normal(size=(200, 20)), 5) == pytest.approx(0.25, abs=0.01)
 
 
 def test_top_overlap_by_hand():

@@ -9,7 +9,7 @@ from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure, literal
 from glassbox.lime_stability import Stability
 from glassbox.selection import Pick
 
-COLOURS, MARKS = (BLUE, ORANGE, RED, GREY), "os^D"
+COLOURS, MARKS = (BLUE, ORANGE, RED, GREY), "os^Dv*P"  # 4 and 7: 28 pairs
 PANELS = {
     "rank_agreement": "rank correlation\nbetween two seeds",
     "top_overlap": "strongest regions that\ntwo seeds share",
@@ -52,10 +52,16 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
         for axis, (name, label) in zip(below.subplots(1, len(PANELS)), PANELS.items(), strict=True):
             for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
                 axis.plot(
-                    part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 4], markersize=4,
+                    part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 7], markersize=4,
                     label=literal(f"image {pick.row}: {pick.note}"),
                 )  # fmt: skip
-            axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, table[name].min() - 0.03), 1.03))
+            lowest = table[name].min()
+            if name == "top_overlap":
+                lowest = table["top_overlap_by_chance"].mean()
+                axis.axhline(lowest, color=GREY, linestyle=":", linewidth=1)
+                axis.annotate("by chance", (samples[-1], lowest), (0, 2), textcoords="offset points", ha="right",
+                              fontsize=7, color=GREY)  # fmt: skip
+            axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, lowest - 0.05), 1.03))
             axis.set_xticks(samples, [str(count) for count in samples])
             axis.minorticks_off()
             axis.grid(axis="y")

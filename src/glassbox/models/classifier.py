@@ -102,7 +102,7 @@ def describe(
     rows = layers(classifier.network, data.image_size)
     return Card(
         name, hyperparameters, data.classes, data.image_size, mean, std, data.digest, [asdict(row) for row in rows],
-        totals(rows), choices,
+        totals(classifier.network), choices,
     )  # fmt: skip
 
 

@@ -49,11 +49,9 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
     found: list[Layer] = []
 
     def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
-        trainable = sum(p.numel() for p in module.parameters())
-        # The counter of batches that PyTorch keeps is no parameter.
-        running = sum(b.numel() for key, b in module.named_buffers() if key != "num_batches_tracked")
+        numbers = totals(module)
         shape = " x ".join(str(side) for side in output.shape[1:])
-        found.append(Layer(name, type(module).__name__, shape, trainable + running, trainable))
+        found.append(Layer(name, type(module).__name__, shape, numbers["total"], numbers["trainable"]))
 
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
     handles = [
@@ -69,7 +67,15 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
     return found
 
 
-def totals(rows: list[Layer]) -> dict[str, int]:
-    """Numbers of parameters as Keras counts them: what is not trainable are batch norm's running statistics."""
-    total, trainable = sum(row.parameters for row in rows), sum(row.trainable for row in rows)
-    return {"total": total, "trainable": trainable, "non_trainable": total - trainable}
+def totals(network: nn.Module) -> dict[str, int]:
+    """Numbers of parameters as Keras counts them, shared ones once: not trainable are batch norm's running statistics,
+    and frozen weights."""
+    numbers = {"trainable": 0, "non_trainable": sum(buffer.numel() for buffer in _running(network))}
+    for parameter in network.parameters():
+        numbers["trainable" if parameter.requires_grad else "non_trainable"] += parameter.numel()
+    return {"total": sum(numbers.values())} | numbers
+
+
+def _running(module: nn.Module) -> list[torch.Tensor]:
+    # The counter of batches that PyTorch keeps beside them is no parameter.
+    return [buffer for name, buffer in module.named_buffers() if not name.endswith("num_batches_tracked")]

@@ -23,15 +23,29 @@ def rank_agreement(weights: np.ndarray) -> float:
         weights: (R, S), R >= 2 runs on the same S regions.
 
     Returns:
-        -1..1; NaN when a run gives every region the same weight, and so ranks nothing.
+        -1..1. A run that gives every region the same weight ranks nothing: its pairs count as 0.
     """
-    if (np.ptp(weights, axis=1) == 0).any():
-        return float("nan")
     from scipy.stats import rankdata
 
     ranks = rankdata(weights, axis=1)
-    correlations = np.corrcoef(ranks)
-    return float(np.mean([correlations[pair] for pair in combinations(range(len(weights)), 2)]))
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(ranks, axis=1)
+    products = ranks @ ranks.T / np.maximum(np.outer(lengths, lengths), np.finfo(float).tiny)
+    return float(np.mean([products[pair] for pair in combinations(range(len(weights)), 2)]))
+
+
+def agreement_with(weights: np.ndarray, others: np.ndarray | None = None) -> float:
+    """Mean over runs of the rank correlation of a run with the mean of other runs.
+
+    Args:
+        weights: (R, S), runs on the same S regions.
+        others: (Q, S), independent runs; None: for each run the rest of `weights`.
+    """
+    agreements = []
+    for place, run in enumerate(weights):
+        reference = np.delete(weights, place, axis=0) if others is None else others
+        agreements.append(rank_agreement(np.stack([run, reference.mean(axis=0)])))
+    return float(np.mean(agreements))
 
 
 def top_overlap(weights: np.ndarray, k: int) -> float:
@@ -41,7 +55,16 @@ def top_overlap(weights: np.ndarray, k: int) -> float:
     Args:
         weights: (R, S), R >= 2 runs on the same S regions.
         k: how many regions; at most all of them are compared.
+
+    Returns:
+        0..1; runs that chose at random would share `overlap_by_chance`.
     """
     k = min(k, weights.shape[1])
     tops = [set(row) for row in np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k].tolist()]
     return float(np.mean([len(a & b) / k for a, b in combinations(tops, 2)]))
+
+
+def overlap_by_chance(regions: int, k: int) -> float:
+    """What `top_overlap` is on average for runs that name `k` of the regions at random: k / regions (the mean of a
+    hypergeometric distribution, divided by k)."""
+    return min(k, regions) / regions
