@@ -1,6 +1,5 @@
 """Interleaved pairs, medians, and the file that keeps them."""
 
-import platform
 import re
 import statistics
 import subprocess
@@ -9,9 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from glassbox import files
+from glassbox import compute, files
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = 5
@@ -41,17 +38,11 @@ def compare(
 
 def machine() -> dict[str, Any]:
     """What was measured on, and with which versions."""
-    packages = ("torch", "torchvision", "mlflow", "numpy")
+    packages = ("torchvision", "mlflow", "numpy")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout != ""
-    return {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "commit": commit + ("-dirty" if dirty else ""),
-    }
+    versions = {name: version(name) for name in packages}
+    return compute.machine() | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
 
 
 def record(subject: str, rows: list[dict[str, Any]]) -> None:
@@ -62,9 +53,3 @@ def record(subject: str, rows: list[dict[str, Any]]) -> None:
     kept = files.read_json(path) if path.exists() else {}
     files.write_json(path, kept | {subject: {"machine": here, "rows": rows}})
     print(f"written: {path.relative_to(Path.cwd())}")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()

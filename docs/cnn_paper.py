@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from benchmarks import harness
-from glassbox import files
+from glassbox import compute, files
 from glassbox.errors import UserError, run
 from glassbox.figures.evaluation import heatmap
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
+from glassbox.xai_metrics.stability import overlap_by_chance
 
 HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
@@ -92,8 +92,9 @@ def read_params(folder: Path) -> dict[str, Any]:
     return YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text(encoding="utf-8"))
 
 
-def collect(name: str, source: str) -> None:
-    """Copy what the page needs, small files only, with the commit and the machine."""
+def collect(name: str, source: str, note: str = "") -> None:
+    """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
+    run."""
     if not NAME.fullmatch(name):
         raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or search")
     root, reports = Path(source), Path(source) / "reports"
@@ -113,7 +114,7 @@ def collect(name: str, source: str) -> None:
     predictions = files.read_csv(reports / "evaluate/predictions.csv").set_index("image")
     lime = index[index["explainer"] == "lime"]
     samples = {}
-    for image in explain.get("images", []):
+    for image in explain.get("images", []) if len(lime) else []:
         (picture,) = (reports / "explain/figures").glob(f"*-chosen-{image}.png")
         shutil.copy2(picture, to / f"explain/sample-{image}.png")
         row = predictions.loc[image]
@@ -122,18 +123,19 @@ def collect(name: str, source: str) -> None:
             "probabilities": {name: round(float(row[f"p({name})"]), 6) for name in CLASSES},
             "local_r2": float(lime[lime["image"] == image]["local_r2"].iloc[0]),
         }
-    files.write_json(to / "explain/lime.json", {
-        "maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples,
-        "local_r2": {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()},
-    })  # fmt: skip
+    if len(lime):
+        files.write_json(to / "explain/lime.json", {
+            "maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples,
+            "local_r2": {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()},
+        })  # fmt: skip
     # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
     command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
     commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    machine = harness.machine()
-    files.write_json(to / "run.json", {
-        "commit": commit.stdout.strip(), "machine": {k: machine[k] for k in ("processor", "threads", "gpu", "python")},
-        "versions": machine["versions"],
-    })  # fmt: skip
+    machine = files.read_json(reports / "train/timing.json").get("machine")
+    if machine is None:
+        print(f"{reports}/train/timing.json, of an older version, names no machine: this one is written down")
+        machine = compute.machine()
+    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
 
 
 def load() -> dict[str, list[Run]]:
@@ -275,7 +277,7 @@ def search_section(run: Run) -> str:
 
 {tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
 {tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning,
-{tune["workers"]} at a time; flips and crops of the training images, which the paper does not use.
+{tune["workers"]} at a time; {augmentation(run)}.
 
 {table(["", "paper", "ours"], outcome)}
 
@@ -289,6 +291,15 @@ What it found:
 """
 
 
+def augmentation(run: Run) -> str:
+    """What its training images went through."""
+    how = run.params["augment"]
+    kinds = (("mirrored", how["flip"]), (f"shifted by up to {how['crop']} pixels", how["crop"]),
+             ("changed in colour", how["brightness"] or how["contrast"] or how["saturation"]))  # fmt: skip
+    used = [kind for kind, is_on in kinds if is_on]
+    return f"training images are {' and '.join(used)} at random" if used else "training images are taken as they are"
+
+
 def lime_section(run: Run) -> str:
     lime, stability = run.json("explain/lime.json"), run.csv("explain/lime_stability.csv")
     parts = [
@@ -300,12 +311,15 @@ there is, for the true class):
 """
     ]
     for image, sample in lime["images"].items():
-        own, printed = sample["probabilities"], PAPER_SAMPLES[int(image)]
-        rows = [[name, f"{value:.4f}", f"{own[name]:.4f}"] for name, value in zip(CLASSES, printed, strict=True)]
+        columns = {"paper's sample": PAPER_SAMPLES[int(image)]} if int(image) in PAPER_SAMPLES else {}
+        columns["ours"] = [sample["probabilities"][name] for name in CLASSES]
+        rows = [
+            [name, *(f"{value:.4f}" for value in row)] for name, *row in zip(CLASSES, *columns.values(), strict=True)
+        ]
         picture = f"cnn-paper/{run.name}/explain/sample-{image}.png"
         parts.append(f"""![Test image {image}: what speaks for and against its classes]({picture})
 
-{table([f"test image {image} ({sample['true_class']}): probability", "paper's sample", "ours"], rows)}
+{table([f"test image {image} ({sample['true_class']}): probability", *columns], rows)}
 
 LIME's local R² for it: {sample["local_r2"]:.2f}.
 """)
@@ -315,9 +329,11 @@ LIME's local R² for it: {sample["local_r2"]:.2f}.
         for row in stability.groupby("samples", as_index=False).mean().itertuples()
     ]  # fmt: skip
     strongest = run.params["explain"]["lime"]["regions"]
-    head = ["samples", "rank correlation of two seeds", f"{strongest} strongest regions shared",
-            "rank correlation with the mean of the most samples", "local R²"]  # fmt: skip
     regions = stability.groupby("image", sort=False)["regions"].first()
+    chance = np.mean([overlap_by_chance(count, strongest) for count in regions])
+    head = ["samples", "rank correlation of two seeds",
+            f"{strongest} strongest regions shared ({100 * chance:.0f} % by chance)",
+            "rank correlation with the mean of other runs of the most samples", "local R²"]  # fmt: skip
     parts.append(f"""Over all {lime["maps"]} LIME maps of the run the local R² is {lime["local_r2"]["mean"]:.2f} on
 average and {lime["local_r2"]["lowest"]:.2f} at worst. How far to trust such a picture: {len(regions)} images
 ({", ".join(map(str, regions))} regions), each explained with
@@ -330,14 +346,19 @@ average and {lime["local_r2"]["lowest"]:.2f} at worst. How far to trust such a p
     return "\n".join(parts)
 
 
+def described(machine: dict[str, Any]) -> str:
+    where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} thread(s), no GPU"
+    return f"{where} (Python {machine['python']}, PyTorch {machine['torch']})"
+
+
 def page(groups: dict[str, list[Run]]) -> str:
     """The page as Markdown."""
     every = [run for runs in groups.values() for run in runs]
     if not every:
         raise UserError(f"{RUNS} holds no run: 'python -m docs.cnn_paper collect NAME FOLDER' puts one there")
-    facts = every[0].facts
-    machine = facts["machine"]
-    where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads, no GPU"
+    machines = list(dict.fromkeys(described(run.facts["machine"]) for run in every))
+    notes = {run.facts["note"]: [other.name for other in every if other.facts["note"] == run.facts["note"]]
+             for run in every if run.facts["note"]}  # fmt: skip
     commits = sorted({run.facts["commit"][:7] for run in every})
     parts = [
         f"""<!-- Written by docs/cnn_paper.py from the files in docs/cnn-paper/: change those. -->
@@ -345,16 +366,15 @@ def page(groups: dict[str, list[Run]]) -> str:
 
 *An Approach to Explainable Image Classification* (Erdem 2025): a two-block CNN on CIFAR-10, 20 trials of Bayesian
 search, {100 * PAPER_ACCURACY:.2f} % test accuracy, LIME. Its figures and tables beside runs of glassbox, made on
-{where}; Python {machine["python"]}, PyTorch {facts["versions"]["torch"]}; commits {", ".join(commits)}.
+{" and on ".join(machines)}; commits {", ".join(commits)}.
 Means ± standard deviations are over seeds, each of which also draws its own 10,000 of the 50,000 training images for
 validation; the 10,000 test images were used once a run, by *evaluate*. The paper's figures 3, 4, 13 and 14 are pictures
 of curves without numbers, so they are not repeated here.
 
 {summary(groups)}
-
-Several runs shared two cores with each other and with other work: their wall times are upper bounds.
 """
     ]
+    parts += [f"Of {', '.join(names)}: {note}.\n" for note, names in notes.items()]
     if groups["paper"] or groups["tuned"]:
         parts.append("![Accuracy and loss by epoch, one line a seed](cnn-paper/curves.png)\n")
         parts.append("![Confusion matrices](cnn-paper/confusion.png)\n")
@@ -365,11 +385,17 @@ Several runs shared two cores with each other and with other work: their wall ti
     explained = [run for run in groups["paper"] if (run.folder / "explain/lime_stability.csv").exists()]
     if explained:
         parts.append(lime_section(explained[0]))
-    parts.append(SAME_AND_OTHER)
+    parts.append(same_and_other(every[0].params["train"]))
     return "\n".join(parts)
 
 
-SAME_AND_OTHER = """## What is the same, and what is not
+def same_and_other(train: dict[str, Any]) -> str:
+    """What a reader must know to compare.
+
+    Args:
+        train: that section of the parameters.
+    """
+    return f"""## What is the same, and what is not
 
 - **The network** is the paper's layer by layer: 486,346 parameters, 485,770 of them trainable, as in its figure 1
   (`tests/models/test_cnn.py`).
@@ -379,14 +405,15 @@ SAME_AND_OTHER = """## What is the same, and what is not
   3.15 and here from the same weights, gives the same losses to 1 part in 100,000 after each of eight steps
   (`tests/models/test_against_keras.py`). Early stopping and ReduceLROnPlateau watch the validation loss with the weight
   penalty, as Keras does, and wait as many epochs as Keras waits.
-- **Not the same:** arithmetic in bfloat16, which this processor has (`compute.precision: float32` turns it off);
+- **Not the same:** arithmetic in bfloat16 where the processor has it (`compute.precision: float32` turns it off);
   Optuna's TPE with median pruning in the place of KerasTuner's Gaussian process; the best weights are restored; after
   the learning rate falls, SGD's momentum forgets the old rate at once (Keras's does over some steps); running variances
   are those of samples (Keras's of populations, a difference of 1 in 3,000 here).
-- **What the paper does not say**, and we chose: the patience of early stopping (8 epochs), the schedule (factor 0.5
-  after 3 epochs, not below 1e-6), batches of 32 in the final training too, no augmentation (it "considers" some and
-  names no values), and the share of validation images: 10,000, because 0.6923 is a share of 10,000 images. Those may
-  have been the test images, which would flatter its numbers.
+- **What the paper does not say**, and we chose: the patience of early stopping ({train["patience"]} epochs), the
+  schedule (factor {train["lr_factor"]} after {train["lr_patience"]} epochs, not below {train["min_learning_rate"]:g}),
+  batches of {train["batch_size"]} in the final training too, no augmentation (it "considers" some and names no values),
+  and the share of validation images: 10,000, because 0.6923 is a share of 10,000 images. Those may have been the test
+  images, which would flatter its numbers.
 - **LIME's regions.** The paper calls the library with its defaults, which find one to three regions in a 32x32 image.
   We take SLIC with 50 regions asked for, which finds 25 to 36, and refuse fewer than 8.
 
@@ -396,8 +423,8 @@ Made by `python -m docs.cnn_paper` from the files in [`docs/cnn-paper/`](cnn-pap
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["collect", name, folder]:
-            collect(name, folder)
+        case ["collect", name, folder, *note] if len(note) <= 1:
+            collect(name, folder, *note)
         case []:
             groups = load()
             text = page(groups)
@@ -407,7 +434,7 @@ def main() -> None:
             files.write_text(PAGE, text)
             print(f"written: {PAGE.relative_to(HERE.parent)}")
         case _:
-            raise UserError("usage: python -m docs.cnn_paper [collect NAME FOLDER]")
+            raise UserError("usage: python -m docs.cnn_paper [collect NAME FOLDER [NOTE]]")
 
 
 if __name__ == "__main__":

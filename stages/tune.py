@@ -41,7 +41,8 @@ def main() -> None:
         table = tuning.table(trials)
         files.write_csv(folder / "trials.csv", table)
         files.write_json(folder / "best.json", tuning.summary(best, trials))
-        files.write_json(folder / "timing.json", {"seconds": [round(trial.seconds, 3) for trial in trials]})
+        seconds = [round(trial.seconds, 3) for trial in trials]
+        files.write_json(folder / "timing.json", {"machine": compute.machine(), "seconds": seconds})
         if best:
             figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)
             tracked.log_headline({"best_validation_accuracy": best.value})

@@ -1,7 +1,11 @@
 """Where tensors live and how precisely they are multiplied."""
 
+import platform
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +56,20 @@ def resolve(compute: config.Compute) -> Place:
     else:
         dtype = getattr(torch, compute.precision)
     return Place(device, dtype, compute.batch_size)
+
+
+def machine() -> dict[str, Any]:
+    """What times are to be read with: processor, PyTorch's threads on it, gpu (None without one), versions of Python
+    and torch."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -12,6 +12,7 @@ from glassbox import files
 from glassbox.errors import UserError
 
 C = cnn_paper.CLASSES
+MACHINE = {"processor": "Abacus", "threads": 3, "gpu": None, "python": "3.12.1", "torch": "2.15.0"}
 
 
 def write_study(root, accuracy: float, params: str) -> None:
@@ -22,7 +23,7 @@ def write_study(root, accuracy: float, params: str) -> None:
         {"epoch": [1, 2], "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 0.9, "validation_accuracy": 0.6,
          "weight_penalty": 0.1, "learning_rate": 1e-3}))  # fmt: skip
     files.write_json(reports / "train/metrics.json", {"best_epoch_weight_penalty": 0.1, "best_epoch": 2, "epochs": 9})
-    files.write_json(reports / "train/timing.json", {"seconds": [60.0, 61.0]})
+    files.write_json(reports / "train/timing.json", {"machine": MACHINE, "seconds": [60.0, 61.0]})
     files.write_json(reports / "train/hyperparameters.json", [
         {"key": "model.conv1_filters", "value": 64, "source": "tune, trial 1"},
         {"key": "train.learning_rate", "value": 0.00123456, "source": "tune, trial 1"},
@@ -68,7 +69,7 @@ def runs(tmp_path, monkeypatch):
     for name, accuracy, params in (("paper-0", 0.74, paper), ("paper-1", 0.76, paper), ("search", 0.81, search)):
         (tmp_path / name).mkdir()
         write_study(tmp_path / name, accuracy, params)
-        cnn_paper.collect(name, str(tmp_path / name))
+        cnn_paper.collect(name, str(tmp_path / name), "it shared its cores" if name == "paper-1" else "")
     return tmp_path / "collected"
 
 
@@ -91,6 +92,49 @@ def test_the_page_says_what_the_runs_say(runs):
     assert "local R² is 0.62 on" in text
     assert "| 100 | 0.60 | 40 % | 0.90 | 0.60 |" in text
     assert "best of our search" not in text  # no such run: left out
+    assert "made on\nAbacus, 3 thread(s), no GPU (Python 3.12.1, PyTorch 2.15.0); commits" in text
+    assert "Of paper-1: it shared its cores.\n" in text
+    assert "training images are mirrored and shifted by up to 4 pixels at random" in text
+    assert "5 strongest regions shared (21 % by chance)" in text  # 5 of 20 and of 30
+
+
+def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
+    study = (Path(__file__).resolve().parents[2] / "studies/cifar10-cnn.yaml").read_text()
+    for name, accuracy in (("tuned-0", 0.82), ("tuned-1", 0.84)):
+        (tmp_path / name).mkdir()
+        write_study(tmp_path / name, accuracy, study)
+        cnn_paper.collect(name, str(tmp_path / name))
+    text = cnn_paper.page(cnn_paper.load())
+    assert "| ours, the paper's hyperparameters (2 seeds) | ours, the best of our search (2 seeds) |" in text
+    assert "| **75.00 ± 1.41** | **83.00 ± 1.41** |" in text
+    assert "| precision paper | precision ours | precision tuned |" in text
+    assert "| airplane | 0.88 | 0.75 | 0.83 | 0.66 | 0.50 | 0.50 | 0.76 | 0.60 | 0.60 |" in text
+
+
+def test_other_images_and_runs_without_lime(runs, tmp_path, capsys):
+    root = tmp_path / "paper-0"
+    params = (root / "params.yaml").read_text()
+    assert "images: [0, 1]" in params
+    (root / "params.yaml").write_text(params.replace("images: [0, 1]", "images: [1, 7]"))
+    index = files.read_csv(root / "reports/explain/index.csv")
+    files.write_csv(root / "reports/explain/index.csv", index.assign(image=[7, 1, 7]))
+    predictions = files.read_csv(root / "reports/evaluate/predictions.csv")
+    files.write_csv(root / "reports/evaluate/predictions.csv", predictions.assign(image=[7, 1]))
+    figures = root / "reports/explain/figures"
+    (figures / "00-chosen-0.png").rename(figures / "00-chosen-7.png")
+    cnn_paper.collect("paper-0", str(root))
+    text = cnn_paper.page(cnn_paper.load())
+    assert "| test image 1 (cat): probability | paper's sample | ours |" in text
+    assert "| test image 7 (cat): probability | ours |" in text  # none of the paper's
+
+    files.write_csv(root / "reports/explain/index.csv", index[index["explainer"] != "lime"])
+    (root / "reports/explain/lime_stability.csv").unlink()
+    files.write_json(root / "reports/train/timing.json", {"seconds": [60.0]})
+    cnn_paper.collect("paper-0", str(root))
+    assert "names no machine: this one is written down" in capsys.readouterr().out
+    text = cnn_paper.page(cnn_paper.load())
+    assert " and on Abacus" in text
+    assert "cnn-paper/paper-1/explain/lime_stability.png" in text  # explained by the next run
 
 
 def test_every_picture_of_the_page_is_there(runs):
