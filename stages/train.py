@@ -3,7 +3,6 @@
 from dataclasses import asdict
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from glassbox import compute, config, files, hyperparameters, models, tracking, training
@@ -25,10 +24,8 @@ def main() -> None:
         used = {choice.key: choice.value for choice in choices}
         tracked.log_params(config.flatten(settings, "train.") | used | {"place": str(place)})
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
-        torch.manual_seed(derive(seed, "train", "weights"))
-        statistics = models.normalization(model.normalization, d)
-        classifier = models.build(model.name, asdict(network), d.image_size, len(d.classes), *statistics)
-        classifier.to(place.device)
+        weights = derive(seed, "train", "weights")
+        classifier = models.fresh(model.name, asdict(network), model.normalization, d, weights, place.device)
         epochs = training.fit(
             classifier, train, validation, training.make_optimizer(classifier, optimizer), place=place,
             epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,

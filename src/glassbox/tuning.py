@@ -259,14 +259,11 @@ class Search:
         yield next(done for done in self.trials() if done.number == number)
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
-        d, settings, place = self.description, self.settings, self.place
-        torch.manual_seed(seed)
-        network = asdict(network_of(params, self.momentum))
-        statistics = models.normalization(self.normalization, d)
-        model = models.build("cnn", network, d.image_size, len(d.classes), *statistics).to(place.device)
+        settings, network = self.settings, asdict(network_of(params, self.momentum))
+        model = models.fresh("cnn", network, self.normalization, self.description, seed, self.place.device)
         yield from fit(
             model, train, validation, make_optimizer(model, optimizer_of(params)),
-            place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
+            place=self.place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
             patience=settings.patience, seed=seed,
         )  # fmt: skip
 

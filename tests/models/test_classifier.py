@@ -27,6 +27,21 @@ def card(classifier) -> models.Card:
     return models.describe("cnn", asdict(SMALL), classifier, data, choices)
 
 
+def test_fresh_weights_come_from_the_seed_alone():
+    data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
+
+    def weights(seed: int) -> torch.Tensor:
+        made = models.fresh("cnn", asdict(SMALL), "data", data, seed, torch.device("cpu"))
+        assert made.mean.flatten().tolist() == pytest.approx([0.2, 0.4, 0.6])
+        return made.network.output.weight.detach()
+
+    first = weights(1)
+    torch.rand(3)
+    assert torch.equal(weights(1), first)
+    assert not torch.equal(weights(2), first)
+    assert first.shape[0] == 3
+
+
 def test_normalization_by_name():
     data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
     assert models.normalization("data", data) == ((0.2, 0.4, 0.6), (0.5, 0.5, 0.25))

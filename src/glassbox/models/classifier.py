@@ -94,6 +94,17 @@ def build(
     return Classifier(networks[name](), mean, std).to(memory_format=torch.channels_last)
 
 
+def fresh(
+    name: str, hyperparameters: dict[str, Any], normalization_name: str, data: Description, seed: int,
+    device: torch.device,
+) -> Classifier:  # fmt: skip
+    """A classifier for the data, on the device, with fresh weights from a seed, which also seeds what torch draws
+    next."""
+    torch.manual_seed(seed)
+    statistics = normalization(normalization_name, data)
+    return build(name, hyperparameters, data.image_size, len(data.classes), *statistics).to(device)
+
+
 def describe(
     name: str, hyperparameters: dict[str, Any], classifier: Classifier, data: Description, choices: list[dict[str, Any]]
 ) -> Card:
