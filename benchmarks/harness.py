@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from glassbox import compute, files
+from glassbox import compute, config, files
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = 5
@@ -42,7 +42,8 @@ def machine() -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout != ""
     versions = {name: version(name) for name in packages}
-    return compute.machine() | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
+    place = compute.resolve(config.Compute(device="auto", precision="auto", batch_size=1))
+    return compute.machine(place) | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
 
 
 def record(subject: str, rows: list[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from glassbox import compute, files
+from glassbox import compute, config, files
 from glassbox.errors import UserError, run
 from glassbox.figures.evaluation import heatmap
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
@@ -31,12 +31,12 @@ HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
 NAME = re.compile(r"(paper|tuned)-\d+|search")
 SEEDS_OF = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}  # groups of one run a seed
-TAKEN = (
-    "train/curves.csv", "train/metrics.json", "train/timing.json", "train/hyperparameters.json",
-    "evaluate/metrics.json", "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv", "tune/best.json",
-    "tune/trials.csv", "tune/timing.json",
+OF_A_SEARCH = ("tune/best.json", "tune/trials.csv", "tune/timing.json", "tune/history.png", "tune/trials.png")
+OF_A_SEED = (
+    "train/curves.csv", "train/metrics.json", "train/timing.json", "evaluate/metrics.json",
+    "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv",
 )  # fmt: skip
-WHERE_THERE = ("tune/history.png", "tune/trials.png", "explain/lime_stability.csv", "explain/lime_stability.png")
+OF_LIME = ("explain/lime_stability.csv", "explain/lime_stability.png")  # where its stability was asked for
 
 # What the paper prints (its figures 1, 15, 16 and 17, and the text around them).
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -58,6 +58,14 @@ PAPER_REPORT = {
     "cat": (0.71, 0.36, 0.48), "deer": (0.63, 0.71, 0.67), "dog": (0.68, 0.62, 0.65), "frog": (0.56, 0.94, 0.70),
     "horse": (0.69, 0.87, 0.77), "ship": (0.83, 0.87, 0.85), "truck": (0.77, 0.88, 0.82),
     "macro average": (0.74, 0.72, 0.71),
+}  # fmt: skip
+PAPER_FOUND = {  # figure 11, without the values of choices that were not taken
+    "conv1_filters": 32, "conv1_kernel_size": 3, "activation_func1": "relu", "l2_reg_1": 4.732752932786752e-05,
+    "pool_size_1": 3, "dropout_1": 0.3483260393937059, "conv2_filters": 256, "conv2_kernel_size": 3,
+    "activation_func2": "relu", "l2_reg_2": 0.003343648880295255, "pool_size_2": 2, "dense_units_1": 64,
+    "dense_l2_reg_1": 0.00013916755655764762, "activation_func_dense": "leaky_relu",
+    "leaky_relu_alpha_3": 0.15102871289677247, "dense_dropout_1": 0.25226452604864213, "optimizer": "adam",
+    "adam_lr": 8.038320164239253e-05,
 }  # fmt: skip
 PAPER_SAMPLES = {
     0: (0.0012, 0.0009, 0.0064, 0.7430, 0.0152, 0.1110, 0.0602, 0.0005, 0.0592, 0.0023),
@@ -100,42 +108,69 @@ def collect(name: str, source: str, note: str = "") -> None:
     root, reports = Path(source), Path(source) / "reports"
     if not (root / "params.yaml").exists():
         raise UserError(f"{root} is no study: it has no params.yaml")
-    explain = read_params(root)["explain"]
-    for file in TAKEN:
-        if not (reports / file).exists():
-            raise UserError(f"{reports / file} is missing: 'dvc repro' in {root} makes it")
+    params = read_params(root)
+    taken, timing = (OF_A_SEARCH, "tune/timing.json") if name == "search" else (OF_A_SEED, "train/timing.json")
+    lime = None if name == "search" else explained(reports, params["explain"])
+    stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
+    if stable:
+        taken += OF_LIME
+    missing = [file for file in taken if not (reports / file).exists()]
+    if missing:
+        raise UserError(f"{reports / missing[0]} is missing: 'dvc repro' in {root} makes it")
+    if stable and "top_overlap_by_chance" not in files.read_csv(reports / OF_LIME[0]):
+        raise UserError(f"{reports / OF_LIME[0]} is of an older version: 'dvc repro' in {root} makes it anew")
+    machine = files.read_json(reports / timing).get("machine")
+    if machine is None:
+        note = "; ".join(filter(None, [note, "the machine was written down afterwards"]))
+        machine = compute.machine(compute.resolve(config.Compute(**params["compute"])))
+    # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
+    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
+    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     to = files.fresh_folder(RUNS / name)
     shutil.copy2(root / "params.yaml", to / "params.yaml")
-    for file in TAKEN + WHERE_THERE:
-        if (reports / file).exists():
-            (to / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(reports / file, to / file)
+    for file in taken:
+        (to / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(reports / file, to / file)
+    if lime:
+        for image in lime["images"]:
+            shutil.copy2(picture_of(reports, image), to / f"explain/sample-{image}.png")
+        files.write_json(to / "explain/lime.json", lime)
+    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
+
+
+def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
+    """What LIME said of the images that the study chose by position, and of all; None where it was not asked.
+
+    Args:
+        reports: of the study.
+        explain: that section of its parameters.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    if "lime" not in explain["explainers"]:
+        return None
     index = files.read_csv(reports / "explain/index.csv")
     predictions = files.read_csv(reports / "evaluate/predictions.csv").set_index("image")
     lime = index[index["explainer"] == "lime"]
     samples = {}
-    for image in explain.get("images", []) if len(lime) else []:
-        (picture,) = (reports / "explain/figures").glob(f"*-chosen-{image}.png")
-        shutil.copy2(picture, to / f"explain/sample-{image}.png")
+    for image in explain["images"]:
+        picture_of(reports, image)
         row = predictions.loc[image]
         samples[image] = {
             "true_class": row["true_class"],
             "probabilities": {name: round(float(row[f"p({name})"]), 6) for name in CLASSES},
             "local_r2": float(lime[lime["image"] == image]["local_r2"].iloc[0]),
         }
-    if len(lime):
-        files.write_json(to / "explain/lime.json", {
-            "maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples,
-            "local_r2": {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()},
-        })  # fmt: skip
-    # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
-    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
-    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    machine = files.read_json(reports / "train/timing.json").get("machine")
-    if machine is None:
-        print(f"{reports}/train/timing.json, of an older version, names no machine: this one is written down")
-        machine = compute.machine()
-    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
+    r2 = {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()}
+    return {"maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples, "local_r2": r2}
+
+
+def picture_of(reports: Path, image: int) -> Path:
+    found = list((reports / "explain/figures").glob(f"*-chosen-{image}.png"))
+    if not found:
+        raise UserError(f"{reports}/explain/figures has no picture of test image {image}: 'dvc repro' makes it")
+    return found[0]
 
 
 def load() -> dict[str, list[Run]]:
@@ -256,28 +291,27 @@ def classification(groups: dict[str, list[Run]]) -> str:
     return table(head, rows)
 
 
-def search_section(run: Run) -> str:
-    tune, best = run.params["tune"], run.json("tune/best.json")
+def search_section(run: Run, tuned: list[Run]) -> str:
+    tune, best, timing = run.params["tune"], run.json("tune/best.json"), run.json("tune/timing.json")
     states = run.csv("tune/trials.csv")["state"].value_counts()
     counts = ", ".join(str(states.get(state, 0)) for state in ("complete", "pruned", "failed"))
-    seconds, most = sum(run.json("tune/timing.json")["seconds"]), tune["n_trials"] * tune["epochs"]
-    accuracy = run.json("evaluate/metrics.json")["accuracy"]
+    most, at_once = tune["n_trials"] * tune["epochs"], timing.get("trials_at_once", tune["workers"])
     outcome = [
         ["best validation accuracy (%)", f"{100 * PAPER_SEARCH:.2f}", f"**{100 * best['validation_accuracy']:.2f}**"],
         ["trials complete, pruned, failed", "20, 0, 0", counts],
         ["epochs run", "400 at most", f"{best['epochs']} of {most} ({100 * best['epochs'] / most:.0f} %)"],
-        ["time", "2 h 49 min on an A100", f"{duration(seconds)} of trials, {tune['workers']} at a time"],
-        ["test accuracy of the final training (%)", f"{100 * PAPER_ACCURACY:.2f}", f"{100 * accuracy:.2f}"],
+        ["time", "2 h 49 min on an A100", f"{duration(sum(timing['seconds']))} of trials, {at_once} at a time"],
     ]
-    choices = [choice for choice in run.json("train/hyperparameters.json") if choice["source"].startswith("tune")]
-    found = [
-        [f"`{c['key']}`", f"{c['value']:.4g}" if isinstance(c["value"], float) else str(c["value"])] for c in choices
-    ]
+    if tuned:
+        accuracy = spread([one.json("evaluate/metrics.json")["accuracy"] for one in tuned], 100)
+        outcome.append(["test accuracy of the final training (%)", f"{100 * PAPER_ACCURACY:.2f}", accuracy])
+    names = [name for name in tune["space"] if name in PAPER_FOUND or name in best["params"]]
+    found = [[f"`{name}`", *(shown(values.get(name)) for values in (PAPER_FOUND, best["params"]))] for name in names]
     return f"""## The search
 
 {tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
 {tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning,
-{tune["workers"]} at a time; {augmentation(run)}.
+{at_once} at a time; {augmentation(run)}.
 
 {table(["", "paper", "ours"], outcome)}
 
@@ -285,10 +319,15 @@ def search_section(run: Run) -> str:
 
 ![Validation accuracy of every trial, epoch by epoch](cnn-paper/search/tune/trials.png)
 
-What it found:
+What the two found:
 
-{table(["hyperparameter", "value"], found)}
+{table(["hyperparameter", "paper", "ours"], found)}
 """
+
+
+def shown(value: Any) -> str:
+    """A hyperparameter's value; "-" where it is not used."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def augmentation(run: Run) -> str:
@@ -381,10 +420,10 @@ of curves without numbers, so they are not repeated here.
         parts.append("## Classification report\n\nMeans over seeds, beside the paper's figure 15.\n")
         parts.append(f"{classification(groups)}\n")
     for found in groups["search"]:
-        parts.append(search_section(found))
-    explained = [run for run in groups["paper"] if (run.folder / "explain/lime_stability.csv").exists()]
-    if explained:
-        parts.append(lime_section(explained[0]))
+        parts.append(search_section(found, groups["tuned"]))
+    with_lime = [run for run in groups["paper"] if (run.folder / OF_LIME[0]).exists()]
+    if with_lime:
+        parts.append(lime_section(with_lime[0]))
     parts.append(same_and_other(every[0].params["train"]))
     return "\n".join(parts)
 

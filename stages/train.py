@@ -45,7 +45,7 @@ def main() -> None:
         models.save(files.fresh_folder(MODEL), classifier, card)
         files.write_csv(folder / "curves.csv", table.drop(columns=["seconds", "images_per_second", "is_best"]))
         times = table[["epoch", "seconds", "images_per_second"]].to_dict("list")
-        files.write_json(folder / "timing.json", {"machine": compute.machine()} | times)
+        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | times)
         files.write_json(folder / "hyperparameters.json", made_from)
         headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy", "weight_penalty")}
         files.write_json(folder / "metrics.json", headline | {"best_epoch": int(best["epoch"]), "epochs": len(table)})

@@ -42,7 +42,8 @@ def main() -> None:
         files.write_csv(folder / "trials.csv", table)
         files.write_json(folder / "best.json", tuning.summary(best, trials))
         seconds = [round(trial.seconds, 3) for trial in trials]
-        files.write_json(folder / "timing.json", {"machine": compute.machine(), "seconds": seconds})
+        times = {"machine": compute.machine(place), "trials_at_once": search.at_once, "seconds": seconds}
+        files.write_json(folder / "timing.json", times)
         if best:
             figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)
             tracked.log_headline({"best_validation_accuracy": best.value})

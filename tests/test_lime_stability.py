@@ -5,7 +5,7 @@ import torch
 from glassbox import lime_stability
 from glassbox.config import LimeStability
 from glassbox.selection import Pick
-from glassbox.xai_metrics.stability import rank_agreement
+from glassbox.xai_metrics.stability import agreement_with, rank_agreement
 
 PICKS = [Pick(row, "correct", f"pick {row}", (1,)) for row in (3, 0, 2, 1)]
 
@@ -47,8 +47,10 @@ def test_more_samples_agree_better(scene, settings):
     # The table is made from the maps: a region's weight is the value of its pixels.
     _, first = np.unique(made.maps[0, 0].reshape(3, -1).T.round(9), axis=0, return_index=True)
     assert len(first) == made.table["regions"][0]
-    expected = rank_agreement(made.maps[0, 0].reshape(3, -1)[:, first])
-    assert made.table["rank_agreement"][0] == pytest.approx(expected)
+    few, many = (made.maps[0, place].reshape(3, -1)[:, first] for place in (0, 1))
+    assert made.table["rank_agreement"][0] == pytest.approx(rank_agreement(few))
+    assert made.table["agreement_with_most"][0] == pytest.approx(agreement_with(few, many))
+    assert made.table["agreement_with_most"][1] == pytest.approx(agreement_with(many, many))
 
 
 def test_the_same_study_gives_the_same_numbers(scene, settings):

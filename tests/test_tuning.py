@@ -18,6 +18,7 @@ from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
 from glassbox.seeds import derive
 from glassbox.training import Diverged, Epoch
+from tests.test_workers import processes
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
@@ -274,23 +275,38 @@ class KilledInTheSecond(tuning.Search):
 
 
 class KilledAtTheEnd(tuning.Search):
-    """The second trial is in the study's file, but its process does not come to say so."""
+    """The second and third trial are in the study's file; the process of the second does not come to say so, that of
+    the third says so, but not that this was all."""
 
     def try_out(self, number, train, validation):
         for record in super().try_out(number, train, validation):
             if number == 1 and isinstance(record, tuning.Trial):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield record
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledWhileFailing(tuning.Search):
+    """The second trial fails by itself, and its process is killed before the study's file says so."""
+
+    def _fit(self, params, seed, train, validation):
+        if seed == derive(self.seed, "tune", "trial", 1):
+            self.study.tell = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+            raise Diverged("the loss is not a number")
+        yield from super()._fit(params, seed, train, validation)
 
 
 @dataclass
 class Killing:
-    """Reads the data, but the first `times` processes that try to are killed."""
+    """Reads the data, but the first `times` processes that try to are killed; with 0, none has the memory."""
 
     folder: Path
     times: int
 
     def __call__(self, split: str) -> Split:
+        if self.times == 0:
+            raise MemoryError("no room")
         if len(list(self.folder.glob("*.killed"))) < self.times:
             (self.folder / f"{os.getpid()}.killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -358,6 +374,7 @@ def test_a_worker_that_is_killed_costs_its_trial_only(settings, params, tmp_path
     lost = made.trials()[1]
     assert lost.reason == "its process was ended by SIGKILL, as the system does when memory runs out"
     assert len(lost.curve) == 1
+    assert lost.seconds > 0
     assert "optimizer" in lost.params
     assert (1, lost) in records
     assert made.begin() == []  # and it is not tried again
@@ -371,6 +388,15 @@ def test_a_worker_killed_after_its_trial_costs_nothing(settings, params, tmp_pat
     assert essence(records) == essence(whole.trials())
 
 
+def test_a_worker_killed_while_its_trial_fails_leaves_one_failed_trial(settings, params, tmp_path):
+    made = real(KilledWhileFailing, settings, params, tmp_path, n_trials=3)
+    records = [record for _, record in made.run(black_and_white) if isinstance(record, tuning.Trial)]
+    assert records == made.trials()
+    assert [(trial.number, trial.state) for trial in made.trials()][1] == (1, "failed")
+    assert [trial.number for trial in made.trials()] == [0, 1, 2]
+    assert made.trials()[1].reason == "the loss is not a number"
+
+
 def test_a_worker_killed_before_its_trial_is_replaced(settings, params, tmp_path):
     made = real(tuning.Search, settings, params, tmp_path / "search", n_trials=2)
     list(made.run(Killing(tmp_path, times=2)))
@@ -379,9 +405,11 @@ def test_a_worker_killed_before_its_trial_is_replaced(settings, params, tmp_path
 
 def test_workers_killed_again_and_again_end_the_search(settings, params, tmp_path):
     made = real(tuning.Search, settings, params, tmp_path / "search", n_trials=2)
-    with pytest.raises(UserError, match=r"trial 0 cannot begin: .* 3 times. tune.workers is 1: fewer need less memory"):
+    with pytest.raises(UserError, match=r"trial 0 cannot begin: 3 times its process was ended by SIGKILL.*runs out$"):
         list(made.run(Killing(tmp_path, times=9)))
     assert len(list(tmp_path.glob("*.killed"))) == 3
+    with pytest.raises(UserError, match=r"the images do not fit in memory 1 times \(tune.workers\): no room"):
+        list(made.run(Killing(tmp_path, times=0)))
     list(made.run(black_and_white))
     assert [trial.number for trial in made.trials()] == [0, 1]
 
@@ -418,9 +446,11 @@ def test_no_more_trials_at_once_than_cores(settings, params, tmp_path, two_threa
 
 def test_a_torn_last_line_is_cut_off(search):
     whole = essence(run(search("whole")))
-    run(search("torn", n_trials=3))
-    file = search("torn").file
-    file.write_bytes(file.read_bytes()[:-20])  # a machine went down in the middle of a line
+    made = search("torn", n_trials=3)
+    run(made)
+    file = made.file
+    file.write_bytes(file.read_bytes()[:-20])  # a machine went down in the middle of a line: the end of the third trial
+    assert len(search("torn", n_trials=3).trials()) == 2
     assert essence(run(search("torn"))) == whole
 
 
@@ -491,9 +521,11 @@ def history(folder: Path) -> list:
 
 def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_path):
     assert process("whole", 0, 1).wait(120) == 0
-    for _ in range(2):
+    for number in (0, 2):  # the second kill is past the random trials
         run = process("cut", 0.5, 1)
-        assert run.stdout.readline().endswith("Epoch\n")
+        for line in run.stdout:
+            if line == f"{number} Epoch\n":
+                break
         time.sleep(0.2)  # into the next epoch
         run.send_signal(signal.SIGKILL)
         run.wait()
@@ -505,12 +537,11 @@ def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_p
 def test_workers_do_not_outlive_their_search(process, tmp_path):
     run = process("search", 0.2, 2)
     assert run.stdout.readline().endswith("Epoch\n")
-    workers = subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True, text=True).stdout.split()
-    assert len(workers) >= 3
+    assert len(processes(run.pid)) == 2
     run.send_signal(signal.SIGKILL)
     run.wait()
     deadline = time.monotonic() + 20
-    while subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True).returncode == 0:
+    while processes(run.pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert process("search", 0, 2).wait(120) == 0

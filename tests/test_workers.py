@@ -1,5 +1,8 @@
+import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import deque
 from functools import partial
@@ -41,6 +44,19 @@ def dying(how):
     return records
 
 
+def garbling():
+    """Item 1 ends its process within a record."""
+
+    def records(item):
+        if item == 1:
+            pipe = next(o for o in gc.get_objects() if type(o).__name__ == "Connection" and o.writable)
+            os.write(pipe.fileno(), (1000).to_bytes(4, "big") + b"the first of a thousand bytes")
+            os._exit(1)
+        yield item
+
+    return records
+
+
 def failing(error):
     def records(item):
         raise error
@@ -74,12 +90,18 @@ def test_no_process_is_made_for_nothing():
         (-signal.SIGKILL, "its process was ended by SIGKILL, as the system does when memory runs out"),
         (-signal.SIGSEGV, "its process was ended by SIGSEGV"),
         (7, "its process ended with exit code 7"),
+        (-40, "its process was ended by signal 40"),
     ],
 )
 def test_a_process_that_ends_within_an_item_is_told_and_replaced(how, words):
     found = list(workers.each(partial(dying, how), deque([0, 1, 2]), 1))
     assert found == [(0, 0), (0, 0), (1, 1), (1, workers.Died(how)), (2, 2), (2, -2)]
     assert str(found[3][1]) == words
+
+
+def test_a_process_that_ends_within_a_record_is_told():
+    found = list(workers.each(garbling, deque([0, 1, 2]), 1))
+    assert found == [(0, 0), (1, workers.Died(1)), (2, 2)]
 
 
 def test_an_item_can_be_put_back():
@@ -103,16 +125,62 @@ def test_a_users_error_comes_as_it_is():
         list(workers.each(partial(failing, UserError("no")), deque([0]), 1))
 
 
-def children() -> set[str]:
-    return {task for path in Path("/proc/self/task").glob("*/children") for task in path.read_text().split()}
+def sleeping():
+    def records(item):
+        time.sleep(60)
+        yield item
+
+    return records
+
+
+def made_by_each(*chosen: str) -> list[str]:
+    command = ["ps", "-ww", "-o", "stat=", "-o", "args=", *chosen]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in listed if "spawn_main" in line and not line.startswith("Z")]
+
+
+def processes(group: int) -> list[str]:
+    """The processes that `each` made in a group and that are not yet gone."""
+    return made_by_each("-g", str(group))
+
+
+def children() -> list[str]:
+    """Those of this process."""
+    return made_by_each("--ppid", str(os.getpid()))
 
 
 def test_processes_end_when_nobody_wants_more():
-    before = children()
+    before = len(children())
     records = workers.each(squares, deque(range(100)), 2)
     next(records)
-    assert len(children() - before) >= 2
+    assert len(children()) == before + 2
     records.close()
-    # Python's own tracker of shared resources may stay.
-    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children() - before]
-    assert not [command for command in commands if b"spawn_main" in command]
+    assert len(children()) == before
+
+
+def test_ctrl_c_is_said_once_and_leaves_nothing_running(tmp_path):
+    script = """
+import sys, time
+from collections import deque
+from glassbox import errors, workers
+from tests.test_workers import sleeping
+errors.run(lambda: print(list(workers.each(sleeping, deque(range(4)), 2))))
+"""
+    (tmp_path / "script.py").write_text("if __name__ == '__main__':" + script.replace("\n", "\n    "))
+    root = Path(__file__).resolve().parent.parent
+    paths = {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"}
+    for delay in (0.15, 0.4, 2.0):  # while processes start, and while they work
+        run = subprocess.Popen(
+            [sys.executable, tmp_path / "script.py"], env=os.environ | paths,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not processes(run.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+        assert said == "stopped by the user; run the same command again to go on\n"
+        assert run.returncode == 130
+        assert not processes(run.pid)

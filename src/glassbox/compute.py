@@ -58,15 +58,15 @@ def resolve(compute: config.Compute) -> Place:
     return Place(device, dtype, compute.batch_size)
 
 
-def machine() -> dict[str, Any]:
-    """What times are to be read with: processor, PyTorch's threads on it, gpu (None without one), versions of Python
-    and torch."""
+def machine(place: Place) -> dict[str, Any]:
+    """What times are to be read with: processor, PyTorch's threads on it, gpu (None where none was used), versions of
+    Python and torch."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

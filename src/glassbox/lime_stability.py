@@ -96,7 +96,7 @@ def measure(
                     RANK_AGREEMENT.name: rank_agreement(own),
                     TOP_OVERLAP.name: top_overlap(own, settings.regions),
                     "top_overlap_by_chance": overlap_by_chance(len(first), settings.regions),
-                    "agreement_with_most": agreement_with(own, None if own is weights[-1] else weights[-1]),
+                    "agreement_with_most": agreement_with(own, weights[-1]),
                     "local_r2": float(attribution.details["local_r2"].mean()),
                 }
             )

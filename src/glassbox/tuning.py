@@ -115,18 +115,16 @@ class Search:
         lock = filelock.FileLock(self.file.with_suffix(".lock"))
         with lock:
             _cut_torn_line(self.file)
+        pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=settings.pruner_startup_trials,
+            n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
+            interval_steps=1,
+            n_min_trials=1,
+        )
         try:
+            storage = JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock))
             self.study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock)),
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(
-                    n_startup_trials=settings.pruner_startup_trials,
-                    n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
-                    interval_steps=1,
-                    n_min_trials=1,
-                ),
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
             )
         except ValueError as error:
             raise UserError(
@@ -136,8 +134,8 @@ class Search:
     @property
     def at_once(self) -> int:
         """How many trials run side by side: `settings.workers`, on the CPU at most one a core."""
-        workers = self.settings.workers
-        return min(workers, torch.get_num_threads()) if self.place.device.type == "cpu" else workers
+        wanted = self.settings.workers
+        return min(wanted, torch.get_num_threads()) if self.place.device.type == "cpu" else wanted
 
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
@@ -170,8 +168,8 @@ class Search:
 
     def run(self, read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
         """Run the trials that are still to be done, `at_once` at a time, in processes that share the study's file: each
-        draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out the
-        system kills it and not us, and its trial is a failed one.
+        draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out,
+        that is the one that the system kills, and its trial is a failed one.
 
         Args:
             read: gives the split "train" or "validation"; called once in each process, and sent there by pickle.
@@ -180,26 +178,31 @@ class Search:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
 
         Raises:
-            UserError: the data cannot be read, the code was changed meanwhile, or processes are killed again and again
-                before they have begun a trial.
+            UserError: the data cannot be read or do not fit in memory, the study's file cannot be written, the code
+                was changed meanwhile, or processes are killed again and again before they have begun a trial.
             RuntimeError: an error of the program; the message holds its traceback.
         """
-        todo, killed = deque(self.begin()), Counter()
+        todo, told, killed = deque(self.begin()), set(), Counter()
         threads = max(1, torch.get_num_threads() // self.at_once)
         serve = partial(_serve, type(self), self._arguments, self.file, read, threads)
         for number, record in workers.each(serve, todo, self.at_once):
-            if not isinstance(record, workers.Died):
-                yield number, record
-            elif trial := self._record_death(number, record):
-                yield number, trial
-            else:
-                killed[number] += 1
-                if killed[number] == ATTEMPTS:
-                    raise UserError(
-                        f"trial {number} cannot begin: {record}; this happened {ATTEMPTS} times. tune.workers is "
-                        f"{self.settings.workers}: fewer need less memory"
-                    )
-                todo.appendleft(number)
+            if isinstance(record, workers.Died):
+                if number in told:
+                    continue  # it had nothing more to say
+                record = self._record_death(number, died := record)
+                if record is None:
+                    killed[number] += 1
+                    if killed[number] == ATTEMPTS:
+                        fewer = f"; fewer than {self.at_once} tune.workers need less memory"
+                        raise UserError(
+                            f"trial {number} cannot begin: {ATTEMPTS} times {died}"
+                            f"{fewer if died.killed and self.at_once > 1 else ''}"
+                        )
+                    todo.appendleft(number)
+                    continue
+            if isinstance(record, Trial):
+                told.add(number)
+            yield number, record
 
     def _record_death(self, number: int, died: workers.Died) -> Trial | None:
         """The trial that a process took with it, now a failed one; None if it had not begun.
@@ -211,12 +214,14 @@ class Search:
             raise RuntimeError(f"trial {number}: {died}")
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for lost in (trial for trial in running if trial.user_attrs.get("number") == number):
-            self.study.add_trial(
-                optuna.trial.create_trial(
+            if "reason" not in lost.user_attrs:  # else it failed by itself, and was killed before it could end
+                # A trial of another process can be ended, but not given a reason: one that has it takes its place.
+                failed = optuna.trial.create_trial(
                     state=TrialState.FAIL, params=lost.params, distributions=lost.distributions,
                     user_attrs=lost.user_attrs | {"reason": str(died)}, intermediate_values=lost.intermediate_values,
-                )
-            )  # fmt: skip
+                )  # fmt: skip
+                failed.datetime_start = lost.datetime_start
+                self.study.add_trial(failed)
             self.study.tell(lost.number, state=TrialState.FAIL)
         return next((trial for trial in self.trials() if trial.number == number), None)
 
@@ -304,8 +309,23 @@ def _serve(
     search = kind(*arguments)
     if search.file != file:
         raise UserError("the source files of the search were changed while it ran: run it again")
-    train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
-    return lambda number: search.try_out(number, train, validation)
+    try:
+        train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise UserError(f"the images do not fit in memory {search.at_once} times (tune.workers): {error}") from None
+
+    def records(number: int) -> Iterator[Epoch | Trial]:
+        try:
+            yield from search.try_out(number, train, validation)
+        except OSError as error:
+            raise UserError(
+                f"{file} cannot be written ({error.strerror}): run the same command again when it can, and the search "
+                "goes on where it was"
+            ) from None
+
+    return records
 
 
 def _cut_torn_line(file: Path) -> None:

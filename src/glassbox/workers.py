@@ -7,10 +7,11 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from glassbox.errors import UserError
@@ -31,9 +32,13 @@ class Died:
     def __str__(self) -> str:
         if self.exit_code >= 0:
             return f"its process ended with exit code {self.exit_code}"
-        killed = self.exit_code == -signal.SIGKILL
-        why = ", as the system does when memory runs out" if killed else ""
-        return f"its process was ended by {signal.Signals(-self.exit_code).name}{why}"
+        number = -self.exit_code
+        name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
+        return f"its process was ended by {name}{', as the system does when memory runs out' * self.killed}"
+
+    @property
+    def killed(self) -> bool:
+        return self.exit_code == -signal.SIGKILL
 
 
 def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int) -> Iterator[tuple[Any, Any]]:
@@ -65,7 +70,8 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
         if todo:
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(serve, theirs), daemon=True)
-            process.start()
+            with _deaf_to_ctrl_c():
+                process.start()
             theirs.close()
             give(ours, process)
 
@@ -101,8 +107,24 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
             process.join()
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches the whole group, and the parent ends its processes: those that are started in this block ignore
+    it from their first moment on."""
+    if threading.current_thread() is not threading.main_thread():  # no other one may change it, or needs to
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends us
+    first_to_go = Path("/proc/self/oom_score_adj")  # Linux: when memory runs out take us and not our parent
+    if first_to_go.exists():
+        first_to_go.write_text("1000")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         records = serve()

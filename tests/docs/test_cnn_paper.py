@@ -24,10 +24,6 @@ def write_study(root, accuracy: float, params: str) -> None:
          "weight_penalty": 0.1, "learning_rate": 1e-3}))  # fmt: skip
     files.write_json(reports / "train/metrics.json", {"best_epoch_weight_penalty": 0.1, "best_epoch": 2, "epochs": 9})
     files.write_json(reports / "train/timing.json", {"machine": MACHINE, "seconds": [60.0, 61.0]})
-    files.write_json(reports / "train/hyperparameters.json", [
-        {"key": "model.conv1_filters", "value": 64, "source": "tune, trial 1"},
-        {"key": "train.learning_rate", "value": 0.00123456, "source": "tune, trial 1"},
-        {"key": "train.rho", "value": None, "source": "not used"}])  # fmt: skip
     files.write_json(
         reports / "evaluate/metrics.json", {"accuracy": accuracy, "log_loss": 0.7, "macro_f1": 0.7, "ece": 0.05}
     )
@@ -39,14 +35,18 @@ def write_study(root, accuracy: float, params: str) -> None:
     probabilities = {f"p({name})": [0.1] for name in C}
     predictions = pd.DataFrame({"image": [0], "true_class": ["cat"], "predicted_class": ["dog"]} | probabilities)
     files.write_csv(reports / "evaluate/predictions.csv", pd.concat([predictions, predictions.assign(image=1)]))
-    files.write_json(reports / "tune/best.json", {"trial": 1, "validation_accuracy": 0.8, "trials": 3, "epochs": 100})
+    best = {"trial": 1, "validation_accuracy": 0.8, "trials": 3, "epochs": 100}
+    found = {"conv1_filters": 64, "optimizer": "sgd", "sgd_lr": 0.00123456}
+    files.write_json(reports / "tune/best.json", best | {"params": found})
     files.write_csv(reports / "tune/trials.csv", pd.DataFrame({"state": ["complete", "pruned", "pruned"]}))
-    files.write_json(reports / "tune/timing.json", {"seconds": [3600.0, 7200.0]})
+    files.write_json(
+        reports / "tune/timing.json", {"machine": MACHINE, "trials_at_once": 2, "seconds": [3600.0, 7200.0]}
+    )
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(
         {"image": [0, 1, 0], "explainer": ["lime", "lime", "grad_cam"], "local_r2": [0.5, 0.75, None]}))  # fmt: skip
     files.write_csv(reports / "explain/lime_stability.csv", pd.DataFrame(
         {"image": [0, 5], "regions": [20, 30], "samples": 100, "seeds": 5, "rank_agreement": [0.5, 0.7],
-         "top_overlap": 0.4, "agreement_with_most": 0.9, "local_r2": 0.6}))  # fmt: skip
+         "top_overlap": 0.4, "top_overlap_by_chance": 0.2, "agreement_with_most": 0.9, "local_r2": 0.6}))  # fmt: skip
     pictures = ("explain/lime_stability", "explain/figures/00-chosen-0", "explain/figures/01-chosen-1", "tune/history",
                 "tune/trials")  # fmt: skip
     for name in pictures:
@@ -86,9 +86,12 @@ def test_the_page_says_what_the_runs_say(runs):
     assert "| airplane | 0.88 | 0.75 | 0.66 | 0.50 | 0.76 | 0.60 |" in text
     assert "| 100 of 400 (25 %) |" in text.replace("400 at most | ", "| ")
     assert "1, 2, 0" in text  # complete, pruned, failed
-    assert "3 h 00 min of trials, 1 at a time" in text
-    assert "| `train.learning_rate` | 0.001235 |" in text
-    assert "train.rho" not in text
+    assert "3 h 00 min of trials, 2 at a time" in text
+    assert "| `conv1_filters` | 32 | 64 |" in text
+    assert "| `adam_lr` | 8.038e-05 | - |" in text
+    assert "| `sgd_lr` | - | 0.001235 |" in text
+    assert "rmsprop_rho" not in text
+    assert "test accuracy of the final training" not in text
     assert "local R² is 0.62 on" in text
     assert "| 100 | 0.60 | 40 % | 0.90 | 0.60 |" in text
     assert "best of our search" not in text  # no such run: left out
@@ -106,12 +109,13 @@ def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
         cnn_paper.collect(name, str(tmp_path / name))
     text = cnn_paper.page(cnn_paper.load())
     assert "| ours, the paper's hyperparameters (2 seeds) | ours, the best of our search (2 seeds) |" in text
+    assert "| test accuracy of the final training (%) | 72.37 | 83.00 ± 1.41 |" in text
     assert "| **75.00 ± 1.41** | **83.00 ± 1.41** |" in text
     assert "| precision paper | precision ours | precision tuned |" in text
     assert "| airplane | 0.88 | 0.75 | 0.83 | 0.66 | 0.50 | 0.50 | 0.76 | 0.60 | 0.60 |" in text
 
 
-def test_other_images_and_runs_without_lime(runs, tmp_path, capsys):
+def test_other_images_and_runs_without_lime(runs, tmp_path):
     root = tmp_path / "paper-0"
     params = (root / "params.yaml").read_text()
     assert "images: [0, 1]" in params
@@ -127,13 +131,12 @@ def test_other_images_and_runs_without_lime(runs, tmp_path, capsys):
     assert "| test image 1 (cat): probability | paper's sample | ours |" in text
     assert "| test image 7 (cat): probability | ours |" in text  # none of the paper's
 
-    files.write_csv(root / "reports/explain/index.csv", index[index["explainer"] != "lime"])
-    (root / "reports/explain/lime_stability.csv").unlink()
+    (root / "params.yaml").write_text(params.replace("explainers: [lime, ", "explainers: ["))
     files.write_json(root / "reports/train/timing.json", {"seconds": [60.0]})
     cnn_paper.collect("paper-0", str(root))
-    assert "names no machine: this one is written down" in capsys.readouterr().out
     text = cnn_paper.page(cnn_paper.load())
-    assert " and on Abacus" in text
+    assert " and on Abacus, 3 thread(s)" in text
+    assert "Of paper-0: the machine was written down afterwards." in text
     assert "cnn-paper/paper-1/explain/lime_stability.png" in text  # explained by the next run
 
 
@@ -162,9 +165,19 @@ def test_a_wrong_name_and_an_unfinished_study_are_refused(runs, tmp_path):
         cnn_paper.collect("run3", str(tmp_path))
     with pytest.raises(UserError, match=r"is no study: it has no params.yaml"):
         cnn_paper.collect("paper-0", str(tmp_path / "nowhere"))
-    (tmp_path / "paper-0/reports/tune/best.json").unlink()
-    with pytest.raises(UserError, match=r"tune/best.json is missing: 'dvc repro' in"):
+    reports = tmp_path / "paper-0/reports"
+    stability = files.read_csv(reports / "explain/lime_stability.csv").drop(columns="top_overlap_by_chance")
+    files.write_csv(reports / "explain/lime_stability.csv", stability)
+    with pytest.raises(UserError, match=r"lime_stability.csv is of an older version: 'dvc repro' in"):
         cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))
+    for file in ("train/curves.csv", "explain/figures/01-chosen-1.png", "evaluate/predictions.csv"):
+        (reports / file).unlink()
+        with pytest.raises(UserError, match=r"(is missing|no picture of test image 1): 'dvc repro'"):
+            cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))
+    (tmp_path / "search/reports/tune/best.json").unlink()
+    with pytest.raises(UserError, match=r"tune/best.json is missing: 'dvc repro' in"):
+        cnn_paper.collect("search", str(tmp_path / "search"))
+    assert cnn_paper.load()["paper"][0].csv("train/curves.csv").shape == (2, 7)  # what was collected before is kept
 
 
 def test_without_runs_there_is_no_page(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Every picture is drawn from ordinary and from extreme tables. What they look like is judged by eye; here: that they
 are drawn at all, that nothing is drawn outside, and that what they say in words is right."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +107,25 @@ def test_lime_stability(tmp_path, texts):
     lime_stability.draw(tmp_path / "s.png", Stability(table, maps), picks, np.zeros((2, 8, 8, 3), np.uint8), 5)
     assert {"50\nseed a", "90\nseed b", "image 1", "image 0: cat, taken for dog", "local R²", "by chance"} <= set(texts)
     assert has_ink(tmp_path / "s.png")
+
+
+def test_no_point_of_lime_stability_falls_off_its_axis(tmp_path, monkeypatch):
+    drawn, figure = [], lime_stability.figure
+
+    @contextmanager
+    def keep(*arguments):
+        with figure(*arguments) as drawing:
+            drawn.append(drawing)
+            yield drawing
+
+    monkeypatch.setattr(lime_stability, "figure", keep)
+    rows = {"image": 0, "samples": [50, 90], "seeds": 2, "rank_agreement": [-0.3, 0.9], "top_overlap": [0.0, 0.1]}
+    table = pd.DataFrame(rows | {"top_overlap_by_chance": 0.25, "local_r2": 0.4})
+    maps = np.zeros((1, 2, 2, 8, 8), np.float32)
+    picks, images = [Pick(0, "correct", "dog", (1,))], np.zeros((1, 8, 8, 3), np.uint8)
+    lime_stability.draw(tmp_path / "s.png", Stability(table, maps), picks, images, 5)
+    plots = [axis for axis in drawn[0].axes if axis.get_xscale() == "log"]
+    assert [axis.get_ylim()[0] for axis in plots] == pytest.approx([-0.35, -0.05, 0.35])
 
 
 def test_confusion(tmp_path, texts):

@@ -26,12 +26,22 @@ def test_a_run_that_ranks_nothing_agrees_with_none():
 
 def test_agreement_with_other_runs_by_hand():
     runs = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0], [4.0, 3.0, 2.0, 1.0]])
-    # The mean of the first two is (1, 2, 3.5, 3.5). Ranks less their mean: (-1.5, -.5, 1, 1) . (-1.5, -.5, .5, 1.5) =
-    # 4.5, with lengths sqrt(4.5) and sqrt(5).
-    assert agreement_with(runs[:1], runs[:2] + 0.5) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
-    # Each with the mean of the rest: of two runs that is the other one, whatever they are.
-    assert agreement_with(runs[:2]) == pytest.approx(0.8)
-    assert agreement_with(runs[[0, 2]]) == pytest.approx(-1.0)
+    # The first run beside the mean of two others, (1, 2, 3.5, 3.5) and one half more. Ranks less their mean:
+    # (-1.5, -.5, 1, 1) . (-1.5, -.5, .5, 1.5) = 4.5, with lengths sqrt(4.5) and sqrt(5).
+    others = np.stack([100 * runs[2], runs[0], runs[1]]) + 0.5
+    same = np.stack([runs[0]] * 3)
+    first = 4.5 / np.sqrt(4.5 * 5)
+    # The second and the third are beside means that the turned run, a hundred times as large, decides: -1.
+    assert agreement_with(same, others) == pytest.approx((first - 1 - 1) / 3)
+    # Beside itself a run is left out: of two runs that leaves the other one.
+    assert agreement_with(runs[:2], runs[:2]) == pytest.approx(0.8)
+    assert agreement_with(runs[[0, 2]], runs[[0, 2]]) == pytest.approx(-1.0)
+
+
+def test_a_run_that_chooses_nothing_shares_what_chance_gives():
+    runs = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
+    assert top_overlap(runs, 1) == pytest.approx((0.25 + 0.25 + 1) / 3)
+    assert top_overlap(np.array([[1.0, -1.0], [1.0, -1.0]]), 1) == 0.5
 
 
 def test_overlap_by_chance():

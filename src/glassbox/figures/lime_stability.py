@@ -57,9 +57,10 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
                 )  # fmt: skip
             lowest = table[name].min()
             if name == "top_overlap":
-                lowest = table["top_overlap_by_chance"].mean()
-                axis.axhline(lowest, color=GREY, linestyle=":", linewidth=1)
-                axis.annotate("by chance", (samples[-1], lowest), (0, 2), textcoords="offset points", ha="right",
+                chance = table["top_overlap_by_chance"].mean()
+                lowest = min(lowest, chance)
+                axis.axhline(chance, color=GREY, linestyle=":", linewidth=1)
+                axis.annotate("by chance", (samples[-1], chance), (0, 2), textcoords="offset points", ha="right",
                               fontsize=7, color=GREY)  # fmt: skip
             axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, lowest - 0.05), 1.03))
             axis.set_xticks(samples, [str(count) for count in samples])

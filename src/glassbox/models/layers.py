@@ -68,14 +68,14 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
 
 
 def totals(network: nn.Module) -> dict[str, int]:
-    """Numbers of parameters as Keras counts them, shared ones once: not trainable are batch norm's running statistics,
-    and frozen weights."""
-    numbers = {"trainable": 0, "non_trainable": sum(buffer.numel() for buffer in _running(network))}
+    """Numbers of parameters as Keras counts them, shared ones once: not trainable are buffers, which batch norm keeps
+    its running statistics in, and frozen weights."""
+    numbers = {"trainable": 0, "non_trainable": sum(buffer.numel() for buffer in _buffers(network))}
     for parameter in network.parameters():
         numbers["trainable" if parameter.requires_grad else "non_trainable"] += parameter.numel()
     return {"total": sum(numbers.values())} | numbers
 
 
-def _running(module: nn.Module) -> list[torch.Tensor]:
-    # The counter of batches that PyTorch keeps beside them is no parameter.
+def _buffers(module: nn.Module) -> list[torch.Tensor]:
+    # The counter of batches that PyTorch keeps is no parameter.
     return [buffer for name, buffer in module.named_buffers() if not name.endswith("num_batches_tracked")]

@@ -34,18 +34,16 @@ def rank_agreement(weights: np.ndarray) -> float:
     return float(np.mean([products[pair] for pair in combinations(range(len(weights)), 2)]))
 
 
-def agreement_with(weights: np.ndarray, others: np.ndarray | None = None) -> float:
-    """Mean over runs of the rank correlation of a run with the mean of other runs.
+def agreement_with(weights: np.ndarray, others: np.ndarray) -> float:
+    """Mean over runs of the rank correlation of a run with the mean of the other runs of a better kind.
 
     Args:
-        weights: (R, S), runs on the same S regions.
-        others: (Q, S), independent runs; None: for each run the rest of `weights`.
+        weights: (R, S), R >= 2 runs on the same S regions.
+        others: (R, S), runs to compare with. The one in the same place is left out, so that with `weights` themselves
+            no run is compared with itself, and that every mean is one of R - 1 runs.
     """
-    agreements = []
-    for place, run in enumerate(weights):
-        reference = np.delete(weights, place, axis=0) if others is None else others
-        agreements.append(rank_agreement(np.stack([run, reference.mean(axis=0)])))
-    return float(np.mean(agreements))
+    references = [np.delete(others, place, axis=0).mean(axis=0) for place in range(len(weights))]
+    return float(np.mean([rank_agreement(np.stack(pair)) for pair in zip(weights, references, strict=True)]))
 
 
 def top_overlap(weights: np.ndarray, k: int) -> float:
@@ -57,11 +55,14 @@ def top_overlap(weights: np.ndarray, k: int) -> float:
         k: how many regions; at most all of them are compared.
 
     Returns:
-        0..1; runs that chose at random would share `overlap_by_chance`.
+        0..1. Runs that chose at random would share `overlap_by_chance`; so much is counted for the pairs of a run that
+        gives every region the same weight, and so chooses none.
     """
-    k = min(k, weights.shape[1])
+    k, chance = min(k, weights.shape[1]), overlap_by_chance(weights.shape[1], k)
     tops = [set(row) for row in np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k].tolist()]
-    return float(np.mean([len(a & b) / k for a, b in combinations(tops, 2)]))
+    chooses = np.ptp(np.abs(weights), axis=1) > 0
+    pairs = combinations(range(len(weights)), 2)
+    return float(np.mean([len(tops[a] & tops[b]) / k if chooses[a] and chooses[b] else chance for a, b in pairs]))
 
 
 def overlap_by_chance(regions: int, k: int) -> float:
