@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from glassbox import compute, config
+from glassbox.compute import Place
 from glassbox.errors import UserError
 
 
@@ -29,3 +30,14 @@ def test_a_missing_gpu_is_said(monkeypatch):
     assert compute.resolve(settings("auto", "float32")).device.type == "cpu"
     with pytest.raises(UserError, match=r"compute.device is 'cuda:1', but this machine has no CUDA device"):
         compute.resolve(settings("cuda:1", "auto"))
+
+
+def test_the_machine_is_the_one_that_computed(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.15.0+cu132")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    on_cpu = compute.machine(Place(torch.device("cpu"), torch.float32, 1))
+    assert on_cpu["gpu"] is None
+    assert on_cpu["processor"]
+    assert on_cpu["threads"] == torch.get_num_threads()
+    assert on_cpu["torch"] == "2.15.0"
+    assert compute.machine(Place(torch.device("cuda:1"), torch.float32, 1))["gpu"] == "GPU 1"

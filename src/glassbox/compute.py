@@ -68,7 +68,7 @@ def machine(place: Place) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": torch.__version__.split("+")[0],  # without the kind of build
     }
 
 
