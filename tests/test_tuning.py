@@ -168,6 +168,7 @@ def test_searches_of_another_kind_or_seed_do_not_mix(search):
     assert search(seed=1).file != first.file
     assert search(epochs=5).file != first.file
     assert search(n_trials=99).file == first.file
+    assert search(workers=2).file == search(workers=3).file != first.file
     assert search(place=Place(torch.device("cpu"), torch.bfloat16, 64)).file != first.file
     assert run(first)[0].params != run(search(seed=1))[0].params
 

@@ -100,9 +100,11 @@ class Search:
         self._arguments = (settings, momentum, normalization, how, seed, description, place, folder)
         self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
         self.normalization, self.place = normalization, place
-        # n_trials is left out: a longer search of the same kind goes on from a shorter one.
+        # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
+        # workers, to be lowered on the way if need be; but one alone promises a history that timing has no part in.
         identity = {
-            "tune": settings.model_dump(mode="json", exclude={"n_trials"}), "batch_norm_momentum": momentum,
+            "tune": settings.model_dump(mode="json", exclude={"n_trials", "workers"}),
+            "alone": settings.workers == 1, "batch_norm_momentum": momentum,
             "normalization": normalization, "augment": how.model_dump(mode="json"), "seed": seed,
             "data": description.digest, "place": [place.device.type, str(place.dtype)], "code": _code(),
             "versions": [torch.__version__, optuna.__version__],
