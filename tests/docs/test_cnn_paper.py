@@ -115,6 +115,17 @@ def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
     assert "| airplane | 0.88 | 0.75 | 0.83 | 0.66 | 0.50 | 0.50 | 0.76 | 0.60 | 0.60 |" in text
 
 
+def test_a_search_longer_than_the_papers_says_what_its_first_trials_found(runs):
+    assert "of the first 20 trials" not in cnn_paper.page(cnn_paper.load())
+    longer = (runs / "search/params.yaml").read_text().replace("n_trials: 20 ", "n_trials: 22 ")
+    (runs / "search/params.yaml").write_text(longer)
+    trials = {"trial": range(22), "state": ["complete"] * 19 + ["pruned"] + ["complete"] * 2}
+    values = [0.5] * 18 + [0.71, 0.72, 0.73, 0.8]
+    files.write_csv(runs / "search/tune/trials.csv", pd.DataFrame(trials | {"validation_accuracy": values}))
+    text = cnn_paper.page(cnn_paper.load())
+    assert "(%) | 69.23 | **80.00** |\n| of the first 20 trials (%) | 69.23 | 71.00 |" in text
+
+
 def test_other_images_and_runs_without_lime(runs, tmp_path):
     root = tmp_path / "paper-0"
     params = (root / "params.yaml").read_text()
