@@ -3,9 +3,10 @@
     python -m docs.cnn_paper collect NAME FOLDER    take the small files of a finished study into docs/cnn-paper/NAME/
     python -m docs.cnn_paper                        write the page and its figures from them
 
-NAME is paper-0, paper-1, ... (studies/cifar10-cnn-paper.yaml with that seed), search (studies/cifar10-cnn.yaml), or
-tuned-0, tuned-1, ... (studies/cifar10-cnn-tuned.yaml). The folder is a repository in which the study stands finished:
-for an experiment, one into which `dvc exp apply` brought it. Runs that were not made are left out of the page.
+NAME is paper-0, paper-1, ... (studies/cifar10-cnn-paper.yaml with that seed), search (studies/cifar10-cnn.yaml), fine
+(studies/cifar10-cnn-fine.yaml), or tuned-0, tuned-1, ... (studies/cifar10-cnn-tuned.yaml). The folder is a repository
+in which the study stands finished: for an experiment, one into which `dvc exp apply` brought it. Runs that were not
+made are left out of the page.
 """
 
 import re
@@ -29,8 +30,9 @@ from glassbox.xai_metrics.stability import overlap_by_chance
 
 HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
-NAME = re.compile(r"(paper|tuned)-\d+|search")
+NAME = re.compile(r"(paper|tuned)-\d+|search|fine")
 SEEDS_OF = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}  # groups of one run a seed
+SEARCHES = {"search": "The search", "fine": "A finer search"}
 OF_A_SEARCH = ("tune/best.json", "tune/trials.csv", "tune/timing.json", "tune/history.png", "tune/trials.png")
 OF_A_SEED = (
     "train/curves.csv", "train/metrics.json", "train/timing.json", "evaluate/metrics.json",
@@ -105,13 +107,13 @@ def collect(name: str, source: str, note: str = "") -> None:
     """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
     run."""
     if not NAME.fullmatch(name):
-        raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or search")
+        raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or search or fine")
     root, reports = Path(source), Path(source) / "reports"
     if not (root / "params.yaml").exists():
         raise UserError(f"{root} is no study: it has no params.yaml")
     params = read_params(root)
-    taken, timing = (OF_A_SEARCH, "tune/timing.json") if name == "search" else (OF_A_SEED, "train/timing.json")
-    lime = None if name == "search" else explained(reports, params["explain"])
+    taken, timing = (OF_A_SEARCH, "tune/timing.json") if name in SEARCHES else (OF_A_SEED, "train/timing.json")
+    lime = None if name in SEARCHES else explained(reports, params["explain"])
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
     if stable:
         taken += OF_LIME
@@ -175,11 +177,13 @@ def picture_of(reports: Path, image: int) -> Path:
 
 
 def load() -> dict[str, list[Run]]:
-    """The collected runs by group: "paper", "tuned", "search"."""
+    """The collected runs by group: "paper", "search" (all of them), "tuned"."""
     groups: dict[str, list[Run]] = {"paper": [], "search": [], "tuned": []}
     for folder in sorted(RUNS.iterdir()) if RUNS.exists() else []:
         if folder.is_dir() and NAME.fullmatch(folder.name):
-            groups[folder.name.split("-")[0]].append(Run(folder.name, folder))
+            group = "search" if folder.name in SEARCHES else folder.name.split("-")[0]
+            groups[group].append(Run(folder.name, folder))
+    groups["search"].sort(key=lambda run: list(SEARCHES).index(run.name))
     return groups
 
 
@@ -311,9 +315,11 @@ def search_section(run: Run, tuned: list[Run]) -> str:
     if tuned:
         accuracy = spread([one.json("evaluate/metrics.json")["accuracy"] for one in tuned], 100)
         outcome.append(["test accuracy of the final training (%)", f"{100 * PAPER_ACCURACY:.2f}", accuracy])
-    names = [name for name in tune["space"] if name in PAPER_FOUND or name in best["params"]]
-    found = [[f"`{name}`", *(shown(values.get(name)) for values in (PAPER_FOUND, best["params"]))] for name in names]
-    return f"""## The search
+    found = [
+        [f"`{name}`", searched(choice), *(shown(values.get(name)) for values in (PAPER_FOUND, best["params"]))]
+        for name, choice in tune["space"].items() if name in PAPER_FOUND or name in best["params"]
+    ]  # fmt: skip
+    return f"""## {SEARCHES[run.name]}
 
 {tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
 {tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning,
@@ -321,14 +327,21 @@ def search_section(run: Run, tuned: list[Run]) -> str:
 
 {table(["", "paper", "ours"], outcome)}
 
-![Validation accuracy of every trial](cnn-paper/search/tune/history.png)
+![Validation accuracy of every trial](cnn-paper/{run.name}/tune/history.png)
 
-![Validation accuracy of every trial, epoch by epoch](cnn-paper/search/tune/trials.png)
+![Validation accuracy of every trial, epoch by epoch](cnn-paper/{run.name}/tune/trials.png)
 
-What the two found:
+What the paper's search found, and what ours did:
 
-{table(["hyperparameter", "paper", "ours"], found)}
+{table(["hyperparameter", "searched", "paper", "ours"], found)}
 """
+
+
+def searched(choice: list | dict[str, Any]) -> str:
+    """The values that a search could take."""
+    if isinstance(choice, list):
+        return ", ".join(map(str, choice))
+    return f"{choice['low']:g} to {choice['high']:g}{', log scale' if choice['log'] else ''}"
 
 
 def shown(value: Any) -> str:
@@ -425,8 +438,8 @@ of curves without numbers, so they are not repeated here.
         parts.append("![Confusion matrices](cnn-paper/confusion.png)\n")
         parts.append("## Classification report\n\nMeans over seeds, beside the paper's figure 15.\n")
         parts.append(f"{classification(groups)}\n")
-    for found in groups["search"]:
-        parts.append(search_section(found, groups["tuned"]))
+    for found in groups["search"]:  # the last of them found what was trained with several seeds
+        parts.append(search_section(found, groups["tuned"] if found == groups["search"][-1] else []))
     with_lime = [run for run in groups["paper"] if (run.folder / OF_LIME[0]).exists()]
     if with_lime:
         parts.append(lime_section(with_lime[0]))

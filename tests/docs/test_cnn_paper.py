@@ -87,9 +87,10 @@ def test_the_page_says_what_the_runs_say(runs):
     assert "| 100 of 400 (25 %) |" in text.replace("400 at most | ", "| ")
     assert "1, 2, 0" in text  # complete, pruned, failed
     assert "3 h 00 min of trials, 2 at a time" in text
-    assert "| `conv1_filters` | 32 | 64 |" in text
-    assert "| `adam_lr` | 8.038e-05 | - |" in text
-    assert "| `sgd_lr` | - | 0.001235 |" in text
+    assert "| `conv1_filters` | 32, 64, 128 | 32 | 64 |" in text
+    assert "| `dropout_1` | 0.1 to 0.5 | 0.3483 | - |" in text
+    assert "| `adam_lr` | 1e-05 to 0.01, log scale | 8.038e-05 | - |" in text
+    assert "| `sgd_lr` | 0.0001 to 0.1, log scale | - | 0.001235 |" in text
     assert "rmsprop_rho" not in text
     assert "test accuracy of the final training" not in text
     assert "local R² is 0.62 on" in text
@@ -124,6 +125,22 @@ def test_a_search_longer_than_the_papers_says_what_its_first_trials_found(runs):
     files.write_csv(runs / "search/tune/trials.csv", pd.DataFrame(trials | {"validation_accuracy": values}))
     text = cnn_paper.page(cnn_paper.load())
     assert "(%) | 69.23 | **80.00** |\n| of the first 20 trials (%) | 69.23 | 71.00 |" in text
+
+
+def test_a_finer_search_follows_the_first_and_is_the_one_that_was_trained(runs, tmp_path):
+    studies = Path(__file__).resolve().parents[2] / "studies"
+    for name, study in (("fine", "cifar10-cnn-fine"), ("tuned-0", "cifar10-cnn")):
+        (tmp_path / name).mkdir()
+        write_study(tmp_path / name, 0.82, (studies / f"{study}.yaml").read_text())
+        cnn_paper.collect(name, str(tmp_path / name))
+    text = cnn_paper.page(cnn_paper.load())
+    first, finer = text.split("## The search")[1].split("## A finer search")
+    assert "| `conv1_filters` | 32, 64, 128 | 32 | 64 |" in first
+    assert "| `conv1_filters` | 32, 64 | 32 | 64 |" in finer
+    assert "(cnn-paper/search/tune/trials.png)" in first
+    assert "(cnn-paper/fine/tune/trials.png)" in finer
+    assert "test accuracy of the final training" not in first
+    assert "| test accuracy of the final training (%) | 72.37 | 82.00 |" in finer
 
 
 def test_other_images_and_runs_without_lime(runs, tmp_path):
