@@ -30,9 +30,9 @@ from glassbox.xai_metrics.stability import overlap_by_chance
 
 HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
-NAME = re.compile(r"(paper|tuned)-\d+|search|fine")
 SEEDS_OF = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}  # groups of one run a seed
 SEARCHES = {"search": "The search", "fine": "A finer search"}
+NAME = re.compile(rf"({'|'.join(SEEDS_OF)})-\d+|{'|'.join(SEARCHES)}")
 OF_A_SEARCH = ("tune/best.json", "tune/trials.csv", "tune/timing.json", "tune/history.png", "tune/trials.png")
 OF_A_SEED = (
     "train/curves.csv", "train/metrics.json", "train/timing.json", "evaluate/metrics.json",
@@ -112,8 +112,11 @@ def collect(name: str, source: str, note: str = "") -> None:
     if not (root / "params.yaml").exists():
         raise UserError(f"{root} is no study: it has no params.yaml")
     params = read_params(root)
-    taken, timing = (OF_A_SEARCH, "tune/timing.json") if name in SEARCHES else (OF_A_SEED, "train/timing.json")
-    lime = None if name in SEARCHES else explained(reports, params["explain"])
+    if name in SEARCHES:
+        taken, timing, lime = OF_A_SEARCH, "tune/timing.json", None
+    else:
+        taken, timing, lime = OF_A_SEED, "train/timing.json", explained(reports, params["explain"])
+    pictures = {image: picture_of(reports, image) for image in lime["images"]} if lime else {}
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
     if stable:
         taken += OF_LIME
@@ -135,9 +138,9 @@ def collect(name: str, source: str, note: str = "") -> None:
         (to / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(reports / file, to / file)
     if lime:
-        for image in lime["images"]:
-            shutil.copy2(picture_of(reports, image), to / f"explain/sample-{image}.png")
         files.write_json(to / "explain/lime.json", lime)
+    for image, picture in pictures.items():
+        shutil.copy2(picture, to / f"explain/sample-{image}.png")
     files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
 
 
@@ -158,7 +161,6 @@ def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
     lime = index[index["explainer"] == "lime"]
     samples = {}
     for image in explain["images"]:
-        picture_of(reports, image)
         row = predictions.loc[image]
         samples[image] = {
             "true_class": row["true_class"],

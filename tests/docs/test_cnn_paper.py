@@ -60,16 +60,20 @@ def write_study(root, accuracy: float, params: str) -> None:
         subprocess.run(["git", *command], cwd=root, check=True)
 
 
+def collect(root, accuracy: float, study: str, note: str = "") -> None:
+    """A finished study in a folder that is named as its run, collected."""
+    root.mkdir()
+    write_study(root, accuracy, (Path(__file__).resolve().parents[2] / f"studies/{study}.yaml").read_text())
+    cnn_paper.collect(root.name, str(root), note)
+
+
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """Two runs with the paper's hyperparameters and one search, collected."""
     monkeypatch.setattr(cnn_paper, "RUNS", tmp_path / "collected")
-    studies = Path(__file__).resolve().parents[2] / "studies"
-    paper, search = ((studies / f"{name}.yaml").read_text() for name in ("cifar10-cnn-paper", "cifar10-cnn"))
-    for name, accuracy, params in (("paper-0", 0.74, paper), ("paper-1", 0.76, paper), ("search", 0.81, search)):
-        (tmp_path / name).mkdir()
-        write_study(tmp_path / name, accuracy, params)
-        cnn_paper.collect(name, str(tmp_path / name), "it shared its cores" if name == "paper-1" else "")
+    collect(tmp_path / "paper-0", 0.74, "cifar10-cnn-paper")
+    collect(tmp_path / "paper-1", 0.76, "cifar10-cnn-paper", "it shared its cores")
+    collect(tmp_path / "search", 0.81, "cifar10-cnn")
     return tmp_path / "collected"
 
 
@@ -103,11 +107,8 @@ def test_the_page_says_what_the_runs_say(runs):
 
 
 def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
-    study = (Path(__file__).resolve().parents[2] / "studies/cifar10-cnn.yaml").read_text()
-    for name, accuracy in (("tuned-0", 0.82), ("tuned-1", 0.84)):
-        (tmp_path / name).mkdir()
-        write_study(tmp_path / name, accuracy, study)
-        cnn_paper.collect(name, str(tmp_path / name))
+    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn")
+    collect(tmp_path / "tuned-1", 0.84, "cifar10-cnn")
     text = cnn_paper.page(cnn_paper.load())
     assert "| ours, the paper's hyperparameters (2 seeds) | ours, the best of our search (2 seeds) |" in text
     assert "| test accuracy of the final training (%) | 72.37 | 83.00 ± 1.41 |" in text
@@ -128,11 +129,8 @@ def test_a_search_longer_than_the_papers_says_what_its_first_trials_found(runs):
 
 
 def test_a_finer_search_follows_the_first_and_is_the_one_that_was_trained(runs, tmp_path):
-    studies = Path(__file__).resolve().parents[2] / "studies"
-    for name, study in (("fine", "cifar10-cnn-fine"), ("tuned-0", "cifar10-cnn")):
-        (tmp_path / name).mkdir()
-        write_study(tmp_path / name, 0.82, (studies / f"{study}.yaml").read_text())
-        cnn_paper.collect(name, str(tmp_path / name))
+    collect(tmp_path / "fine", 0.82, "cifar10-cnn-fine")
+    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn")
     text = cnn_paper.page(cnn_paper.load())
     first, finer = text.split("## The search")[1].split("## A finer search")
     assert "| `conv1_filters` | 32, 64, 128 | 32 | 64 |" in first
