@@ -36,7 +36,7 @@ def write_study(root, accuracy: float, params: str) -> None:
     predictions = pd.DataFrame({"image": [0], "true_class": ["cat"], "predicted_class": ["dog"]} | probabilities)
     files.write_csv(reports / "evaluate/predictions.csv", pd.concat([predictions, predictions.assign(image=1)]))
     best = {"trial": 1, "validation_accuracy": 0.8, "trials": 3, "epochs": 100}
-    found = {"conv1_filters": 64, "optimizer": "sgd", "sgd_lr": 0.00123456}
+    found = {"conv2_filters": 128, "optimizer": "sgd", "sgd_lr": 0.00123456}
     files.write_json(reports / "tune/best.json", best | {"params": found})
     files.write_csv(reports / "tune/trials.csv", pd.DataFrame({"state": ["complete", "pruned", "pruned"]}))
     files.write_json(
@@ -91,7 +91,7 @@ def test_the_page_says_what_the_runs_say(runs):
     assert "| 100 of 400 (25 %) |" in text.replace("400 at most | ", "| ")
     assert "1, 2, 0" in text  # complete, pruned, failed
     assert "3 h 00 min of trials, 2 at a time" in text
-    assert "| `conv1_filters` | 32, 64, 128 | 32 | 64 |" in text
+    assert "| `conv2_filters` | 64, 128, 256 | 256 | 128 |" in text
     assert "| `dropout_1` | 0.1 to 0.5 | 0.3483 | - |" in text
     assert "| `adam_lr` | 1e-05 to 0.01, log scale | 8.038e-05 | - |" in text
     assert "| `sgd_lr` | 0.0001 to 0.1, log scale | - | 0.001235 |" in text
@@ -107,7 +107,7 @@ def test_the_page_says_what_the_runs_say(runs):
 
 
 def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
-    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn")
+    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn-tuned")
     collect(tmp_path / "tuned-1", 0.84, "cifar10-cnn")
     text = cnn_paper.page(cnn_paper.load())
     assert "| ours, the paper's hyperparameters (2 seeds) | ours, the best of our search (2 seeds) |" in text
@@ -130,11 +130,11 @@ def test_a_search_longer_than_the_papers_says_what_its_first_trials_found(runs):
 
 def test_a_finer_search_follows_the_first_and_is_the_one_that_was_trained(runs, tmp_path):
     collect(tmp_path / "fine", 0.82, "cifar10-cnn-fine")
-    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn")
+    collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn-tuned")
     text = cnn_paper.page(cnn_paper.load())
     first, finer = text.split("## The search")[1].split("## A finer search")
-    assert "| `conv1_filters` | 32, 64, 128 | 32 | 64 |" in first
-    assert "| `conv1_filters` | 32, 64 | 32 | 64 |" in finer
+    assert "| `conv2_filters` | 64, 128, 256 | 256 | 128 |" in first
+    assert "| `conv2_filters` | 128, 256 | 256 | 128 |" in finer
     assert "(cnn-paper/search/tune/trials.png)" in first
     assert "(cnn-paper/fine/tune/trials.png)" in finer
     assert "test accuracy of the final training" not in first
