@@ -107,7 +107,7 @@ def collect(name: str, source: str, note: str = "") -> None:
     """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
     run."""
     if not NAME.fullmatch(name):
-        raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or search or fine")
+        raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or {' or '.join(SEARCHES)}")
     root, reports = Path(source), Path(source) / "reports"
     if not (root / "params.yaml").exists():
         raise UserError(f"{root} is no study: it has no params.yaml")

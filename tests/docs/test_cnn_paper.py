@@ -108,7 +108,7 @@ def test_the_page_says_what_the_runs_say(runs):
 
 def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
     collect(tmp_path / "tuned-0", 0.82, "cifar10-cnn-tuned")
-    collect(tmp_path / "tuned-1", 0.84, "cifar10-cnn")
+    collect(tmp_path / "tuned-1", 0.84, "cifar10-cnn-tuned")
     text = cnn_paper.page(cnn_paper.load())
     assert "| ours, the paper's hyperparameters (2 seeds) | ours, the best of our search (2 seeds) |" in text
     assert "| test accuracy of the final training (%) | 72.37 | 83.00 ± 1.41 |" in text
