@@ -118,6 +118,8 @@ def collect(name: str, source: str, note: str = "") -> None:
         taken, timing, lime = OF_A_SEED, "train/timing.json", explained(reports, params["explain"])
     pictures = {image: picture_of(reports, image) for image in lime["images"]} if lime else {}
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
+    if not name.endswith("-0"):
+        pictures, stable = {}, False  # the page shows those of one seed
     if stable:
         taken += OF_LIME
     missing = [file for file in taken if not (reports / file).exists()]
@@ -360,16 +362,21 @@ def augmentation(run: Run) -> str:
     return f"training images are {' and '.join(used)} at random" if used else "training images are taken as they are"
 
 
-def lime_section(run: Run) -> str:
-    lime, stability = run.json("explain/lime.json"), run.csv("explain/lime_stability.csv")
-    parts = [
-        """## LIME
+LIME_HEADS = {
+    "paper": """## LIME
 
 The paper's figures 16 to 18 show a region outlined for a cat and for a ship, which look like the first two test images.
-The same two, explained by the first of the runs above (first row of maps: for the predicted class; a second one, if
-there is, for the true class):
-"""
-    ]
+The same two, explained by the first run with the paper's hyperparameters (first row of maps: for the predicted class; a
+second one, if there is, for the true class):
+""",
+    "tuned": """### The same images in the best of our search
+""",
+}
+
+
+def lime_section(group: str, run: Run) -> str:
+    lime, stability = run.json("explain/lime.json"), run.csv("explain/lime_stability.csv")
+    parts = [LIME_HEADS[group]]
     for image, sample in lime["images"].items():
         columns = {"paper's sample": PAPER_SAMPLES[int(image)]} if int(image) in PAPER_SAMPLES else {}
         columns["ours"] = [sample["probabilities"][name] for name in CLASSES]
@@ -434,6 +441,11 @@ of curves without numbers, so they are not repeated here.
 {summary(groups)}
 """
     ]
+    if groups["tuned"] and groups["search"]:
+        parts.append(
+            "The best of our search is what the last search below found, its values rounded to four digits\n"
+            "(`studies/cifar10-cnn-tuned.yaml`). That search saw the validation images of seed 0, and no test image.\n"
+        )
     parts += [f"Of {', '.join(names)}: {note}.\n" for note, names in notes.items()]
     if groups["paper"] or groups["tuned"]:
         parts.append("![Accuracy and loss by epoch, one line a seed](cnn-paper/curves.png)\n")
@@ -442,9 +454,10 @@ of curves without numbers, so they are not repeated here.
         parts.append(f"{classification(groups)}\n")
     for found in groups["search"]:  # the last of them found what was trained with several seeds
         parts.append(search_section(found, groups["tuned"] if found == groups["search"][-1] else []))
-    with_lime = [run for run in groups["paper"] if (run.folder / OF_LIME[0]).exists()]
-    if with_lime:
-        parts.append(lime_section(with_lime[0]))
+    for group in SEEDS_OF:
+        with_lime = [run for run in groups[group] if (run.folder / OF_LIME[0]).exists()]
+        if with_lime:
+            parts.append(lime_section(group, with_lime[0]))
     parts.append(same_and_other(every[0].params["train"]))
     return "\n".join(parts)
 

@@ -115,6 +115,12 @@ def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
     assert "| **75.00 ± 1.41** | **83.00 ± 1.41** |" in text
     assert "| precision paper | precision ours | precision tuned |" in text
     assert "| airplane | 0.88 | 0.75 | 0.83 | 0.66 | 0.50 | 0.50 | 0.76 | 0.60 | 0.60 |" in text
+    assert "The best of our search is what the last search below found" in text
+    first, again = text.split("## LIME")[1].split("### The same images in the best of our search")
+    assert "cnn-paper/paper-0/explain/sample-1.png" in first
+    assert "cnn-paper/tuned-0/explain/sample-1.png" in again
+    assert all((runs / f"{name}/explain/lime_stability.png").exists() for name in ("paper-0", "tuned-0"))
+    assert not list(runs.glob("*-1/explain/*.png"))  # shown is one seed of each
 
 
 def test_a_search_longer_than_the_papers_says_what_its_first_trials_found(runs):
@@ -163,7 +169,7 @@ def test_other_images_and_runs_without_lime(runs, tmp_path):
     text = cnn_paper.page(cnn_paper.load())
     assert " and on Abacus, 3 thread(s)" in text
     assert "Of paper-0: the machine was written down afterwards." in text
-    assert "cnn-paper/paper-1/explain/lime_stability.png" in text  # explained by the next run
+    assert "## LIME\n" not in text  # left out, as no run has it
 
 
 def test_every_picture_of_the_page_is_there(runs):
