@@ -374,6 +374,19 @@ second one, if there is, for the true class):
 }
 
 
+def preparation_of(group: str, groups: dict[str, list[Run]]) -> str:
+    """A sentence on what else than hyperparameters differs between groups; empty for a group without runs."""
+    if not groups[group]:
+        return ""
+    run = groups[group][0]
+    how = (
+        "normalised by the training images' mean and deviation"
+        if run.params["model"]["normalization"] == "data"
+        else "left in 0..1"
+    )
+    return f"With {SEEDS_OF[group]} {augmentation(run)}, and colours are {how}."
+
+
 def lime_section(group: str, run: Run) -> str:
     lime, stability = run.json("explain/lime.json"), run.csv("explain/lime_stability.csv")
     parts = [LIME_HEADS[group]]
@@ -445,6 +458,7 @@ of curves without numbers, so they are not repeated here.
         parts.append(
             "The best of our search is what the last search below found, its values rounded to four digits\n"
             "(`studies/cifar10-cnn-tuned.yaml`). That search saw the validation images of seed 0, and no test image.\n"
+            f"{preparation_of('tuned', groups)}\n{preparation_of('paper', groups)}\n"
         )
     parts += [f"Of {', '.join(names)}: {note}.\n" for note, names in notes.items()]
     if groups["paper"] or groups["tuned"]:

@@ -116,6 +116,12 @@ def test_tuned_runs_have_columns_of_their_own(runs, tmp_path):
     assert "| precision paper | precision ours | precision tuned |" in text
     assert "| airplane | 0.88 | 0.75 | 0.83 | 0.66 | 0.50 | 0.50 | 0.76 | 0.60 | 0.60 |" in text
     assert "The best of our search is what the last search below found" in text
+    assert (
+        "With the paper's hyperparameters training images are taken as they are, and colours are left in 0..1." in text
+    )
+    assert (
+        "With the best of our search training images are mirrored and shifted by up to 4 pixels at random, and" in text
+    )
     first, again = text.split("## LIME")[1].split("### The same images in the best of our search")
     assert "cnn-paper/paper-0/explain/sample-1.png" in first
     assert "cnn-paper/tuned-0/explain/sample-1.png" in again
