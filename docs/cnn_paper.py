@@ -118,8 +118,6 @@ def collect(name: str, source: str, note: str = "") -> None:
         taken, timing, lime = OF_A_SEED, "train/timing.json", explained(reports, params["explain"])
     pictures = {image: picture_of(reports, image) for image in lime["images"]} if lime else {}
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
-    if not name.endswith("-0"):
-        pictures, stable = {}, False  # the page shows those of one seed
     if stable:
         taken += OF_LIME
     missing = [file for file in taken if not (reports / file).exists()]
@@ -191,6 +189,11 @@ def load() -> dict[str, list[Run]]:
     return groups
 
 
+def of_seeds(groups: dict[str, list[Run]]) -> list[tuple[str, list[Run]]]:
+    """Title and runs of each group of one run a seed, where there are runs."""
+    return [(title, groups[group]) for group, title in SEEDS_OF.items() if groups[group]]
+
+
 def keras_loss(run: Run) -> float:
     """Test cross-entropy with the weight penalty of the weights that were kept: what Keras calls the loss."""
     return run.json("evaluate/metrics.json")["log_loss"] + run.json("train/metrics.json")["best_epoch_weight_penalty"]
@@ -210,7 +213,7 @@ def duration(seconds: float) -> str:
 
 def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
     """Accuracy and loss by epoch, a line a seed, as in the paper's figures 13 and 14."""
-    shown = [(title, groups[group]) for group, title in SEEDS_OF.items() if groups[group]]
+    shown = of_seeds(groups)
     with figure(path, 7.6, 2.9 * len(shown)) as drawing:
         for (title, runs), (left, right) in zip(shown, drawing.subplots(len(shown), 2, squeeze=False), strict=True):
             for place, run in enumerate(runs):
@@ -232,10 +235,9 @@ def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
 def draw_confusion(path: Path, groups: dict[str, list[Run]]) -> None:
     """The paper's confusion matrix beside the means of ours, in images of 1,000 a class."""
     panels = [("paper", PAPER_MATRIX)]
-    for group, title in SEEDS_OF.items():
-        if groups[group]:
-            mean = np.mean([run.csv("evaluate/confusion_matrix.csv").iloc[:, 1:] for run in groups[group]], axis=0)
-            panels.append((f"ours, {title}\n(mean of {len(groups[group])} seeds)", mean))
+    for title, runs in of_seeds(groups):
+        mean = np.mean([run.csv("evaluate/confusion_matrix.csv").iloc[:, 1:] for run in runs], axis=0)
+        panels.append((f"ours, {title}\n(mean of {len(runs)} seeds)", mean))
     with figure(path, 4.1 * len(panels), 4.6) as drawing:
         axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axis, (title, matrix) in zip(axes, panels, strict=True):
@@ -254,7 +256,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def summary(groups: dict[str, list[Run]]) -> str:
-    columns = [(f"ours, {title}", groups[group]) for group, title in SEEDS_OF.items() if groups[group]]
+    columns = of_seeds(groups)
 
     def test(name: str) -> Callable[[list[Run]], list[float]]:
         return lambda runs: [run.json("evaluate/metrics.json")[name] for run in runs]
@@ -275,7 +277,7 @@ def summary(groups: dict[str, list[Run]]) -> str:
         ("wall time of the training", "not given", lambda runs: ", ".join(map(training_time, runs))),
     ]
     return table(
-        ["", "paper", *(f"{title} ({len(runs)} seeds)" for title, runs in columns)],
+        ["", "paper", *(f"ours, {title} ({len(runs)} seeds)" for title, runs in columns)],
         [[title, paper, *(value(runs) for _, runs in columns)] for title, paper, value in rows],
     )
 
@@ -362,34 +364,25 @@ def augmentation(run: Run) -> str:
     return f"training images are {' and '.join(used)} at random" if used else "training images are taken as they are"
 
 
-LIME_HEADS = {
-    "paper": """## LIME
+def preparation(title: str, run: Run) -> str:
+    """A sentence on what else than hyperparameters differs between the groups."""
+    normalised = "normalised by the training images' mean and deviation"
+    colours = normalised if run.params["model"]["normalization"] == "data" else "left in 0..1"
+    return f"With {title} {augmentation(run)}, and colours are {colours}."
+
+
+def lime_head(title: str) -> str:
+    return f"""## LIME
 
 The paper's figures 16 to 18 show a region outlined for a cat and for a ship, which look like the first two test images.
-The same two, explained by the first run with the paper's hyperparameters (first row of maps: for the predicted class; a
+The same two, explained by the first run with {title} (first row of maps: for the predicted class; a
 second one, if there is, for the true class):
-""",
-    "tuned": """### The same images in the best of our search
-""",
-}
+"""
 
 
-def preparation_of(group: str, groups: dict[str, list[Run]]) -> str:
-    """A sentence on what else than hyperparameters differs between groups; empty for a group without runs."""
-    if not groups[group]:
-        return ""
-    run = groups[group][0]
-    how = (
-        "normalised by the training images' mean and deviation"
-        if run.params["model"]["normalization"] == "data"
-        else "left in 0..1"
-    )
-    return f"With {SEEDS_OF[group]} {augmentation(run)}, and colours are {how}."
-
-
-def lime_section(group: str, run: Run) -> str:
+def lime_section(head: str, run: Run) -> str:
     lime, stability = run.json("explain/lime.json"), run.csv("explain/lime_stability.csv")
-    parts = [LIME_HEADS[group]]
+    parts = [head]
     for image, sample in lime["images"].items():
         columns = {"paper's sample": PAPER_SAMPLES[int(image)]} if int(image) in PAPER_SAMPLES else {}
         columns["ours"] = [sample["probabilities"][name] for name in CLASSES]
@@ -458,7 +451,7 @@ of curves without numbers, so they are not repeated here.
         parts.append(
             "The best of our search is what the last search below found, its values rounded to four digits\n"
             "(`studies/cifar10-cnn-tuned.yaml`). That search saw the validation images of seed 0, and no test image.\n"
-            f"{preparation_of('tuned', groups)}\n{preparation_of('paper', groups)}\n"
+            + "".join(f"{preparation(title, runs[0])}\n" for title, runs in of_seeds(groups))
         )
     parts += [f"Of {', '.join(names)}: {note}.\n" for note, names in notes.items()]
     if groups["paper"] or groups["tuned"]:
@@ -468,10 +461,13 @@ of curves without numbers, so they are not repeated here.
         parts.append(f"{classification(groups)}\n")
     for found in groups["search"]:  # the last of them found what was trained with several seeds
         parts.append(search_section(found, groups["tuned"] if found == groups["search"][-1] else []))
-    for group in SEEDS_OF:
-        with_lime = [run for run in groups[group] if (run.folder / OF_LIME[0]).exists()]
-        if with_lime:
-            parts.append(lime_section(group, with_lime[0]))
+    stable = [
+        (title, found)
+        for title, runs in of_seeds(groups)
+        if (found := [run for run in runs if (run.folder / OF_LIME[0]).exists()])
+    ]
+    for place, (title, found) in enumerate(stable):
+        parts.append(lime_section(f"### The same images in {title}\n" if place else lime_head(title), found[0]))
     parts.append(same_and_other(every[0].params["train"]))
     return "\n".join(parts)
 
