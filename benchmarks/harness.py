@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout != ""
     versions = {name: version(name) for name in packages}
-    place = compute.resolve(config.Compute(device="auto", precision="auto", batch_size=1))
+    place = compute.resolve(config.read("params.yaml").compute)
     return compute.machine(place) | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
 
 

@@ -22,7 +22,9 @@ from glassbox.data.store import Split
 
 BATCH, STEPS, SIDE, CLASSES = 128, 20, 32, 10
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-AUGMENT = config.Augment(flip=True, crop=4, brightness=0.2, contrast=0.2, saturation=0.2)
+AUGMENT = config.Augment(
+    flip=True, crop=4, brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False, validation_and_test=False
+)
 # The paper's best values (its figure 11).
 NETWORK = {
     "conv1_filters": 32, "conv1_kernel_size": 3, "activation_func1": "relu", "leaky_relu_alpha_1": None,
@@ -100,7 +102,9 @@ def ours(split: Split, place: compute.Place) -> float:
 
 def check(split: Split, place: compute.Place) -> None:
     """Both loops see the same images and compute the same loss from them."""
-    off = config.Augment(flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
+    off = config.Augment(
+        flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
+    )
     images, labels = split.images[:BATCH], split.labels[:BATCH]
     plain = torch.stack([transforms.ToTensor()(Image.fromarray(image)) for image in images.numpy()])
     mine = augment(images, off, torch.Generator())
@@ -114,7 +118,7 @@ def check(split: Split, place: compute.Place) -> None:
 
 
 def main() -> None:
-    place = compute.resolve(config.Compute(device="auto", precision="auto", batch_size=128))
+    place = compute.resolve(config.read("params.yaml").compute)
     split = some_images(BATCH * (STEPS + 1))
     check(split, place)
     print(f"training of {CLASSES} classes, {SIDE}x{SIDE}, batch {BATCH}; ours on {place}")

@@ -128,7 +128,8 @@ def collect(name: str, source: str, note: str = "") -> None:
     machine = files.read_json(reports / timing).get("machine")
     if machine is None:
         note = "; ".join(filter(None, [note, "the machine was written down afterwards"]))
-        machine = compute.machine(compute.resolve(config.Compute(**params["compute"])))
+        later = {"tf32": False, "deterministic": True, "compile": False}  # keys that older runs do not have
+        machine = compute.machine(compute.resolve(config.Compute(**later | params["compute"])))
     # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
     command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
     commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)

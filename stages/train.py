@@ -24,13 +24,13 @@ def main() -> None:
         used = {choice.key: choice.value for choice in choices}
         tracked.log_params(config.flatten(settings, "train.") | used | {"place": str(place)})
         train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
-        weights = derive(seed, "train", "weights")
-        classifier = models.fresh(model.name, asdict(network), model.normalization, d, weights, place.device)
+        classifier = models.fresh(network, d, derive(seed, "train", "weights"), place.device)
+        chosen = training.make_optimizer(classifier, optimizer, settings.weight_decay)
         epochs = training.fit(
-            classifier, train, validation, training.make_optimizer(classifier, optimizer), place=place,
-            epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
-            min_delta=settings.min_delta, seed=derive(seed, "train", "batches"),
-            plateau=training.Plateau(settings.lr_factor, settings.lr_patience, settings.min_learning_rate),
+            classifier, train, validation, chosen, place=place, epochs=settings.epochs, batch_size=settings.batch_size,
+            how=how, patience=settings.patience, min_delta=settings.min_delta, keep=settings.keep,
+            schedule=training.make_schedule(settings), head_epochs=settings.head_epochs,
+            label_smoothing=settings.label_smoothing, seed=derive(seed, "train", "batches"),
         )  # fmt: skip
         records = []
         for epoch in (bar := tqdm(epochs, total=settings.epochs, desc="training", unit="epoch", disable=None)):
@@ -39,12 +39,12 @@ def main() -> None:
             bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
 
         folder, table = files.fresh_folder(REPORTS), pd.DataFrame(map(asdict, records))
-        best = table[table["is_best"]].iloc[-1]
+        best = (table if settings.keep == "last" else table[table["is_best"]]).iloc[-1]
         made_from = hyperparameters.table(choices)
-        card = models.describe(model.name, asdict(network), classifier, d, made_from)
+        card = models.describe(network, classifier, d, made_from)
         models.save(files.fresh_folder(MODEL), classifier, card)
-        files.write_csv(folder / "curves.csv", table.drop(columns=["seconds", "images_per_second", "is_best"]))
-        times = table[["epoch", "seconds", "images_per_second"]].to_dict("list")
+        files.write_csv(folder / "curves.csv", table.drop(columns=[*training.COSTS, "is_best"]))
+        times = table[["epoch", *training.COSTS]].to_dict("list")
         files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | times)
         files.write_json(folder / "hyperparameters.json", made_from)
         headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy", "weight_penalty")}
@@ -54,9 +54,12 @@ def main() -> None:
         tracked.log_files(folder)
         tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].cpu().numpy())
         accuracy = 100 * best["validation_accuracy"]
+        if card.began_fresh:
+            print(f"not in {network.hyperparameters['weights']}, so begun fresh: {', '.join(card.began_fresh)}")
         n = card.parameters
         print(f"network of {n['total']:,} parameters, {n['trainable']:,} of them trainable")
-        print(f"trained {len(table)} epochs on {place}; best: {accuracy:.2f} % validation accuracy")
+        kept = f"kept: epoch {best['epoch']:.0f}, {accuracy:.2f} % validation accuracy"
+        print(f"trained {len(table)} epochs on {place}; {kept}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from glassbox import compute, config, files, tracking, tuning
+from glassbox import compute, config, files, hyperparameters, tracking, tuning
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.figures import search as figures
@@ -13,15 +13,19 @@ DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, machine, how, settings, momentum, normalization = config.load(
-        "study.seed", "compute", "augment", "tune", "model.batch_norm_momentum", "model.normalization"
+    seed, machine, how, settings, name, normalization, size, weights, stem, dropout, momentum = config.load(
+        "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
+        "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum",
+    )  # fmt: skip
+    known = hyperparameters.unsearched(
+        name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
     )
     with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked:
         description = store.describe(DATA)
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
         place = compute.resolve(machine)
-        search = tuning.Search(settings, momentum, normalization, how, seed, description, place, JOURNALS)
+        search = tuning.Search(settings, known, how, seed, description, place, JOURNALS)
         if search.at_once < settings.workers:
             print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")
         done = search.trials()
@@ -38,7 +42,7 @@ def main() -> None:
 
         folder, trials = files.fresh_folder(REPORTS), search.trials()
         best = search.best() if settings.n_trials else None
-        table = tuning.table(trials)
+        table = tuning.table(trials, settings.space)
         files.write_csv(folder / "trials.csv", table)
         files.write_json(folder / "best.json", tuning.summary(best, trials))
         seconds = [round(trial.seconds, 3) for trial in trials]

@@ -1,3 +1,8 @@
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -6,8 +11,17 @@ from glassbox.compute import Place
 from glassbox.errors import UserError
 
 
-def settings(device: str, precision: str) -> config.Compute:
-    return config.Compute(device=device, precision=precision, batch_size=8)
+@pytest.fixture(autouse=True)
+def settings_of_the_process(monkeypatch):
+    """What the tests change for the whole process is as it was for the next."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    Place(torch.device("cpu"), torch.float32, 1).settle()
+
+
+def settings(device: str, precision: str, **changes: bool) -> config.Compute:
+    flags = {"tf32": True, "deterministic": True, "compile": False} | changes
+    return config.Compute(device=device, precision=precision, batch_size=8, **flags)
 
 
 def test_the_cpu_and_its_precision():
@@ -41,3 +55,92 @@ def test_the_machine_is_the_one_that_computed(monkeypatch):
     assert on_cpu["threads"] == torch.get_num_threads()
     assert on_cpu["torch"] == "2.15.0"
     assert compute.machine(Place(torch.device("cuda:1"), torch.float32, 1))["gpu"] == "GPU 1"
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_what_holds_for_the_whole_process_is_set(tf32, deterministic):
+    place = compute.resolve(settings("cpu", "float32", tf32=tf32, deterministic=deterministic, compile=tf32))
+    assert (place.tf32, place.deterministic, place.compiled) == (tf32, deterministic, tf32)
+    assert torch.backends.cuda.matmul.allow_tf32 == tf32
+    assert torch.backends.cudnn.allow_tf32 == tf32
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert torch.backends.cudnn.deterministic == deterministic
+    assert torch.backends.cudnn.benchmark == (not deterministic)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_running_out_of_memory_is_one_sentence():
+    cpu = torch.device("cpu")
+    with pytest.raises(compute.OutOfMemory) as refused, compute.refusals(cpu, "train.batch_size", 32, 224):
+        torch.empty(2**50)  # a real allocation of 4 PiB
+    assert re.fullmatch(
+        r"32 images of 224 x 224 pixels at once \(train.batch_size and model.input_size\) do not fit in the memory of "
+        r"this machine \(\d+ GiB\): lower one of them",
+        str(refused.value),
+    )
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ):
+        with pytest.raises(compute.OutOfMemory), compute.refusals(cpu, "train.batch_size", 32, 224):
+            raise error
+
+
+def test_a_gpu_is_named_with_its_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))
+    with (
+        pytest.raises(compute.OutOfMemory, match=r"of GPU \(80 GiB\)"),
+        compute.refusals(torch.device("cuda"), "k", 1, 1),
+    ):
+        raise torch.OutOfMemoryError
+
+
+def test_an_operation_without_a_deterministic_algorithm_is_named():
+    compute.resolve(settings("cpu", "float32"))
+    with pytest.raises(UserError) as refused, compute.refusals(torch.device("cpu"), "k", 1, 1):
+        # One of the few that refuse on the CPU as well.
+        torch.zeros(4).index_copy(0, torch.tensor([0]), torch.ones(1)).put_(torch.tensor([0]), torch.ones(1))
+    assert str(refused.value) == (
+        "compute.deterministic is true, but PyTorch has no deterministic put_ on CPU: set it to false"
+    )
+
+
+def test_a_workspace_of_cublas_that_is_not_deterministic_is_named(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    compute.resolve(settings("cpu", "float32"))  # leaves it as the user set it
+    said = "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or ..."
+    refused = pytest.raises(UserError, match=r"sets CUBLAS_WORKSPACE_CONFIG to ':0:0': unset it")
+    with refused, compute.refusals(torch.device("cuda"), "k", 1, 1):
+        raise RuntimeError(said)
+
+
+def test_a_network_that_cannot_be_compiled_is_said():
+    def backend(*_):
+        raise ValueError("no compiler")
+
+    with (
+        pytest.raises(
+            UserError, match=r"compute.compile is true, but torch.compile does not work here \(.*no compiler"
+        ),
+        compute.refusals(torch.device("cpu"), "k", 1, 1),
+    ):
+        torch.compile(lambda x: x + 1, backend=backend)(torch.ones(1))
+
+
+def test_other_errors_pass():
+    for error in (RuntimeError("size mismatch"), UserError("a sentence"), KeyError("x")):
+        with pytest.raises(type(error), match=str(error)), compute.refusals(torch.device("cpu"), "k", 1, 1):
+            raise error
+
+
+def test_peak_memory_grows_with_what_is_used(monkeypatch):
+    before = compute.peak_memory(torch.device("cpu"))
+    assert 0.05 < before < 24
+    held = np.ones(int(before * 2**27) + 2**27)  # twice as many bytes as the whole process ever had, and a GiB
+    assert compute.peak_memory(torch.device("cpu")) > before + held.nbytes / 2**31
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 3 * 2**30)
+    assert compute.peak_memory(torch.device("cuda")) == 3

@@ -101,6 +101,17 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, 
             {"data.source": "cifar10", "data.image_size": 64},
             "data.image_size is 64: with data.source = cifar10 it must be 32",
         ),
+        ({"model.stem": "cifar"}, "model.stem is 'cifar': with model.name = cnn it must be imagenet"),
+        ({"model.dropout": 0.5}, "model.dropout is 0.5: with model.name = cnn it must be 0.0"),
+        ({"model.weights": "a.pth"}, "model.weights is 'a.pth': with model.name = cnn it must be null"),
+        (
+            {"augment.resize_first": "true"},
+            "augment.resize_first is true: model.input_size must then be a number, not null",
+        ),
+        (
+            {"train.head_epochs": 9, "train.epochs": 8},
+            "train.head_epochs is 9: it must not be above train.epochs, 8",
+        ),
         (
             {"tune.n_trials": 0, "model.activation_func1": "relu", "train.optimizer": "sgd"},
             "model.conv1_filters, model.conv1_kernel_size, model.l2_reg_1, model.pool_size_1, model.dropout_1, "
@@ -202,6 +213,18 @@ def test_edit_refuses(change, part):
         config.edit(ROOT / "params.yaml", [change])
 
 
+@pytest.mark.parametrize("section", ["model", "tune.space"])
+def test_what_belongs_to_the_cnn_may_be_missing_only_for_another_network(tree, section, tmp_path):
+    sentence = refusal(tree, f"{section}.conv1_filters", ..., tmp_path)
+    assert sentence == f"{section}.conv1_filters is missing: the network cnn needs it"
+    tree["model"]["name"] = "resnet18"
+    changed = tree["model"] if section == "model" else tree["tune"]["space"]
+    del changed["conv1_filters"]
+    file = tmp_path / "other.yaml"
+    YAML(typ="safe").dump(tree, file)
+    assert f"{section}.conv1_filters" not in config.flatten(config.read(file))
+
+
 def test_params_yaml_is_the_digits_study():
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "digits.yaml").read_bytes()
 
@@ -216,6 +239,7 @@ def test_every_key_has_a_comment(study):
     lines = [line for line in study.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
     bare = [line for line in lines if "#" not in line]
     assert bare == [line for line in bare if line.endswith(":")], "only the head of a section may stand alone"
-    assert len(lines) - len(bare) >= len(leaves(config.Params)) - 2 * sum(
-        ".high" in leaf for leaf in leaves(config.Params)
-    )
+    expected = leaves(config.Params)
+    if config.read(study).model.name != "cnn":  # what belongs to that network may be left out
+        expected = [leaf for leaf in expected if not set(leaf.split(".")) & set(config.CNN_KEYS)]
+    assert len(lines) - len(bare) >= len(expected) - 2 * sum(".high" in leaf for leaf in expected)

@@ -1,6 +1,6 @@
 import pytest
 
-from glassbox import hyperparameters
+from glassbox import hyperparameters, models
 from glassbox.errors import UserError
 from glassbox.training import OptimizerSettings
 
@@ -14,7 +14,12 @@ FOUND = {
 
 def test_what_the_search_found_is_used_and_said(params):
     network, optimizer, choices = hyperparameters.resolve(params.model, params.train, FOUND, trial=7)
-    assert network == hyperparameters.network_of(FOUND, params.model.batch_norm_momentum)
+    known = hyperparameters.unsearched(
+        "cnn", "data", None, batch_norm_momentum=0.9, weights=None, stem="imagenet", dropout=0.0
+    )
+    assert known.hyperparameters == {"batch_norm_momentum": 0.9}
+    assert network == hyperparameters.network_of(FOUND, known)
+    assert network.hyperparameters["leaky_relu_alpha_1"] is None
     assert optimizer == hyperparameters.optimizer_of(FOUND) == OptimizerSettings("sgd", 0.01, 0.9, None)
     origin = {choice.key: (choice.value, choice.source) for choice in choices}
     assert origin["model.conv1_filters"] == (16, "tune, trial 7")
@@ -29,7 +34,7 @@ def test_a_given_value_takes_precedence(params):
     model = params.model.model_copy(update={"conv1_filters": 99})
     train = params.train.model_copy(update={"learning_rate": 0.5})
     network, optimizer, choices = hyperparameters.resolve(model, train, FOUND, trial=7)
-    assert (network.conv1_filters, optimizer.learning_rate, optimizer.momentum) == (99, 0.5, 0.9)
+    assert (network.hyperparameters["conv1_filters"], optimizer.learning_rate, optimizer.momentum) == (99, 0.5, 0.9)
     sources = {choice.key: choice.source for choice in choices}
     assert sources["model.conv1_filters"] == sources["train.learning_rate"] == "params.yaml"
     assert sources["train.momentum"] == "tune, trial 7"
@@ -50,7 +55,26 @@ def test_without_a_search_every_needed_value_must_be_given(params):
     }
     train = params.train.model_copy(update={"optimizer": "adam", "learning_rate": 1e-3})
     network, optimizer, choices = hyperparameters.resolve(params.model.model_copy(update=given), train, {}, trial=None)
-    assert network.conv2_kernel_size == 5
+    assert network.hyperparameters["conv2_kernel_size"] == 5
     assert optimizer == OptimizerSettings("adam", 1e-3)
     assert {choice.source for choice in choices} == {"params.yaml", "not used"}
     assert hyperparameters.table(choices)[0] == {"key": "model.conv1_filters", "value": 16, "source": "params.yaml"}
+
+
+def test_a_network_of_torchvision_takes_its_own_keys_and_the_optimizers_values_from_the_search(params):
+    given = {"name": "resnet18", "weights": "DEFAULT", "dropout": 0.5, "input_size": 64}
+    model = params.model.model_copy(update=given)
+    network, optimizer, choices = hyperparameters.resolve(model, params.train, FOUND, trial=7)
+    assert network == models.Spec(
+        "resnet18",
+        {"weights": "DEFAULT", "stem": "imagenet", "dropout": 0.5, "batch_norm_momentum": 0.9},
+        "data",
+        64,
+    )
+    known = hyperparameters.unsearched("resnet18", "data", 64, **network.hyperparameters)
+    assert hyperparameters.network_of(FOUND, known) == network
+    assert optimizer == OptimizerSettings("sgd", 0.01, 0.9, None)
+    assert [choice.key for choice in choices] == [
+        "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum", "train.optimizer",
+        "train.learning_rate", "train.momentum", "train.rho",
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ from glassbox import config
 
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
+OF_THE_USER = {"data/raw", "data/weights"}  # whose files params.yaml names
 NAMES = ["prepare", "tune", "train", "evaluate", "explain", "report"]
 
 
@@ -63,7 +64,7 @@ def paths(name: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_declared_files_are_the_scripts_files(name):
     stage = STAGES[name]
-    read = {dep for dep in stage["deps"] if not dep.startswith(("src", "stages"))} - {"data/raw"}
+    read = {dep for dep in stage["deps"] if not dep.startswith(("src", "stages"))} - OF_THE_USER
     unshared = {"data/search"}  # the search's journal: it outlives its stage, so that an interrupted one goes on
     assert read | set(stage["outs"]) == paths(name) - unshared
 
@@ -72,7 +73,7 @@ def test_every_file_that_is_read_is_made_by_an_earlier_stage():
     made: set[str] = set()
     for name in NAMES:
         for dep in STAGES[name]["deps"]:
-            if not dep.startswith(("src", "stages", "data/raw")):
+            if not dep.startswith(("src", "stages", *OF_THE_USER)):
                 assert any(dep == out or dep.startswith(f"{out}/") for out in made), f"{name} reads {dep}"
         made |= {out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]}
 
@@ -91,6 +92,8 @@ def test_outs_are_ignored_by_git_but_for_the_small_summary():
     assert ignored("mlruns/mlflow.db")
     assert ignored("data/raw/mine/cats/1.png")
     assert not ignored("data/raw/mine.dvc")
+    assert ignored("data/weights/resnet18.pth")
+    assert not ignored("data/weights/resnet18.pth.dvc")
 
 
 def test_only_tracking_imports_mlflow_and_only_tuning_imports_optuna():

@@ -1,19 +1,33 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from glassbox.compute import Place
+from glassbox.compute import OutOfMemory, Place
 from glassbox.config import Augment
 from glassbox.data.store import Split
 from glassbox.models import Classifier
-from glassbox.training import Diverged, OptimizerSettings, Plateau, assess, batches, fit, make_optimizer
+from glassbox.training import (
+    COSTS,
+    Diverged,
+    OneCycle,
+    OptimizerSettings,
+    Plateau,
+    assess,
+    batches,
+    fit,
+    make_optimizer,
+    make_schedule,
+)  # fmt: skip
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
-PLAIN = Augment(flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
+PLAIN = Augment(
+    flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
+)
 
 
 class Linear(nn.Module):
@@ -50,7 +64,8 @@ def split(n: int, seed: int = 0, noise: float = 0.0) -> Split:
 
 def run(model: Classifier, train: Split, validation: Split, settings: OptimizerSettings, **options):
     options = {"epochs": 3, "batch_size": 8, "patience": 99, "seed": 0, "how": PLAIN, "place": PLACE} | options
-    return fit(model, train, validation, make_optimizer(model, settings), **options)
+    optimizer = make_optimizer(model, settings, options.pop("weight_decay", 0.0))
+    return fit(model, train, validation, optimizer, **options)
 
 
 def test_one_epoch_of_gradient_descent_by_hand():
@@ -78,6 +93,14 @@ def test_the_penalty_is_lambda_times_the_sum_of_squares():
     torch.testing.assert_close(model.network.bias.data, torch.ones(2))
     assert epoch.weight_penalty == pytest.approx(0.1 * 6 * 0.9**2)
     assert epoch.validation_loss == pytest.approx(math.log(2))
+
+
+def test_a_network_without_penalties_has_a_penalty_of_zero(monkeypatch):
+    model = classifier()
+    monkeypatch.setattr(model.network, "penalties", tuple)
+    (epoch,) = run(model, split(8), split(8), OptimizerSettings("adam", 0.1), epochs=1)
+    assert isinstance(epoch.weight_penalty, float)
+    assert epoch.weight_penalty == 0.0
 
 
 def test_optimizers_have_kerass_constants():
@@ -131,7 +154,7 @@ def test_it_stops_early_and_restores_the_best_weights():
 def test_the_rate_falls_on_a_plateau():
     model = classifier()
     plateau = Plateau(factor=0.5, patience=1, minimum=0.15)
-    epochs = run(model, split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, plateau=plateau)
+    epochs = run(model, split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, schedule=plateau)
     # Every label of the validation split is wrong, so its loss only grows: the first epoch is the best one, and each
     # later one halves the rate.
     assert [epoch.learning_rate for epoch in epochs] == [1.0, 1.0, 0.5, 0.25, 0.15, 0.15, 0.15, 0.15]
@@ -140,9 +163,103 @@ def test_the_rate_falls_on_a_plateau():
 def test_the_rate_waits_for_as_many_epochs_as_it_is_told():
     plateau = Plateau(factor=0.5, patience=3, minimum=0.0)
     epochs = run(
-        classifier(), split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, plateau=plateau
+        classifier(), split(8), split(8, noise=1.0), OptimizerSettings("sgd", 1.0, 0.0), epochs=8, schedule=plateau
     )
     assert [epoch.learning_rate for epoch in epochs] == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_the_rate_of_one_cycle_rises_and_falls_step_by_step():
+    model, steps = classifier(), []
+    optimizer = make_optimizer(model, OptimizerSettings("sgd", 0.5, 0.0))
+    optimizer.register_step_pre_hook(lambda *_: steps.append(optimizer.param_groups[0]["lr"]))
+    epochs = list(
+        fit(model, split(16), split(8), optimizer, place=PLACE, epochs=5, batch_size=8, how=PLAIN, patience=99,
+            schedule=OneCycle(warmup=0.4), seed=0)
+    )  # fmt: skip
+    # Ten steps, from 0 to 9: up until the third (0.4 x 10 - 1), from 0.5 / 25 to 0.5, then down to 0.02 / 10,000.
+    assert len(steps) == 10
+    assert (steps[0], steps[3], steps[9]) == pytest.approx((0.02, 0.5, 2e-6))
+    assert steps[1] == pytest.approx(0.02 + 0.48 * (1 - math.cos(math.pi / 3)) / 2)
+    assert [epoch.learning_rate for epoch in epochs] == pytest.approx(steps[::2])
+
+
+def test_schedules_by_name(params):
+    names = [make_schedule(params.train.model_copy(update={"schedule": name})) for name in ("plateau", "constant")]
+    assert names == [Plateau(0.5, 3, 1e-6), None]
+    assert make_schedule(params.train.model_copy(update={"schedule": "one_cycle", "warmup": 0.2})) == OneCycle(0.2)
+
+
+def test_one_step_with_weight_decay_by_hand():
+    model = classifier(penalty=0.25)
+    model.network.weight.data.fill_(2.0)
+    model.network.bias.data.fill_(-1.0)
+    list(run(model, split(8), split(4), OptimizerSettings("sgd", 0.5, 0.0), epochs=1, weight_decay=0.1))
+    # Equal logits: the loss adds 0 to the gradient of the bias and 0 to that of green. Green loses 0.5 x (2 x 0.25 +
+    # 0.1) x 2 = 0.6, the bias, which has no penalty, 0.5 x 0.1 x -1.
+    assert model.network.weight.data[:, 1].tolist() == pytest.approx([1.4, 1.4])
+    assert model.network.bias.data.tolist() == pytest.approx([-0.95, -0.95])
+
+
+def test_one_step_with_smoothed_labels_by_hand():
+    model = classifier()
+    (epoch,) = run(model, split(8), split(4), OptimizerSettings("sgd", 1.0, 0.0), epochs=1, label_smoothing=0.2)
+    # The label 1 becomes 0.9: a red image adds 0.5 - 0.9 = -0.4 to the gradient of weight[0, red], half the time.
+    assert model.network.weight.data[:, 0].tolist() == pytest.approx([0.2, -0.2])
+    assert epoch.train_loss == pytest.approx(math.log(2))  # without smoothing
+
+
+def test_the_last_weights_are_kept_on_request():
+    for keep in ("best", "last"):
+        model, validation = classifier(), split(8, noise=1.0)
+        *_, last = run(model, split(8), validation, OptimizerSettings("sgd", 1.0, 0.0), epochs=4, keep=keep)
+        # With only wrong labels to validate on, the first epoch is the best one.
+        kept = assess(model, validation, PLACE)[0]
+        assert (kept == pytest.approx(last.validation_loss)) == (keep == "last")
+
+
+class TwoLayers(Linear):
+    """The logistic regression on colours that a layer before it mixes, after batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1))
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.body(x).mean(dim=(2, 3)))
+
+    def head(self) -> nn.Module:
+        return self.last
+
+
+def test_the_head_learns_first_and_then_all_of_it():
+    torch.manual_seed(0)
+    model = Classifier(TwoLayers(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+    def state(part: str) -> list[torch.Tensor]:
+        return [value.clone() for name, value in model.state_dict().items() if name.startswith(f"network.{part}")]
+
+    body, head, seen = state("body"), state("last"), []
+    for epoch in run(model, split(16), split(8), OptimizerSettings("adam", 0.1), epochs=4, head_epochs=2, keep="last"):
+        same = [all(map(torch.equal, before, state(part))) for part, before in (("body", body), ("last", head))]
+        seen.append((epoch.epoch, *same))
+    # Running statistics belong to what is frozen.
+    assert seen == [(1, True, False), (2, True, False), (3, False, False), (4, False, False)]
+
+
+def test_patience_does_not_end_the_training_before_all_of_it_learns():
+    def epochs(**options) -> int:
+        torch.manual_seed(0)
+        model = Classifier(TwoLayers(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        # No loss is better by so much: every epoch but the first is a stale one.
+        options = {"epochs": 12, "patience": 2, "min_delta": 100.0} | options
+        records = list(run(model, split(16), split(8), OptimizerSettings("sgd", 1e-4, 0.0), **options))
+        assert all(p.requires_grad for p in model.parameters()) == (options.get("head_epochs", 0) < options["epochs"])
+        return len(records)
+
+    assert epochs() == 3
+    assert epochs(head_epochs=5) == 7
+    assert epochs(head_epochs=12) == 3  # nothing but the head ever learns
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -172,6 +289,55 @@ def test_mixed_precision_trains_as_well():
     place = Place(torch.device("cpu"), torch.bfloat16, 64)
     epochs = list(run(classifier(), split(32), split(8), OptimizerSettings("adam", 0.1), place=place, epochs=5))
     assert epochs[-1].validation_accuracy == 1.0
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_named(monkeypatch):
+    model = classifier()
+    model.input_size = 6
+    forward = model.network.forward
+    monkeypatch.setattr(model.network, "forward", lambda x: torch.empty(2**50) if model.training else forward(x))
+    with pytest.raises(
+        OutOfMemory, match=r"^8 images of 6 x 6 pixels at once \(train.batch_size and model.input_size\) do not fit"
+    ):
+        list(run(model, split(8), split(8), OptimizerSettings("adam", 0.1)))
+    with pytest.raises(OutOfMemory, match=r"\(tune.batch_size"):
+        list(run(model, split(8), split(8), OptimizerSettings("adam", 0.1), section="tune"))
+    monkeypatch.setattr(model.network, "forward", lambda x: forward(x) if model.training else torch.empty(2**50))
+    with pytest.raises(OutOfMemory, match=r"^64 images of 6 x 6 pixels at once \(compute.batch_size"):
+        list(run(model, split(8), split(8), OptimizerSettings("adam", 0.1)))
+
+
+def test_a_compiled_network_trains_alike():
+    def epochs(compiled: bool) -> list:
+        place = replace(PLACE, compiled=compiled)
+        model = classifier()
+        records = list(run(model, split(30, noise=0.2), split(8), OptimizerSettings("adam", 0.1), place=place))
+        assert all(name.startswith(("network.", "mean", "std")) for name in model.state_dict())
+        return [(record.train_loss, record.validation_loss) for record in records]
+
+    torch._dynamo.reset()
+    assert np.array(epochs(compiled=True)) == pytest.approx(np.array(epochs(compiled=False)), abs=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # it was compiled
+
+
+def test_peak_memory_is_recorded():
+    (epoch,) = run(classifier(), split(8), split(8), OptimizerSettings("adam", 0.1), epochs=1)
+    assert 0.05 < epoch.peak_memory < 100
+    assert "peak_memory" in epoch.metrics()
+    assert set(COSTS) < set(epoch.metrics())
+
+
+def test_validation_images_are_changed_on_request():
+    dark = Split(torch.full((64, 2, 2, 3), 100, dtype=torch.uint8), torch.arange(64) % 2, None, torch.arange(64), None)
+    model = classifier()
+    model.network.weight.data = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    losses = {}
+    for changed in (False, True):
+        how = PLAIN.model_copy(update={"brightness": 1.0, "validation_and_test": changed})
+        (epoch,) = run(model, split(8), dark, OptimizerSettings("sgd", 1e-12, 0.0), epochs=1, how=how)
+        losses[changed] = epoch.validation_loss
+    assert losses[False] == pytest.approx(assess(model, dark, PLACE)[0])
+    assert losses[True] != pytest.approx(losses[False], abs=1e-3)
 
 
 def test_assess_by_hand():

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -16,11 +16,13 @@ from glassbox import tuning
 from glassbox.compute import Place
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
+from glassbox.models import Spec
 from glassbox.seeds import derive
 from glassbox.training import Diverged, Epoch
 from tests.test_workers import processes
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
+KNOWN = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
 DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
 
 
@@ -50,13 +52,13 @@ def search(settings, params, tmp_path, monkeypatch):
     def fit(self, drawn, seed, *_):
         torch.manual_seed(seed)
         for epoch in range(1, self.settings.epochs + 1):
-            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0, 0.5)
 
     monkeypatch.setattr(tuning.Search, "_fit", fit)
 
     def make(folder="search", seed=0, place=PLACE, **changes):
         changed = settings.model_copy(update=changes)
-        return tuning.Search(changed, 0.9, "data", params.augment, seed, DATA, place, tmp_path / folder)
+        return tuning.Search(changed, KNOWN, params.augment, seed, DATA, place, tmp_path / folder)
 
     return make
 
@@ -83,7 +85,7 @@ def test_a_trial_draws_only_what_its_choices_call_for(params):
     drawn = []
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(60):
-        drawn.append(tuning.suggest(study.ask(), params.tune.space))
+        drawn.append(tuning.suggest(study.ask(), params.tune.space, "cnn"))
     for values in drawn:
         for name, (parent, wanted) in tuning.CONDITIONS.items():
             assert (name in values) == (values[parent] == wanted)
@@ -217,10 +219,29 @@ def test_a_search_without_a_complete_trial_says_why(search, monkeypatch):
         made.best()
 
 
-def test_tables(search):
+def test_another_network_is_searched_by_its_optimizer_alone(params):
+    from glassbox.config import CNN_KEYS
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [tuning.suggest(study.ask(), params.tune.space, "resnet18") for _ in range(20)]
+    assert not any(set(values) & set(CNN_KEYS) for values in drawn)
+    assert {frozenset(values) for values in drawn} == {
+        frozenset({"optimizer", "adam_lr"}),
+        frozenset({"optimizer", "sgd_lr", "sgd_momentum"}),
+        frozenset({"optimizer", "rmsprop_lr", "rmsprop_rho"}),
+    }
+    tree = {key: value for key, value in params.tune.space.model_dump().items() if key not in CNN_KEYS}
+    small = type(params.tune.space).model_validate(tree)
+    assert tuning.suggest(study.ask(), small, "resnet18").keys() <= set(small.model_fields_set)
+    assert tuning.table([], small).columns[4:].tolist() == [
+        "optimizer", "adam_lr", "sgd_lr", "sgd_momentum", "rmsprop_lr", "rmsprop_rho"
+    ]  # fmt: skip
+
+
+def test_tables(search, params):
     made = search()
     trials = run(made)
-    table = tuning.table(trials)
+    table = tuning.table(trials, params.tune.space)
     assert table.columns[:4].tolist() == ["trial", "state", "validation_accuracy", "epochs"]
     assert len(table) == 6
     assert table.loc[0, "dropout_1"] == trials[0].params["dropout_1"]
@@ -228,7 +249,7 @@ def test_tables(search):
     assert summary["params"] == made.best().params
     assert summary["epochs"] == sum(len(trial.curve) for trial in trials)
     assert tuning.summary(None, [])["trial"] is None
-    assert len(tuning.table([]).columns) == len(table.columns)
+    assert len(tuning.table([], params.tune.space).columns) == len(table.columns)
 
 
 def test_importance_finds_what_matters(search):
@@ -240,9 +261,7 @@ def test_importance_finds_what_matters(search):
 
 
 def test_a_real_trial_trains_the_network(settings, params, tmp_path):
-    made = tuning.Search(
-        settings.model_copy(update={"n_trials": 1}), 0.9, "data", params.augment, 0, DATA, PLACE, tmp_path
-    )
+    made = tuning.Search(settings.model_copy(update={"n_trials": 1}), KNOWN, params.augment, 0, DATA, PLACE, tmp_path)
     records = [record for _, record in made.run(black_and_white)]
     assert [type(record) for record in records] == [Epoch] * (len(records) - 1) + [tuning.Trial]
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]
@@ -343,7 +362,7 @@ class OutOfMemory(tuning.Search):
 
 
 def real(kind, settings, params, folder, **changes):
-    return kind(settings.model_copy(update=changes), 0.9, "data", params.augment, 0, DATA, PLACE, folder)
+    return kind(settings.model_copy(update=changes), KNOWN, params.augment, 0, DATA, PLACE, folder)
 
 
 @pytest.fixture
@@ -438,6 +457,54 @@ def test_a_trial_that_runs_out_of_memory_is_passed_over(settings, params, tmp_pa
     assert made.trials()[1].reason.startswith("out of memory: [enforce fail")
     assert made.trials()[2].reason == "out of memory: CUDA out of memory"
     assert made.trials()[3].reason.startswith("out of memory: CUDA error: CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class Settled(tuning.Search):
+    """The seconds of an epoch tell whether its process only runs deterministic algorithms."""
+
+    def _fit(self, params, seed, train, validation):
+        for epoch in super()._fit(params, seed, train, validation):
+            yield replace(epoch, seconds=float(torch.are_deterministic_algorithms_enabled()))
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_worker_is_as_deterministic_as_its_parent(settings, params, tmp_path, deterministic):
+    place = replace(PLACE, deterministic=deterministic)
+    made = Settled(settings.model_copy(update={"n_trials": 1}), KNOWN, params.augment, 0, DATA, place, tmp_path)
+    epochs = [record.seconds for _, record in made.run(black_and_white) if isinstance(record, Epoch)]
+    assert set(epochs) == {float(deterministic)}
+
+
+def test_a_batch_too_large_for_a_trial_is_named(settings, params, tmp_path, monkeypatch):
+    made = real(tuning.Search, settings, params, tmp_path, n_trials=1)
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *_: torch.empty(2**50))
+    train, validation = (black_and_white(split) for split in ("train", "validation"))
+    (trial,) = made.try_out(0, train, validation)
+    assert trial.state == "failed"
+    assert "(tune.batch_size and model.input_size) do not fit in the memory" in trial.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "sentence"),
+    [("resnet19", None, r"^model.name is 'resnet19' \(did you mean resnet18\?\)"),
+     ("resnet18", "NONE_V1", r"^model.weights is 'NONE_V1', but must be null")],
+)  # fmt: skip
+def test_a_network_that_cannot_be_had_ends_the_search_before_it_begins(
+    settings, params, tmp_path, name, weights, sentence
+):
+    network = {"weights": weights, "stem": "cifar", "dropout": 0.0, "batch_norm_momentum": 0.9}
+    known = Spec(name, network, "data", None)
+    made = tuning.Search(settings, known, params.augment, 0, DATA, PLACE, tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        next(made.run(black_and_white))
+    assert made.trials() == []
+
+
+def test_trials_are_not_compiled(settings, params, tmp_path):
+    place = replace(PLACE, compiled=True)
+    made = tuning.Search(settings, KNOWN, params.augment, 0, DATA, place, tmp_path)
+    assert not made.place.compiled
+    assert made.file == tuning.Search(settings, KNOWN, params.augment, 0, DATA, PLACE, tmp_path).file
 
 
 def test_no_more_trials_at_once_than_cores(settings, params, tmp_path, two_threads):

@@ -1,8 +1,13 @@
-"""Where tensors live and how precisely they are multiplied."""
+"""Where tensors live, how precisely they are multiplied, and what a device can refuse."""
 
+import os
 import platform
 import re
-from contextlib import AbstractContextManager, nullcontext
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +26,28 @@ class Place:
         device: where.
         dtype: torch.float32, or torch.bfloat16 for automatic mixed precision.
         batch_size: images in one forward pass without gradients.
+        tf32: whether CUDA may round the factors of float32 products to 10 bits.
+        deterministic: whether only algorithms may run that give the same bits every time.
+        compiled: whether training runs the network through torch.compile.
     """
 
     device: torch.device
     dtype: torch.dtype
     batch_size: int
+    tf32: bool = False
+    deterministic: bool = True
+    compiled: bool = False
+
+    def settle(self) -> None:
+        """Set what PyTorch keeps for the whole process. A process that gets a place from another has to call it."""
+        # PyTorch's own defaults for TF32 differ between matrices (off) and convolutions (on).
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
+        torch.backends.cudnn.deterministic = self.deterministic
+        torch.backends.cudnn.benchmark = not self.deterministic  # picks the algorithm that is quickest this time
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
 
     def autocast(self) -> AbstractContextManager:
         """Mixed precision, where it was chosen: weights and sums stay float32."""
@@ -38,8 +60,12 @@ class Place:
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
+class OutOfMemory(UserError):
+    """So many images at once do not fit in the device's memory."""
+
+
 def resolve(compute: config.Compute) -> Place:
-    """Turn "auto" into what this machine has.
+    """Turn "auto" into what this machine has, and settle there.
 
     Raises:
         UserError: CUDA is asked for and there is none.
@@ -55,7 +81,74 @@ def resolve(compute: config.Compute) -> Place:
         dtype = torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     else:
         dtype = getattr(torch, compute.precision)
-    return Place(device, dtype, compute.batch_size)
+    place = Place(device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compute.compile)
+    place.settle()
+    return place
+
+
+@contextmanager
+def refusals(place: torch.device, key: str, images: int, side: int) -> Iterator[None]:
+    """Turn what a device refuses inside the block into one sentence.
+
+    Args:
+        place: the device.
+        key: of params.yaml that says how many images are taken at once.
+        images: how many.
+        side: of the network's input, pixels.
+
+    Raises:
+        OutOfMemory: memory ran out.
+        UserError: an operation has no deterministic algorithm, or the network cannot be compiled.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        said = " ".join(str(error).split())
+        if out_of_memory(error):
+            raise OutOfMemory(
+                f"{images} images of {side} x {side} pixels at once ({key} and model.input_size) do not fit in the "
+                f"memory of {_with_memory(place)}: lower one of them"
+            ) from error
+        if "does not have a deterministic implementation" in said:
+            raise UserError(
+                f"compute.deterministic is true, but PyTorch has no deterministic {said.split()[0]} on "
+                f"{place.type.upper()}: set it to false"
+            ) from error
+        if "Deterministic behavior was enabled" in said:  # what cuBLAS says when its workspace was set otherwise
+            raise UserError(
+                f"compute.deterministic is true, but the environment sets CUBLAS_WORKSPACE_CONFIG to "
+                f"{os.environ.get('CUBLAS_WORKSPACE_CONFIG', '')!r}: unset it, or make it :4096:8"
+            ) from error
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(
+                f"compute.compile is true, but torch.compile does not work here ({said[:200]}): set it to false"
+            ) from error
+        raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out. Besides its own class PyTorch raises a plain RuntimeError: on the CPU, and
+    for CUDA's libraries."""
+    said = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory that was in use at a time since the process began, GiB: on CUDA what PyTorch's tensors took, on the
+    CPU the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def costs(place: Place, since: float, images: int) -> dict[str, float]:
+    """What work on a number of images took: seconds since `time.perf_counter()` was `since`, images a second, and peak
+    memory so far (GiB)."""
+    seconds = time.perf_counter() - since
+    return {"seconds": seconds, "images_per_second": images / seconds, "peak_memory": peak_memory(place.device)}
 
 
 def machine(place: Place) -> dict[str, Any]:
@@ -78,3 +171,10 @@ def _computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _with_memory(device: torch.device) -> str:
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return f"{torch.cuda.get_device_name(device)} ({total / 2**30:.0f} GiB)"
+    return f"this machine ({os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB)"

@@ -37,6 +37,8 @@ def _odd(value: int | str) -> int | str:
     return value
 
 
+CNN = "cnn"  # the network of the CNN paper; any other name is one of torchvision's
+
 # Hyperparameters of the search space that exist only together with one choice of another.
 CONDITIONS = {
     "leaky_relu_alpha_1": ("activation_func1", "leaky_relu"),
@@ -51,8 +53,16 @@ CONDITIONS = {
 IN_SPACE = {"momentum": "sgd_momentum", "rho": "rmsprop_rho"}  # what keys of the section train are called there
 
 
-def is_used(name: str, chosen: Mapping[str, Any]) -> bool:
-    """Whether the hyperparameter `name` of the search space exists, given the choices that it may hang on."""
+def is_used(name: str, network: str, chosen: Mapping[str, Any]) -> bool:
+    """Whether a hyperparameter exists, given the name of the network and the choices that it may hang on.
+
+    Args:
+        name: in the search space.
+        network: model.name.
+        chosen: the choices, at least those in `CONDITIONS` that belong to this network.
+    """
+    if name in CNN_KEYS and network != CNN:
+        return False
     parent, wanted = CONDITIONS.get(name, (None, None))
     return parent is None or chosen[parent] == wanted
 
@@ -69,6 +79,9 @@ class Study(_Section):
 class Compute(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "bfloat16"]
+    tf32: bool
+    deterministic: bool
+    compile: bool
     batch_size: Positive
 
 
@@ -89,6 +102,8 @@ class Augment(_Section):
     brightness: Strength
     contrast: Strength
     saturation: Strength
+    resize_first: bool
+    validation_and_test: bool
 
 
 def _list_of(element: Any) -> Any:
@@ -113,26 +128,27 @@ class Range(_Section):
 
 
 class Space(_Section):
-    """The search space of the CNN paper (figures 6-9), under the paper's own names."""
+    """The search space of the CNN paper (figures 6-9), under the paper's own names. What belongs to its network may be
+    left out where another one is searched."""
 
-    conv1_filters: _list_of(Positive)
-    conv1_kernel_size: _list_of(Kernel)
-    activation_func1: _list_of(Activation)
-    leaky_relu_alpha_1: Range
-    l2_reg_1: Range
-    pool_size_1: _list_of(Pool)
-    dropout_1: Range
-    conv2_filters: _list_of(Positive)
-    conv2_kernel_size: _list_of(Kernel)
-    activation_func2: _list_of(Activation)
-    leaky_relu_alpha_2: Range
-    l2_reg_2: Range
-    pool_size_2: _list_of(Pool)
-    dense_units_1: _list_of(Positive)
-    dense_l2_reg_1: Range
-    activation_func_dense: _list_of(Activation)
-    leaky_relu_alpha_3: Range
-    dense_dropout_1: Range
+    conv1_filters: _list_of(Positive) = None
+    conv1_kernel_size: _list_of(Kernel) = None
+    activation_func1: _list_of(Activation) = None
+    leaky_relu_alpha_1: Range = None
+    l2_reg_1: Range = None
+    pool_size_1: _list_of(Pool) = None
+    dropout_1: Range = None
+    conv2_filters: _list_of(Positive) = None
+    conv2_kernel_size: _list_of(Kernel) = None
+    activation_func2: _list_of(Activation) = None
+    leaky_relu_alpha_2: Range = None
+    l2_reg_2: Range = None
+    pool_size_2: _list_of(Pool) = None
+    dense_units_1: _list_of(Positive) = None
+    dense_l2_reg_1: Range = None
+    activation_func_dense: _list_of(Activation) = None
+    leaky_relu_alpha_3: Range = None
+    dense_dropout_1: Range = None
     optimizer: _list_of(Optimizer)
     adam_lr: Range
     sgd_lr: Range
@@ -176,42 +192,62 @@ Penalty = Annotated[float, Field(ge=0, le=1)]
 
 
 class Model(_Section):
-    """The two-block network of the CNN paper; a value or `tuned` for each of its hyperparameters."""
+    """The network: that of the CNN paper, with a value or `tuned` for each of its hyperparameters, or one of
+    torchvision, for which these may be left out."""
 
-    name: Literal["cnn"]
-    normalization: Literal["data", "none"]
-    conv1_filters: Positive | Tuned
-    conv1_kernel_size: Kernel | Tuned
-    activation_func1: Activation | Tuned
-    leaky_relu_alpha_1: Leak | Tuned
-    l2_reg_1: Penalty | Tuned
-    pool_size_1: Pool | Tuned
-    dropout_1: Fraction | Tuned
-    conv2_filters: Positive | Tuned
-    conv2_kernel_size: Kernel | Tuned
-    activation_func2: Activation | Tuned
-    leaky_relu_alpha_2: Leak | Tuned
-    l2_reg_2: Penalty | Tuned
-    pool_size_2: Pool | Tuned
-    dense_units_1: Positive | Tuned
-    dense_l2_reg_1: Penalty | Tuned
-    activation_func_dense: Activation | Tuned
-    leaky_relu_alpha_3: Leak | Tuned
-    dense_dropout_1: Fraction | Tuned
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=64)]
+    normalization: Literal["data", "imagenet", "half", "none"]
+    input_size: Annotated[int, Field(ge=8, le=1024)] | None
     batch_norm_momentum: Fraction
+    weights: Annotated[str, Field(min_length=1)] | None
+    stem: Literal["imagenet", "cifar"]
+    dropout: Fraction
+    conv1_filters: Positive | Tuned = TUNED
+    conv1_kernel_size: Kernel | Tuned = TUNED
+    activation_func1: Activation | Tuned = TUNED
+    leaky_relu_alpha_1: Leak | Tuned = TUNED
+    l2_reg_1: Penalty | Tuned = TUNED
+    pool_size_1: Pool | Tuned = TUNED
+    dropout_1: Fraction | Tuned = TUNED
+    conv2_filters: Positive | Tuned = TUNED
+    conv2_kernel_size: Kernel | Tuned = TUNED
+    activation_func2: Activation | Tuned = TUNED
+    leaky_relu_alpha_2: Leak | Tuned = TUNED
+    l2_reg_2: Penalty | Tuned = TUNED
+    pool_size_2: Pool | Tuned = TUNED
+    dense_units_1: Positive | Tuned = TUNED
+    dense_l2_reg_1: Penalty | Tuned = TUNED
+    activation_func_dense: Activation | Tuned = TUNED
+    leaky_relu_alpha_3: Leak | Tuned = TUNED
+    dense_dropout_1: Fraction | Tuned = TUNED
 
     _odd_kernel = field_validator("conv1_kernel_size", "conv2_kernel_size")(_odd)
 
 
+CNN_KEYS = tuple(name for name, field in Model.model_fields.items() if not field.is_required())
+
+
+def network_keys(network: str) -> tuple[str, ...]:
+    """The keys of the section `model` that are hyperparameters of the network of that name."""
+    own = CNN_KEYS if network == CNN else ("weights", "stem", "dropout")
+    return (*own, "batch_norm_momentum")
+
+
 class Train(_Section):
     epochs: Positive
+    head_epochs: Count
     batch_size: TrainingBatch
     optimizer: Optimizer | Tuned
     learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
     momentum: Fraction | Tuned
     rho: Fraction | Tuned
+    weight_decay: Penalty
+    label_smoothing: Fraction
     patience: Positive
     min_delta: Annotated[float, Field(ge=0)]
+    keep: Literal["best", "last"]
+    schedule: Literal["plateau", "one_cycle", "constant"]
+    warmup: Annotated[float, Field(gt=0, lt=1)]
     lr_factor: Annotated[float, Field(gt=0, lt=1)]
     lr_patience: Positive
     min_learning_rate: Annotated[float, Field(ge=0)]
@@ -222,6 +258,7 @@ class Evaluate(_Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     confused_pairs: Positive
     gallery: Positive
+    target_accuracy: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Superpixels(_Section):
@@ -255,6 +292,7 @@ class Lime(_Section):
 class KernelShap(_Section):
     coalitions: Annotated[int, Field(ge=32)]
     background: Positive
+    classes: Count
 
 
 class GradientShap(_Section):
@@ -276,6 +314,11 @@ class Faithfulness(_Section):
     blur_sigma: Annotated[float, Field(gt=0)]
 
 
+class Analyses(_Section):
+    hidden: Annotated[float, Field(gt=0, lt=1)]
+    random_draws: Positive
+
+
 class Explain(_Section):
     images: Annotated[tuple[Count, ...], Field(strict=False)]
     correct_per_class: Count
@@ -290,6 +333,7 @@ class Explain(_Section):
     integrated_gradients: IntegratedGradients
     grad_cam: GradCam
     faithfulness: Faithfulness
+    analyses: Analyses
 
     @model_validator(mode="after")
     def _it_can_be_done(self) -> "Explain":
@@ -328,6 +372,22 @@ class Params(_Section):
             raise ValueError("data.path is null: with data.source = image_folder it must name the folder of the images")
         if self.data.source == "cifar10" and self.data.image_size != 32:
             raise ValueError(f"data.image_size is {self.data.image_size}: with data.source = cifar10 it must be 32")
+        if self.model.name == CNN:
+            for key, value, wanted in (("weights", self.model.weights, None), ("stem", self.model.stem, "imagenet"),
+                                       ("dropout", self.model.dropout, 0.0)):  # fmt: skip
+                if value != wanted:
+                    allowed = "null" if wanted is None else wanted
+                    raise ValueError(f"model.{key} is {value!r}: with model.name = cnn it must be {allowed}")
+            for section, given in (("model", self.model), ("tune.space", self.tune.space)):
+                absent = [name for name in CNN_KEYS if name not in given.model_fields_set]
+                if absent:
+                    raise ValueError(f"{section}.{absent[0]} is missing: the network cnn needs it")
+        if self.augment.resize_first and self.model.input_size is None:
+            raise ValueError("augment.resize_first is true: model.input_size must then be a number, not null")
+        if self.train.head_epochs > self.train.epochs:
+            raise ValueError(
+                f"train.head_epochs is {self.train.head_epochs}: it must not be above train.epochs, {self.train.epochs}"
+            )
         missing = self._still_tuned()
         if self.tune.n_trials == 0 and missing:
             raise ValueError(
@@ -342,7 +402,7 @@ class Params(_Section):
             f"{section}.{name}"
             for section in ("model", "train")
             for name, value in getattr(self, section)
-            if value == TUNED and is_used(IN_SPACE.get(name, name), given)
+            if value == TUNED and is_used(IN_SPACE.get(name, name), self.model.name, given)
         ]
 
 
@@ -413,7 +473,8 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
     >>> flatten({"train": {"epochs": 3}})
     {'train.epochs': 3}
     """
-    tree = section.model_dump() if isinstance(section, BaseModel) else section
+    # Keys that were left out, because another network needs them, are no parameters of this study.
+    tree = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -492,6 +553,7 @@ _ALLOWED = {
 _PATTERNS = {
     ("study", "name"): "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
     ("compute", "device"): "auto, cpu, cuda or cuda:N",
+    ("model", "name"): "cnn or the name of a classification network of torchvision, like resnet18",
 }
 
 

@@ -1,11 +1,12 @@
 """Which value each hyperparameter takes, and where it came from: params.yaml before the search."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from glassbox.config import CONDITIONS, IN_SPACE, TUNED, Model, Train, is_used
+from glassbox.config import CNN_KEYS, CONDITIONS, IN_SPACE, TUNED, Model, Train, is_used, network_keys
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters
+from glassbox.models import Spec
 from glassbox.training import OptimizerSettings
 
 GIVEN = "params.yaml"
@@ -21,10 +22,26 @@ class Choice:
     source: str
 
 
-def network_of(trial: dict[str, Any], batch_norm_momentum: float) -> Hyperparameters:
-    """The network of a trial's parameters, under the paper's names; a slope that was not drawn is None."""
-    drawn = {field.name: trial.get(field.name) for field in fields(Hyperparameters)}
-    return Hyperparameters(**drawn | {"batch_norm_momentum": batch_norm_momentum})
+def unsearched(name: str, normalization: str, input_size: int | None, **values: Any) -> Spec:
+    """What is known of a network before the search.
+
+    Args:
+        name, normalization, input_size: of the section `model`.
+        values: of its other keys that are not searched; those that this network has no use for are left out.
+    """
+    used = {key: values[key] for key in network_keys(name) if key not in CNN_KEYS}
+    return Spec(name, used, normalization, input_size)
+
+
+def network_of(trial: Mapping[str, Any], known: Spec) -> Spec:
+    """The network of a trial.
+
+    Args:
+        trial: its parameters under the paper's names; one that was not drawn, like the slope of a relu, becomes None.
+        known: what is not searched.
+    """
+    drawn = {key: trial.get(key) for key in network_keys(known.name) if key in CNN_KEYS}
+    return replace(known, hyperparameters=drawn | known.hyperparameters)
 
 
 def optimizer_of(trial: dict[str, Any]) -> OptimizerSettings:
@@ -35,7 +52,7 @@ def optimizer_of(trial: dict[str, Any]) -> OptimizerSettings:
 
 def resolve(
     model: Model, train: Train, best: dict[str, Any], trial: int | None
-) -> tuple[Hyperparameters, OptimizerSettings, list[Choice]]:
+) -> tuple[Spec, OptimizerSettings, list[Choice]]:
     """Put together what params.yaml gives and what the search found.
 
     Args:
@@ -44,7 +61,7 @@ def resolve(
         trial: its number, or None without a search.
 
     Returns:
-        The network's and the optimizer's hyperparameters, and the origin of every one.
+        The network, the optimizer's hyperparameters, and the origin of every one of both.
 
     Raises:
         UserError: a value that is needed is "tuned", but the search has none for it.
@@ -66,14 +83,16 @@ def resolve(
 
     network: dict[str, Any] = {}
     # The choices that others hang on come first.
-    for name in sorted((field.name for field in fields(Hyperparameters)), key=lambda name: name in CONDITIONS):
-        network[name] = choose(f"model.{name}", getattr(model, name), name, is_used(name, network))
+    for name in sorted(network_keys(model.name), key=lambda name: name in CONDITIONS):
+        network[name] = choose(f"model.{name}", getattr(model, name), name, is_used(name, model.name, network))
     kind = choose("train.optimizer", train.optimizer, "optimizer")
     optimizer = OptimizerSettings(
         name=kind,
         learning_rate=choose("train.learning_rate", train.learning_rate, f"{kind}_lr"),
         **{
-            name: choose(f"train.{name}", getattr(train, name), found_as, is_used(found_as, {"optimizer": kind}))
+            name: choose(
+                f"train.{name}", getattr(train, name), found_as, is_used(found_as, model.name, {"optimizer": kind})
+            )
             for name, found_as in IN_SPACE.items()
         },
     )
@@ -82,7 +101,7 @@ def resolve(
             "tune.n_trials is 0" if trial is None else f"the best trial ({trial}) has none to go with the values given"
         )
         raise UserError(f"params.yaml: {', '.join(missing)} must be given a value: 'tuned' stands there, but {why}")
-    return Hyperparameters(**network), optimizer, choices
+    return Spec(model.name, network, model.normalization, model.input_size), optimizer, choices
 
 
 def table(choices: list[Choice]) -> list[dict[str, Any]]:

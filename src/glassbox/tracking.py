@@ -626,7 +626,7 @@ def _requirements() -> list[str]:
     """What the logged model needs, with the versions it was made with."""
     from importlib.metadata import version
 
-    names = ("numpy", "pandas", "torch", "safetensors", "pydantic", "ruamel.yaml", "filelock")
+    names = ("numpy", "pandas", "torch", "torchvision", "safetensors", "pydantic", "ruamel.yaml", "filelock")
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 

@@ -7,20 +7,22 @@ PyTorch differ so much that results change, Keras is followed: weight penalties,
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from glassbox.compute import Place
-from glassbox.config import Augment
+from glassbox.compute import Place, peak_memory, refusals
+from glassbox.config import Augment, Train
 from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.models import Classifier, evaluating
 
+COSTS = ("seconds", "images_per_second", "peak_memory")  # fields of a record that differ from run to run
 KERAS_EPSILON = 1e-7  # of Adam and RMSprop; PyTorch's own default is 1e-8
 
 
@@ -45,6 +47,24 @@ class Plateau:
 
 
 @dataclass(frozen=True)
+class OneCycle:
+    """The one-cycle schedule (Smith & Topin 2017), step by step: over the share `warmup` of all steps the rate rises
+    from 1/25 of the optimizer's to the optimizer's, then falls to 1/10,000 of where it began, both along a cosine."""
+
+    warmup: float
+
+
+Schedule = Plateau | OneCycle
+
+
+def make_schedule(settings: Train) -> Schedule | None:
+    """The schedule that the section `train` names; None for a constant rate."""
+    if settings.schedule == "plateau":
+        return Plateau(settings.lr_factor, settings.lr_patience, settings.min_learning_rate)
+    return OneCycle(settings.warmup) if settings.schedule == "one_cycle" else None
+
+
+@dataclass(frozen=True)
 class Epoch:
     """What one epoch brought. Losses are mean cross-entropies in nats.
 
@@ -57,6 +77,7 @@ class Epoch:
         is_best: validation loss and weight penalty together, which Keras calls val_loss, are the lowest so far.
         seconds: of the whole epoch.
         images_per_second: of its training part.
+        peak_memory: most that was in use so far, GiB; see `compute.peak_memory`.
     """
 
     epoch: int
@@ -69,6 +90,7 @@ class Epoch:
     is_best: bool
     seconds: float
     images_per_second: float
+    peak_memory: float
 
     def metrics(self) -> dict[str, float]:
         """What is drawn against the epoch."""
@@ -123,16 +145,24 @@ class RMSprop(torch.optim.Optimizer):
             torch._foreach_addcdiv_(weights, gradients, roots, value=-group["lr"])
 
 
-def make_optimizer(classifier: Classifier, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer with the network's weight penalties.
+def make_optimizer(
+    classifier: Classifier, settings: OptimizerSettings, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
+    """The optimizer with the network's weight penalties, and weight decay.
 
     Keras adds lambda * sum(w^2) to the loss, with gradient 2 * lambda * w; PyTorch's coupled weight decay adds
     weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only.
+
+    Args:
+        classifier: its parameters.
+        settings: of the optimizer.
+        weight_decay: added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
     """
     penalties = classifier.network.penalties()
     penalised = {id(kernel) for kernel, _ in penalties}
-    groups = [{"params": [kernel], "weight_decay": 2 * penalty} for kernel, penalty in penalties]
-    groups.append({"params": [p for p in classifier.parameters() if id(p) not in penalised], "weight_decay": 0.0})
+    groups = [{"params": [kernel], "weight_decay": 2 * penalty + weight_decay} for kernel, penalty in penalties]
+    rest = [p for p in classifier.parameters() if id(p) not in penalised]
+    groups.append({"params": rest, "weight_decay": weight_decay})
     rate = settings.learning_rate
     if settings.name == "adam":
         return Adam(groups, lr=rate, fused=True)  # one kernel, on the CPU as well
@@ -145,7 +175,7 @@ def make_optimizer(classifier: Classifier, settings: OptimizerSettings) -> torch
 @torch.no_grad()
 def weight_penalty(classifier: Classifier) -> float:
     """Sum of lambda * sum(w^2) over the penalised kernels: what Keras adds to every loss that it reports."""
-    return sum(penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties())
+    return sum((penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties()), 0.0)
 
 
 def fit(
@@ -160,10 +190,14 @@ def fit(
     how: Augment,
     patience: int,
     min_delta: float = 0.0,
-    plateau: Plateau | None = None,
+    schedule: Schedule | None = None,
+    head_epochs: int = 0,
+    label_smoothing: float = 0.0,
+    keep: str = "best",
     seed: int,
+    section: str = "train",
 ) -> Iterator[Epoch]:
-    """Train with early stopping; when the generator ends, the best weights are restored.
+    """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept.
 
     Early stopping and schedule watch the validation loss with the weight penalty, as Keras does, and both count a loss
     as better when it falls by more than `min_delta` below the best one so far.
@@ -175,26 +209,44 @@ def fit(
         place: device and precision.
         epochs: at most.
         batch_size: images a step.
-        how: augmentation of the training images.
+        how: augmentation of the training images, and of the validation images where it says so.
         patience: epochs without a better validation loss before it stops.
-        plateau: schedule of the learning rate, or None to keep it.
+        schedule: of the learning rate, or None to keep it.
+        head_epochs: first epochs in which only the last layer learns (feature extraction); then all of it, and only
+            then `patience` counts, unless the last layer is all that learns.
+        label_smoothing: share of the label that is spread over all classes in training (Szegedy et al. 2016). The
+            losses of the records are without it.
+        keep: "best" or "last" weights.
         seed: of the order of the images, of augmentation and dropout (this one through torch's global state).
+        section: of params.yaml that `batch_size` stands in, for messages.
 
     Yields:
         One `Epoch` after each epoch.
 
     Raises:
         Diverged: a loss is not finite.
+        UserError: the device refuses; see `compute.refusals`.
     """
     torch.manual_seed(seed)
     generator = torch.Generator(place.device).manual_seed(seed)
-    # PyTorch lowers the rate in the epoch after `patience` bad ones, Keras in the last of them.
-    scheduler = plateau and torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=plateau.factor, patience=plateau.patience - 1, threshold=min_delta, threshold_mode="abs",
-        min_lr=plateau.minimum, eps=0.0,
-    )  # fmt: skip
     best_loss, best_weights, stale = math.inf, None, 0
     n = len(train)
+    side = classifier.input_size or train.images.shape[1]
+    # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
+    forward = torch.compile(classifier, dynamic=False) if place.compiled else classifier
+    plateau = cycle = None
+    if isinstance(schedule, Plateau):
+        # PyTorch lowers the rate in the epoch after `patience` bad ones, Keras in the last of them.
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=schedule.factor, patience=schedule.patience - 1, threshold=min_delta,
+            threshold_mode="abs", min_lr=schedule.minimum, eps=0.0,
+        )  # fmt: skip
+    elif isinstance(schedule, OneCycle):
+        steps = epochs * len(batches(torch.arange(n), batch_size))
+        highest = optimizer.param_groups[0]["lr"]
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, highest, steps, pct_start=schedule.warmup, cycle_momentum=False
+        )
 
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
@@ -202,41 +254,52 @@ def fit(
         loss_sum = torch.zeros((), device=place.device)  # summed on the device: reading it each step would wait for it
         correct = torch.zeros((), dtype=torch.int64, device=place.device)
         classifier.train()
+        if head_epochs:
+            classifier.train_head_only(epoch <= head_epochs)
         for rows in batches(torch.randperm(n, generator=generator, device=place.device), batch_size):
-            x = augment(train.images[rows], how, generator)  # (B, 3, H, W)
-            y = train.labels[rows]  # (B,)
-            with place.autocast():
-                logits = classifier(x)  # (B, K)
-            loss = cross_entropy(logits.float(), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum += loss.detach() * len(rows)
+            with refusals(place.device, f"{section}.batch_size", batch_size, side):
+                x = augment(train.images[rows], how, generator, classifier.input_size)  # (B, 3, H, W)
+                y = train.labels[rows]  # (B,)
+                with place.autocast():
+                    logits = forward(x)  # (B, K)
+                loss = cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if cycle:
+                cycle.step()
+            plain = cross_entropy(logits.detach().float(), y) if label_smoothing else loss.detach()
+            loss_sum += plain * len(rows)
             correct += (logits.argmax(1) == y).sum()
         train_loss, train_accuracy = loss_sum.item() / n, correct.item() / n
         trained = time.perf_counter()
 
-        validation_loss, validation_accuracy = assess(classifier, validation, place)
+        changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
+        validation_loss, validation_accuracy = assess(
+            classifier, validation, place, changed if how.validation_and_test else to_float
+        )
         penalty = weight_penalty(classifier)
         if not math.isfinite(train_loss + validation_loss + penalty):
             raise Diverged(f"the loss is not a number after epoch {epoch}: lower train.learning_rate ({rate:.3g})")
         watched = validation_loss + penalty
         is_best = watched < best_loss - min_delta  # the first always is
         if is_best:
-            best_loss, best_weights, stale = watched, copy.deepcopy(classifier.state_dict()), 0
-        else:
+            best_loss, stale = watched, 0
+            best_weights = copy.deepcopy(classifier.state_dict()) if keep == "best" else None
+        elif epoch > head_epochs or head_epochs >= epochs:
             stale += 1
-        if scheduler:
-            scheduler.step(watched)
+        if plateau:
+            plateau.step(watched)
         end = time.perf_counter()
         yield Epoch(
             epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, penalty, rate, is_best,
-            end - start, n / (trained - start),
+            end - start, n / (trained - start), peak_memory(place.device),
         )  # fmt: skip
         if stale >= patience:
             break
 
-    classifier.load_state_dict(best_weights)
+    if keep == "best":
+        classifier.load_state_dict(best_weights)
 
 
 def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
@@ -249,15 +312,26 @@ def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def assess(classifier: Classifier, split: Split, place: Place) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy on a split that is on the device."""
+def assess(
+    classifier: Classifier, split: Split, place: Place, prepare: Callable[[torch.Tensor], torch.Tensor] = to_float
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy on a split that is on the device.
+
+    Args:
+        classifier: in any mode, which it keeps.
+        split: on `place.device`.
+        place: device, precision and batch size.
+        prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes.
+    """
     loss_sum = torch.zeros((), dtype=torch.float64, device=place.device)
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
-    with evaluating(classifier), place.autocast():
+    side = classifier.input_size or split.images.shape[1]
+    limits = refusals(place.device, "compute.batch_size", place.batch_size, side)
+    with limits, evaluating(classifier), place.autocast():
         for images, labels in zip(
             split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True
         ):
-            logits = classifier(to_float(images)).float()
+            logits = classifier(prepare(images)).float()
             loss_sum += cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
     return loss_sum.item() / len(split), correct.item() / len(split)

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from glassbox import compute, config, files, hyperparameters, models, seeds, training, workers
 from glassbox.compute import Place
-from glassbox.config import CONDITIONS, Augment, Range, Space, Tune, is_used
+from glassbox.config import CNN, CONDITIONS, Augment, Range, Space, Tune, is_used
 from glassbox.data import batches
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
@@ -58,13 +58,14 @@ class Trial:
     reason: str
 
 
-def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
-    """Draw a trial's parameters: slopes only where leaky_relu is chosen, rates only of the chosen optimizer."""
+def suggest(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
+    """Draw a trial's parameters: slopes only where leaky_relu is chosen, rates only of the chosen optimizer, and for
+    another network than the paper's the optimizer's alone."""
     # The choices that others hang on come first.
     order = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)
     params: dict[str, Any] = {}
     for name in order:
-        if not is_used(name, params):
+        if not is_used(name, network, params):
             continue
         choice = getattr(space, name)
         if isinstance(choice, Range):
@@ -84,8 +85,7 @@ class Search:
 
     Args:
         settings: the section `tune`.
-        momentum: of batch normalisation, the one hyperparameter of the network that is not searched.
-        normalization: of the colours: "data" or "none".
+        known: what of the network is not searched.
         how: augmentation.
         seed: of the study.
         description: of the data.
@@ -94,19 +94,20 @@ class Search:
     """
 
     def __init__(
-        self, settings: Tune, momentum: float, normalization: str, how: Augment, seed: int, description: Description,
-        place: Place, folder: str | Path,
+        self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
+        folder: str | Path,
     ) -> None:  # fmt: skip
-        self._arguments = (settings, momentum, normalization, how, seed, description, place, folder)
-        self.settings, self.momentum, self.how, self.seed, self.description = settings, momentum, how, seed, description
-        self.normalization, self.place = normalization, place
+        self._arguments = (settings, known, how, seed, description, place, folder)
+        self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
+        self.place = replace(place, compiled=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
         # workers, to be lowered on the way if need be; but one alone promises a history that timing has no part in.
         identity = {
-            "tune": settings.model_dump(mode="json", exclude={"n_trials", "workers"}),
-            "alone": settings.workers == 1, "batch_norm_momentum": momentum,
-            "normalization": normalization, "augment": how.model_dump(mode="json"), "seed": seed,
-            "data": description.digest, "place": [place.device.type, str(place.dtype)], "code": _code(),
+            "tune": settings.model_dump(mode="json", exclude={"n_trials", "workers"}, exclude_unset=True),
+            "alone": settings.workers == 1, "network": asdict(known), "weights": models.digest_of_weights(known),
+            "augment": how.model_dump(mode="json"), "seed": seed,
+            "data": description.digest, "code": _code(),
+            "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic],
             "versions": [torch.__version__, optuna.__version__],
         }  # fmt: skip
         name = files.digest(json.dumps(identity, sort_keys=True))[:16]
@@ -180,11 +181,15 @@ class Search:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
 
         Raises:
-            UserError: the data cannot be read or do not fit in memory, the study's file cannot be written, the code
-                was changed meanwhile, or processes are killed again and again before they have begun a trial.
+            UserError: the network or its weights cannot be had, the data cannot be read or do not fit in memory, the
+                study's file cannot be written, the code was changed meanwhile, or processes are killed again and again
+                before they have begun a trial.
             RuntimeError: an error of the program; the message holds its traceback.
         """
         todo, told, killed = deque(self.begin()), set(), Counter()
+        if todo and self.known.name != CNN:
+            # What is wrong with it is wrong in every trial, and weights are downloaded by one process.
+            models.fresh(self.known, self.description, 0, torch.device("cpu"))
         threads = max(1, torch.get_num_threads() // self.at_once)
         serve = partial(_serve, type(self), self._arguments, self.file, read, threads)
         for number, record in workers.each(serve, todo, self.at_once):
@@ -241,7 +246,7 @@ class Search:
         )
         trial = self.study.ask()
         trial.set_user_attr("number", number)
-        params = suggest(trial, self.settings.space)
+        params = suggest(trial, self.settings.space, self.known.name)
         seed = derive(self.seed, "tune", "trial", number)
         best = 0.0
         try:
@@ -256,7 +261,7 @@ class Search:
                 self.study.tell(trial, best)
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
-            if not isinstance(error, UserError) and not _out_of_memory(error):
+            if not isinstance(error, UserError) and not compute.out_of_memory(error):
                 raise
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
@@ -266,12 +271,12 @@ class Search:
         yield next(done for done in self.trials() if done.number == number)
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
-        settings, network = self.settings, asdict(network_of(params, self.momentum))
-        model = models.fresh("cnn", network, self.normalization, self.description, seed, self.place.device)
+        settings = self.settings
+        model = models.fresh(network_of(params, self.known), self.description, seed, self.place.device)
         yield from fit(
             model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=self.place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
-            patience=settings.patience, seed=seed,
+            patience=settings.patience, seed=seed, section="tune",
         )  # fmt: skip
 
     def best(self) -> Trial:
@@ -309,12 +314,13 @@ def _serve(
     """The same search in another process."""
     torch.set_num_threads(threads)
     search = kind(*arguments)
+    search.place.settle()
     if search.file != file:
         raise UserError("the source files of the search were changed while it ran: run it again")
     try:
         train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not compute.out_of_memory(error):
             raise
         raise UserError(f"the images do not fit in memory {search.at_once} times (tune.workers): {error}") from None
 
@@ -338,16 +344,12 @@ def _cut_torn_line(file: Path) -> None:
             os.truncate(file, whole)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    # Besides its own class PyTorch raises a plain RuntimeError: on the CPU, and for CUDA's libraries.
-    said = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
-
-
 def _code() -> str:
     """Digest of the files that decide how a trial goes."""
     modules = (training, hyperparameters, config, compute, classifier, cnn, layers, batches, seeds)
-    return files.digest(*(Path(file).read_bytes() for file in (__file__, *(module.__file__ for module in modules))))
+    registry = Path(classifier.__file__).with_name("registry.py")  # not imported here: torchvision takes its time
+    paths = (__file__, registry, *(module.__file__ for module in modules))
+    return files.digest(*(Path(path).read_bytes() for path in paths))
 
 
 def _interrupted(trial: optuna.trial.FrozenTrial) -> bool:
@@ -355,13 +357,14 @@ def _interrupted(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
-def table(trials: list[Trial]) -> pd.DataFrame:
+def table(trials: list[Trial], space: Space) -> pd.DataFrame:
     """One row a trial: number, state, value, epochs, then every parameter in the order of the space."""
     rows = [
         {"trial": t.number, "state": t.state, "validation_accuracy": t.value, "epochs": len(t.curve)} | t.params
         for t in trials
     ]
-    columns = ["trial", "state", "validation_accuracy", "epochs", *Space.model_fields]
+    given = [name for name in Space.model_fields if name in space.model_fields_set]
+    columns = ["trial", "state", "validation_accuracy", "epochs", *given]
     return pd.DataFrame(rows, columns=columns)
 
 

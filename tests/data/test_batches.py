@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 
 from glassbox.config import Augment
-from glassbox.data.batches import augment, to_float
+from glassbox.data.batches import augment, resize, to_float
 
-OFF = {"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+OFF = {"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0,
+       "resize_first": False, "validation_and_test": False}  # fmt: skip
 
 
 def generator() -> torch.Generator:
@@ -46,6 +48,30 @@ def test_crop_shifts_by_at_most_the_padding_and_fills_with_black(images):
     assert min(counts) > 8  # nine shifts, each expected 22 times
 
 
+def test_resized_first_the_padding_is_in_pixels_of_the_input(images):
+    how = Augment(**OFF | {"crop": 1, "resize_first": True})
+    assert augment(images, how, generator(), None).shape == (200, 3, 3, 3)  # the input has the images' own size
+    out = augment(images, how, generator(), 6)
+    assert out.shape == (200, 3, 6, 6)
+    padded = torch.nn.functional.pad(to_float(resize(images[:1], 6))[0], (1, 1, 1, 1))
+    crops = [padded[:, y : y + 6, x : x + 6] for y in range(3) for x in range(3)]
+    assert sum(int((out == crop).all(dim=(1, 2, 3)).sum()) for crop in crops) == 200
+
+
+def test_resize_by_hand():
+    row = torch.tensor([0, 100], dtype=torch.uint8).view(1, 1, 2, 1).expand(1, 2, 2, 3)
+    assert resize(row, 4)[0, 0, :, 0].tolist() == [0, 25, 75, 100]
+    stripes = torch.tensor([0, 100] * 8, dtype=torch.uint8).view(1, 1, 16, 1).expand(1, 16, 16, 3)
+    assert all(abs(value - 50) <= 12 for value in resize(stripes, 4)[0, 0, :, 0].tolist())
+    # As Pillow does it, but for its rounding between rows and columns.
+    from PIL import Image
+
+    noise = torch.randint(0, 256, (9, 9, 3), dtype=torch.uint8, generator=generator())
+    for size in (5, 20):
+        theirs = np.asarray(Image.fromarray(noise.numpy()).resize((size, size), Image.Resampling.BILINEAR), int)
+        assert np.abs(resize(noise[None], size)[0].numpy().astype(int) - theirs).max() <= 1
+
+
 def test_colour_jitter_by_hand():
     # One pixel 0.2, 0.4, 0.6 and one of 0.6 everywhere: luma 0.299, 0.587, 0.114 -> 0.3630 and 0.6, mean 0.4815.
     image = torch.tensor([[[[51, 102, 153], [153, 153, 153]]]], dtype=torch.uint8)
@@ -64,7 +90,19 @@ def test_colour_jitter_by_hand():
 
 def test_values_stay_colours_and_the_input_stays_as_it_was(images):
     before = images.clone()
-    out = augment(images, Augment(flip=True, crop=1, brightness=1.0, contrast=1.0, saturation=1.0), generator())
+    out = augment(
+        images,
+        Augment(
+            flip=True,
+            crop=1,
+            brightness=1.0,
+            contrast=1.0,
+            saturation=1.0,
+            resize_first=False,
+            validation_and_test=False,
+        ),
+        generator(),
+    )
     assert out.min() >= 0
     assert out.max() <= 1
     assert torch.equal(images, before)
@@ -72,5 +110,7 @@ def test_values_stay_colours_and_the_input_stays_as_it_was(images):
 
 
 def test_the_generator_decides(images):
-    how = Augment(flip=True, crop=1, brightness=0.3, contrast=0.3, saturation=0.3)
+    how = Augment(
+        flip=True, crop=1, brightness=0.3, contrast=0.3, saturation=0.3, resize_first=False, validation_and_test=False
+    )
     assert torch.equal(augment(images, how, generator()), augment(images, how, generator()))

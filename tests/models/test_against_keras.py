@@ -16,7 +16,9 @@ from glassbox.training import OptimizerSettings, fit, make_optimizer
 from tests.models import keras_reference as reference
 
 KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())
-PLAIN = Augment(flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
+PLAIN = Augment(
+    flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
+)
 
 
 def network() -> TwoBlockCNN:

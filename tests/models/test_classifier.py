@@ -3,6 +3,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from glassbox import models
@@ -13,6 +14,7 @@ from glassbox.models.cnn import Hyperparameters
 SMALL = Hyperparameters(
     4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
 )
+SPEC = models.Spec("cnn", asdict(SMALL), "data", None)
 
 
 @pytest.fixture
@@ -24,14 +26,14 @@ def classifier():
 def card(classifier) -> models.Card:
     data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
     choices = [{"key": "model.conv1_filters", "value": 4, "source": "params.yaml"}]
-    return models.describe("cnn", asdict(SMALL), classifier, data, choices)
+    return models.describe(SPEC, classifier, data, choices)
 
 
 def test_fresh_weights_come_from_the_seed_alone():
     data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
 
     def weights(seed: int) -> torch.Tensor:
-        made = models.fresh("cnn", asdict(SMALL), "data", data, seed, torch.device("cpu"))
+        made = models.fresh(SPEC, data, seed, torch.device("cpu"))
         assert made.mean.flatten().tolist() == pytest.approx([0.2, 0.4, 0.6])
         return made.network.output.weight.detach()
 
@@ -48,6 +50,10 @@ def test_normalization_by_name():
     plain = models.build("cnn", asdict(SMALL), 8, 3, *models.normalization("none", data))
     assert (plain.mean == 0).all()
     assert (plain.std == 1).all()
+    assert models.normalization("half", data) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    # What torchvision's own transforms for its weights do.
+    theirs = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.transforms()
+    assert models.normalization("imagenet", data) == (tuple(theirs.mean), tuple(theirs.std))
 
 
 def test_the_card_says_what_the_classifier_does(classifier):
@@ -58,16 +64,55 @@ def test_the_card_says_what_the_classifier_does(classifier):
     assert made.parameters["total"] == sum(layer["parameters"] for layer in made.layers)
 
 
+class Spy(nn.Module):
+    """Keeps what it is given."""
+
+    def forward(self, x):
+        self.seen = x
+        return x.mean(dim=(2, 3))
+
+
 def test_colours_are_normalised_inside():
-    seen = []
+    spy = Spy()
+    models.Classifier(spy, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25))(torch.full((1, 3, 2, 2), 0.7))
+    assert spy.seen[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.6, 0.4])
 
-    class Spy(nn.Module):
-        def forward(self, x):
-            seen.append(x)
-            return x.mean(dim=(2, 3))
 
-    models.Classifier(Spy(), (0.2, 0.4, 0.6), (0.5, 0.5, 0.25))(torch.full((1, 3, 2, 2), 0.7))
-    assert seen[0][0, :, 0, 0].tolist() == pytest.approx([1.0, 0.6, 0.4])
+def test_images_are_resized_bilinearly_on_the_way():
+    columns = torch.tensor([0.0, 1.0]).expand(1, 3, 2, 2)
+    spy = Spy()
+    larger = models.Classifier(spy, (0.0,) * 3, (1.0,) * 3, input_size=4)
+    larger(columns)
+    # Pixel centres at 0.25 and 0.75 of the width: between them the value grows from 0 to 1, beyond them it stays.
+    assert spy.seen.shape == (1, 3, 4, 4)
+    assert spy.seen[0, 0, 0].tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])
+    stripes = torch.tensor([0.0, 1.0] * 8).expand(1, 3, 16, 16)
+    models.Classifier(spy, (0.0,) * 3, (1.0,) * 3, input_size=4)(stripes)
+    # Shrunk, every pixel counts: fine stripes become grey, where plain bilinear sampling would pick some.
+    assert spy.seen[0, 0, 0].tolist() == pytest.approx([0.5] * 4, abs=0.1)
+    models.Classifier(spy, (0.0,) * 3, (1.0,) * 3, input_size=16)(stripes)
+    assert torch.equal(spy.seen, stripes)
+
+
+def test_explanations_of_a_resized_image_have_the_images_own_size():
+    classifier = models.Classifier(Spy(), (0.0,) * 3, (1.0,) * 3, input_size=8)
+    x = torch.rand(1, 3, 4, 4, requires_grad=True)
+    classifier(x)[0, 1].backward()
+    # Each pixel of one channel has an equal share of its mean, where the interpolation does not favour it: sums agree.
+    assert x.grad.shape == (1, 3, 4, 4)
+    assert x.grad[0, 1].sum().item() == pytest.approx(1)
+    assert not x.grad[0, 0].any()
+
+
+def test_only_the_head_learns_while_the_rest_is_frozen(classifier):
+    classifier.train_head_only(True)
+    assert [name for name, p in classifier.named_parameters() if p.requires_grad] == [
+        "network.output.weight", "network.output.bias"
+    ]  # fmt: skip
+    assert {name for name, part in classifier.named_modules() if part.training} == {"network.output"}
+    classifier.train_head_only(False)
+    assert all(p.requires_grad for p in classifier.parameters())
+    assert all(part.training for part in classifier.modules())
 
 
 def test_a_channel_without_variation_does_not_divide_by_zero():
@@ -113,8 +158,9 @@ def test_a_pickle_in_its_place_is_not_opened(classifier, tmp_path):
 
 
 def test_an_unknown_network_is_refused():
-    with pytest.raises(UserError, match=r"model.name is 'vit': it must be one of cnn"):
-        models.build("vit", {}, 8, 3, (0, 0, 0), (1, 1, 1))
+    given = {"weights": None, "stem": "imagenet", "dropout": 0.0, "batch_norm_momentum": 0.9}
+    with pytest.raises(UserError, match=r"model.name is 'vit', but must be cnn or a classification network of torchv"):
+        models.build("vit", given, 8, 3, (0, 0, 0), (1, 1, 1))
 
 
 def test_evaluating_restores_every_part(classifier):

@@ -1,9 +1,10 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch import nn
 
+from glassbox import models
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import layers, totals
@@ -47,7 +48,7 @@ def test_the_papers_study_has_the_papers_values():
 
     params = config.read("studies/cifar10-cnn-paper.yaml")
     network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
-    assert network == PAPER
+    assert network == models.Spec("cnn", asdict(PAPER), "none", None)
     assert (optimizer.name, optimizer.learning_rate) == ("adam", 8.038320164239253e-05)
     assert (params.train.batch_size, params.train.epochs, params.tune.n_trials) == (32, 50, 0)
 

@@ -10,7 +10,16 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
-def augment(images: torch.Tensor, how: Augment, generator: torch.Generator) -> torch.Tensor:
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to (B, size, size, 3) uint8, bilinearly, every pixel counted when it shrinks."""
+    x = images.permute(0, 3, 1, 2).float()
+    x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
+    return x.round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def augment(
+    images: torch.Tensor, how: Augment, generator: torch.Generator, input_size: int | None = None
+) -> torch.Tensor:
     """Random flip, pad-and-crop and colour jitter, drawn anew for every image.
 
     Brightness, contrast and saturation are blends with black, with the image's mean grey and with its grey version,
@@ -20,10 +29,14 @@ def augment(images: torch.Tensor, how: Augment, generator: torch.Generator) -> t
         images: (B, H, W, 3) uint8.
         how: strengths; see params.yaml.
         generator: of the device that holds `images`.
+        input_size: side in pixels to which the classifier resizes; with `how.resize_first` that is done here, so that
+            the crop's padding is in pixels of the network's input.
 
     Returns:
         (B, 3, H, W) float32 in 0..1, in channels_last memory order.
     """
+    if how.resize_first and input_size is not None:
+        images = resize(images, input_size)
     b, h, w, _ = images.shape
     device = images.device
     if how.flip or how.crop:

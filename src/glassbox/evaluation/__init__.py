@@ -7,6 +7,9 @@ import pandas as pd
 
 from glassbox.config import Evaluate
 from glassbox.evaluation import calibration, classification
+from glassbox.evaluation.augmented import augmented_accuracy
+
+__all__ = ["Evaluation", "augmented_accuracy", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,8 @@ class Evaluation:
         report: per-class precision, recall, F1, support.
         matrix: (K, K) confusion matrix, rows are true classes.
         pairs: all pairs of classes, most confused first.
-        predictions: one row a test image: image, source_index, true_class, predicted_class, confidence, then a
-            probability for each class.
+        predictions: one row a test image: image, source_index, file where the source has files, true_class,
+            predicted_class, confidence, then a probability for each class.
         probabilities: (N, K).
         reliability: tables of confidence bins before and after temperature scaling.
     """
@@ -32,6 +35,28 @@ class Evaluation:
     probabilities: np.ndarray
     reliability: tuple[pd.DataFrame, pd.DataFrame]
 
+    def tables(self, classes: tuple[str, ...], most_pairs: int) -> dict[str, pd.DataFrame]:
+        """All of it but the metrics as tables, by name.
+
+        Args:
+            classes: names.
+            most_pairs: rows in the table of confused pairs.
+        """
+        matrix = pd.DataFrame(self.matrix, columns=list(classes))
+        matrix.insert(0, "true_class", classes, allow_duplicates=True)  # a class may have that name
+        pairs = [
+            {"a_class": classes[p.a], "b_class": classes[p.b], "a_as_b": p.ab, "b_as_a": p.ba}
+            for p in self.pairs[:most_pairs]
+        ]
+        return {
+            "classification_report": self.report,
+            "confusion_matrix": matrix,
+            "predictions": self.predictions,
+            "confused_pairs": pd.DataFrame(pairs),
+            "reliability": self.reliability[0],
+            "reliability_calibrated": self.reliability[1],
+        }
+
 
 def evaluate(
     validation_logits: np.ndarray,
@@ -41,6 +66,7 @@ def evaluate(
     source_index: np.ndarray,
     classes: tuple[str, ...],
     settings: Evaluate,
+    files: tuple[str, ...] | None = None,
 ) -> Evaluation:
     """Judge test logits (N, K); the validation ones serve only to fit the temperature.
 
@@ -50,6 +76,7 @@ def evaluate(
         source_index: (N,) position of each test image in its source.
         classes: names.
         settings: the section `evaluate`.
+        files: (N,) names, where the source has them.
     """
     temperature = calibration.fit_temperature(validation_logits, validation_labels)
     log_p, calibrated = (calibration.log_probabilities(logits, t) for t in (1.0, temperature))
@@ -84,6 +111,7 @@ def evaluate(
         {
             "image": np.arange(len(labels)),
             "source_index": source_index,
+            **({"file": files} if files else {}),
             "true_class": names[labels],
             "predicted_class": names[predicted],
             "confidence": p.max(axis=1),

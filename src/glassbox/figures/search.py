@@ -72,7 +72,7 @@ def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space) -
         trials: one row a trial.
         space: the search space.
     """
-    shown = [name for name in Space.model_fields if trials[name].notna().any()]
+    shown = [name for name in Space.model_fields if name in trials and trials[name].notna().any()]
     done = trials[trials["validation_accuracy"].notna()].sort_values("validation_accuracy")
     scale = Normalize(100 * done["validation_accuracy"].min(), 100 * done["validation_accuracy"].max())
     colours = colormaps["viridis_r"]

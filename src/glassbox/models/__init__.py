@@ -1,6 +1,21 @@
 """Networks by name, and the classifier around them."""
 
-from glassbox.models.classifier import Card, Classifier, build, describe, fresh, load, normalization, predict, save
+from glassbox.models.classifier import (
+    Card,
+    Classifier,
+    Spec,
+    build,
+    describe,
+    digest_of_weights,
+    fresh,
+    load,
+    normalization,
+    predict,
+    save,
+)  # fmt: skip
 from glassbox.models.layers import evaluating
 
-__all__ = ["Card", "Classifier", "build", "describe", "evaluating", "fresh", "load", "normalization", "predict", "save"]
+__all__ = [
+    "Card", "Classifier", "Spec", "build", "describe", "digest_of_weights", "evaluating", "fresh", "load",
+    "normalization", "predict", "save",
+]  # fmt: skip

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from glassbox import files
+from glassbox.compute import refusals
+from glassbox.config import CNN
 from glassbox.data.batches import to_float
 from glassbox.data.store import Description
 from glassbox.errors import UserError
@@ -21,6 +24,23 @@ CARD = "model.json"
 
 
 @dataclass(frozen=True)
+class Spec:
+    """Everything that decides a network, but for the data.
+
+    Attributes:
+        name: "cnn", or one of torchvision's.
+        hyperparameters: by name; for "cnn" those of `cnn.Hyperparameters`, else those of `registry.Hyperparameters`.
+        normalization: of the colours, see `normalization`.
+        input_size: side in pixels to which images are resized on the device; None takes them as they are.
+    """
+
+    name: str
+    hyperparameters: dict[str, Any]
+    normalization: str
+    input_size: int | None
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything but the weights: enough to build the network again and to say what it was made from.
 
@@ -28,28 +48,40 @@ class Card:
         name: of the network.
         hyperparameters: of the network.
         classes: names, in output order.
-        image_size: side of the input, pixels.
+        image_size: side of the images, pixels.
+        input_size: side to which the classifier resizes them, or None.
         mean, std: per channel, on the scale 0..1: subtracted and divided by inside the classifier.
         data_digest: SHA-256 of the data it was trained on.
         layers: name, kind, shape of the output and numbers of parameters of every layer.
         parameters: their sums.
         choices: value and origin of every hyperparameter of network and training.
+        began_fresh: tensors that `model.weights` did not give: the head's, where it has other classes, and the first
+            convolution's, where it has another size.
     """
 
     name: str
     hyperparameters: dict[str, Any]
     classes: tuple[str, ...]
     image_size: int
+    input_size: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     data_digest: str
     layers: list[dict[str, Any]]
     parameters: dict[str, int]
     choices: list[dict[str, Any]]
+    began_fresh: list[str]
 
 
 class Classifier(nn.Module):
-    """Normalisation followed by a network, so that explainers and masks work on plain colours.
+    """Normalisation and resizing followed by a network, so that explainers and masks work on plain colours of the
+    images' own size.
+
+    Args:
+        network: with `head()`, `penalties()` and `grad_cam_layer()`.
+        mean, std: per channel, on the scale 0..1.
+        input_size: side in pixels to which images are resized, bilinearly, for the network; None leaves them as they
+            are.
 
     Shape: images (N, 3, H, W) float in 0..1 to logits (N, K).
     """
@@ -57,63 +89,106 @@ class Classifier(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], input_size: int | None = None
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.input_size = network, input_size
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         # A channel without variation (grey images have none in colour) would divide by zero.
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1).clamp_min(1e-3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network((x - self.mean) / self.std)
+        x = (x - self.mean) / self.std
+        if self.input_size is not None and self.input_size != x.shape[-1]:
+            size = (self.input_size, self.input_size)
+            x = interpolate(x, size, mode="bilinear", antialias=self.input_size < x.shape[-1])
+        return self.network(x)
+
+    def train_head_only(self, frozen: bool) -> None:
+        """In training mode: freeze all but the last layer, which then learns from fixed features, or undo that. What is
+        frozen keeps its weights and its running statistics, and drops nothing."""
+        head = self.network.head()
+        self.requires_grad_(not frozen)
+        self.train(not frozen)
+        head.requires_grad_(True)
+        head.train()
+
+
+# Mean and standard deviation that nearly all networks of torchvision's weights were trained with.
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation to normalise colours with, by name.
 
     Args:
-        name: "data", the training images' own per-channel statistics, or "none", which keeps colours in 0..1.
+        name: "data", the training images' own per-channel statistics; "imagenet", those of ImageNet; "half", which
+            brings colours to -1..1; or "none", which keeps them in 0..1.
         data: whose statistics.
     """
-    if name == "none":
-        return (0.0,) * 3, (1.0,) * 3
-    assert name == "data"
-    return data.mean, data.std
+    known = {"data": (data.mean, data.std), "imagenet": IMAGENET, "half": ((0.5,) * 3, (0.5,) * 3),
+             "none": ((0.0,) * 3, (1.0,) * 3)}  # fmt: skip
+    return known[name]
 
 
 def build(
-    name: str, hyperparameters: dict[str, Any], image_size: int, n_classes: int, mean: Any, std: Any
-) -> Classifier:
+    name: str, hyperparameters: dict[str, Any], image_size: int, n_classes: int, mean: Any, std: Any,
+    input_size: int | None = None,
+) -> Classifier:  # fmt: skip
     """A classifier by name, with fresh weights from torch's global random state, in channels_last memory order.
 
     A new network is one file and one line here.
     """
-    networks = {"cnn": lambda: TwoBlockCNN(Hyperparameters(**hyperparameters), image_size, n_classes)}
-    if name not in networks:
-        raise UserError(f"model.name is {name!r}: it must be one of {', '.join(networks)}")
-    return Classifier(networks[name](), mean, std).to(memory_format=torch.channels_last)
+    size = input_size or image_size
+    if name == CNN:
+        network: nn.Module = TwoBlockCNN(Hyperparameters(**hyperparameters), size, n_classes)
+    else:
+        from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
+
+        network = registry.TorchvisionNetwork(name, registry.Hyperparameters(**hyperparameters), size, n_classes)
+    return Classifier(network, mean, std, input_size).to(memory_format=torch.channels_last)
 
 
-def fresh(
-    name: str, hyperparameters: dict[str, Any], normalization_name: str, data: Description, seed: int,
-    device: torch.device,
-) -> Classifier:  # fmt: skip
-    """A classifier for the data, on the device, with fresh weights from a seed, which also seeds what torch draws
-    next."""
+def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Classifier:
+    """A classifier for the data, on the device, as training begins with it: fresh weights from a seed, which also seeds
+    what torch draws next, or those that `model.weights` names.
+
+    Raises:
+        UserError: there is no such network, or its weights cannot be had or do not fit.
+    """
     torch.manual_seed(seed)
-    statistics = normalization(normalization_name, data)
-    return build(name, hyperparameters, data.image_size, len(data.classes), *statistics).to(device)
+    sizes = data.image_size, len(data.classes)
+    statistics = normalization(spec.normalization, data)
+    classifier = build(spec.name, spec.hyperparameters, *sizes, *statistics, spec.input_size)
+    if weights := spec.hyperparameters.get("weights"):
+        from glassbox.models import registry
+
+        registry.load_weights(classifier.network, weights)
+    return classifier.to(device)
 
 
-def describe(
-    name: str, hyperparameters: dict[str, Any], classifier: Classifier, data: Description, choices: list[dict[str, Any]]
-) -> Card:
+def digest_of_weights(spec: Spec) -> str | None:
+    """SHA-256 of the file of weights that training begins with; None where it begins with others.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if weights := spec.hyperparameters.get("weights"):
+        from glassbox.models import registry
+
+        return registry.digest(weights)
+    return None
+
+
+def describe(spec: Spec, classifier: Classifier, data: Description, choices: list[dict[str, Any]]) -> Card:
     """The card of a classifier that was trained on `data`."""
     mean, std = (tuple(buffer.flatten().tolist()) for buffer in (classifier.mean, classifier.std))
-    rows = layers(classifier.network, data.image_size)
+    rows = layers(classifier.network, spec.input_size or data.image_size)
     return Card(
-        name, hyperparameters, data.classes, data.image_size, mean, std, data.digest, [asdict(row) for row in rows],
-        totals(classifier.network), choices,
+        spec.name, spec.hyperparameters, data.classes, data.image_size, spec.input_size, mean, std, data.digest,
+        [asdict(row) for row in rows], totals(classifier.network), choices,
+        list(getattr(classifier.network, "began_fresh", [])),
     )  # fmt: skip
 
 
@@ -140,7 +215,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classi
     path = Path(folder) / WEIGHTS
     try:
         card = Card(**{key: tuple(v) if key in ("classes", "mean", "std") else v for key, v in value.items()})
-        classifier = build(card.name, card.hyperparameters, card.image_size, len(card.classes), card.mean, card.std)
+        sizes = card.image_size, len(card.classes)
+        classifier = build(card.name, card.hyperparameters, *sizes, card.mean, card.std, card.input_size)
         classifier.load_state_dict(load_file(path))
     except (OSError, SafetensorError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -150,7 +226,11 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classi
 
 @torch.inference_mode()
 def predict(
-    classifier: nn.Module, images: torch.Tensor, batch_size: int, progress: Callable[[int], object] = int
+    classifier: nn.Module,
+    images: torch.Tensor,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = to_float,
 ) -> torch.Tensor:
     """Logits of many images, batch by batch, in float32.
 
@@ -159,15 +239,20 @@ def predict(
         images: (N, H, W, 3) uint8 or (N, 3, H, W) float in 0..1, on any device.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done.
+        prepare: makes (B, H, W, 3) uint8 to (B, 3, H, W) float.
 
     Returns:
         (N, K) float32 on the CPU.
+
+    Raises:
+        UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
+    side = getattr(classifier, "input_size", None) or images.shape[2]
     outputs = []
-    with evaluating(classifier):
+    with refusals(device, "compute.batch_size", batch_size, side), evaluating(classifier):
         for batch in images.split(batch_size):
             batch = batch.to(device)
-            outputs.append(classifier(to_float(batch) if batch.dtype == torch.uint8 else batch).float().cpu())
+            outputs.append(classifier(prepare(batch) if batch.dtype == torch.uint8 else batch).float().cpu())
             progress(len(batch))
     return torch.cat(outputs)

@@ -59,8 +59,8 @@ class TwoBlockCNN(nn.Module):
         side = image_size // p.pool_size_1 // p.pool_size_2
         if side < 1:
             raise UserError(
-                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of "
-                f"an image of {image_size} pixels (data.image_size): their product must not exceed it"
+                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of an "
+                f"image of {image_size} pixels (data.image_size or model.input_size): their product must not exceed it"
             )
         act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
         keep = p.batch_norm_momentum
@@ -88,6 +88,10 @@ class TwoBlockCNN(nn.Module):
         """(kernel, lambda) of every penalty lambda * sum(w^2); biases, batch norm and the output layer have none."""
         kernels = (self.block1.conv.weight, self.block2.conv.weight, self.dense.weight)
         return tuple(zip(kernels, self.l2, strict=True))
+
+    def head(self) -> nn.Module:
+        """The last layer."""
+        return self.output
 
     def grad_cam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM weighs: the last convolution after its activation, before the pooling."""

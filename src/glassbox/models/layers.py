@@ -40,7 +40,7 @@ class Layer:
 
 
 def layers(network: nn.Module, image_size: int) -> list[Layer]:
-    """The layers in the order in which an image goes through them.
+    """The layers in the order in which an image first goes through them.
 
     Args:
         network: takes (N, 3, image_size, image_size); left as it was.
@@ -49,6 +49,8 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
     found: list[Layer] = []
 
     def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+        if any(layer.name == name for layer in found):
+            return  # one without weights that serves several times
         numbers = totals(module)
         shape = " x ".join(str(side) for side in output.shape[1:])
         found.append(Layer(name, type(module).__name__, shape, numbers["total"], numbers["trainable"]))

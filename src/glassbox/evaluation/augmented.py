@@ -1,0 +1,33 @@
+"""Accuracy on test images that were changed at random, as the code in the ResNet-50 paper's appendix measures it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from glassbox.config import Augment
+from glassbox.data.batches import augment
+from glassbox.data.store import Split
+from glassbox.models import Classifier, predict
+from glassbox.seeds import derive
+
+
+def augmented_accuracy(
+    classifier: Classifier, test: Split, how: Augment, seed: int, batch_size: int,
+    progress: Callable[[int], object] = int,
+) -> float:  # fmt: skip
+    """Share of the images that are recognised after one random change of each.
+
+    Args:
+        classifier: on any device; left in the mode it was in.
+        test: images and labels.
+        how: the changes.
+        seed: of the study.
+        batch_size: images in one forward pass.
+        progress: called with the number of images of each batch that is done.
+    """
+    device = next(classifier.parameters()).device
+    generator = torch.Generator(device).manual_seed(derive(seed, "evaluate", "augment"))
+    prepare = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
+    logits = predict(classifier, test.images, batch_size, progress, prepare)
+    return (logits.argmax(dim=1) == test.labels.cpu()).double().mean().item()

@@ -1,0 +1,314 @@
+"""Classification networks of torchvision by name, with the weights, stem and head that the study asks for."""
+
+import difflib
+import pickle
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from glassbox import files
+from glassbox.errors import UserError
+from glassbox.models.layers import evaluating
+
+FILES = (".pth", ".pt", ".safetensors")
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of Inception and GoogLeNet that only their own training used
+WRAPPED_IN = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the weights
+PREFIXES = ("module.", "network.body.")  # of weights saved by DataParallel, and by glassbox itself
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What params.yaml says of a network of torchvision.
+
+    Attributes:
+        weights: where training starts: None (fresh), torchvision's name of them, or a file; see `load_weights`.
+        stem: "imagenet", as torchvision has it, or "cifar", which keeps the size of small images: the first convolution
+            is 3x3 with stride 1, and the max-pooling after it is left out.
+        dropout: share of the features dropped before the last layer.
+        batch_norm_momentum: share that the running statistics keep at each step (PyTorch counts the other way).
+    """
+
+    weights: str | None
+    stem: str
+    dropout: float
+    batch_norm_momentum: float
+
+
+class DropoutLinear(nn.Linear):
+    """A dense layer with dropout before it; its weights are those of `layer`, under the same names."""
+
+    def __init__(self, layer: nn.Linear, dropout: float) -> None:
+        super().__init__(layer.in_features, layer.out_features, layer.bias is not None)
+        self.weight, self.bias, self.dropout = layer.weight, layer.bias, dropout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.dropout(x, self.dropout, self.training))
+
+
+class TorchvisionNetwork(nn.Module):
+    """A network of torchvision with an output for each class.
+
+    Args:
+        name: in torchvision's registry, like "resnet18".
+        p: hyperparameters; the weights are fresh until `load_weights`.
+        input_size: side of the input, pixels.
+        n_classes: outputs.
+
+    Shape: (N, 3, input_size, input_size) float to logits (N, n_classes).
+
+    Raises:
+        UserError: there is no such network, or it has no stem to change, or cannot take such images.
+    """
+
+    def __init__(self, name: str, p: Hyperparameters, input_size: int, n_classes: int) -> None:
+        super().__init__()
+        if name not in (known := names()):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UserError(
+                f"model.name is {name!r}{hint}, but must be cnn or a classification network of torchvision, like "
+                "resnet18"
+            )
+        options: dict[str, Any] = {}
+        if name in ("googlenet", "inception_v3"):
+            options = {"aux_logits": False, "init_weights": True}
+        if name.startswith("vit_"):
+            options = {"image_size": input_size}
+        if name.startswith("maxvit_"):
+            options = {"input_size": (input_size, input_size)}
+        try:
+            self.body = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **options)
+        except (ValueError, RuntimeError, AssertionError) as error:
+            raise _cannot_take(name, input_size, error) from None
+        self.name, self.input_size = name, input_size
+        self.began_fresh: list[str] = []
+        self.head_name = _replace_head(self.body, n_classes, p.dropout)
+        self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1 - p.batch_norm_momentum
+        try:
+            with evaluating(self), torch.no_grad():
+                self.body(torch.zeros(1, 3, input_size, input_size))
+        except (ValueError, RuntimeError, AssertionError) as error:
+            raise _cannot_take(name, input_size, error) from None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+    def penalties(self) -> tuple[tuple[nn.Parameter, float], ...]:
+        """None: weight decay is the optimizer's."""
+        return ()
+
+    def head(self) -> nn.Module:
+        """The last layer with the dropout before it."""
+        head = self.body.get_submodule(self.head_name)
+        if isinstance(head, nn.Linear):
+            return head
+        return self.body.get_submodule(self.head_name.rpartition(".")[0])  # a convolution, in a block of its own
+
+    def grad_cam_layer(self) -> nn.Module:
+        """The layer whose output Grad-CAM weighs: the last one that still tells places apart, so in a ResNet the last
+        stage, if its input is large enough for that.
+
+        Raises:
+            UserError: the network mixes all places from its beginning, as a vision transformer does.
+        """
+        found: list[nn.Module] = []
+
+        def record(module: nn.Module, _: Any, output: Any) -> None:
+            if not isinstance(output, torch.Tensor) or output.ndim != 4 or isinstance(module, nn.AdaptiveAvgPool2d):
+                return
+            _, a, b, c = output.shape  # the input is square, so places are where two sides are equal
+            if b == c > 1:
+                found.append(module)
+            elif a == b > 1:  # channels last, as inside a Swin transformer: what came before is too early
+                found.clear()
+
+        weight = next(self.parameters())
+        handles = [module.register_forward_hook(record) for module in self.body.modules() if module is not self.body]
+        try:
+            with evaluating(self), torch.no_grad():
+                self.body(weight.new_zeros(1, 3, self.input_size, self.input_size))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not found or isinstance(self.body, torchvision.models.VisionTransformer):
+            raise UserError(
+                f"grad_cam needs feature maps, and {self.name} (model.name) on {self.input_size} x {self.input_size} "
+                "pixels has none: take grad_cam out of explain.explainers"
+            )
+        return found[-1]
+
+
+def names() -> list[str]:
+    """The classification networks of torchvision's registry."""
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
+    """Put weights into a network.
+
+    Taken are torchvision's own ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash), or a local file:
+    .safetensors, or .pth and .pt, read with `weights_only`, so that no code in it runs. The head keeps its fresh
+    weights where the other one has another number of classes, and so does the first convolution of the "cifar" stem
+    where the other one is larger.
+
+    Args:
+        network: changed in place.
+        which: name or file.
+
+    Returns:
+        The names of the tensors that kept their fresh weights.
+
+    Raises:
+        UserError: they cannot be had, or belong to another network.
+    """
+    given = _read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
+    own = network.body.state_dict()
+    may_differ = tuple(f"{part}." for part in (network.head_name, network.stem_name) if part)
+    given = {name: tensor for name, tensor in given.items() if not name.startswith(AUXILIARY)}
+    other = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
+    # A part is wholly taken over or wholly fresh.
+    parts = [part for part in may_differ if any(n in other or n not in given for n in own if n.startswith(part))]
+    fresh = [name for name in own if name.startswith(tuple(parts))]
+    faults = [
+        *(f"{name} is {_shape(given[name])} there and {_shape(own[name])} here" for name in other if name not in fresh),
+        *(f"{name} is missing" for name in own if name not in given and name not in fresh and not _counts(name)),
+        *(f"{name} is not part of it" for name in given if name not in own),
+    ]
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise UserError(f"model.weights: {which} does not fit {network.name} ({faults[0]}{more})")
+    network.body.load_state_dict({name: given[name] for name in given if name not in fresh}, strict=False)
+    network.began_fresh = fresh
+    return fresh
+
+
+def digest(which: str) -> str | None:
+    """SHA-256 of weights in a file; None for torchvision's, whose name stands for them.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not which.endswith(FILES):
+        return None
+    try:
+        return files.digest(Path(which).read_bytes())
+    except FileNotFoundError:
+        raise _no_file(which) from None
+    except OSError as error:
+        raise UserError(f"model.weights: the file {which} cannot be read ({error.strerror})") from None
+
+
+def _of_torchvision(name: str, which: str) -> dict[str, torch.Tensor]:
+    known = torchvision.models.get_model_weights(name)
+    if which not in known.__members__:
+        allowed = ", ".join(known.__members__) or "none of torchvision's, which has none for it"
+        raise UserError(
+            f"model.weights is {which!r}, but must be null, a file ({', '.join(FILES)}), or for {name} {allowed}"
+        )
+    weights = known[which]
+    try:
+        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+        raise UserError(
+            f"model.weights: {which} of {name} cannot be had from {weights.url} ({_reason(error)}): put that file at "
+            f"{place}, or name a file of your own"
+        ) from None
+
+
+def _read(path: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file by the names that torchvision gives them."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.endswith(".safetensors"):
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise _no_file(path) from None
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"model.weights: the file {path} holds no weights, or more than weights, which could run code when it is "
+            "opened: save the state_dict alone"
+        ) from None
+    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
+        raise UserError(f"model.weights: the file {path} cannot be read as weights ({_reason(error)})") from None
+    for key in WRAPPED_IN:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UserError(f"model.weights: the file {path} holds no weights by name (a state_dict)")
+    for prefix in PREFIXES:
+        if any(name.startswith(prefix) for name in content):
+            content = {name.removeprefix(prefix): t for name, t in content.items() if name.startswith(prefix)}
+    return content
+
+
+def _no_file(path: str) -> UserError:
+    return UserError(f"model.weights names the file {path}, which does not exist")
+
+
+def _replace_head(body: nn.Module, n_classes: int, dropout: float) -> str:
+    """Put the dropout before the last layer; returns the name of that layer."""
+    candidates = {
+        name: module
+        for name, module in body.named_modules()
+        if (isinstance(module, nn.Linear) and module.out_features == n_classes)
+        or (isinstance(module, nn.Conv2d) and module.out_channels == n_classes)
+    }
+    name, head = list(candidates.items())[-1]
+    parent = body.get_submodule(name.rpartition(".")[0])
+    siblings = list(parent.children())
+    before = siblings[siblings.index(head) - 1] if head in siblings[1:] else None
+    if isinstance(before, nn.Dropout):  # torchvision's own
+        before.p = 0.0 if isinstance(head, nn.Linear) else dropout
+    if isinstance(head, nn.Linear):
+        setattr(parent, name.rpartition(".")[2], DropoutLinear(head, dropout))
+    return name
+
+
+def _cifar_stem(name: str, body: nn.Module) -> str:
+    """Change the beginning of the network; returns the name of the first convolution."""
+    places = {"conv1": "maxpool", "features.conv0": "features.pool0"}  # ResNet and its kin, DenseNet
+    for conv_name, pool_name in places.items():
+        modules = dict(body.named_modules())
+        if isinstance(modules.get(conv_name), nn.Conv2d) and isinstance(modules.get(pool_name), nn.MaxPool2d):
+            old = modules[conv_name]
+            conv = nn.Conv2d(old.in_channels, old.out_channels, 3, stride=1, padding=1, bias=old.bias is not None)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's ResNet
+            body.set_submodule(conv_name, conv)
+            body.set_submodule(pool_name, nn.Identity())
+            return conv_name
+    raise UserError(
+        f"model.stem is 'cifar', but {name} (model.name) has no strided convolution and max-pooling to change at its "
+        "beginning, as resnet18, resnext50_32x4d or densenet121 have: use imagenet, with a larger model.input_size"
+    )
+
+
+def _counts(name: str) -> bool:
+    return name.endswith("num_batches_tracked")  # files of older versions lack it
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
+
+
+def _cannot_take(name: str, size: int, error: Exception) -> UserError:
+    return UserError(
+        f"{name} (model.name) cannot take images of {size} x {size} pixels ({_reason(error)}): change model.input_size"
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:160].rsplit(' ', 1)[0]} …"
