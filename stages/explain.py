@@ -1,15 +1,13 @@
 """explain: why the classifier decided as it did, by every explainer, and how far each can be believed."""
 
-import numpy as np
+import time
+
 from tqdm import tqdm
 
-from glassbox import compute, config, explaining, files, lime_stability, models, names, selection, tracking
+from glassbox import analyses, compute, config, explaining, files, lime_stability, models, names, selection, tracking
 from glassbox.data import store
 from glassbox.errors import run
-from glassbox.evaluation.classification import confused_pairs, confusion
-from glassbox.figures import explanations as figures
-from glassbox.figures import lime_stability as stability_figure
-from glassbox.figures import scorecard as scorecard_figure
+from glassbox.figures import explain as figures
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/explain"
 
@@ -22,45 +20,40 @@ def main() -> None:
         tracked.log_params(config.flatten(s, "explain."))
         place = compute.resolve(machine)
         classifier, card = models.load(MODEL, place.device)
-        test, classes = store.read(DATA, "test"), card.classes
-        labels, p = test.labels.numpy(), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
-        predicted = p.argmax(axis=1)
-        pairs = confused_pairs(confusion(labels, predicted, len(classes)), p, labels)[: s.pairs]
-        picks = selection.pick(
-            labels, predicted, p, pairs, classes, images=s.images, correct_per_class=s.correct_per_class,
-            mistakes=s.mistakes, images_per_pair=s.images_per_pair, seed=seed,
-        )  # fmt: skip
-        request = explaining.request_for(picks, test.images, seed)
+        test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
+        cases = selection.cases(test.images, test.labels.numpy(), p, card.classes, s, seed)
+        picks, size = cases.picks, place.batch_size
+        request, panels = explaining.request_for(picks, test.images, seed), explaining.panels_for(cases, s, seed)
         background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
-        steps = explaining.steps(request, s) + len(again) * lime_stability.runs(s.lime)
+        steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
+        start, results = time.perf_counter(), []
         with tqdm(total=steps, desc="explaining", unit="step", disable=None) as bar:
-            results = []
-            for r in explaining.explain(classifier, request, background, d.mean, s, place.batch_size, bar.update):
+            for r in explaining.explain(classifier, request, background, d.mean, s, size, bar.update, panels):
                 results.append(r)
                 tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
-            if again:
-                how = (s.lime, s.superpixels, place.batch_size, seed)
-                stability = lime_stability.measure(classifier, again, test.images, *how, bar.update)
+            found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update)
+            how = (s.lime, s.superpixels, size, seed)
+            stability = lime_stability.measure(classifier, again, cases.images, *how, bar.update) if again else None
+        costs, additive = compute.costs(place, start, len(picks)), explaining.additivity(results)
 
-        folder = files.fresh_folder(REPORTS)
-        index = explaining.index_table(picks, results, labels, predicted, test.index.numpy(), classes, test.names)
-        table = explaining.scorecard(index, seed)
-        with files.replacing(folder / "attributions.npz") as partial:
-            np.savez(partial, maps=np.concatenate([r.attribution.maps for r in results]), images=request.images.numpy())
-        files.write_csv(folder / "index.csv", index)
-        files.write_csv(folder / "scorecard.csv", table)
-        scorecard_figure.forest(folder / "scorecard.png", table, names.TITLES, names.CONTROL)
-        if again:
-            files.write_csv(folder / "lime_stability.csv", stability.table)
-            picture = folder / "lime_stability.png"
-            stability_figure.draw(picture, stability, again, test.images.numpy(), s.lime.regions)
-        figures.draw_all(folder / "figures", picks, results, request.images.numpy(), p, labels, classes, s.lime.regions)
+        folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
+        table = tables["scorecard"] = explaining.scorecard(tables["index"], seed)
+        if stability:
+            tables["lime_stability"] = stability.table
+        for name, rows in (tables | found.tables()).items():
+            files.write_csv(folder / f"{name}.csv", rows)
+        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request))
+        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs)
+        figures.draw_all(folder, cases, request, results, found, table, stability, again, s)
 
+        tracked.log_metrics(costs | additive)
         measured = table[table["metric"].isin(names.MEASURES)]
         tracked.log_headline({f"{row.metric}/{row.explainer}": row.mean for row in measured.itertuples(index=False)})
         tracked.log_files(folder)
-        print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(index)} maps")
+        print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(tables['index'])} maps")
+        if additive:
+            print("KernelSHAP: {maps_not_additive} of {maps_checked} maps miss f(x)".format(**additive))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ def main() -> None:
         tracked.begin(store.describe(DATA))
         study = report.read(params, REPORTS, MODEL)
         files.write_text(f"{REPORTS}/index.html", report.page(study))
+        files.write_json(f"{REPORTS}/report/hypotheses.json", report.hypotheses_of(study))
         files.write_json(f"{REPORTS}/summary.json", report.summary(study))
         headline, curves = report.headline(study), study.curves.to_dict("records")
         about = report.description(study)

@@ -6,7 +6,7 @@ import torch
 from glassbox import config, explaining
 from glassbox.explainers.base import Attribution
 from glassbox.explaining import Explained
-from glassbox.selection import Pick
+from glassbox.selection import Cases, Pick
 
 PICKS = [Pick(4, "correct", "dog, recognised", (1,)), Pick(2, "mistake", "cat, taken for dog", (1, 0))]
 
@@ -82,22 +82,18 @@ def test_the_scorecard_counts_the_predicted_class_once_an_image(index):
     assert set(card["direction"]) == {"lower is better", "higher is better"}
 
 
-def test_the_bootstrap_interval_of_a_normal_mean():
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = explaining.bootstrap_interval(values, seed=1)
-    half = 1.96 * values.std() / 20
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
-    assert explaining.bootstrap_interval(values, seed=1) == (low, high)
-    assert explaining.bootstrap_interval(np.array([0.3]), seed=1) == pytest.approx((0.3, 0.3))
-
-
 def test_notes_say_how_far_to_trust_a_map():
     lime = results()[0]
     assert explaining.figure_note(lime, 0) == "local R² 0.90"
     assert explaining.figure_note(lime, 2) == "all zero: nothing speaks for it"
     details = {"base_value": np.array([0.25]), "additivity_error": np.array([0.5])}
     shap = Explained("kernel_shap", Attribution(np.ones((1, 2, 2)), np.ones(1), np.ones(1), details), {})
-    assert explaining.figure_note(shap, 0) == "base 0.25, sums to f(x) ± 0.5"
+    assert explaining.figure_note(shap, 0) == "not shown: sums to f(x) ± 0.5"
+    assert not explaining.may_be_shown(shap.attribution, 0)
+    details["additivity_error"][0] = 1e-3
+    assert explaining.figure_note(shap, 0) == "base 0.25, sums to f(x)"
+    assert explaining.may_be_shown(shap.attribution, 0)
+    assert explaining.may_be_shown(lime.attribution, 0)
 
 
 def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
@@ -122,3 +118,96 @@ def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
         np.testing.assert_allclose(one.attribution.maps, other.attribution.maps, atol=1e-6)
         np.testing.assert_allclose(one.scores["deletion_auc"], other.scores["deletion_auc"], atol=1e-6)
     assert explaining.n_background(params.explain) == 50
+
+
+def cases(n_classes: int = 4) -> Cases:
+    """Rows 4 and 2 are explained; of row 4 the classes by falling probability are 1, 3, 0, 2."""
+    p = np.full((6, n_classes), 0.1)
+    p[4, :4] = (0.2, 0.4, 0.1, 0.3)
+    p[2, :4] = (0.1, 0.7, 0.1, 0.1)
+    images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1).expand(6, 8, 8, 3).contiguous() * 20
+    return Cases(images, np.array([0, 0, 0, 0, 1, 1]), p, ("cat", "dog", "hen", "cow"), PICKS)
+
+
+def with_classes(params: config.Params, classes: int) -> config.Explain:
+    shap = config.KernelShap(coalitions=64, background=2, classes=classes)
+    return params.explain.model_copy(update={"kernel_shap": shap, "explainers": ("kernel_shap",)})
+
+
+def test_panels_show_the_most_probable_classes_and_those_that_are_explained(params):
+    request = explaining.panels_for(cases(), with_classes(params, 2), seed=9)
+    assert request.targets.tolist() == [1, 3, 1, 0]  # of the mistake the true class is among its two
+    request = explaining.panels_for(cases(), with_classes(params, 1), seed=9)
+    assert request.targets.tolist() == [1, 1, 0]
+    request = explaining.panels_for(cases(), with_classes(params, 99), seed=9)
+    assert request.targets.tolist() == [1, 3, 0, 2, 1, 0, 2, 3]
+    assert request.seeds[:4] == explaining.request_for(PICKS, cases().images, seed=9).seeds[:1] * 4
+    assert explaining.panels_for(cases(), with_classes(params, 0), seed=9) is None
+    lime = with_classes(params, 2).model_copy(update={"explainers": ("lime",)})
+    assert explaining.panels_for(cases(), lime, seed=9) is None
+
+
+class Counting:
+    """In place of KernelSHAP: a map holds image number and class; counts the images it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, classifier, request):
+        self.asked += len(set(request.seeds))
+        n = len(request)
+        numbers = request.images[:, 0, 0, 0].numpy() + request.targets.numpy() / 10
+        errors = np.where(request.targets.numpy() == 3, 0.5, 0.0)
+        maps = np.broadcast_to(numbers[:, None, None], (n, 8, 8)).astype(np.float32)
+        return Attribution(maps, np.ones(n), np.ones(n), {"additivity_error": errors, "base_value": errors})
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monkeypatch, chunk):
+    made = Counting()
+    monkeypatch.setattr(explaining, "CHUNK", chunk)
+    monkeypatch.setattr(explaining.explainers, "make", lambda *_: {"kernel_shap": made})
+    settings = with_classes(params, 4)
+    request = explaining.request_for(PICKS, cases().images, seed=9)
+    panels = explaining.panels_for(cases(), settings, seed=9)
+    moved, model = [], linear(np.zeros((8, 8)))
+    whole = (model, request, cases().images, (0.5,) * 3, settings, 64, moved.append, panels)
+    # The model has two classes: what is measured on the maps is not looked at here.
+    (result,) = explaining.explain(*whole)
+    assert made.asked == 2
+    assert result.attribution.maps[:, 0, 0].tolist() == pytest.approx([80.1, 40.1, 40.0])
+    assert result.panels.attribution.maps[:, 0, 0].tolist() == pytest.approx(
+        [80.1, 80.3, 80.0, 80.2, 40.1, 40.0, 40.2, 40.3]
+    )
+    assert [list(rows) for rows in result.panels.rows()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert sum(moved) == explaining.steps(request, settings, panels) - 3 * len(request)  # the control was left out
+    table = explaining.tables(cases(), [result], np.arange(6))["panels"]
+    assert table["explained_class"].tolist() == ["dog", "cow", "cat", "hen", "dog", "cat", "hen", "cow"]
+    assert table["image"].tolist() == [4] * 4 + [2] * 4
+    assert table["probability"].tolist()[:4] == [0.4, 0.3, 0.2, 0.1]
+    assert table["shown"].tolist() == [True, False, True, True, True, True, True, False]
+    assert explaining.additivity([result]) == {"additivity_error_max": 0.5, "maps_not_additive": 2, "maps_checked": 8}
+    arrays = explaining.arrays([result], request)
+    assert arrays["panels"].shape == (8, 8, 8)
+    assert arrays["maps"].shape == (3, 8, 8)
+
+
+def test_without_kernel_shap_there_is_nothing_to_add_up():
+    assert explaining.additivity(results()) == {}
+    assert explaining.panels_of(results()) is None
+    assert set(explaining.tables(cases(), results(), np.arange(6))) == {"index"}
+
+
+def test_what_lies_on_the_object_is_measured(params, linear):
+    # A white square on black: the object is found, and a map inside of it has all of its mass there.
+    images = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
+    images[0, 5:11, 5:11] = 255
+    weights = np.zeros((16, 16))
+    weights[5:11, 5:11] = 1
+    settings = params.explain.model_copy(update={"explainers": ("integrated_gradients",)})
+    request = explaining.request_for([Pick(0, "correct", "", (1,))], images, seed=0)
+    made, control = explaining.explain(linear(weights), request, images, (0.5,) * 3, settings, 64)
+    area = made.scores["object_area"][0]
+    assert 36 / 256 <= area <= 64 / 256
+    assert made.scores["relevance_mass"].tolist() == pytest.approx([1])
+    assert control.scores["relevance_mass"][0] == pytest.approx(area, abs=0.15)

@@ -54,6 +54,14 @@ def test_digest_tells_parts_apart():
     assert files.digest("a") == files.digest(b"a")
 
 
+def test_arrays_come_back_by_name(tmp_path):
+    files.write_npz(tmp_path / "a.npz", {"maps": np.arange(3), "panels": np.eye(2)})
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
+        assert read["maps"].tolist() == [0, 1, 2]
+        assert read["panels"].shape == (2, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
 def test_a_fresh_folder_is_empty(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.png").touch()

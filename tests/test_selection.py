@@ -1,9 +1,12 @@
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 
 from glassbox.errors import UserError
-from glassbox.evaluation.classification import ConfusedPair
-from glassbox.selection import pick
+from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
+from glassbox.selection import cases, pick
 
 CLASSES = ("cat", "dog", "ship")
 
@@ -45,6 +48,19 @@ def test_every_group_follows_its_rule():
         assert p.targets[0] == predicted[p.row]
         assert set(p.targets) >= {0, 1}
         assert p.note == "cat or dog?"
+        assert p.pair == (0, 1)
+    assert all(p.pair is None for p in correct + mistakes)
+
+
+def test_the_section_explain_says_what_is_picked(params):
+    labels, predicted, p = case()
+    settings = params.explain.model_copy(update={"pairs": 1, "images": (7,)})
+    made = cases(torch.zeros(90, 2, 2, 3), labels, p, CLASSES, settings, seed=5)
+    assert (made.predicted == predicted).all()
+    groups = Counter(pick.group for pick in made.picks)
+    assert groups == {"chosen": 1, "correct": 3, "mistake": settings.mistakes, "pair": settings.images_per_pair}
+    confused = confused_pairs(confusion(labels, predicted, 3), p, labels)[0]
+    assert made.picks[-1].pair == (confused.a, confused.b)
 
 
 def test_images_torn_between_the_pair_come_first():

@@ -65,9 +65,11 @@ def test_everything_that_the_readme_promises_is_there(study):
         "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.json"],
         "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
                      "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
-                     "reliability.png", "mistakes.png"],
+                     "reliability.png", "mistakes.png", "timing.json"],
         "explain": ["attributions.npz", "index.csv", "scorecard.csv", "scorecard.png", "lime_stability.csv",
-                    "lime_stability.png", "figures"],
+                    "lime_stability.png", "timing.json", "figures", "analyses", "panels.csv", "recognised.csv",
+                    "mistakes.csv", "pairs.csv"],
+        "report": ["hypotheses.json"],
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
@@ -347,7 +349,7 @@ def test_every_key_can_be_changed_from_the_command_line(study):
     file = project.parent / "queued.yaml"
     file.write_text(shell("git", "show", f"{revision}:params.yaml", cwd=project).stdout)
     after = config.flatten(config.read(file))
-    assert [key for key in before if after[key] == before[key]] == ["model.name"]  # of which there is only one yet
+    assert [key for key in before if after[key] == before[key]] == []
     assert (project / "params.yaml").read_text() == text
     shell("dvc", "queue", "remove", "--all", cwd=project)
 
@@ -358,23 +360,28 @@ LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "r
 # Another value than the shipped one, for every key.
 _CHANGES = """
 study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64
+compute.tf32=true compute.deterministic=false compute.compile=true
 data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3
 data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1
-augment.brightness=0.1
+augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.workers=2 tune.startup_trials=2
 tune.epochs=1 tune.batch_size=32
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]
 tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
 tune.space.conv2_filters=[4] tune.space.conv2_kernel_size=[7] tune.space.activation_func2=[leaky_relu]
 tune.space.pool_size_2=[2] tune.space.dense_units_1=[8] tune.space.activation_func_dense=[relu]
-tune.space.optimizer=[adam,sgd] model.name=cnn model.normalization=none model.conv1_filters=8 model.conv1_kernel_size=5
+tune.space.optimizer=[adam,sgd] model.name=resnet18 model.normalization=none
+model.input_size=64 model.weights=DEFAULT model.stem=cifar model.dropout=0.5 model.conv1_filters=8
+model.conv1_kernel_size=5
 model.activation_func1=relu model.leaky_relu_alpha_1=0.1 model.l2_reg_1=1e-4 model.pool_size_1=2 model.dropout_1=0.1
 model.conv2_filters=8 model.conv2_kernel_size=5 model.activation_func2=relu model.leaky_relu_alpha_2=0.1
 model.l2_reg_2=0.0001 model.pool_size_2=2 model.dense_units_1=16 model.dense_l2_reg_1=0.001
 model.activation_func_dense=relu model.leaky_relu_alpha_3=0.1 model.dense_dropout_1=0.2
 model.batch_norm_momentum=0.8 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
-train.min_learning_rate=0.0001 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
+train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1
+train.keep=last train.schedule=one_cycle train.warmup=0.1
+evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
 evaluate.gallery=5 explain.images=[3,5]
 explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_per_pair=1
 explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
@@ -383,12 +390,63 @@ explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.l
 explain.kernel_shap.coalitions=128
 explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
-explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0
+explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0 explain.kernel_shap.classes=0
+explain.analyses.hidden=0.3 explain.analyses.random_draws=5 evaluate.target_accuracy=0.9
 """
 OTHER_VALUES = dict(pair.split("=") for pair in _CHANGES.split())
 for _name in (*LINEAR, *LOGARITHMIC):
     OTHER_VALUES |= {f"tune.space.{_name}.low": "0.002", f"tune.space.{_name}.high": "0.25"}
     OTHER_VALUES[f"tune.space.{_name}.log"] = str(_name in LINEAR).lower()
+
+
+def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
+    """The search draws the optimizer alone, the head learns first, and every class is explained by KernelSHAP."""
+    import torch
+    from torchvision.models import resnet18
+
+    project = clone(tmp_path / "glassbox")
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), project / "data/weights/own.pth")
+    changes = [
+        "study.name=fine-tuned", "data.limit=150", "model.name=resnet18", "model.stem=cifar", "model.dropout=0.2",
+        "model.weights=data/weights/own.pth", "tune.n_trials=1", "tune.epochs=1", "train.epochs=2",
+        "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
+        "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
+        "explain.kernel_shap.classes=3",
+    ]  # fmt: skip
+    shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
+    said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *changes])}").stdout
+    assert ran(said) == NAMES
+    fresh = "conv1.weight, fc.weight, fc.bias"
+    assert f"not in data/weights/own.pth, so begun fresh: {fresh}" in said
+    assert "test accuracy on images changed at random" in said
+    model = json.loads((project / "models/model.json").read_text())
+    choices = {choice["key"]: (choice["value"], choice["source"]) for choice in model["choices"]}
+    assert model["name"] == "resnet18"
+    assert choices["model.weights"] == ("data/weights/own.pth", "params.yaml")
+    assert choices["train.optimizer"][1] == "tune, trial 0"
+    assert not any(key.startswith("model.conv1") for key in choices)
+    assert list(table(project, "train/curves.csv")["epoch"]) == [1, 2]
+    metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
+    assert 0 <= metrics["augmented_accuracy"] <= 1
+    timing = json.loads((project / "reports/train/timing.json").read_text())
+    assert all(value > 0 for name in ("images_per_second", "peak_memory", "seconds") for value in timing[name])
+    panels = table(project, "explain/panels.csv")
+    assert (panels.groupby("image").size() >= 3).all()
+    assert (panels["additivity_error"] < 1e-3).all()
+    assert panels["shown"].all()
+    assert len(np.load(project / "reports/explain/attributions.npz")["panels"]) == len(panels)
+    hypotheses = json.loads((project / "reports/report/hypotheses.json").read_text())
+    assert [row["number"] for row in hypotheses] == [1, 2, 3]
+    assert hypotheses[1]["checks"][0]["verdict"] == "supported"  # Shapley values add up
+    assert "RESNET18" in (project / "reports/index.html").read_text()
+    assert ran(shell("dvc", "repro", cwd=project).stdout) == []
+
+    # Other weights are another study: the search and all after it run again; here they do not fit.
+    torch.save({"fc.weight": torch.zeros(10, 512)}, project / "data/weights/own.pth")
+    refused = shell("dvc", "repro", cwd=project, check=False)
+    assert refused.returncode != 0
+    assert "model.weights: data/weights/own.pth does not fit resnet18 (" in refused.stderr
 
 
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):

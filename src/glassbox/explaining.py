@@ -2,26 +2,49 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import explainers
+from glassbox import bootstrap, explainers, objects
+from glassbox.compute import refusals
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import join
 from glassbox.models import Classifier
-from glassbox.names import CONTROL, MEASURES
+from glassbox.names import CONTROL, MEASURES, TOLERANCE
 from glassbox.seeds import derive
-from glassbox.selection import Pick
+from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics import faithfulness
 from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
+from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_mass
 
-INTERVAL = 0.95
-RESAMPLES = 2000
+PANELS = "kernel_shap"  # the explainer that has further classes from the same evaluations
 CHUNK = 16  # maps between two movements of the progress bar
+
+
+@dataclass(frozen=True)
+class Panels:
+    """KernelSHAP's maps of the picked images for many classes, those of an image by falling probability.
+
+    Attributes:
+        request: images and classes.
+        attribution: one map a row of the request.
+    """
+
+    request: Request
+    attribution: Attribution
+
+    def rows(self) -> Iterator[range]:
+        """The rows of each image."""
+        start = 0
+        for _, same in groupby(self.request.seeds):
+            stop = start + len(list(same))
+            yield range(start, stop)
+            start = stop
 
 
 @dataclass(frozen=True)
@@ -32,21 +55,49 @@ class Explained:
         name: of the explainer.
         attribution: one map a row of the request.
         scores: (N,) a metric, by name.
+        panels: its maps of further classes, where it was asked for them.
     """
 
     name: str
     attribution: Attribution
     scores: dict[str, np.ndarray]
+    panels: Panels | None = None
 
 
-def request_for(picks: list[Pick], images: torch.Tensor, seed: int) -> Request:
-    """One row for every explained class of every picked image; the rows of an image share its seed."""
-    rows = [(pick.row, target) for pick in picks for target in pick.targets]
+def request_for(
+    picks: list[Pick], images: torch.Tensor, seed: int, classes: list[tuple[int, ...]] | None = None
+) -> Request:
+    """One row for every explained class of every picked image; the rows of an image share its seed.
+
+    Args:
+        picks: images.
+        images: (N, H, W, 3) uint8, the test split.
+        seed: of the study.
+        classes: for each pick the classes to explain, if not its own targets.
+    """
+    rows = [
+        (pick.row, target)
+        for pick, targets in zip(picks, classes or [pick.targets for pick in picks], strict=True)
+        for target in targets
+    ]
     return Request(
         images[torch.tensor([row for row, _ in rows])],
         torch.tensor([target for _, target in rows]),
         tuple(derive(seed, "explain", "image", row) for row, _ in rows),
     )
+
+
+def panels_for(cases: Cases, settings: Explain, seed: int) -> Request | None:
+    """The same images with further classes for KernelSHAP: of each the classes to explain and the most probable ones,
+    as many as `kernel_shap.classes` says. None where it says 0, or KernelSHAP is not asked for."""
+    n = settings.kernel_shap.classes
+    if n == 0 or PANELS not in settings.explainers:
+        return None
+    classes = []
+    for pick in cases.picks:
+        order = np.argsort(-cases.probabilities[pick.row], kind="stable").tolist()
+        classes.append(tuple(label for place, label in enumerate(order) if place < n or label in pick.targets))
+    return request_for(cases.picks, cases.images, seed, classes)
 
 
 def explain(
@@ -57,6 +108,7 @@ def explain(
     settings: Explain,
     batch_size: int,
     progress: Callable[[int], object] = int,
+    panels: Request | None = None,
 ) -> Iterator[Explained]:
     """Run explainer after explainer, the random control last.
 
@@ -68,14 +120,25 @@ def explain(
         settings: the section `explain`.
         batch_size: images in one forward pass.
         progress: called with the number of steps since the last call; `steps` says how many there are.
+        panels: the same images with further classes, which KernelSHAP has from the same evaluations.
+
+    Raises:
+        UserError: the device refuses; see `compute.refusals`.
     """
+    device = next(classifier.parameters()).device
+    side = classifier.input_size or request.images.shape[1]
+    masks = objects.estimate(request.images.numpy())
     made: dict[str, Explainer] = explainers.make(settings, background, mean, batch_size)
     for name, explainer in made.items():
-        parts = []
-        for start in range(0, len(request), CHUNK):
-            parts.append(explainer(classifier, request.part(start, start + CHUNK)))
-            progress(len(parts[-1].maps))
-        attribution = join(parts)
+        wanted, parts = panels if panels and name == PANELS else request, []
+        with refusals(device, "compute.batch_size", batch_size, side):
+            for part in wanted.parts(CHUNK):
+                parts.append(explainer(classifier, part))
+                progress(len(part))
+        whole = attribution = join(parts)
+        if wanted is panels:
+            place = {row: number for number, row in enumerate(_rows(panels))}
+            attribution = whole.rows([place[row] for row in _rows(request)])
         how = settings.faithfulness
         common = (classifier, request.images, request.targets, attribution.maps)
         deletion = faithfulness.deletion_auc(*common, colour=mean, steps=how.steps, batch_size=batch_size)
@@ -84,12 +147,23 @@ def explain(
             *common, blur_sigma=how.blur_sigma, steps=how.steps, batch_size=batch_size
         )
         progress(len(request))
-        yield Explained(name, attribution, {DELETION.name: deletion, INSERTION.name: insertion})
+        scores = {
+            DELETION.name: deletion,
+            INSERTION.name: insertion,
+            RELEVANCE_MASS.name: relevance_mass(attribution.maps, masks),
+            "object_area": area(masks),
+        }
+        yield Explained(name, attribution, scores, Panels(panels, whole) if wanted is panels else None)
 
 
-def steps(request: Request, settings: Explain) -> int:
-    """How many steps `explain` reports: each map is made, then measured twice."""
-    return 3 * len(request) * (len(settings.explainers) + 1)
+def _rows(request: Request) -> list[tuple[int, int]]:
+    return list(zip(request.seeds, request.targets.tolist(), strict=True))
+
+
+def steps(request: Request, settings: Explain, panels: Request | None = None) -> int:
+    """How many steps `explain` reports: each map is made, then measured twice; those of further classes are made."""
+    more = len(panels) - len(request) if panels else 0
+    return 3 * len(request) * (len(settings.explainers) + 1) + more
 
 
 def n_background(settings: Explain) -> int:
@@ -133,6 +207,50 @@ def index_table(
     return pd.DataFrame(rows)
 
 
+def tables(
+    cases: Cases, results: list[Explained], source_index: np.ndarray, names: tuple[str, ...] | None = None
+) -> dict[str, pd.DataFrame]:
+    """`index`, one row a map, and `panels`, one row for each of KernelSHAP's maps of further classes.
+
+    Args:
+        cases: what was explained.
+        results: of every explainer.
+        source_index: (N,) position of each test image in its source.
+        names: (N,) files, where the source has them.
+    """
+    index = index_table(cases.picks, results, cases.labels, cases.predicted, source_index, cases.classes, names)
+    wider = panels_of(results)
+    return {"index": index} | ({"panels": panels_table(cases, wider)} if wider else {})
+
+
+def arrays(results: list[Explained], request: Request) -> dict[str, np.ndarray]:
+    """The maps in the order of the tables: `maps` (M, H, W) and `panels` (P, H, W) float32; and `images` (R, H, W, 3)
+    uint8, one a row of the request."""
+    maps, wider = np.concatenate([result.attribution.maps for result in results]), panels_of(results)
+    return {"maps": maps, "images": request.images.numpy()} | ({"panels": wider.attribution.maps} if wider else {})
+
+
+def panels_of(results: list[Explained]) -> Panels | None:
+    """KernelSHAP's maps of further classes, if there are any."""
+    return next((result.panels for result in results if result.panels), None)
+
+
+def panels_table(cases: Cases, panels: Panels) -> pd.DataFrame:
+    """One row for each of KernelSHAP's maps of the picked images, in the order of `panels` in attributions.npz: base
+    value, evidence, and whether they add up to the probability."""
+    rows = []
+    for pick, places in zip(cases.picks, panels.rows(), strict=True):
+        for place in places:
+            label = int(panels.request.targets[place])
+            rows.append(
+                {"map": place, "image": pick.row, "explained_class": cases.classes[label],
+                 "probability": cases.probabilities[pick.row, label]}
+                | {name: float(values[place]) for name, values in panels.attribution.details.items()}
+                | {"shown": may_be_shown(panels.attribution, place)}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Long form, one row for each explainer and metric: mean over images with a bootstrap interval.
 
@@ -151,35 +269,47 @@ def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
         for metric, direction in metrics.items():
             values = part[metric].to_numpy()
             row = {"explainer": name, "metric": metric, "direction": direction, "n": len(values), "mean": values.mean()}
-            row["low"], row["high"] = bootstrap_interval(values, resamples)
+            row["low"], row["high"] = bootstrap.interval(values, resamples)
             if metric in MEASURES and name != CONTROL:
                 differences = values - control.loc[part["image"], metric].to_numpy()
                 row["versus_random"] = differences.mean()
-                row["versus_random_low"], row["versus_random_high"] = bootstrap_interval(differences, resamples)
+                row["versus_random_low"], row["versus_random_high"] = bootstrap.interval(differences, resamples)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of (N,) values."""
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    return float(low), float(high)
+def may_be_shown(attribution: Attribution, place: int) -> bool:
+    """Whether a map keeps what its explainer promises: Shapley values add up, or are not shown."""
+    errors = attribution.details.get("additivity_error")
+    return errors is None or errors[place] <= TOLERANCE
+
+
+def additivity(results: list[Explained]) -> dict[str, float]:
+    """Of all of KernelSHAP's maps, those of further classes included: the largest error of additivity, and how many
+    maps are not shown for it. Empty without KernelSHAP."""
+    for result in results:
+        if result.name == PANELS:
+            whole = result.panels.attribution if result.panels else result.attribution
+            bad = [place for place in range(len(whole.maps)) if not may_be_shown(whole, place)]
+            return {
+                "additivity_error_max": float(whole.details["additivity_error"].max()),
+                "maps_not_additive": len(bad),
+                "maps_checked": len(whole.maps),
+            }
+    return {}
 
 
 def figure_note(result: Explained, place: int) -> str:
     """What is written under a map: how far it can be trusted."""
     details = result.attribution.details
+    if not may_be_shown(result.attribution, place):
+        return f"not shown: sums to f(x) ± {details['additivity_error'][place]:.2g}"
     if not result.attribution.maps[place].any():
         return "all zero: nothing speaks for it"
     if "local_r2" in details:
         return f"local R² {details['local_r2'][place]:.2f}"
     if "additivity_error" in details:
-        return f"base {details['base_value'][place]:.2f}, sums to {_sum_error(details['additivity_error'][place])}"
+        return f"base {details['base_value'][place]:.2f}, sums to f(x)"
     if "completeness_error" in details:
         return f"completeness error {details['completeness_error'][place]:.2g}"
     return ""
-
-
-def _sum_error(error: float) -> str:
-    return "f(x)" if error < 1e-3 else f"f(x) ± {error:.2g}"

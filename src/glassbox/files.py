@@ -44,6 +44,14 @@ def write_csv(path: str | Path, table: "Any") -> None:
         table.to_csv(partial, index=False, float_format="%.9g", lineterminator="\n")
 
 
+def write_npz(path: str | Path, arrays: "dict[str, Any]") -> None:
+    """Write numpy arrays by name."""
+    import numpy as np
+
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)
+
+
 def fresh_folder(path: str | Path) -> Path:
     """An empty folder for a stage's files, so that none of an earlier run is taken for one of this."""
     path = Path(path)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from glassbox.config import Explain
 from glassbox.errors import UserError
-from glassbox.evaluation.classification import ConfusedPair
+from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
 from glassbox.seeds import derive
 
 
@@ -18,12 +20,53 @@ class Pick:
         group: "chosen", "correct", "mistake" or "pair".
         note: why it was picked, for people.
         targets: the classes to explain.
+        pair: the confusable classes that a "pair" is about, in the order of the classes.
     """
 
     row: int
     group: str
     note: str
     targets: tuple[int, ...]
+    pair: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The test split as the classifier sees it, and what of it is explained.
+
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        labels: (N,) true classes.
+        probabilities: (N, K).
+        classes: names.
+        picks: images and classes to explain.
+    """
+
+    images: torch.Tensor
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    picks: list[Pick]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) classes."""
+        return self.probabilities.argmax(axis=1)
+
+
+def cases(
+    images: torch.Tensor, labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain,
+    seed: int,
+) -> Cases:  # fmt: skip
+    """Pick what the section `explain` asks for; see `pick`."""
+    predicted = probabilities.argmax(axis=1)
+    pairs = confused_pairs(confusion(labels, predicted, len(classes)), probabilities, labels)[: settings.pairs]
+    picks = pick(
+        labels, predicted, probabilities, pairs, classes, images=settings.images,
+        correct_per_class=settings.correct_per_class, mistakes=settings.mistakes,
+        images_per_pair=settings.images_per_pair, seed=seed,
+    )  # fmt: skip
+    return Cases(images, labels, probabilities, classes, picks)
 
 
 def pick(
@@ -94,7 +137,8 @@ def pick(
             guess = int(predicted[row])
             note = f"{classes[pair.a]} or {classes[pair.b]}?"
             # The predicted class first; an image of the pair may have been taken for a third class.
-            picks.append(Pick(row, "pair", note, tuple(dict.fromkeys((guess, pair.a, pair.b)))))
+            targets = tuple(dict.fromkeys((guess, pair.a, pair.b)))
+            picks.append(Pick(row, "pair", note, targets, (pair.a, pair.b)))
     if not picks:
         raise UserError(
             f"explain asks for {correct_per_class} correct images a class, {mistakes} mistakes and {len(pairs)} pairs, "

@@ -6,6 +6,7 @@ from glassbox.config import KernelShap as Settings
 from glassbox.errors import UserError
 from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
+from glassbox.names import TOLERANCE
 
 from .conftest import QUADRANTS, WORTH
 
@@ -14,7 +15,10 @@ BLACK = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 
 def explainer(params, background=BLACK, coalitions=64) -> KernelShap:
     return KernelShap(
-        Settings(coalitions=coalitions, background=len(background)), params.explain.superpixels, background, 7
+        Settings(coalitions=coalitions, background=len(background), classes=0),
+        params.explain.superpixels,
+        background,
+        7,
     )
 
 
@@ -24,6 +28,40 @@ def test_shapley_values_of_an_additive_game_are_the_worths(game, params):
     assert made.maps[0] == pytest.approx(WORTH[QUADRANTS], abs=1e-6)
     assert made.details["base_value"] == pytest.approx([0.2], abs=1e-6)
     assert made.details["additivity_error"] == pytest.approx([0], abs=1e-6)
+    assert made.details["evidence_for"] == pytest.approx([WORTH[WORTH > 0].sum()], abs=1e-6)
+    assert made.details["evidence_against"] == pytest.approx([WORTH[WORTH < 0].sum()], abs=1e-6)
+
+
+def test_the_evidence_is_counted_by_region_and_not_by_pixel(game, params, monkeypatch):
+    classifier, request = game
+    segments = np.where(np.arange(64).reshape(8, 8) == 0, 4, QUADRANTS)  # one pixel is a region of its own
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
+    made = explainer(params)(classifier, request).details
+    total = made["evidence_for"] + made["evidence_against"]
+    assert total == pytest.approx([WORTH.sum()], abs=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_the_batch_size_changes_nothing(game, params, batch_size):
+    classifier, request = game
+    background = torch.cat([BLACK, torch.full_like(BLACK, 255), torch.full_like(BLACK, 90)])
+    settings = Settings(coalitions=64, background=3, classes=0)
+    made = KernelShap(settings, params.explain.superpixels, background, batch_size)(classifier, request)
+    usual = KernelShap(settings, params.explain.superpixels, background, 7)(classifier, request)
+    assert made.maps == pytest.approx(usual.maps, abs=1e-6)
+    assert made.evaluations.tolist() == usual.evaluations.tolist()
+
+
+def test_values_that_do_not_add_up_are_told(game, params, monkeypatch):
+    # The image itself gets another probability than the coalition of all regions: a fault that nothing else would show.
+    classifier, request = game
+    forward = classifier.network.forward
+    monkeypatch.setattr(classifier.network, "forward", lambda x: forward(x) + (len(x) == 1) * torch.tensor([0.0, 1.0]))
+    made = explainer(params, torch.cat([BLACK, BLACK]))(classifier, request)  # so that coalitions come in twos
+    truth, wrong = (classifier(request.images.permute(0, 3, 1, 2).repeat(n, 1, 1, 1) / 255).softmax(1)[0, 1].item()
+                    for n in (2, 1))  # fmt: skip
+    assert made.details["additivity_error"] == pytest.approx([wrong - truth], abs=1e-6)
+    assert made.details["additivity_error"][0] > TOLERANCE
 
 
 def test_the_background_is_averaged(game, params):

@@ -6,16 +6,20 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
-from glassbox.explainers.base import Attribution
-from glassbox.explaining import Explained
+from glassbox.analyses import Analyses
+from glassbox.explainers.base import Attribution, Request
+from glassbox.explaining import Explained, Panels
+from glassbox.figures import analyses as analysis_figures
 from glassbox.figures import data, evaluation, explanations, lime_stability, scorecard, search, style, training
 from glassbox.lime_stability import Stability
 from glassbox.names import CONTROL, TITLES
-from glassbox.selection import Pick
+from glassbox.selection import Cases, Pick
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +32,7 @@ def texts(monkeypatch):
 
     def listening(self, *arguments, **options):
         savefig(self, *arguments, **options)
-        said.extend(t.get_text() for t in self.findobj(match=lambda artist: hasattr(artist, "get_text")))
+        said.extend(t.get_text() for t in self.findobj(match=Text))
 
     monkeypatch.setattr(style.Figure, "savefig", listening)
     return said
@@ -58,7 +62,7 @@ def table(params, states: list[str]) -> pd.DataFrame:
                      [0.4, 0.5], 1.0, "")
         for n, state in enumerate(states)
     ]  # fmt: skip
-    return tuning.table(trials)
+    return tuning.table(trials, params.tune.space)
 
 
 @pytest.mark.parametrize("states", [["complete", "pruned", "failed", "complete"], ["complete"]])
@@ -191,7 +195,11 @@ def test_explanations_one_figure_an_image(tmp_path, texts):
     images = RNG.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
     p = np.array([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]])
     explanations.draw_all(tmp_path, picks, results(6), images, p, np.array([0, 0, 2, 1]), ("cat", "dog", "ship"), 3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00-correct-3.png", "01-mistake-0.png", "02-pair-1.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00-correct-3.png",
+        "01-mistake-0.png",
+        "02-pair-1.png",
+    ]
     assert {TITLES[name] for name in TITLES if name != CONTROL} <= set(texts)
     assert TITLES[CONTROL] not in texts
     assert {"for dog", "for cat", "for ship", "cat (true)", "dog (predicted)", "local R² 0.50"} <= set(texts)
@@ -258,3 +266,91 @@ def test_the_forest_plot_names_everyone(tmp_path, texts):
     scorecard.forest(tmp_path / "s.png", pd.DataFrame(rows), TITLES, CONTROL)
     assert set(TITLES.values()) <= set(texts)
     assert set(scorecard.METRICS.values()) <= set(texts)
+
+
+def test_a_map_that_may_not_be_shown_is_not_drawn(tmp_path, texts, monkeypatch):
+    drawn = []
+    blend = explanations.blend
+    monkeypatch.setattr(explanations, "blend", lambda image, values: drawn.append(values) or blend(image, values))
+    details = {"base_value": np.array([0.1, 0.1]), "additivity_error": np.array([0.2, 1e-5])}
+    maps = RNG.normal(size=(2, 16, 16)).astype(np.float32)
+    shap = Explained("kernel_shap", Attribution(maps, np.ones(2), np.ones(2), details), {})
+    picks, images = [Pick(0, "mistake", "cat, taken for dog", (1, 0))], np.zeros((2, 16, 16, 3), np.uint8)
+    labels, p = np.array([0]), np.array([[0.2, 0.8]])
+    explanations.draw_all(tmp_path, picks, [shap], images, p, labels, ("cat", "dog"), 3)
+    assert len(drawn) == 1
+    assert drawn[0] == pytest.approx(explanations.normalise(maps[1]))
+    assert "not shown: sums to f(x) ± 0.2" in texts
+    assert "base 0.10, sums to f(x)" in texts
+
+
+@pytest.fixture
+def analysed():
+    """A recognised image, a mistake and an image of a pair, of three classes, explained by KernelSHAP."""
+    picks = [
+        Pick(3, "correct", "dog, recognised", (1,)),
+        Pick(0, "mistake", "cat, taken for dog", (1, 0)),
+        Pick(1, "pair", "cat or dog?", (2, 0, 1), (0, 1)),
+    ]
+    p = np.array([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]])
+    images = torch.from_numpy(RNG.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
+    cases = Cases(images, np.array([0, 0, 2, 1]), p, ("$cat", "dog", "ship"), picks)
+    rows = [(0, 1), (0, 0), (0, 2), (1, 1), (1, 0), (1, 2), (2, 2), (2, 0), (2, 1)]
+    wider = Request(images[[0] * 9], torch.tensor([label for _, label in rows]), tuple(place for place, _ in rows))
+
+    def shap(n: int, bad: int | None = None) -> Attribution:
+        details = {name: np.full(n, 0.2) for name in ("base_value", "evidence_for")}
+        details |= {"evidence_against": np.full(n, -0.1), "additivity_error": np.zeros(n)}
+        if bad is not None:
+            details["additivity_error"][bad] = 0.3
+        return Attribution(RNG.normal(size=(n, 16, 16)).astype(np.float32), np.ones(n), np.ones(n), details)
+
+    def mistakes(*rows: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"image": rows, "explainer": "kernel_shap", "p_true_after": 0.9, "corrected": 1}
+        )  # fmt: skip
+
+    def results(bad: int | None = None, bad_panel: int | None = None) -> list[Explained]:
+        return [Explained("kernel_shap", shap(6, bad), {}, Panels(wider, shap(9, bad_panel)))]
+
+    mask = np.zeros((16, 16), bool)
+    mask[4:8, 4:8] = True
+    hidden = {(0, "kernel_shap"): mask, (1, "kernel_shap"): mask}
+    return cases, results, Analyses(pd.DataFrame(), mistakes(0, 1), pd.DataFrame(), hidden)
+
+
+def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, texts, analysed):
+    cases, results, found = analysed
+    analysis_figures.draw_all(tmp_path, cases, results(), found, params.explain)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")) == [
+        "mistakes.png", "pair-01.png", "panels/00-correct-3.png", "panels/01-mistake-0.png", "panels/02-pair-1.png",
+        "recognised.png",
+    ]  # fmt: skip
+    assert all(has_ink(path) for path in tmp_path.rglob("*.png"))
+    minus = "\N{MINUS SIGN}"
+    assert {f"0.20 + 0.20 {minus} 0.10 = 0.70", f"dog {minus} \\$cat", "for dog", "image"} <= set(texts)
+    assert "outlined hidden: \\$cat\n0.20 → 0.90, corrected" in texts
+    assert "true: \\$cat\np(\\$cat) 0.30, p(dog) 0.30" in texts
+    assert any(text.endswith("of the pixels") for text in texts)
+
+
+def test_panels_share_one_scale_and_leave_out_what_does_not_add_up(tmp_path, texts, monkeypatch):
+    drawn = []
+    blend = analysis_figures.blend
+    monkeypatch.setattr(analysis_figures, "blend", lambda image, values: drawn.append(values) or blend(image, values))
+    maps = [np.full((8, 8), 0.1), None, np.full((8, 8), -0.4)]
+    image = np.zeros((8, 8, 3), np.uint8)
+    analysis_figures.panels(tmp_path / "p.png", image, "title", ["cat", "dog", "hen"], maps, ["a", "b", "c"])
+    assert [float(values[0, 0]) for values in drawn] == pytest.approx([0.25, -1.0])
+    assert {"0.4", "\N{MINUS SIGN}0.4", "b"} <= set(texts)
+    analysis_figures.panels(tmp_path / "none.png", image, "title", ["cat"], [None], ["not shown"])
+    assert has_ink(tmp_path / "none.png")
+
+
+def test_analyses_leave_out_images_whose_maps_do_not_add_up(params, tmp_path, texts, analysed):
+    cases, results, found = analysed
+    analysis_figures.draw_all(tmp_path, cases, results(bad=0, bad_panel=0), found, params.explain)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
+    assert "recognised.png" not in names  # its only map is unsound
+    assert {"mistakes.png", "pair-01.png"} <= names
+    assert [text for text in texts if text.startswith("not shown")] == ["not shown: the values miss\nf(x) by 0.3"]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from glassbox import files, report
+from glassbox.analyses import MISTAKES, PAIRS, RECOGNISED
 from glassbox.errors import UserError
 
 NAMES = ("cat <b>", "dog")
@@ -85,11 +86,17 @@ def folder(tmp_path):
          "support": [1, 1, 2]}))  # fmt: skip
     files.write_csv(reports / "evaluate/confused_pairs.csv", pd.DataFrame(
         {"a_class": [NAMES[0]], "b_class": [NAMES[1]], "a_as_b": [1], "b_as_a": [0]}))  # fmt: skip
-    files.write_csv(reports / "explain/index.csv", pd.DataFrame({"map": [0], "explainer": ["lime"]}))
+    index = {"map": [0, 1], "image": 5, "explainer": ["kernel_shap", "random"], "true_class": NAMES[1],
+             "predicted_class": NAMES[1], "explained_class": NAMES[1], "group": "correct",
+             "relevance_mass": [0.75, 0.5], "object_area": 0.5, "additivity_error": [1e-6, np.nan]}  # fmt: skip
+    files.write_csv(reports / "explain/index.csv", pd.DataFrame(index))
+    for name, columns in (("recognised", RECOGNISED), ("mistakes", MISTAKES), ("pairs", PAIRS)):
+        files.write_csv(reports / f"explain/{name}.csv", pd.DataFrame(columns=columns))
     files.write_csv(reports / "explain/scorecard.csv", scorecard())
     pictures = ("prepare/samples", "tune/history", "tune/trials", "tune/parallel_coordinates", "train/curves",
                 "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "explain/scorecard",
-                "explain/figures/00-correct-5", "explain/figures/01-mistake-9")  # fmt: skip
+                "explain/figures/00-correct-5", "explain/figures/01-mistake-9", "explain/analyses/recognised",
+                "explain/analyses/panels/00-correct-5")  # fmt: skip
     for name in pictures:
         (reports / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(reports / f"{name}.png")
@@ -143,6 +150,27 @@ def test_the_page_says_what_the_files_say(study):
     assert "No image occurs twice" in text
     assert "12 parameters, 10 of them trainable" in text
     assert "2 x 8 x 8" in text
+
+
+def test_the_page_tells_the_three_analyses_and_the_hypotheses(study):
+    text = " ".join(report.page(study).split())
+    assert (
+        "Of what KernelSHAP finds for the class of a recognised image, 75 % lies where the object probably is" in text
+    )
+    assert "No mistake was explained." in text
+    assert "No confusable pair was explained." in text
+    assert "on images changed at random" not in text
+    study.metrics["augmented_accuracy"] = 0.4321
+    assert "<dt>on images changed at random</dt><dd>43.21 %</dd>" in report.page(study)
+    assert report.headline(study)["test_augmented_accuracy"] == 0.4321
+    assert 'alt="KernelSHAP&#39;s maps of recognised images; outlined where the object is estimated to be"' in text
+    assert "KernelSHAP class by class, test image 5" in text
+    assert "KernelSHAP class by class, test image 9" not in text  # it has no panel
+    assert "2. SHAP&#39;s explanations are locally accurate" in text
+    assert "and point at the object. <em>not tested</em>" in text
+    assert "so that an error tells of a fault: 1e-06 on 1 image; at most 0.001 is supported." in text
+    first, second, third = report.hypotheses_of(study)
+    assert (first["verdict"], second["verdict"], third["verdict"]) == ("not supported", "not tested", "not tested")
 
 
 def test_the_page_says_how_stable_lime_is(folder, params, study):

@@ -32,6 +32,16 @@ class Request:
         """Rows `start` to `stop`."""
         return Request(self.images[start:stop], self.targets[start:stop], self.seeds[start:stop])
 
+    def parts(self, size: int) -> Iterator["Request"]:
+        """The rows in parts of `size`, or more where the rows of an image would be parted."""
+        start = 0
+        while start < len(self):
+            stop = min(start + size, len(self))
+            while stop < len(self) and self.seeds[stop] == self.seeds[stop - 1]:
+                stop += 1
+            yield self.part(start, stop)
+            start = stop
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -49,6 +59,13 @@ class Attribution:
     seconds: np.ndarray
     evaluations: np.ndarray
     details: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def rows(self, places: list[int]) -> "Attribution":
+        """Some of the explanations."""
+        return Attribution(
+            self.maps[places], self.seconds[places], self.evaluations[places],
+            {name: values[places] for name, values in self.details.items()},
+        )  # fmt: skip
 
 
 def join(parts: list[Attribution]) -> Attribution:

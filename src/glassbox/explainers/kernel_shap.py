@@ -17,9 +17,11 @@ class KernelShap:
     The value of a coalition of regions is the target's probability averaged over the background images, each laid
     where the regions outside the coalition are. A map holds, at each pixel, the Shapley value of its region; a
     region's value is not divided by its size, so that the regions' values, not the pixels', sum up. Unit:
-    probability. Details: `base_value`, the mean probability with every region hidden; `additivity_error`,
-    |sum of the regions' values - (f(x) - base value)|. The least squares that find the values are held to that sum, so
-    an error tells of a fault, and its absence does not tell that there were coalitions enough.
+    probability. Details: `base_value`, the mean probability with every region hidden; `evidence_for` and
+    `evidence_against`, the sums of the positive and of the negative values; `additivity_error`, |sum of the regions'
+    values - (f(x) - base value)|, where f(x) is what the model says of the image itself. The least squares that find
+    the values are held to that sum, so an error above `names.TOLERANCE` tells of a fault, and a small one
+    does not tell that there were coalitions enough.
 
     Args:
         settings: coalitions an explanation.
@@ -60,13 +62,15 @@ class KernelShap:
         background = to_float(self.background.to(device))  # (B, 3, H, W)
 
         def value(masks: np.ndarray) -> np.ndarray:  # (M, S) of 0 and 1 -> (M, T)
-            visible = torch.from_numpy(masks).to(device).bool()[:, where]  # (M, H, W)
-            values = []
-            for part in visible.split(max(1, self.batch_size // len(background))):
-                mixed = torch.where(part[:, None, None], x, background)  # (m, B, 3, H, W)
-                p = predict(classifier, mixed.flatten(0, 1), self.batch_size).double().softmax(dim=1)[:, targets]
-                values.append(p.view(len(part), -1, len(targets)).mean(dim=1))
-            return torch.cat(values).numpy()
+            on = torch.from_numpy(masks).to(device).bool()
+            pairs = torch.arange(len(on) * len(background), device=device)  # each mask with each background image
+            p = torch.empty(len(pairs), len(targets), dtype=torch.float64, device=device)
+            with torch.inference_mode():
+                for part in pairs.split(self.batch_size):
+                    visible = on[part // len(background)][:, where]  # (P, H, W)
+                    mixed = torch.where(visible[:, None], x, background[part % len(background)])  # (P, 3, H, W)
+                    p[part] = classifier(mixed).double().softmax(dim=1)[:, targets]
+            return p.view(len(on), -1, len(targets)).mean(dim=1).cpu().numpy()
 
         # shap draws its coalitions from numpy's global state.
         state = np.random.get_state()  # noqa: NPY002
@@ -81,6 +85,11 @@ class KernelShap:
             np.random.set_state(state)  # noqa: NPY002
         phi = np.asarray(phi).reshape(regions, len(targets)).T  # (T, S)
         base = np.asarray(explainer.expected_value, dtype=float).reshape(len(targets))
-        full = value(np.ones((1, regions)))[0]
-        error = np.abs(phi.sum(axis=1) - (full - base))
-        return phi[:, segments], {"base_value": base, "additivity_error": error}
+        p = predict(classifier, image[None], 1).double().softmax(dim=1)[0, targets].numpy()
+        details = {
+            "base_value": base,
+            "additivity_error": np.abs(phi.sum(axis=1) - (p - base)),
+            "evidence_for": phi.clip(min=0).sum(axis=1),
+            "evidence_against": phi.clip(max=0).sum(axis=1),
+        }
+        return phi[:, segments], details

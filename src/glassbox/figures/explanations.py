@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from skimage.segmentation import find_boundaries
 
-from glassbox.explaining import Explained, figure_note
+from glassbox.explaining import Explained, figure_note, may_be_shown
 from glassbox.figures.style import BLUE, DIVERGING, GREY, RED, figure, literal, short
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
@@ -60,7 +60,8 @@ def explanation(
         probabilities: (K,).
         truth: the true class.
         targets: explained classes.
-        maps: for each explainer, by its title, (len(targets), H, W). LIME's is drawn as outlined regions.
+        maps: for each explainer, by its title, (len(targets), H, W). LIME's is drawn as outlined regions. One that is
+            not to be shown is all NaN.
         notes: for each explainer a short text for each target.
         regions: how many of LIME's regions for and against are outlined.
     """
@@ -83,7 +84,9 @@ def explanation(
                 axis.spines[:].set_visible(True)
                 axis.spines[:].set_color("#d0d7de")
                 scaled = normalise(values[row])
-                if name == TITLES["lime"]:
+                if np.isnan(scaled).any():
+                    axis.imshow(np.full_like(image, 255), interpolation="nearest")
+                elif name == TITLES["lime"]:
                     _regions(axis, image, scaled, regions)
                 else:
                     axis.imshow(blend(image, scaled), interpolation="nearest")
@@ -132,7 +135,7 @@ def draw_all(
             probabilities[pick.row],
             int(labels[pick.row]),
             pick.targets,
-            {TITLES[result.name]: result.attribution.maps[rows] for result in shown},
+            {TITLES[result.name]: _sound(result, rows) for result in shown},
             {
                 TITLES[result.name]: [figure_note(result, row) for row in range(rows.start, rows.stop)]
                 for result in shown
@@ -140,6 +143,15 @@ def draw_all(
             regions,
         )
         start = rows.stop
+
+
+def _sound(result: Explained, rows: slice) -> np.ndarray:
+    """The maps of some rows; those that may not be shown are NaN."""
+    maps = result.attribution.maps[rows].copy()
+    for place, row in enumerate(range(rows.start, rows.stop)):
+        if not may_be_shown(result.attribution, row):
+            maps[place] = np.nan
+    return maps
 
 
 def _bars(axis: Axes, classes: tuple[str, ...], probabilities: np.ndarray, truth: int) -> None:

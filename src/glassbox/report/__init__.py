@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from glassbox import config, files
-from glassbox.names import CONTROL, MEASURES, TITLES
-
-FEWEST = 5  # images: a bootstrap of fewer is hardly more than the images themselves
+from glassbox.bootstrap import FEWEST
+from glassbox.names import CONTROL, MEASURES, TITLES, analyst
+from glassbox.report import analyses, hypotheses
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Study:
         index: one row a map.
         scorecard: one row for each explainer and metric.
         stability: one row for each image and number of samples of LIME, or None where it was not asked for.
+        panels: one row for each of KernelSHAP's maps of many classes, or None where it was not asked for.
+        recognised, mistakes, confusable: the three analyses.
     """
 
     params: config.Params
@@ -49,6 +51,15 @@ class Study:
     index: pd.DataFrame
     scorecard: pd.DataFrame
     stability: pd.DataFrame | None
+    panels: pd.DataFrame | None
+    recognised: pd.DataFrame
+    mistakes: pd.DataFrame
+    confusable: pd.DataFrame
+
+    @property
+    def analyst(self) -> str:
+        """The explainer whose maps the analyses show."""
+        return analyst(self.params.explain.explainers)
 
 
 def read(params: config.Params, reports: str | Path = "reports", model: str | Path = "models") -> Study:
@@ -58,7 +69,10 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         UserError: a file is missing or damaged; it is named.
     """
     folder = Path(reports)
-    stability = folder / "explain/lime_stability.csv"
+
+    def optional(name: str) -> pd.DataFrame | None:
+        return files.read_csv(folder / name) if (folder / name).exists() else None
+
     return Study(
         params=params,
         folder=folder,
@@ -73,7 +87,11 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
         index=files.read_csv(folder / "explain/index.csv"),
         scorecard=files.read_csv(folder / "explain/scorecard.csv"),
-        stability=files.read_csv(stability) if stability.exists() else None,
+        stability=optional("explain/lime_stability.csv"),
+        panels=optional("explain/panels.csv"),
+        recognised=files.read_csv(folder / "explain/recognised.csv"),
+        mistakes=files.read_csv(folder / "explain/mistakes.csv"),
+        confusable=files.read_csv(folder / "explain/pairs.csv"),
     )
 
 
@@ -96,6 +114,8 @@ def headline(study: Study) -> dict[str, float]:
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
              "brier", "ece", "calibrated_ece")  # fmt: skip
     row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
+    if "augmented_accuracy" in study.metrics:
+        row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
         row["best_validation_accuracy"] = study.search["validation_accuracy"]
     measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
@@ -105,6 +125,14 @@ def headline(study: Study) -> dict[str, float]:
     if used is not None:
         row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
     return row | {f"{r.metric}/{r.explainer}": r.mean for r in measured.itertuples(index=False)}
+
+
+def hypotheses_of(study: Study) -> list[dict[str, Any]]:
+    """The ResNet-50 paper's hypotheses, checked on this study."""
+    return hypotheses.check(
+        study.metrics, study.params.evaluate.target_accuracy, study.index, study.panels, study.recognised,
+        study.mistakes, study.analyst, study.params.study.seed,
+    )  # fmt: skip
 
 
 def stability_of_the_study(study: Study) -> dict[str, float] | None:
@@ -206,6 +234,27 @@ def page(study: Study) -> str:
         explainers=explainer_table(study.scorecard),
         verdicts=verdicts(study.scorecard),
         used=stability_of_the_study(study),
+        hypotheses=hypotheses_of(study),
+        sentence=hypotheses.sentence,
+        told={
+            "recognised": analyses.recognised(study.index, study.recognised, study.analyst),
+            "mistakes": analyses.mistakes(
+                study.mistakes,
+                study.index,
+                study.analyst,
+                study.params.explain.analyses.hidden,
+                len(study.card["classes"]),
+            ),
+            "pairs": analyses.pairs(study.confusable, study.analyst, len(study.card["classes"])),
+        },
+        analyst=TITLES[study.analyst],
+        pair_pictures=sorted(
+            str(path.relative_to(study.folder)) for path in (study.folder / "explain/analyses").glob("pair-*.png")
+        ),
+        panels={
+            path.stem: str(path.relative_to(study.folder))
+            for path in (study.folder / "explain/analyses/panels").glob("*.png")
+        },
         parameters=config.flatten(study.params),
         dumps=json.dumps,
     )

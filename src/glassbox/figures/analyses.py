@@ -1,0 +1,227 @@
+"""Pictures of the three analyses, and KernelSHAP's panels for many classes."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from glassbox import objects
+from glassbox.analyses import Analyses, maps_of_each
+from glassbox.config import Explain
+from glassbox.explainers import Attribution
+from glassbox.explaining import PANELS, Explained, may_be_shown, panels_of
+from glassbox.figures.explanations import blend, normalise
+from glassbox.figures.style import DIVERGING, figure, literal, short
+from glassbox.names import TITLES, analyst
+from glassbox.selection import Cases
+from glassbox.xai_metrics.localization import area, relevance_mass
+
+ACROSS = 5  # panels in a row
+MINUS = "\N{MINUS SIGN}"
+MOST, COMPARED = 10, 6  # images in a figure, and in one of two classes' maps; the tables hold them all
+
+
+def panels(
+    path: str | Path, image: np.ndarray, title: str, names: list[str], maps: list[np.ndarray | None], notes: list[str]
+) -> None:
+    """An image and its Shapley values for several classes, in the manner of `shap.image_plot`: red speaks for the
+    class, blue against it, on one scale for all classes.
+
+    Args:
+        image: (H, W, 3) uint8.
+        title: of the figure.
+        names: of the classes, one a panel.
+        maps: (H, W) each, in probability; None draws an empty panel.
+        notes: a line under each panel.
+    """
+    rows = -(-len(names) // ACROSS)
+    columns = min(ACROSS, len(names))
+    scale = max((np.abs(values).max() for values in maps if values is not None), default=0.0) or 1.0
+    with figure(path, 1.55 * (columns + 1) + 0.7, 1.95 * rows + 0.5) as drawing:
+        drawing.suptitle(literal(title), fontsize=11)
+        grid = drawing.add_gridspec(rows, columns + 1)
+        picture = drawing.add_subplot(grid[:, 0])
+        _picture(picture, image)
+        picture.set_title("image", fontsize=9)
+        axes = []
+        for place, (name, values, note) in enumerate(zip(names, maps, notes, strict=True)):
+            axis = drawing.add_subplot(grid[place // columns, 1 + place % columns])
+            _map(axis, image, None if values is None else values / scale)
+            axis.set_title(short(name), fontsize=9)
+            axis.set_xlabel(note, fontsize=7)
+            axes.append(axis)
+        _scale(drawing, axes, scale, "SHAP value of the region (probability)")
+
+
+def recognised(path: str | Path, images: np.ndarray, names: list[str], maps: np.ndarray, title: str) -> None:
+    """Recognised images with an outline of where the object probably is, above the maps of their classes.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        names: of their classes.
+        maps: (N, H, W) of these classes.
+        title: of the explainer.
+    """
+    n = len(images)
+    masks = objects.estimate(images)
+    inside, by_chance = relevance_mass(maps, masks), area(masks)
+    columns = min(n, ACROSS)
+    rows = -(-n // columns)
+    with figure(path, 1.6 * columns + 0.7, 3.6 * rows + 0.5) as drawing:
+        drawing.suptitle(f"Recognised images: what {title} finds for their class, and the object", fontsize=11)
+        axes = drawing.subplots(2 * rows, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for place in range(n):
+            above, below = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
+            _picture(above, images[place])
+            _outline(above, masks[place], "#ffffff")
+            above.set_title(short(names[place]), fontsize=9)
+            _map(below, images[place], normalise(maps[place]))
+            _outline(below, masks[place], "#1f2328")
+            said = f"{100 * inside[place]:.0f} % of the positive mass in\n{100 * by_chance[place]:.0f} % of the pixels"
+            below.set_xlabel("no object found" if np.isnan(inside[place]) else said, fontsize=7)
+        _scale(drawing, list(axes.flat), None, "share of the map's largest")
+
+
+def compare(
+    path: str | Path,
+    title: str,
+    rows: list[tuple[np.ndarray, str, np.ndarray, np.ndarray, np.ndarray | None, tuple[str, str], str]],
+    unit: str,
+) -> None:
+    """Two classes' maps of each image and their difference, on one scale for the image.
+
+    Args:
+        title: of the figure.
+        rows: for each image: itself, (H, W, 3) uint8; what it is, as matplotlib takes it; the maps of the first and of
+            the second class; a mask to outline in the difference, or None; the two classes' names; what is said under
+            the difference.
+        unit: of the maps.
+    """
+    with figure(path, 6.8, 1.8 * len(rows) + 0.6) as drawing:
+        drawing.suptitle(literal(title), fontsize=11)
+        axes = drawing.subplots(len(rows), 4, squeeze=False)
+        for line, (image, what, one, other, mask, (first, second), note) in zip(axes, rows, strict=True):
+            scale = max(np.abs(one).max(), np.abs(other).max(), np.abs(one - other).max()) or 1.0
+            _picture(line[0], image)
+            line[0].set_title(what, fontsize=8)
+            for axis, values, name in (
+                (line[1], one, f"for {short(first)}"),
+                (line[2], other, f"for {short(second)}"),
+                (line[3], one - other, f"{short(first)} {MINUS} {short(second)}"),
+            ):
+                _map(axis, image, values / scale)
+                axis.set_title(name, fontsize=8)
+            if mask is not None:
+                _outline(line[3], mask, "#1f2328")
+            line[3].set_xlabel(note, fontsize=7)
+        _scale(drawing, list(axes[:, 1:].flat), None, f"{unit}, share of the row's largest")
+
+
+def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analyses, settings: Explain) -> None:
+    """All pictures: `recognised.png`, `mistakes.png`, `pair-01.png` and on, and `panels/` with one an image. What there
+    is nothing to show for is not drawn, nor are maps whose Shapley values do not add up.
+
+    Args:
+        folder: for the figures.
+        cases: images and explained classes.
+        results: of every explainer.
+        found: the analyses.
+        settings: the section `explain`.
+    """
+    name = analyst(settings.explainers)
+    title, unit = TITLES[name], "probability" if name in ("kernel_shap", "lime") else "attribution"
+    picks, classes, labels, guesses = cases.picks, cases.classes, cases.labels, cases.predicted
+    images, p = cases.images.numpy(), cases.probabilities
+    shown = [
+        (pick, maps[name])
+        for pick, maps in zip(picks, maps_of_each(picks, results), strict=True)
+        if set(pick.targets) <= set(maps[name])  # all its maps may be shown
+    ]
+
+    right = [(pick.row, maps) for pick, maps in shown if guesses[pick.row] == labels[pick.row]][:MOST]
+    if right:
+        rows = [row for row, _ in right]
+        own = np.stack([maps[guesses[row]] for row, maps in right])
+        recognised(folder / "recognised.png", images[rows], [classes[guesses[row]] for row in rows], own, title)
+    wrong = [(pick.row, maps) for pick, maps in shown if guesses[pick.row] != labels[pick.row]][:COMPARED]
+    if wrong:
+        told, lines = found.mistakes[found.mistakes["explainer"] == name].set_index("image"), []
+        for row, maps in wrong:
+            guess, truth, after = guesses[row], labels[row], told.loc[row]
+            what = f"{short(classes[truth], 12)}, taken for\n{short(classes[guess], 12)} ({p[row, guess]:.2f})"
+            note = (
+                f"outlined hidden: {short(classes[truth], 12)}\n{p[row, truth]:.2f} → {after['p_true_after']:.2f}"
+                f"{', corrected' if after['corrected'] else ''}"
+            )
+            mask, names = found.hidden[row, name], (classes[guess], classes[truth])
+            lines.append((images[row], what, maps[guess], maps[truth], mask, names, note))
+        compare(folder / "mistakes.png", f"Mistakes: {title} for the class chosen and for the true one", lines, unit)
+    pairs = list(dict.fromkeys(pick.pair for pick in picks if pick.pair))
+    for place, (a, b) in enumerate(pairs, 1):
+        lines = []
+        for row, maps in [(pick.row, maps) for pick, maps in shown if pick.pair == (a, b)][:COMPARED]:
+            chances = f"p({short(classes[a], 10)}) {p[row, a]:.2f}, p({short(classes[b], 10)}) {p[row, b]:.2f}"
+            what = f"true: {short(classes[labels[row]], 16)}\n{chances}"
+            lines.append((images[row], what, maps[a], maps[b], None, (classes[a], classes[b]), ""))
+        if lines:
+            compare(folder / f"pair-{place:02d}.png", f"{classes[a]} or {classes[b]}? {title} for both", lines, unit)
+
+    wider = panels_of(results)
+    if wider is None:
+        return
+    digits = max(2, len(str(len(picks) - 1)))  # so that names sort as the picks do
+    for place, (pick, rows) in enumerate(zip(picks, wider.rows(), strict=True)):
+        names = wider.request.targets[rows.start : rows.stop].tolist()
+        panels(
+            folder / "panels" / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
+            images[pick.row],
+            f"{TITLES[PANELS]} class by class: {pick.note}  (test image {pick.row})",
+            [classes[label] for label in names],
+            [wider.attribution.maps[row] if may_be_shown(wider.attribution, row) else None for row in rows],
+            [_note(wider.attribution, row, p[pick.row, label]) for row, label in zip(rows, names, strict=True)],
+        )
+
+
+def _note(whole: Attribution, number: int, p: float) -> str:
+    details = whole.details
+    if not may_be_shown(whole, number):
+        return f"not shown: the values miss\nf(x) by {details['additivity_error'][number]:.2g}"
+    return (
+        f"{details['base_value'][number]:.2f} + {details['evidence_for'][number]:.2f} "
+        f"{MINUS} {-details['evidence_against'][number]:.2f} = {p:.2f}"
+    )
+
+
+def _picture(axis: Axes, image: np.ndarray) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set_axis_off()
+
+
+def _map(axis: Axes, image: np.ndarray, values: np.ndarray | None) -> None:
+    axis.set_axis_on()
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(True)
+    axis.spines[:].set_color("#d0d7de")
+    axis.imshow(np.ones_like(image) * 255 if values is None else blend(image, values), interpolation="nearest")
+
+
+def _outline(axis: Axes, mask: np.ndarray, colour: str) -> None:
+    if mask.any() and not mask.all():
+        axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.0)
+
+
+def _scale(drawing: Figure, axes: list[Axes], largest: float | None, label: str) -> None:
+    limit = largest or 1.0
+    bar = drawing.colorbar(
+        ScalarMappable(Normalize(-limit, limit), DIVERGING), ax=axes, pad=0.01, fraction=0.02, aspect=30,
+        ticks=(-limit, 0, limit),
+    )  # fmt: skip
+    bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=7)

@@ -1,0 +1,113 @@
+"""What the three analyses found, in words."""
+
+import pandas as pd
+
+from glassbox.names import CONTROL, TITLES
+
+FEW = 5  # single images that are told in words
+
+
+def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str) -> list[str]:
+    """Does what speaks for the class lie on the object?
+
+    Args:
+        index: one row a map.
+        tests: the analysis of recognised images.
+        analyst: the explainer whose maps are shown.
+    """
+    right = index[
+        (index["true_class"] == index["predicted_class"]) & (index["explained_class"] == index["predicted_class"])
+    ]
+    if right.empty:
+        return ["No recognised image was explained."]
+    right = right.dropna(subset=["relevance_mass"])
+    if right.empty:
+        return ["In none of the recognised images does anything stand out that could be the object."]
+    by = right.groupby("explainer", sort=False)[["relevance_mass", "object_area"]].mean()
+    own = by.loc[analyst]
+    said = [
+        f"Of what {TITLES[analyst]} finds for the class of a recognised image, {_percent(own['relevance_mass'])} lies "
+        f"where the object probably is, which is {_percent(own['object_area'])} of the image (means over "
+        f"{right['image'].nunique()} images; the random control has {_percent(by.loc[CONTROL, 'relevance_mass'])}). "
+        "Nobody has marked the objects: their outline is an estimate from colour and position."
+    ]
+    if len(tests):
+        said.append(
+            f"Blurring the regions that its map of the class ranks first lowers the class's probability by "
+            f"{tests['drop_own'].mean():.2f} on average, blurring those of the next class's map by "
+            f"{tests['drop_other'].mean():.2f}."
+        )
+    return said
+
+
+def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: float, n_classes: int) -> list[str]:
+    """What spoke for the wrong class, and what against the right one?
+
+    Args:
+        found: the analysis of mistakes.
+        index: one row a map.
+        analyst: the explainer whose maps are shown.
+        hidden: share of the image that was blurred.
+        n_classes: of two, what speaks for one speaks against the other by definition.
+    """
+    own = found[found["explainer"] == analyst]
+    if own.empty:
+        return ["No mistake was explained."]
+    said = [
+        f"With {_percent(hidden)} of the image blurred, the regions that {TITLES[analyst]} names as speaking most for "
+        f"the class chosen and least for the true one, {own['corrected'].sum()} of {len(own)} mistakes turn right; "
+        f"with random regions {_percent(own['corrected_at_random'].mean())} do."
+    ]
+    ranked = own["agreement"].dropna()
+    if len(ranked) and n_classes > 2:
+        said[0] += (
+            " The maps of the class chosen and of the true one agree on the order of the regions with a rank "
+            f"correlation of {ranked.mean():.2f}."
+        )
+    shap = index[index["explainer"] == "kernel_shap"].set_index(["image", "explained_class"])
+    for row in own.head(FEW).itertuples():
+        line = f"Image {row.image}, {row.true_class}, taken for {row.predicted_class}"
+        if len(shap):
+            wrong, right = (shap.loc[(row.image, name)] for name in (row.predicted_class, row.true_class))
+            line += (
+                f": regions worth {wrong['evidence_for']:+.2f} spoke for {row.predicted_class} and "
+                f"{wrong['evidence_against']:+.2f} against it; {right['evidence_for']:+.2f} for {row.true_class} and "
+                f"{right['evidence_against']:+.2f} against it"
+            )
+        said.append(
+            f"{line}. Without the named regions {row.true_class} goes from {row.p_true:.2f} to {row.p_true_after:.2f}."
+        )
+    return said
+
+
+def pairs(found: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
+    """How do two classes that are confused differ?
+
+    Args:
+        found: the analysis of pairs.
+        analyst: the explainer whose maps are shown.
+        n_classes: of two, what speaks for one speaks against the other by definition.
+    """
+    own = found[found["explainer"] == analyst]
+    if own.empty:
+        return ["No confusable pair was explained."]
+    if n_classes == 2:
+        return ["There are two classes: what speaks for one speaks against the other by definition."]
+    said = []
+    for (a, b), part in own.groupby(["a_class", "b_class"], sort=False):
+        ranked = part["agreement"].dropna()
+        if ranked.empty:
+            said.append(f"{a} and {b}: no map ranks the regions, so there is nothing to compare.")
+            continue
+        mean = ranked.mean()
+        how = (
+            "what speaks for one speaks against the other" if mean < -0.3
+            else "both rest on much the same regions" if mean > 0.3
+            else "they rest on different regions"
+        )  # fmt: skip
+        said.append(f"{a} and {b}: {how} (rank correlation {mean:.2f}, mean over {len(ranked)} images).")
+    return said
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,67 @@
+"""Interventions: hide the regions that a map names, and see whether the decision follows."""
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from glassbox.data.batches import to_float
+from glassbox.models import Classifier, predict
+from glassbox.xai_metrics.base import Metric
+
+CORRECTION = Metric(
+    "correction", "diagnosis of mistakes", True, "share of mistakes, 0..1",
+    "after Goyal et al. 2019, Counterfactual Visual Explanations: the change that makes the decision another one",
+)  # fmt: skip
+DISCRIMINATION = Metric(
+    "discrimination", "class discrimination", True, "probability, -1..1",
+    "after Selvaraju et al. 2017, Grad-CAM, section 5.1: a map of a class names what belongs to that class",
+)  # fmt: skip
+
+
+def strongest(values: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
+    """Mask of the regions with the highest mean value, as many as it takes to cover a share of the pixels.
+
+    Args:
+        values: (H, W), a map.
+        segments: (H, W) labels 0..S-1. Of regions with equal values the one with the lower label comes first.
+        share: 0..1.
+
+    Returns:
+        (H, W) bool.
+    """
+    sizes = np.bincount(segments.ravel())
+    means = np.bincount(segments.ravel(), weights=values.ravel()) / sizes
+    return _first(np.argsort(-means, kind="stable"), sizes, segments, share)
+
+
+def at_random(segments: np.ndarray, share: float, draws: int, seed: int) -> np.ndarray:
+    """Masks like those of `strongest`, of regions in random order: (draws, H, W) bool."""
+    rng, sizes = np.random.default_rng(seed), np.bincount(segments.ravel())
+    return np.stack([_first(rng.permutation(len(sizes)), sizes, segments, share) for _ in range(draws)])
+
+
+def probabilities_without(
+    classifier: Classifier, image: torch.Tensor, masks: np.ndarray, blur_sigma: float, batch_size: int
+) -> np.ndarray:
+    """What the classifier says of an image in which regions are blurred.
+
+    Args:
+        classifier: left in the mode it was in.
+        image: (H, W, 3) uint8.
+        masks: (M, H, W) bool, what is hidden.
+        blur_sigma: standard deviation of the Gaussian blur, pixels.
+        batch_size: images in one forward pass.
+
+    Returns:
+        (M, K) probabilities.
+    """
+    sharp = to_float(image[None])  # (1, 3, H, W)
+    blurred = torch.from_numpy(gaussian_filter(sharp.numpy(), sigma=(0, 0, blur_sigma, blur_sigma)))
+    mixed = torch.where(torch.from_numpy(masks)[:, None], blurred, sharp)  # (M, 3, H, W)
+    return predict(classifier, mixed, batch_size).double().softmax(dim=1).numpy()
+
+
+def _first(order: np.ndarray, sizes: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
+    covered = np.cumsum(sizes[order])
+    n = 1 + int(np.searchsorted(covered, share * segments.size))  # rounding aside, the fewest that reach the share
+    return np.isin(segments, order[:n])

@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+
+from glassbox.report import analyses
+
+
+def index() -> pd.DataFrame:
+    rows = [
+        ("kernel_shap", 1, "cat", "cat", "cat", 0.7, 0.4, 0.5, -0.1),
+        ("kernel_shap", 2, "dog", "cat", "cat", 0.5, 0.5, 0.62, -0.2),
+        ("kernel_shap", 2, "dog", "cat", "dog", 0.5, 0.5, 0.1, -0.35),
+        ("random", 1, "cat", "cat", "cat", 0.41, 0.4, None, None),
+    ]
+    columns = ["explainer", "image", "true_class", "predicted_class", "explained_class", "relevance_mass",
+               "object_area", "evidence_for", "evidence_against"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+MISTAKES = pd.DataFrame(
+    {"image": [2], "true_class": ["dog"], "predicted_class": ["cat"], "explainer": ["kernel_shap"], "p_true": [0.2],
+     "p_true_after": [0.8], "corrected": [1], "corrected_at_random": [0.25], "agreement": [-0.5]}
+)  # fmt: skip
+
+
+def test_recognised_images_in_words():
+    tests = pd.DataFrame({"drop_own": [0.5, 0.7], "drop_other": [0.1, 0.1]})
+    first, second = analyses.recognised(index(), tests, "kernel_shap")
+    assert "70 % lies where the object probably is, which is 40 % of the image (means over 1 images" in first
+    assert "the random control has 41 %" in first
+    assert "lowers the class's probability by 0.60 on average, blurring those of the next class's map by 0.10" in second
+    assert len(analyses.recognised(index(), tests.iloc[:0], "kernel_shap")) == 1
+    assert analyses.recognised(index().iloc[:0], tests, "kernel_shap") == ["No recognised image was explained."]
+
+
+def test_mistakes_in_words():
+    first, second = analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 3)
+    assert "With 20 % of the image blurred" in first
+    assert "1 of 1 mistakes turn right; with random regions 25 % do" in first
+    assert second == (
+        "Image 2, dog, taken for cat: regions worth +0.62 spoke for cat and -0.20 against it; +0.10 for dog and -0.35 "
+        "against it. Without the named regions dog goes from 0.20 to 0.80."
+    )
+    assert analyses.mistakes(MISTAKES.iloc[:0], index(), "kernel_shap", 0.2, 3) == ["No mistake was explained."]
+
+
+def test_mistakes_without_kernel_shap():
+    lime = MISTAKES.assign(explainer="lime")
+    _, second = analyses.mistakes(lime, index().iloc[:0], "lime", 0.2, 3)
+    assert second == "Image 2, dog, taken for cat. Without the named regions dog goes from 0.20 to 0.80."
+
+
+def test_pairs_in_words():
+    found = pd.DataFrame(
+        {"explainer": "kernel_shap", "a_class": ["cat", "cat", "car", "hen"], "b_class": ["dog", "dog", "truck", "owl"],
+         "agreement": [-0.5, -0.7, 0.1, 0.9]}
+    )  # fmt: skip
+    one, two, three = analyses.pairs(found, "kernel_shap", 10)
+    assert one == (
+        "cat and dog: what speaks for one speaks against the other (rank correlation -0.60, mean over 2 images)."
+    )
+    assert "car and truck: they rest on different regions" in two
+    assert "hen and owl: both rest on much the same regions" in three
+    assert analyses.pairs(found.iloc[:0], "kernel_shap", 10) == ["No confusable pair was explained."]
+    (nothing,) = analyses.pairs(found.iloc[:1].assign(agreement=np.nan), "kernel_shap", 10)
+    assert nothing == "cat and dog: no map ranks the regions, so there is nothing to compare."
+    (two,) = analyses.pairs(found.iloc[:2], "kernel_shap", 2)
+    assert "by definition" in two
+
+
+def test_what_holds_by_definition_is_no_finding():
+    assert "rank correlation of -0.50" in analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 3)[0]
+    assert "rank correlation" not in analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 2)[0]
+    nothing = MISTAKES.assign(agreement=np.nan)
+    assert "rank correlation" not in analyses.mistakes(nothing, index(), "kernel_shap", 0.2, 3)[0]
+
+
+def test_images_in_which_nothing_stands_out():
+    tests = pd.DataFrame({"drop_own": [], "drop_other": []})
+    (said,) = analyses.recognised(index().assign(relevance_mass=np.nan), tests, "kernel_shap")
+    assert said.startswith("In none of the recognised images does anything stand out")
