@@ -5,8 +5,8 @@ import sys
 
 from glassbox.errors import UserError, run
 
-SUBJECTS = ("training", "tracking")
-LONG = ("pruning",)  # only when named
+SUBJECTS = ("training", "tracking", "kernel_shap")
+LONG = ("pruning", "compiling")  # only when named
 
 
 def main() -> None:
