@@ -27,6 +27,7 @@ from glassbox.models.cnn import Hyperparameters
 
 DATA = Description("toy", ("cat", "dog"), 8, {"train": 4}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
 SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
+SPEC = models.Spec("cnn", SMALL.__dict__, "data", None)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def runs(project: Path, **tags: str):
 def save_model(folder: Path) -> models.Classifier:
     torch.manual_seed(0)
     classifier = models.build("cnn", SMALL.__dict__, 8, 2, DATA.mean, DATA.std)
-    models.save(folder, classifier, models.describe("cnn", SMALL.__dict__, classifier, DATA, []))
+    models.save(folder, classifier, models.describe(SPEC, classifier, DATA, []))
     return classifier
 
 
