@@ -122,6 +122,11 @@ def _yaml(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
+def words(head: list[str], rows: list[list[str]]) -> str:
+    """A table of words, all aligned left."""
+    return table(head, rows).replace("--:", ":--")
+
+
 def runs_table(runs: list[Run]) -> str:
     """What was trained, on how much, how long."""
 
@@ -233,7 +238,7 @@ reader would ask for is a third.
 
 ## Where text, code and results disagree
 
-{table(["", "text and tables", "code in the appendix", "log and figures", "here"], rows)}
+{words(["", "text and tables", "code in the appendix", "log and figures", "here"], rows)}
 
 - `studies/cifar10-resnet50-paper.yaml` follows the text. What it leaves open is chosen: colour jitter of 0.2, the
   plateau's factor 0.5 after 2 epochs, and the weights of the epoch with the lowest validation loss.
@@ -261,8 +266,8 @@ Made on {", ".join(sorted(machines))}, {threads}, {", ".join(sorted(gpus))}; com
     parts.append(f"## Tables 4 and 5\n\n{overall(runs)}\n\n{by_class(runs)}\n")
     if told := hypotheses(runs):
         parts.append(
-            "## The three hypotheses\n\nWhere the paper looks at pictures, each check here has a criterion that can "
-            f"fail (`reports/report/hypotheses.json`).\n\n{told}"
+            "## The three hypotheses\n\nWhere the paper looks at pictures, each check here has a number and a "
+            f"criterion (`reports/report/hypotheses.json`).\n\n{told}"
         )
     parts.append(pictures(runs))
     parts.append(
