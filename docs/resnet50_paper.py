@@ -278,8 +278,8 @@ Made on {", ".join(sorted(machines))}, {threads}, {", ".join(sorted(gpus))}; com
 
 MISSING = """## What is missing
 
-No GPU was at hand for these runs, and ImageNet's weights could not be downloaded. So they show that the code runs from
-end to end at the paper's input size; **their accuracies are those of a few thousand images and say nothing about the
+No GPU was at hand for these runs, and ImageNet's weights could not be downloaded. So they show that the code trains and
+evaluates at the paper's input size; **their accuracies are those of a few thousand images and say nothing about the
 recipes**. Not measured, and to be filled in on a machine with CUDA:
 
 - the accuracy of either ResNet-50 recipe on all of CIFAR-10 (the paper's 81.35 %), with ImageNet's weights or without;
@@ -287,6 +287,7 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
 - whether `compute.compile`, and TF32 against float32, pay on CUDA. On two CPU cores `compute.compile` does not: a step
   of ResNet-18 took 1.44 s compiled and 1.28 s not, of ResNet-50 3.21 s and 3.09 s, after a minute of compiling
   (`python -m benchmarks compiling` interleaves both and measures TF32 and deterministic algorithms on CUDA as well);
+- what SHAP says of either ResNet-50 at 224 x 224, where a run stands above as not explained;
 - the time of KernelSHAP for 64 images, 10 classes and 100 background images (`python -m benchmarks kernel_shap`).
 
 On such a machine:
