@@ -86,6 +86,7 @@ def test_few_images_are_undecided_and_none_are_untested():
 
 def test_without_kernel_shap_the_first_explainer_is_judged():
     index = tables()["index"].replace({"explainer": {"kernel_shap": "lime"}})
+    index = index.drop(columns="additivity_error")
     mistakes = tables()["mistakes"].assign(explainer="lime")
     made = hypotheses.check(
         **tables() | {"index": index, "mistakes": mistakes, "analyst": "lime", "recognised": tables(0)["recognised"]}

@@ -38,8 +38,7 @@ def check(
     Returns:
         For each its number, statement, verdict and checks. A check says what is measured, in which unit, the value with
         its interval, the number of images, the criterion, and the verdict on it; value and interval are None where
-        there was nothing to measure. A
-        hypothesis is supported if all its checks are, and not supported if any is not.
+        there was nothing to measure. A hypothesis is supported if all its checks are, and not supported if any is not.
     """
     from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION  # torch, of which a summary has no need
 
@@ -52,7 +51,8 @@ def check(
     }  # fmt: skip
     shap = index[index["explainer"] == "kernel_shap"]
     own = shap[(shap["group"] == "correct") & (shap["explained_class"] == shap["predicted_class"])]
-    own = own[own["additivity_error"] <= TOLERANCE]
+    if len(own):  # else the column may be missing: no other explainer has it
+        own = own[own["additivity_error"] <= TOLERANCE]
     inside = (own["relevance_mass"] - own["object_area"]).dropna()
     drawn = recognised[recognised["group"] == "correct"]
     specific = drawn["drop_own"] - drawn["drop_other"]
