@@ -11,17 +11,15 @@ made are left out of the page.
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 
+from docs.runs import CLASSES, Run, duration, keep, read_params, require, table
 from glassbox import compute, config, files
 from glassbox.errors import UserError, run
 from glassbox.figures.evaluation import heatmap
@@ -41,7 +39,6 @@ OF_A_SEED = (
 OF_LIME = ("explain/lime_stability.csv", "explain/lime_stability.png")  # where its stability was asked for
 
 # What the paper prints (its figures 1, 15, 16 and 17, and the text around them).
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PAPER_ACCURACY, PAPER_LOSS, PAPER_SEARCH = 0.7236999869346619, 0.8845892548561096, 0.692300021648407
 PAPER_TRIALS = 20
 PAPER_MATRIX = np.array([
@@ -76,42 +73,13 @@ PAPER_SAMPLES = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """The files of one finished study."""
-
-    name: str
-    folder: Path
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return files.read_json(self.folder / "run.json")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return read_params(self.folder)
-
-    def json(self, name: str) -> Any:
-        return files.read_json(self.folder / name)
-
-    def csv(self, name: str) -> pd.DataFrame:
-        return files.read_csv(self.folder / name)
-
-
-def read_params(folder: Path) -> dict[str, Any]:
-    """Not validated: a run keeps the keys of its own version."""
-    return YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text(encoding="utf-8"))
-
-
 def collect(name: str, source: str, note: str = "") -> None:
     """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
     run."""
     if not NAME.fullmatch(name):
         raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or {' or '.join(SEARCHES)}")
     root, reports = Path(source), Path(source) / "reports"
-    if not (root / "params.yaml").exists():
-        raise UserError(f"{root} is no study: it has no params.yaml")
-    params = read_params(root)
+    params = read_params(root / "params.yaml")
     if name in SEARCHES:
         taken, timing, lime = OF_A_SEARCH, "tune/timing.json", None
     else:
@@ -120,9 +88,7 @@ def collect(name: str, source: str, note: str = "") -> None:
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
     if stable:
         taken += OF_LIME
-    missing = [file for file in taken if not (reports / file).exists()]
-    if missing:
-        raise UserError(f"{reports / missing[0]} is missing: 'dvc repro' in {root} makes it")
+    require(root, taken)
     if stable and "top_overlap_by_chance" not in files.read_csv(reports / OF_LIME[0]):
         raise UserError(f"{reports / OF_LIME[0]} is of an older version: 'dvc repro' in {root} makes it anew")
     machine = files.read_json(reports / timing).get("machine")
@@ -130,19 +96,12 @@ def collect(name: str, source: str, note: str = "") -> None:
         note = "; ".join(filter(None, [note, "the machine was written down afterwards"]))
         later = {"tf32": False, "deterministic": True, "compile": False}  # keys that older runs do not have
         machine = compute.machine(compute.resolve(config.Compute(**later | params["compute"])))
-    # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
-    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
-    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    to = files.fresh_folder(RUNS / name)
-    shutil.copy2(root / "params.yaml", to / "params.yaml")
-    for file in taken:
-        (to / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(reports / file, to / file)
+    to = RUNS / name
+    keep(to, root, taken, machine, note)
     if lime:
         files.write_json(to / "explain/lime.json", lime)
     for image, picture in pictures.items():
         shutil.copy2(picture, to / f"explain/sample-{image}.png")
-    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
 
 
 def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
@@ -207,11 +166,6 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 2) -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
-def duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def draw_curves(path: Path, groups: dict[str, list[Run]]) -> None:
     """Accuracy and loss by epoch, a line a seed, as in the paper's figures 13 and 14."""
     shown = of_seeds(groups)
@@ -248,12 +202,6 @@ def draw_confusion(path: Path, groups: dict[str, list[Run]]) -> None:
             axis.set(title=title, xlabel="predicted")
         axes[0].set_ylabel("true")
         drawing.colorbar(picture, ax=list(axes), label="share of the true class (%)", shrink=0.7)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column is left-aligned, the others right."""
-    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def summary(groups: dict[str, list[Run]]) -> str:

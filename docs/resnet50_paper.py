@@ -8,15 +8,13 @@ NAME is paper (studies/cifar10-resnet50-paper.yaml), appendix (studies/cifar10-r
 finished. Runs that were not made are left out of the page.
 """
 
-import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from docs.cnn_paper import CLASSES, Run, duration, read_params, table
-from glassbox import files
+from docs.runs import CLASSES, Run, duration, keep, read_params, require, table
+from glassbox import config, files
 from glassbox.errors import UserError, run
 from glassbox.report.hypotheses import sentence
 
@@ -74,23 +72,12 @@ def collect(name: str, source: str, note: str = "") -> None:
     if name not in TITLES:
         raise UserError(f"{name} is no name of a run: it must be {', '.join(TITLES)}")
     root, reports = Path(source), Path(source) / "reports"
-    if not (root / "params.yaml").exists():
-        raise UserError(f"{root} is no study: it has no params.yaml")
-    params = read_params(root)
-    if params["study"]["name"] != STUDIES[name]:
-        raise UserError(f"{root} holds the study {params['study']['name']}, but {name} is {STUDIES[name]}")
-    missing = [file for file in TAKEN if not (reports / file).exists()]
-    if missing:
-        raise UserError(f"{reports / missing[0]} is missing: 'dvc repro' in {root} makes it")
-    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
-    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    to = files.fresh_folder(RUNS / name)
-    shutil.copy2(root / "params.yaml", to / "params.yaml")
-    for file in (*TAKEN, *(file for file in IF_THERE if (reports / file).exists())):
-        (to / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(reports / file, to / file)
-    machine = files.read_json(reports / "train/timing.json")["machine"]
-    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
+    study = read_params(root / "params.yaml")["study"]["name"]
+    if study != STUDIES[name]:
+        raise UserError(f"{root} holds the study {study}, but {name} is {STUDIES[name]}")
+    require(root, TAKEN)
+    taken = (*TAKEN, *(file for file in IF_THERE if (reports / file).exists()))
+    keep(RUNS / name, root, taken, files.read_json(reports / "train/timing.json")["machine"], note)
 
 
 def load() -> list[Run]:
@@ -100,22 +87,9 @@ def load() -> list[Run]:
 
 def changed(made: Run) -> list[str]:
     """What a run changed of its study, as KEY=VALUE."""
-    study = read_params_of(STUDIES[made.name])
-    return [f"{key}={_yaml(value)}" for key, value in _flat(made.params).items() if value != _flat(study).get(key)]
-
-
-def read_params_of(study: str) -> dict[str, Any]:
-    """The parameters of a study that ships."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).load((HERE.parent / f"studies/{study}.yaml").read_text(encoding="utf-8"))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+    study = config.flatten(read_params(HERE.parent / f"studies/{STUDIES[made.name]}.yaml"))
+    values = config.flatten(made.params)
+    return [f"{key}={_yaml(value)}" for key, value in values.items() if value != study.get(key)]
 
 
 def _yaml(value: Any) -> str:

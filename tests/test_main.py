@@ -80,6 +80,31 @@ def test_check_refuses_a_wrong_file(project):
         commands.check()
 
 
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("model.name=resnet19", r"model.name is 'resnet19' \(did you mean resnet18\?\)"),
+        ("model.weights=IMAGENET1K_V9", "model.weights is 'IMAGENET1K_V9', but must be null, a file"),
+        ("model.weights=data/weights/none.pth", "the file data/weights/none.pth, which does not exist"),
+    ],
+)
+def test_check_refuses_a_network_that_cannot_be_had(project, change, part):
+    commands.select("cifar10-resnet18")
+    commands.check()
+    commands.select("cifar10-resnet18", change)
+    with pytest.raises(UserError, match=part):
+        commands.check()
+
+
+def test_check_takes_weights_that_may_be_downloaded_or_lie_in_a_file(project):
+    commands.select("cifar10-resnet50-paper")  # IMAGENET1K_V2
+    commands.check()
+    (project / "data/weights").mkdir(parents=True)
+    (project / "data/weights/own.pth").touch()
+    commands.select("cifar10-resnet18", "model.weights=data/weights/own.pth")
+    commands.check()
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["select"], ["check", "x"]])
 def test_usage(arguments, monkeypatch):
     monkeypatch.setattr("sys.argv", ["glassbox", *arguments])

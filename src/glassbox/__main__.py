@@ -41,7 +41,11 @@ def select(name: str, *changes: str) -> None:
 def check() -> None:
     """Say in one sentence what is wrong with the parameter file, or that MLflow's server does not answer, before DVC
     removes an output to make it anew."""
-    config.read()
+    model = config.read().model
+    if model.name != config.CNN:
+        from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
+
+        registry.check(model.name, model.weights)
     if tracking.is_on():
         tracking.check()
 

@@ -18,7 +18,7 @@ from glassbox.models import Classifier
 from glassbox.names import CONTROL
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
-from glassbox.xai_metrics.intervention import at_random, probabilities_without, strongest
+from glassbox.xai_metrics.intervention import at_random, probabilities_without, region_means, strongest
 from glassbox.xai_metrics.stability import rank_agreement
 
 
@@ -152,6 +152,5 @@ def maps_of_each(picks: list[Pick], results: list[Explained]) -> Iterator[dict[s
 
 def _agreement(one: np.ndarray, other: np.ndarray, segments: np.ndarray) -> float:
     """Rank correlation of two maps' means over the regions; NaN when one ranks nothing."""
-    sizes = np.bincount(segments.ravel())
-    means = [np.bincount(segments.ravel(), weights=values.ravel()) / sizes for values in (one, other)]
+    means = [region_means(values, segments) for values in (one, other)]
     return rank_agreement(np.stack(means)) if all(np.ptp(values) > 0 for values in means) else float("nan")

@@ -102,8 +102,6 @@ def refusals(place: torch.device, key: str, images: int, side: int) -> Iterator[
     """
     try:
         yield
-    except UserError:
-        raise
     except (RuntimeError, MemoryError) as error:
         said = " ".join(str(error).split())
         if out_of_memory(error):

@@ -10,11 +10,14 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
+def resized(x: torch.Tensor, size: int) -> torch.Tensor:
+    """(B, C, H, W) float to (B, C, size, size), bilinearly, every pixel counted when it shrinks."""
+    return torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
+
+
 def resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, size, size, 3) uint8, bilinearly, every pixel counted when it shrinks."""
-    x = images.permute(0, 3, 1, 2).float()
-    x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
-    return x.round_().to(torch.uint8).permute(0, 2, 3, 1)
+    """`resized` for (B, H, W, 3) uint8: (B, size, size, 3) uint8."""
+    return resized(images.permute(0, 3, 1, 2).float(), size).round_().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def augment(

@@ -4,23 +4,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from glassbox import objects
 from glassbox.analyses import Analyses, maps_of_each
 from glassbox.config import Explain
 from glassbox.explainers import Attribution
 from glassbox.explaining import PANELS, Explained, may_be_shown, panels_of
-from glassbox.figures.explanations import blend, normalise
-from glassbox.figures.style import DIVERGING, figure, literal, short
+from glassbox.figures.explanations import MINUS, blend, colour_bar, frame, normalise
+from glassbox.figures.style import figure, literal, short
 from glassbox.names import TITLES, analyst
 from glassbox.selection import Cases
 from glassbox.xai_metrics.localization import area, relevance_mass
 
 ACROSS = 5  # panels in a row
-MINUS = "\N{MINUS SIGN}"
 MOST, COMPARED = 10, 6  # images in a figure, and in one of two classes' maps; the tables hold them all
 
 
@@ -53,7 +49,7 @@ def panels(
             axis.set_title(short(name), fontsize=9)
             axis.set_xlabel(note, fontsize=7)
             axes.append(axis)
-        _scale(drawing, axes, scale, "SHAP value of the region (probability)")
+        colour_bar(drawing, axes, "SHAP value of the region (probability)", scale)
 
 
 def recognised(path: str | Path, images: np.ndarray, names: list[str], maps: np.ndarray, title: str) -> None:
@@ -84,7 +80,7 @@ def recognised(path: str | Path, images: np.ndarray, names: list[str], maps: np.
             _outline(below, masks[place], "#1f2328")
             said = f"{100 * inside[place]:.0f} % of the positive mass in\n{100 * by_chance[place]:.0f} % of the pixels"
             below.set_xlabel("no object found" if np.isnan(inside[place]) else said, fontsize=7)
-        _scale(drawing, list(axes.flat), None, "share of the map's largest")
+        colour_bar(drawing, list(axes.flat), "share of the map's largest")
 
 
 def compare(
@@ -119,7 +115,7 @@ def compare(
             if mask is not None:
                 _outline(line[3], mask, "#1f2328")
             line[3].set_xlabel(note, fontsize=7)
-        _scale(drawing, list(axes[:, 1:].flat), None, f"{unit}, share of the row's largest")
+        colour_bar(drawing, list(axes[:, 1:].flat), f"{unit}, share of the row's largest")
 
 
 def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analyses, settings: Explain) -> None:
@@ -203,25 +199,10 @@ def _picture(axis: Axes, image: np.ndarray) -> None:
 
 
 def _map(axis: Axes, image: np.ndarray, values: np.ndarray | None) -> None:
-    axis.set_axis_on()
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(True)
-    axis.spines[:].set_color("#d0d7de")
+    frame(axis)
     axis.imshow(np.ones_like(image) * 255 if values is None else blend(image, values), interpolation="nearest")
 
 
 def _outline(axis: Axes, mask: np.ndarray, colour: str) -> None:
     if mask.any() and not mask.all():
         axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.0)
-
-
-def _scale(drawing: Figure, axes: list[Axes], largest: float | None, label: str) -> None:
-    limit = largest or 1.0
-    bar = drawing.colorbar(
-        ScalarMappable(Normalize(-limit, limit), DIVERGING), ax=axes, pad=0.01, fraction=0.02, aspect=30,
-        ticks=(-limit, 0, limit),
-    )  # fmt: skip
-    bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
-    bar.set_label(label, fontsize=7)
-    bar.ax.tick_params(labelsize=7)

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
 from glassbox.explaining import Explained, figure_note, may_be_shown
@@ -15,6 +16,7 @@ from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
 
 FOR, AGAINST = "#b2182b", "#2166ac"  # the ends of the diverging scale
+MINUS = "\N{MINUS SIGN}"
 
 
 def normalise(values: np.ndarray) -> np.ndarray:
@@ -37,6 +39,38 @@ def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     # The scale's own white centre would hide the image: cover by strength, colour by the scale's saturated part.
     colour = colormaps[DIVERGING](0.5 + 0.5 * np.sign(values) * (0.35 + 0.65 * np.abs(values)))[..., :3]
     return (1 - cover) * faint[..., None] + cover * colour
+
+
+def frame(axis: Axes) -> None:
+    """A thin box without ticks: where a map is pale, the eye still finds its edge."""
+    axis.set_axis_on()
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(True)
+    axis.spines[:].set_color("#d0d7de")
+
+
+def colour_bar(
+    drawing: Figure, axes: list[Axes], label: str, largest: float | None = None, aspect: float = 30, fontsize: float = 7
+) -> None:
+    """The scale of signed maps beside them.
+
+    Args:
+        drawing: of the maps.
+        axes: the maps.
+        label: what is shown, and in which unit.
+        largest: value at the ends; None for maps that are each on a scale of their own, whose ends are words.
+        aspect: of the bar, height by width.
+        fontsize: of its ticks.
+    """
+    limit = largest or 1.0
+    bar = drawing.colorbar(
+        ScalarMappable(Normalize(-limit, limit), DIVERGING), ax=axes, pad=0.01, fraction=0.02, aspect=aspect,
+        ticks=(-limit, 0, limit),
+    )  # fmt: skip
+    bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=fontsize)
 
 
 def explanation(
@@ -79,10 +113,7 @@ def explanation(
             for column, (name, values) in enumerate(maps.items()):
                 axis = drawing.add_subplot(grid[row, 2 + column])
                 panels.append(axis)
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(True)
-                axis.spines[:].set_color("#d0d7de")
+                frame(axis)
                 scaled = normalise(values[row])
                 if np.isnan(scaled).any():
                     axis.imshow(np.full_like(image, 255), interpolation="nearest")
@@ -95,10 +126,7 @@ def explanation(
                 axis.set_xlabel(notes[name][row], fontsize=7)
                 if column == 0:
                     axis.set_ylabel(f"for {short(classes[target])}", fontsize=9, fontweight="bold")
-        scale = ScalarMappable(Normalize(-1, 1), DIVERGING)
-        bar = drawing.colorbar(scale, ax=panels, ticks=(-1, 0, 1), pad=0.01, fraction=0.02, aspect=12 * n)
-        bar.set_ticklabels(["against", "0", "for"])
-        bar.set_label("attribution, share of the map's largest", fontsize=7)
+        colour_bar(drawing, panels, "attribution, share of the map's largest", aspect=12 * n, fontsize=9)
 
 
 def draw_all(

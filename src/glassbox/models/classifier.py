@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
 
 from glassbox import files
 from glassbox.compute import refusals
 from glassbox.config import CNN
-from glassbox.data.batches import to_float
+from glassbox.data.batches import resized, to_float
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
@@ -101,8 +100,7 @@ class Classifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = (x - self.mean) / self.std
         if self.input_size is not None and self.input_size != x.shape[-1]:
-            size = (self.input_size, self.input_size)
-            x = interpolate(x, size, mode="bilinear", antialias=self.input_size < x.shape[-1])
+            x = resized(x, self.input_size)
         return self.network(x)
 
     def train_head_only(self, frozen: bool) -> None:

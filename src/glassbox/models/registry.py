@@ -67,13 +67,7 @@ class TorchvisionNetwork(nn.Module):
 
     def __init__(self, name: str, p: Hyperparameters, input_size: int, n_classes: int) -> None:
         super().__init__()
-        if name not in (known := names()):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise UserError(
-                f"model.name is {name!r}{hint}, but must be cnn or a classification network of torchvision, like "
-                "resnet18"
-            )
+        _check_name(name)
         options: dict[str, Any] = {}
         if name in ("googlenet", "inception_v3"):
             options = {"aux_logits": False, "init_weights": True}
@@ -151,6 +145,19 @@ def names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
 
 
+def check(name: str, weights: str | None) -> None:
+    """Whether there is such a network, and such weights as far as can be told without reading them.
+
+    Raises:
+        UserError: there is not.
+    """
+    _check_name(name)
+    if weights is not None and not weights.endswith(FILES):
+        _weights_of_torchvision(name, weights)
+    elif weights is not None and not Path(weights).exists():
+        raise _no_file(weights)
+
+
 def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
     """Put weights into a network.
 
@@ -206,14 +213,27 @@ def digest(which: str) -> str | None:
         raise UserError(f"model.weights: the file {which} cannot be read ({error.strerror})") from None
 
 
-def _of_torchvision(name: str, which: str) -> dict[str, torch.Tensor]:
+def _check_name(name: str) -> None:
+    if name not in (known := names()):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(
+            f"model.name is {name!r}{hint}, but must be cnn or a classification network of torchvision, like resnet18"
+        )
+
+
+def _weights_of_torchvision(name: str, which: str) -> torchvision.models.WeightsEnum:
     known = torchvision.models.get_model_weights(name)
     if which not in known.__members__:
         allowed = ", ".join(known.__members__) or "none of torchvision's, which has none for it"
         raise UserError(
             f"model.weights is {which!r}, but must be null, a file ({', '.join(FILES)}), or for {name} {allowed}"
         )
-    weights = known[which]
+    return known[which]
+
+
+def _of_torchvision(name: str, which: str) -> dict[str, torch.Tensor]:
+    weights = _weights_of_torchvision(name, which)
     try:
         return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:

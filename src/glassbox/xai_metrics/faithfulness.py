@@ -51,6 +51,11 @@ def curve(
     return predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].numpy()
 
 
+def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """(N, 3, H, W) float images on the CPU, blurred by a Gaussian of standard deviation `sigma`, pixels."""
+    return torch.from_numpy(gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
+
+
 def area(values: np.ndarray) -> float:
     """Area under a curve over 0..1 by the trapezoidal rule."""
     return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
@@ -88,8 +93,7 @@ def insertion_auc(
         blur_sigma: standard deviation of the Gaussian blur, pixels.
     """
     sharp = to_float(images)
-    blurred = torch.from_numpy(gaussian_filter(sharp.numpy(), sigma=(0, 0, blur_sigma, blur_sigma)))
     return np.array([
         area(curve(classifier, before, image, int(target), places, steps, batch_size))
-        for before, image, target, places in zip(blurred, sharp, targets, rank(maps), strict=True)
+        for before, image, target, places in zip(blur(sharp, blur_sigma), sharp, targets, rank(maps), strict=True)
     ])  # fmt: skip

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, predict
 from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.faithfulness import blur
 
 CORRECTION = Metric(
     "correction", "diagnosis of mistakes", True, "share of mistakes, 0..1",
@@ -16,6 +16,11 @@ DISCRIMINATION = Metric(
     "discrimination", "class discrimination", True, "probability, -1..1",
     "after Selvaraju et al. 2017, Grad-CAM, section 5.1: a map of a class names what belongs to that class",
 )  # fmt: skip
+
+
+def region_means(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Mean of a map (H, W) over each region, labelled 0..S-1 in `segments` (H, W): (S,)."""
+    return np.bincount(segments.ravel(), weights=values.ravel()) / np.bincount(segments.ravel())
 
 
 def strongest(values: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
@@ -29,9 +34,8 @@ def strongest(values: np.ndarray, segments: np.ndarray, share: float) -> np.ndar
     Returns:
         (H, W) bool.
     """
-    sizes = np.bincount(segments.ravel())
-    means = np.bincount(segments.ravel(), weights=values.ravel()) / sizes
-    return _first(np.argsort(-means, kind="stable"), sizes, segments, share)
+    order = np.argsort(-region_means(values, segments), kind="stable")
+    return _first(order, np.bincount(segments.ravel()), segments, share)
 
 
 def at_random(segments: np.ndarray, share: float, draws: int, seed: int) -> np.ndarray:
@@ -56,8 +60,7 @@ def probabilities_without(
         (M, K) probabilities.
     """
     sharp = to_float(image[None])  # (1, 3, H, W)
-    blurred = torch.from_numpy(gaussian_filter(sharp.numpy(), sigma=(0, 0, blur_sigma, blur_sigma)))
-    mixed = torch.where(torch.from_numpy(masks)[:, None], blurred, sharp)  # (M, 3, H, W)
+    mixed = torch.where(torch.from_numpy(masks)[:, None], blur(sharp, blur_sigma), sharp)  # (M, 3, H, W)
     return predict(classifier, mixed, batch_size).double().softmax(dim=1).numpy()
 
 

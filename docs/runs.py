@@ -1,0 +1,93 @@
+"""What the pages about the papers share: the small files of finished studies, and tables of them in Markdown."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from glassbox import files
+from glassbox.errors import UserError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one finished study."""
+
+    name: str
+    folder: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return files.read_json(self.folder / "run.json")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return read_params(self.folder / "params.yaml")
+
+    def json(self, name: str) -> Any:
+        return files.read_json(self.folder / name)
+
+    def csv(self, name: str) -> pd.DataFrame:
+        return files.read_csv(self.folder / name)
+
+
+def read_params(file: Path) -> dict[str, Any]:
+    """Parameters as they stand in a file, not validated: a run keeps the keys of its own version.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not file.exists():
+        raise UserError(f"{file.parent} is no study: it has no {file.name}")
+    return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+
+
+def require(root: Path, taken: Iterable[str]) -> None:
+    """Refuse a study that is not finished.
+
+    Args:
+        root: the study's repository.
+        taken: files that have to be in its reports/.
+    """
+    missing = [file for file in taken if not (root / "reports" / file).exists()]
+    if missing:
+        raise UserError(f"{root / 'reports' / missing[0]} is missing: 'dvc repro' in {root} makes it")
+
+
+def keep(to: Path, root: Path, taken: Iterable[str], machine: dict[str, Any], note: str) -> None:
+    """Copy a study's parameters and some of its reports, with its commit, the machine and what else is to be said.
+
+    Args:
+        to: folder, made anew.
+        root: the study's repository.
+        taken: files of its reports/.
+        machine: that it ran on, of `compute.machine`.
+        note: what the page says of the run.
+    """
+    # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
+    command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]
+    commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    files.fresh_folder(to)
+    shutil.copy2(root / "params.yaml", to / "params.yaml")
+    for file in taken:
+        (to / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / "reports" / file, to / file)
+    files.write_json(to / "run.json", {"commit": commit.stdout.strip(), "machine": machine, "note": note})
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column is left-aligned, the others right."""
+    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
