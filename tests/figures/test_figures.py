@@ -2,6 +2,8 @@
 are drawn at all, that nothing is drawn outside, and that what they say in words is right."""
 
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -329,9 +331,36 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, texts,
     assert all(has_ink(path) for path in tmp_path.rglob("*.png"))
     minus = "\N{MINUS SIGN}"
     assert {f"0.20 + 0.20 {minus} 0.10 = 0.70", f"dog {minus} \\$cat", "for dog", "image"} <= set(texts)
-    assert "outlined hidden: \\$cat\n0.20 → 0.90, corrected" in texts
-    assert "true: \\$cat\np(\\$cat) 0.30, p(dog) 0.30" in texts
+    assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in texts
+    assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in texts
     assert any(text.endswith("of the pixels") for text in texts)
+
+
+def test_no_words_of_the_analyses_are_cut_or_cover_each_other(params, tmp_path, monkeypatch, analysed):
+    cases, results, found = analysed
+    cases = replace(cases, classes=("automobile", "airplane", "n02099601_golden"))  # the last is shortened
+    savefig, draw, drawn, checked = Figure.savefig, Text.draw, {}, 0
+
+    def drawing(self, renderer):
+        draw(self, renderer)
+        if self.get_text() and self.get_visible():
+            drawn[id(self)] = self.get_text(), self.get_window_extent(renderer)
+
+    def measuring(self, *arguments, **options):
+        nonlocal checked
+        drawn.clear()
+        savefig(self, *arguments, **options)
+        width, height = self.get_size_inches() * style.DPI
+        for text, box in drawn.values():
+            assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0, text
+        for (one, a), (other, b) in combinations(drawn.values(), 2):
+            assert not a.overlaps(b), (one, other)
+        checked += 1
+
+    monkeypatch.setattr(Text, "draw", drawing)
+    monkeypatch.setattr(style.Figure, "savefig", measuring)
+    analysis_figures.draw_all(tmp_path, cases, results(), found, params.explain)
+    assert checked == 6
 
 
 def test_panels_share_one_scale_and_leave_out_what_does_not_add_up(tmp_path, texts, monkeypatch):

@@ -11,7 +11,7 @@ from glassbox.config import Explain
 from glassbox.explainers import Attribution
 from glassbox.explaining import PANELS, Explained, may_be_shown, panels_of
 from glassbox.figures.explanations import MINUS, blend, colour_bar, frame, normalise
-from glassbox.figures.style import figure, literal, short
+from glassbox.figures.style import figure, heading, short
 from glassbox.names import TITLES, analyst
 from glassbox.selection import Cases
 from glassbox.xai_metrics.localization import area, relevance_mass
@@ -37,7 +37,7 @@ def panels(
     columns = min(ACROSS, len(names))
     scale = max((np.abs(values).max() for values in maps if values is not None), default=0.0) or 1.0
     with figure(path, 1.55 * (columns + 1) + 0.7, 1.95 * rows + 0.5) as drawing:
-        drawing.suptitle(literal(title), fontsize=11)
+        heading(drawing, title)
         grid = drawing.add_gridspec(rows, columns + 1)
         picture = drawing.add_subplot(grid[:, 0])
         _picture(picture, image)
@@ -67,7 +67,7 @@ def recognised(path: str | Path, images: np.ndarray, names: list[str], maps: np.
     columns = min(n, ACROSS)
     rows = -(-n // columns)
     with figure(path, 1.6 * columns + 0.7, 3.6 * rows + 0.5) as drawing:
-        drawing.suptitle(f"Recognised images: what {title} finds for their class, and the object", fontsize=11)
+        heading(drawing, f"Recognised images: what {title} finds for their class, and the object")
         axes = drawing.subplots(2 * rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -98,8 +98,9 @@ def compare(
             the difference.
         unit: of the maps.
     """
-    with figure(path, 6.8, 1.8 * len(rows) + 0.6) as drawing:
-        drawing.suptitle(literal(title), fontsize=11)
+    with figure(path, 6.8, 1.9 * len(rows) + 0.6) as drawing:
+        drawing.get_layout_engine().set(h_pad=0.08)  # inches: words of two lines stay inside
+        heading(drawing, title)
         axes = drawing.subplots(len(rows), 4, squeeze=False)
         for line, (image, what, one, other, mask, (first, second), note) in zip(axes, rows, strict=True):
             scale = max(np.abs(one).max(), np.abs(other).max(), np.abs(one - other).max()) or 1.0
@@ -151,8 +152,8 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
             guess, truth, after = guesses[row], labels[row], told.loc[row]
             what = f"{short(classes[truth], 12)}, taken for\n{short(classes[guess], 12)} ({p[row, guess]:.2f})"
             note = (
-                f"outlined hidden: {short(classes[truth], 12)}\n{p[row, truth]:.2f} → {after['p_true_after']:.2f}"
-                f"{', corrected' if after['corrected'] else ''}"
+                f"outlined regions hidden:\n{short(classes[truth], 12)} {p[row, truth]:.2f} → "
+                f"{after['p_true_after']:.2f}{', corrected' if after['corrected'] else ''}"
             )
             mask, names = found.hidden[row, name], (classes[guess], classes[truth])
             lines.append((images[row], what, maps[guess], maps[truth], mask, names, note))
@@ -161,7 +162,7 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
     for place, (a, b) in enumerate(pairs, 1):
         lines = []
         for row, maps in [(pick.row, maps) for pick, maps in shown if pick.pair == (a, b)][:COMPARED]:
-            chances = f"p({short(classes[a], 10)}) {p[row, a]:.2f}, p({short(classes[b], 10)}) {p[row, b]:.2f}"
+            chances = "\n".join(f"p({short(classes[label], 12)}) {p[row, label]:.2f}" for label in (a, b))
             what = f"true: {short(classes[labels[row]], 16)}\n{chances}"
             lines.append((images[row], what, maps[a], maps[b], None, (classes[a], classes[b]), ""))
         if lines:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
 from glassbox.explaining import Explained, figure_note, may_be_shown
-from glassbox.figures.style import BLUE, DIVERGING, GREY, RED, figure, literal, short
+from glassbox.figures.style import BLUE, DIVERGING, GREY, RED, figure, heading, short
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
 
@@ -101,7 +101,7 @@ def explanation(
     """
     n, columns = len(targets), 2 + len(maps)
     with figure(path, 1.75 * columns + 0.5, 1.85 * n + 0.85) as drawing:
-        drawing.suptitle(literal(title), fontsize=11)
+        heading(drawing, title)
         grid = drawing.add_gridspec(n, columns, width_ratios=[1, 1.25] + [1] * len(maps))
         picture = drawing.add_subplot(grid[:, 0])
         picture.imshow(image, interpolation="nearest")

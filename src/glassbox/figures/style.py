@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -39,6 +40,12 @@ def literal(text: str) -> str:
 def short(name: str, most: int = 24) -> str:
     """A class name, drawn as it is, that leaves room for the rest of the figure."""
     return literal(name if len(name) <= most else f"{name[: most - 1]}…")
+
+
+def heading(drawing: Figure, text: str) -> None:
+    """The figure's title, drawn as it is, in as many lines as its width asks for."""
+    across = int(11 * drawing.get_figwidth())  # letters of this size in a line: up to 13 an inch
+    drawing.suptitle(literal(fill(text, across)), fontsize=11)
 
 
 @contextmanager
