@@ -40,7 +40,8 @@ def machine() -> dict[str, Any]:
     """What was measured on, and with which versions."""
     packages = ("torchvision", "mlflow", "numpy")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout != ""
+    status = ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"]  # which a run writes itself
+    dirty = subprocess.run(status, capture_output=True, text=True, check=True).stdout != ""
     versions = {name: version(name) for name in packages}
     place = compute.resolve(config.read("params.yaml").compute)
     return compute.machine(place) | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
