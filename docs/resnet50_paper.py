@@ -257,10 +257,10 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
 
 - the accuracy of either ResNet-50 recipe on all of CIFAR-10 (the paper's 81.35 %), with ImageNet's weights or without;
 - ResNet-18 from scratch on all of CIFAR-10 (94 % is what it should reach), its wall time and images/s;
-- whether `compute.compile`, and TF32 against float32, pay on CUDA. On two CPU cores, interleaved, `compute.compile`
-  trains the CNN 1.18 times as fast and ResNet-18 0.96 times, after 17 and 46 s of compiling (`python -m benchmarks
-  compiling`, which on CUDA measures TF32, deterministic algorithms and ResNet-50 as well); single steps of ResNet-50
-  took 3.21 s compiled and 3.09 s not;
+- whether `compute.compile`, and TF32 against float32, pay on CUDA. On two CPU cores `compute.compile` does not: in two
+  interleaved measurements the CNN trained 0.99 and 1.18 times as fast with it, ResNet-18 0.96 times in both, after 17
+  and 46 s of compiling (`python -m benchmarks compiling`, which on CUDA measures TF32, deterministic algorithms and
+  ResNet-50 as well); single steps of ResNet-50 took 3.21 s compiled and 3.09 s not;
 - what SHAP says of a ResNet-50 that has learnt more than 1,600 images could teach it;
 - the time of KernelSHAP for 64 images, 10 classes and 100 background images (`python -m benchmarks kernel_shap`). On
   two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.40 s, a bare forward
