@@ -390,6 +390,7 @@ explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.l
 explain.kernel_shap.coalitions=128
 explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
+explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3
 explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0 explain.kernel_shap.classes=0
 explain.analyses.hidden=0.3 explain.analyses.random_draws=5 evaluate.target_accuracy=0.9
 """

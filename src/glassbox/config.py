@@ -28,7 +28,9 @@ Pool = Annotated[int, Field(ge=1, le=8)]
 Kernel = Annotated[int, Field(ge=1, le=15)]
 Activation = Literal["relu", "leaky_relu"]
 Optimizer = Literal["adam", "sgd", "rmsprop"]
-ExplainerName = Literal["lime", "kernel_shap", "gradient_shap", "integrated_gradients", "grad_cam"]
+ExplainerName = Literal[
+    "lime", "kernel_shap", "partition_shap", "gradient_shap", "integrated_gradients", "grad_cam", "occlusion"
+]
 
 
 def _odd(value: int | str) -> int | str:
@@ -295,6 +297,10 @@ class KernelShap(_Section):
     classes: Count
 
 
+class PartitionShap(_Section):
+    evaluations: Annotated[int, Field(ge=4)]
+
+
 class GradientShap(_Section):
     samples: Positive
     background: Positive
@@ -307,6 +313,11 @@ class IntegratedGradients(_Section):
 
 class GradCam(_Section):
     relu: bool
+
+
+class Occlusion(_Section):
+    window: Positive
+    stride: Positive
 
 
 class Faithfulness(_Section):
@@ -329,9 +340,11 @@ class Explain(_Section):
     superpixels: Superpixels
     lime: Lime
     kernel_shap: KernelShap
+    partition_shap: PartitionShap
     gradient_shap: GradientShap
     integrated_gradients: IntegratedGradients
     grad_cam: GradCam
+    occlusion: Occlusion
     faithfulness: Faithfulness
     analyses: Analyses
 

@@ -4,9 +4,11 @@ CONTROL = "random"
 TITLES = {
     "lime": "LIME",
     "kernel_shap": "KernelSHAP",
+    "partition_shap": "PartitionSHAP",
     "gradient_shap": "GradientSHAP",
     "integrated_gradients": "Integrated Gradients",
     "grad_cam": "Grad-CAM",
+    "occlusion": "Occlusion",
     CONTROL: "random (control)",
 }
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown

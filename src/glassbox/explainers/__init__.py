@@ -9,6 +9,8 @@ from glassbox.explainers.gradient_shap import GradientShap
 from glassbox.explainers.integrated_gradients import IntegratedGradients
 from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.explainers.lime import Lime
+from glassbox.explainers.occlusion import Occlusion
+from glassbox.explainers.partition_shap import PartitionShap
 from glassbox.explainers.random_map import RandomMap
 from glassbox.names import CONTROL
 
@@ -30,8 +32,10 @@ def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], b
         "kernel_shap": lambda: KernelShap(
             s.kernel_shap, s.superpixels, background[: s.kernel_shap.background], batch_size
         ),
+        "partition_shap": lambda: PartitionShap(s.partition_shap, mean, batch_size),
         "gradient_shap": lambda: GradientShap(s.gradient_shap, background[: s.gradient_shap.background], batch_size),
         "integrated_gradients": lambda: IntegratedGradients(s.integrated_gradients, mean, batch_size),
         "grad_cam": lambda: GradCam(s.grad_cam, batch_size),
+        "occlusion": lambda: Occlusion(s.occlusion, mean, batch_size),
     }
     return {name: makers[name]() for name in s.explainers} | {CONTROL: RandomMap()}

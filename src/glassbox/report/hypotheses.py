@@ -51,7 +51,7 @@ def check(
     }  # fmt: skip
     shap = index[index["explainer"] == "kernel_shap"]
     own = shap[(shap["group"] == "correct") & (shap["explained_class"] == shap["predicted_class"])]
-    if len(own):  # else the column may be missing: no other explainer has it
+    if len(own):  # else the column may be missing
         own = own[own["additivity_error"] <= TOLERANCE]
     inside = (own["relevance_mass"] - own["object_area"]).dropna()
     drawn = recognised[recognised["group"] == "correct"]

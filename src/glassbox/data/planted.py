@@ -1,0 +1,154 @@
+"""A data set with known answers: glyphs that decide the class are planted on backgrounds that do not.
+
+After XAI-TRIS (Clark, Budding & Haufe 2024), with a random place and orientation, a distractor of the same brightness
+that says nothing, and for the test images the interventions that prove what a model looks at.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from glassbox.data.base import Images
+from glassbox.errors import UserError
+from glassbox.seeds import derive
+
+# Four cells each, told apart however they are turned; mirrored ones are not used.
+TETROMINOES = {
+    "I": ((1, 1, 1, 1),),
+    "O": ((1, 1), (1, 1)),
+    "T": ((1, 1, 1), (0, 1, 0)),
+    "S": ((0, 1, 1), (1, 1, 0)),
+    "L": ((1, 0), (1, 0), (1, 1)),
+}
+DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
+PAIR = ("T", "L")  # kinds of the XOR variant
+SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
+LOW, HIGH = 0.25, 0.75  # between which backgrounds lie, so that black and white are seen on them
+TRIES = 200
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Images, and the same ones changed in a way that says what their label should become.
+
+    Attributes:
+        images: with masks of the glyphs.
+        removed: (N, H, W, 3) uint8, without the glyphs: nothing tells the class.
+        swapped: (N, H, W, 3) uint8, one glyph replaced by one of another kind: the label changes.
+        moved: (N, H, W, 3) uint8, the distractor elsewhere: the label stays.
+    """
+
+    images: Images
+    removed: np.ndarray
+    swapped: np.ndarray
+    moved: np.ndarray
+
+
+def classes_of(variant: str) -> tuple[str, ...]:
+    """Names of the classes: "linear" tells five tetrominoes apart, "xor" whether two of them are alike."""
+    return tuple(TETROMINOES) if variant == "linear" else ("same", "different")
+
+
+def plant(
+    n: int, size: int, cell: int, variant: str, background: str, seed: int, scenes: np.ndarray | None = None
+) -> Planted:
+    """Make a data set.
+
+    Args:
+        n: images; classes are equally frequent, as far as `n` allows.
+        size: side of the images, pixels.
+        cell: side of a glyph's cell, pixels.
+        variant: "linear": the kind of one glyph is the class; "xor": whether two glyphs are of the same kind, where
+            each alone tells nothing.
+        background: "white", "noise" (correlated, grey) or "images" (`scenes`).
+        seed: of the study.
+        scenes: (M, size, size, 3) uint8, images whose labels were discarded; drawn with replacement.
+
+    Raises:
+        UserError: the glyphs do not fit.
+    """
+    rng = np.random.default_rng(derive(seed, "planted"))
+    classes = classes_of(variant)
+    labels = rng.permutation(np.arange(n) % len(classes))
+    shapes = (n, size, size, 3)
+    pixels, removed, swapped, moved = (np.empty(shapes, np.uint8) for _ in range(4))
+    masks = np.empty(shapes[:3], np.uint8)
+    for row, label in enumerate(labels.tolist()):
+        kinds = _kinds(rng, variant, label)
+        canvas = _background(rng, background, size, scenes)
+        ink = 0.0 if background == "white" else float(rng.integers(2))
+        glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell)
+        mask = np.any(glyphs, axis=0)
+        masks[row] = mask
+        pixels[row] = _draw(canvas, mask | distractor, ink)
+        removed[row] = _draw(canvas, distractor, ink)
+        swapped[row] = _draw(canvas, np.any([other, *glyphs[1:], distractor], axis=0), ink)
+        moved[row] = _draw(canvas, mask | elsewhere, ink)
+    return Planted(Images(pixels, labels.astype(np.int64), classes, masks=masks), removed, swapped, moved)
+
+
+def _kinds(rng: np.random.Generator, variant: str, label: int) -> list[str]:
+    if variant == "linear":
+        return [list(TETROMINOES)[label]]
+    first = int(rng.integers(2))
+    return [PAIR[first], PAIR[first ^ label]]
+
+
+def _background(rng: np.random.Generator, kind: str, size: int, scenes: np.ndarray | None) -> np.ndarray:
+    """(H, W, 3) in 0..1."""
+    if kind == "white":
+        return np.ones((size, size, 3))
+    if kind == "noise":
+        smooth = gaussian_filter(rng.standard_normal((size, size)), SMOOTHNESS, mode="wrap")
+        grey = (smooth - smooth.min()) / np.ptp(smooth)
+        return LOW + (HIGH - LOW) * np.repeat(grey[..., None], 3, axis=2)
+    return LOW + (HIGH - LOW) * scenes[rng.integers(len(scenes))] / 255
+
+
+def _places(
+    rng: np.random.Generator, kinds: list[str], variant: str, size: int, cell: int
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Masks (H, W) of the glyphs, of another kind in the place of the first, of the distractor, and of it elsewhere:
+    all that stand together have a pixel of background between them."""
+    others = [name for name in (TETROMINOES if variant == "linear" else PAIR) if name != kinds[0]]
+    swap = others[int(rng.integers(len(others)))]
+    for _ in range(TRIES):
+        taken: list[np.ndarray] = []
+        for shape in [*(np.array(TETROMINOES[kind], bool) for kind in kinds), DISTRACTOR]:
+            taken.append(_put(rng, shape, size, cell, taken))
+        *glyphs, distractor = taken
+        other = _put(rng, np.array(TETROMINOES[swap], bool), size, cell, taken[1:])
+        elsewhere = _put(rng, DISTRACTOR, size, cell, glyphs)
+        if all(mask is not None for mask in (*taken, other, elsewhere)):
+            return glyphs, other, distractor, elsewhere
+    raise UserError(
+        f"data.planted: glyphs of cells of {cell} x {cell} pixels do not fit in images of {size} x {size}: "
+        "lower data.planted.cell or raise data.image_size"
+    )
+
+
+def _put(
+    rng: np.random.Generator, shape: np.ndarray, size: int, cell: int, taken: list[np.ndarray | None]
+) -> np.ndarray | None:
+    """The shape, turned and placed at random where it touches nothing; None where there is no room."""
+    if any(mask is None for mask in taken):
+        return None
+    figure = np.kron(np.rot90(shape, int(rng.integers(4))), np.ones((cell, cell), bool))
+    h, w = figure.shape
+    if h > size or w > size:
+        return None
+    full = np.any(taken, axis=0) if taken else np.zeros((size, size), bool)
+    near = np.pad(full, 1)
+    near = np.any([near[1 + y : 1 + y + size, 1 + x : 1 + x + size] for y in (-1, 0, 1) for x in (-1, 0, 1)], axis=0)
+    for _ in range(20):
+        y, x = int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1))
+        if not (near[y : y + h, x : x + w] & figure).any():
+            mask = np.zeros((size, size), bool)
+            mask[y : y + h, x : x + w] = figure
+            return mask
+    return None
+
+
+def _draw(canvas: np.ndarray, mask: np.ndarray, ink: float) -> np.ndarray:
+    return np.round(255 * np.where(mask[..., None], ink, canvas)).astype(np.uint8)

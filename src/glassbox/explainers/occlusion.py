@@ -1,0 +1,45 @@
+"""Occlusion: how much of the probability goes when a square of the image is covered."""
+
+import numpy as np
+import torch
+
+from glassbox import config
+from glassbox.data.batches import to_float
+from glassbox.explainers.base import Attribution, Request, in_batches
+from glassbox.models import Classifier
+
+
+class Occlusion:
+    """Occlusion (Zeiler & Fergus 2014, section 4.2), computed by the library captum.
+
+    A map holds, at each pixel, the fall of the target's probability when a square over it takes the training images'
+    mean colour, averaged over the squares that cover the pixel. Unit: probability.
+
+    Args:
+        settings: side of the square and its step, pixels.
+        mean: colour, 0..1 a channel.
+        batch_size: images in one forward pass.
+    """
+
+    def __init__(self, settings: config.Occlusion, mean: tuple[float, ...], batch_size: int) -> None:
+        import captum.attr  # noqa: F401 (seconds, which belong to no image)
+
+        self.settings, self.batch_size = settings, batch_size
+        self.colour = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return in_batches(self._explain, classifier, request, self.batch_size)
+
+    @torch.inference_mode()
+    def _explain(
+        self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        from captum.attr import Occlusion as Captum
+
+        x = to_float(images)
+        side, step = (min(value, x.shape[2], x.shape[3]) for value in (self.settings.window, self.settings.stride))
+        values = Captum(lambda batch: classifier(batch).double().softmax(dim=1)).attribute(
+            x, (3, side, side), (3, step, step), baselines=self.colour.to(x.device).expand_as(x), target=targets,
+            perturbations_per_eval=max(1, self.batch_size // len(x)),
+        )  # fmt: skip
+        return values[:, 0].cpu().numpy(), {}  # the square covers all channels: each holds the same

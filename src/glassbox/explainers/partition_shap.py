@@ -1,0 +1,59 @@
+"""PartitionSHAP: Owen values of a tree of rectangles, from halves of the image down to pixels."""
+
+import numpy as np
+import torch
+
+from glassbox import config
+from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.models import Classifier, predict
+
+
+class PartitionShap:
+    """Owen values (Owen 1977), computed by the library shap as PartitionExplainer with shap's image masker.
+
+    The image is halved again and again; the evaluations go where the parts differ most, and what is left of a part's
+    value is shared equally by its pixels, so that neighbours that cancel each other may both be left with nothing.
+    Hidden pixels take the training images' mean colour. A map holds, at each pixel, the sum of its channels' values.
+    Unit: probability. Details: `base_value`, the probability with every pixel hidden; `additivity_error`, |sum of the
+    map - (f(x) - base value)|.
+
+    Args:
+        settings: evaluations an explanation.
+        mean: colour, 0..1 a channel.
+        batch_size: images in one forward pass.
+    """
+
+    def __init__(self, settings: config.PartitionShap, mean: tuple[float, ...], batch_size: int) -> None:
+        import shap  # noqa: F401 (seconds, which belong to no image)
+
+        self.settings, self.batch_size = settings, batch_size
+        self.colour = np.round(255 * np.array(mean)).astype(np.uint8)
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return image_by_image(self._explain, classifier, request, at_once=False)
+
+    def _explain(
+        self, classifier: Classifier, image: torch.Tensor, targets: list[int], _: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        import shap
+
+        pixels = image.cpu().numpy()
+        masker = shap.maskers.Image(np.broadcast_to(self.colour, pixels.shape).copy(), pixels.shape)
+        maps, bases, errors = [], [], []
+        for target in targets:
+
+            def probability(batch: np.ndarray, target: int = target) -> np.ndarray:
+                logits = predict(classifier, torch.from_numpy(np.ascontiguousarray(batch)), self.batch_size)
+                return logits.double().softmax(dim=1)[:, target].numpy()
+
+            explain = shap.PartitionExplainer(probability, masker)
+            made = explain(
+                pixels[None], max_evals=self.settings.evaluations, batch_size=self.batch_size, silent=True,
+                fixed_context=None,
+            )  # fmt: skip
+            values = np.asarray(made.values).reshape(pixels.shape).sum(axis=2)
+            whole, hidden = probability(np.stack([pixels, np.broadcast_to(self.colour, pixels.shape)]))
+            maps.append(values)
+            bases.append(hidden)
+            errors.append(abs(values.sum() - (whole - hidden)))
+        return np.stack(maps), {"base_value": np.array(bases), "additivity_error": np.array(errors)}

@@ -1,0 +1,79 @@
+"""Faithfulness correlation: where more attribution is hidden, does more of the probability go?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from glassbox.data.batches import to_float
+from glassbox.models import Classifier, predict
+from glassbox.xai_metrics.base import Metric
+
+CORRELATION = Metric(
+    "faithfulness_correlation", "faithfulness", True, "Pearson correlation, -1..1",
+    "Bhatt, Weller & Moura 2020, Evaluating and Aggregating Feature-based Model Explanations, equation 4; of regions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What happened when random sets of an image's regions were hidden. It does not depend on any map, so that all
+    explainers are measured on the same sets.
+
+    Attributes:
+        cells: (H, W) labels 0..S-1 of the regions, a common grid.
+        sets: (N, D, S) bool, hidden regions.
+        drops: (N, D) by how much the target's probability fell.
+    """
+
+    cells: np.ndarray
+    sets: np.ndarray
+    drops: np.ndarray
+
+
+def grid(h: int, w: int, side: int) -> np.ndarray:
+    """Labels (h, w) of a grid of at most `side` x `side` cells, row by row, as equal as whole pixels allow."""
+    rows, columns = (np.arange(n) * min(side, n) // n for n in (h, w))
+    return rows[:, None] * min(side, w) + columns[None]
+
+
+def hide(
+    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, seeds: tuple[int, ...],
+    *, side: int, share: float, draws: int, colour: tuple[float, ...], batch_size: int,
+) -> Hidden:  # fmt: skip
+    """Hide random sets of cells behind a colour.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        targets: (N,).
+        seeds: (N,) of the sets.
+        side: cells along a side of the grid.
+        share: of the cells that are hidden at a time, 0..1; at least one is.
+        draws: sets an image.
+        colour: of what is hidden, 0..1 a channel.
+    """
+    n, h, w, _ = images.shape
+    cells = grid(h, w, side)
+    regions, flat = int(cells.max()) + 1, torch.tensor(colour, dtype=torch.float32).view(3, 1, 1)
+    k = min(max(1, round(share * regions)), regions)
+    sets, drops = np.zeros((n, draws, regions), bool), np.zeros((n, draws))
+    for row, (image, target, seed) in enumerate(zip(to_float(images), targets.tolist(), seeds, strict=True)):
+        order = np.random.default_rng(seed).random((draws, regions)).argsort(axis=1)
+        np.put_along_axis(sets[row], order[:, :k], True, axis=1)
+        covered = torch.from_numpy(sets[row][:, cells])  # (D, H, W)
+        mixed = torch.cat([image[None], torch.where(covered[:, None], flat, image)])
+        p = predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].numpy()
+        drops[row] = p[0] - p[1:]
+    return Hidden(cells, sets, drops)
+
+
+def faithfulness_correlation(maps: np.ndarray, hidden: Hidden) -> np.ndarray:
+    """Correlation over the sets between the attribution that is hidden and the fall of the probability (N,); 0 where
+    either is the same for all sets."""
+    n = len(maps)
+    sums = np.stack([np.bincount(hidden.cells.ravel(), weights=values.ravel()) for values in maps.astype(np.float64)])
+    covered = np.einsum("nds,ns->nd", hidden.sets, sums)  # (N, D)
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in (covered, hidden.drops))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    told = np.array([np.ptp(covered[row]) > 1e-12 * np.abs(covered[row]).max() for row in range(n)]) & (lengths > 0)
+    return np.where(told, (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0.0)

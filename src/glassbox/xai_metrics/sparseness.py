@@ -1,0 +1,20 @@
+"""Sparseness: on how few pixels an explanation rests. A description, no score: one pixel drawn at random would win."""
+
+import numpy as np
+
+from glassbox.xai_metrics.base import Metric
+
+GINI = Metric(
+    "gini", "sparseness", None, "0 (all pixels alike) to 1 - 1/pixels (one pixel)",
+    "Chalasani et al. 2020, Concise Explanations of Neural Networks using Adversarial Training; Hurley & Rickard 2009",
+)  # fmt: skip
+
+
+def gini(maps: np.ndarray) -> np.ndarray:
+    """Gini index of the absolute values of maps (N, H, W): (N,). A map of zeros treats all pixels alike: 0."""
+    values = np.sort(np.abs(maps).reshape(len(maps), -1).astype(np.float64), axis=1)  # (N, D), rising
+    d = values.shape[1]
+    total = values.sum(axis=1)
+    shares = values / np.where(total > 0, total, 1)[:, None]
+    below = (d - np.arange(1, d + 1) + 0.5) / d
+    return np.where(total > 0, 1 - 2 * (shares * below).sum(axis=1), 0.0)

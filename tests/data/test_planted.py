@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from scipy.ndimage import label as components
+
+from glassbox.data import planted
+from glassbox.errors import UserError
+
+SIZE, CELL = 32, 3
+EIGHT = np.ones((3, 3), int)  # neighbours at corners count
+
+
+def kind_of(mask: np.ndarray) -> str:
+    """Which tetromino a mask of one glyph shows, read off its cells."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    small = mask[rows[0] : rows[-1] + 1 : CELL, columns[0] : columns[-1] + 1 : CELL].astype(bool)
+    (name,) = [
+        name for name, cells in planted.TETROMINOES.items() if any(
+            np.array_equal(np.rot90(np.array(cells, bool), turn), small) for turn in range(4)
+        )
+    ]  # fmt: skip
+    return name
+
+
+def glyphs_of(mask: np.ndarray) -> list[str]:
+    parts, n = components(mask, EIGHT)
+    return [kind_of(parts == part) for part in range(1, n + 1)]
+
+
+def test_the_glyph_is_the_class():
+    made = planted.plant(40, SIZE, CELL, "linear", "white", seed=0)
+    assert made.images.classes == ("I", "O", "T", "S", "L")
+    assert np.bincount(made.images.labels).tolist() == [8] * 5
+    for mask, label in zip(made.images.masks, made.images.labels, strict=True):
+        assert glyphs_of(mask) == [made.images.classes[label]]
+        assert mask.sum() == 4 * CELL**2
+
+
+def test_whether_two_glyphs_are_alike_is_the_class_and_each_alone_says_nothing():
+    made = planted.plant(400, SIZE, CELL, "xor", "white", seed=0)
+    assert made.images.classes == ("same", "different")
+    kinds = [glyphs_of(mask) for mask in made.images.masks]
+    assert all(len(pair) == 2 for pair in kinds)
+    assert [int(a != b) for a, b in kinds] == made.images.labels.tolist()
+    of_t = made.images.labels[[pair[0] == "T" for pair in kinds]]
+    assert of_t.mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("variant", ["linear", "xor"])
+def test_interventions_change_what_they_say_and_nothing_else(variant):
+    made = planted.plant(30, SIZE, CELL, variant, "white", seed=1)
+    ink = [pixels[..., 0] == 0 for pixels in (made.images.pixels, made.removed, made.swapped, made.moved)]
+    glyphs = made.images.masks.astype(bool)
+    distractors = ink[0] & ~glyphs
+    assert (distractors.sum(axis=(1, 2)) == 4 * CELL**2).all()  # as bright as a glyph
+    assert np.array_equal(ink[1], distractors)
+    assert ((ink[2] & distractors) == distractors).all()
+    assert ((ink[3] & glyphs) == glyphs).all()
+    assert not np.array_equal(ink[3], ink[0])
+    for swapped, distractor, before in zip(ink[2], distractors, glyphs, strict=True):
+        now, then = glyphs_of(swapped & ~distractor), glyphs_of(before)
+        if variant == "linear":
+            assert now != then
+        else:
+            assert (now[0] == now[1]) != (then[0] == then[1])
+
+
+def test_nothing_touches():
+    made = planted.plant(30, SIZE, CELL, "xor", "white", seed=2)
+    for pixels in made.images.pixels:
+        # Two glyphs, and the distractor, whose cells touch at corners.
+        assert components(pixels[..., 0] == 0, EIGHT)[1] == 3
+
+
+@pytest.mark.parametrize("background", ["noise", "images"])
+def test_glyph_and_distractor_are_equally_bright_and_seen_on_any_background(background):
+    scenes = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
+    made = planted.plant(40, SIZE, CELL, "linear", background, seed=0, scenes=scenes)
+    inks = set()
+    for pixels, removed, mask in zip(made.images.pixels, made.removed, made.images.masks.astype(bool), strict=True):
+        (ink,) = np.unique(pixels[mask])
+        inks.add(int(ink))
+        behind = removed[~np.all(removed == ink, axis=2)]
+        assert 63 <= behind.min() <= behind.max() <= 192  # a quarter to three quarters of 255
+        assert np.array_equal(pixels[~mask], removed[~mask])
+    assert inks == {0, 255}
+
+
+def test_the_seed_decides():
+    one, again, other = (planted.plant(6, SIZE, CELL, "linear", "noise", seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.images.pixels, again.images.pixels)
+    assert np.array_equal(one.swapped, again.swapped)
+    assert not np.array_equal(one.images.pixels, other.images.pixels)
+
+
+def test_glyphs_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match=r"cells of 9 x 9 pixels do not fit in images of 32 x 32: lower data.planted"):
+        planted.plant(2, SIZE, 9, "linear", "white", seed=0)
