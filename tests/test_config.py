@@ -52,7 +52,11 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
         ("train.learning_rate", float("nan"), "train.learning_rate is nan, but must be a finite number or 'tuned'"),
         ("train.learning_rate", -0.1, "train.learning_rate is -0.1, but must be greater than 0 or 'tuned'"),
         ("data.limit", "few", "data.limit is 'few', but must be a whole number or null"),
-        ("data.source", "mnist", "data.source is 'mnist', but must be 'digits', 'cifar10' or 'image_folder'"),
+        (
+            "data.source",
+            "mnist",
+            "data.source is 'mnist', but must be 'digits', 'cifar10', 'image_folder' or 'planted'",
+        ),
         ("data.drop_duplicates", 1, "data.drop_duplicates is 1, but must be true or false"),
         ("compute.device", "gpu", "compute.device is 'gpu', but must be auto, cpu, cuda or cuda:N"),
         ("tune.space.conv1_filters", [], "tune.space.conv1_filters is [], but must be a list of at least one value"),
@@ -100,6 +104,10 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, 
         (
             {"data.source": "cifar10", "data.image_size": 64},
             "data.image_size is 64: with data.source = cifar10 it must be 32",
+        ),
+        (
+            {"data.source": "planted"},
+            "data.planted is missing: data.source = planted needs it, see studies/planted.yaml",
         ),
         ({"model.stem": "cifar"}, "model.stem is 'cifar': with model.name = cnn it must be imagenet"),
         ({"model.dropout": 0.5}, "model.dropout is 0.5: with model.name = cnn it must be 0.0"),

@@ -87,8 +87,15 @@ class Compute(_Section):
     batch_size: Positive
 
 
+class Planted(_Section):
+    images: Annotated[int, Field(ge=10)]
+    cell: Positive
+    variant: Literal["linear", "xor"]
+    background: Literal["white", "noise", "digits", "cifar10", "image_folder"]
+
+
 class Data(_Section):
-    source: Literal["digits", "cifar10", "image_folder"]
+    source: Literal["digits", "cifar10", "image_folder", "planted"]
     path: str | None
     image_size: Annotated[int, Field(ge=8, le=1024)]
     resize: Literal["crop", "pad", "stretch"]
@@ -96,6 +103,11 @@ class Data(_Section):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     drop_duplicates: bool
     limit: Annotated[int, Field(ge=10)] | None
+    planted: Planted | None = None  # only a study of planted glyphs has it
+
+    def images_from(self) -> str:
+        """The source that pictures come from: of planted glyphs that of their backgrounds."""
+        return self.planted.background if self.planted else self.source
 
 
 class Augment(_Section):
@@ -381,10 +393,15 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Params":
-        if self.data.source == "image_folder" and self.data.path is None:
-            raise ValueError("data.path is null: with data.source = image_folder it must name the folder of the images")
-        if self.data.source == "cifar10" and self.data.image_size != 32:
-            raise ValueError(f"data.image_size is {self.data.image_size}: with data.source = cifar10 it must be 32")
+        if self.data.source == "planted" and self.data.planted is None:
+            raise ValueError("data.planted is missing: data.source = planted needs it, see studies/planted.yaml")
+        if self.data.source != "planted" and self.data.planted is not None:
+            raise ValueError(f"data.planted is there: with data.source = {self.data.source} it must not be")
+        source, key = self.data.images_from(), "data.planted.background" if self.data.planted else "data.source"
+        if source == "image_folder" and self.data.path is None:
+            raise ValueError(f"data.path is null: with {key} = image_folder it must name the folder of the images")
+        if source == "cifar10" and self.data.image_size != 32:
+            raise ValueError(f"data.image_size is {self.data.image_size}: with {key} = cifar10 it must be 32")
         if self.model.name == CNN:
             for key, value, wanted in (("weights", self.model.weights, None), ("stem", self.model.stem, "imagenet"),
                                        ("dropout", self.model.dropout, 0.0)):  # fmt: skip

@@ -28,28 +28,29 @@ def glyphs_of(mask: np.ndarray) -> list[str]:
 
 def test_the_glyph_is_the_class():
     made = planted.plant(40, SIZE, CELL, "linear", "white", seed=0)
-    assert made.images.classes == ("I", "O", "T", "S", "L")
-    assert np.bincount(made.images.labels).tolist() == [8] * 5
-    for mask, label in zip(made.images.masks, made.images.labels, strict=True):
-        assert glyphs_of(mask) == [made.images.classes[label]]
+    assert made.classes == ("I", "O", "T", "S", "L")
+    assert np.bincount(made.labels).tolist() == [8] * 5
+    for mask, label in zip(made.masks, made.labels, strict=True):
+        assert glyphs_of(mask) == [made.classes[label]]
         assert mask.sum() == 4 * CELL**2
 
 
 def test_whether_two_glyphs_are_alike_is_the_class_and_each_alone_says_nothing():
     made = planted.plant(400, SIZE, CELL, "xor", "white", seed=0)
-    assert made.images.classes == ("same", "different")
-    kinds = [glyphs_of(mask) for mask in made.images.masks]
+    assert made.classes == ("same", "different")
+    kinds = [glyphs_of(mask) for mask in made.masks]
     assert all(len(pair) == 2 for pair in kinds)
-    assert [int(a != b) for a, b in kinds] == made.images.labels.tolist()
-    of_t = made.images.labels[[pair[0] == "T" for pair in kinds]]
+    assert [int(a != b) for a, b in kinds] == made.labels.tolist()
+    of_t = made.labels[[pair[0] == "T" for pair in kinds]]
     assert of_t.mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("variant", ["linear", "xor"])
 def test_interventions_change_what_they_say_and_nothing_else(variant):
     made = planted.plant(30, SIZE, CELL, variant, "white", seed=1)
-    ink = [pixels[..., 0] == 0 for pixels in (made.images.pixels, made.removed, made.swapped, made.moved)]
-    glyphs = made.images.masks.astype(bool)
+    assert list(made.changed) == ["removed", "swapped", "moved"]
+    ink = [pixels[..., 0] == 0 for pixels in (made.pixels, *made.changed.values())]
+    glyphs = made.masks.astype(bool)
     distractors = ink[0] & ~glyphs
     assert (distractors.sum(axis=(1, 2)) == 4 * CELL**2).all()  # as bright as a glyph
     assert np.array_equal(ink[1], distractors)
@@ -66,7 +67,7 @@ def test_interventions_change_what_they_say_and_nothing_else(variant):
 
 def test_nothing_touches():
     made = planted.plant(30, SIZE, CELL, "xor", "white", seed=2)
-    for pixels in made.images.pixels:
+    for pixels in made.pixels:
         # Two glyphs, and the distractor, whose cells touch at corners.
         assert components(pixels[..., 0] == 0, EIGHT)[1] == 3
 
@@ -76,7 +77,7 @@ def test_glyph_and_distractor_are_equally_bright_and_seen_on_any_background(back
     scenes = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
     made = planted.plant(40, SIZE, CELL, "linear", background, seed=0, scenes=scenes)
     inks = set()
-    for pixels, removed, mask in zip(made.images.pixels, made.removed, made.images.masks.astype(bool), strict=True):
+    for pixels, removed, mask in zip(made.pixels, made.changed["removed"], made.masks.astype(bool), strict=True):
         (ink,) = np.unique(pixels[mask])
         inks.add(int(ink))
         behind = removed[~np.all(removed == ink, axis=2)]
@@ -87,9 +88,9 @@ def test_glyph_and_distractor_are_equally_bright_and_seen_on_any_background(back
 
 def test_the_seed_decides():
     one, again, other = (planted.plant(6, SIZE, CELL, "linear", "noise", seed=seed) for seed in (3, 3, 4))
-    assert np.array_equal(one.images.pixels, again.images.pixels)
-    assert np.array_equal(one.swapped, again.swapped)
-    assert not np.array_equal(one.images.pixels, other.images.pixels)
+    assert np.array_equal(one.pixels, again.pixels)
+    assert np.array_equal(one.changed["swapped"], again.changed["swapped"])
+    assert not np.array_equal(one.pixels, other.pixels)
 
 
 def test_glyphs_that_do_not_fit_are_refused():

@@ -14,7 +14,7 @@ def with_copies(monkeypatch):
     pixels[30:] = pixels[:10]
     given = np.array(["train"] * 20 + ["validation"] * 4 + ["test"] * 6 + ["train"] * 5 + ["test"] * 5)
     made = Images(pixels, np.arange(40) % 2, ("a", "b"), given, skipped=("notes.txt",))
-    monkeypatch.setattr(preparation, "load_source", lambda _, progress: made)
+    monkeypatch.setattr(preparation, "load_source", lambda *_: made)
 
 
 def test_copies_are_reported_and_dropped_only_when_asked(with_copies, params):
@@ -46,7 +46,7 @@ def test_the_card_counts(params, tmp_path):
 def test_the_index_leads_back_to_the_source(params):
     from glassbox.data.sources import load_source
 
-    source = load_source(params.data)
+    source = load_source(params.data, params.study.seed)
     prepared = preparation.prepare(params.data.model_copy(update={"limit": 100}), seed=3)
     assert np.array_equal(source.pixels[prepared.index], prepared.images.pixels)
 
@@ -56,6 +56,6 @@ def test_a_class_of_nothing_but_copies_cannot_be_dropped(monkeypatch, params):
     pixels[4:] = pixels[:4]
     splits = np.array(["train", "train", "validation", "validation"] + ["test"] * 4, dtype="<U10")
     made = Images(pixels, np.arange(8) % 2, ("a", "b"), splits)
-    monkeypatch.setattr(preparation, "load_source", lambda _, progress: made)
+    monkeypatch.setattr(preparation, "load_source", lambda *_: made)
     with pytest.raises(UserError, match=r"once data.drop_duplicates has left out the copies, the train split has no"):
         preparation.prepare(params.data.model_copy(update={"drop_duplicates": True}), seed=0)

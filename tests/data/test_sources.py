@@ -1,16 +1,29 @@
+import numpy as np
 import pytest
 
+from glassbox import config
 from glassbox.data import cifar10, sources
 from glassbox.errors import UserError
 
 
 def test_a_source_by_name(params, monkeypatch):
-    assert len(sources.load_source(params.data)) == 1797
-    assert sources.load_source(params.data.model_copy(update={"image_size": 16})).pixels.shape[1] == 16
+    assert len(sources.load_source(params.data, 0)) == 1797
+    assert sources.load_source(params.data.model_copy(update={"image_size": 16}), 0).pixels.shape[1] == 16
     monkeypatch.setattr(cifar10, "load", lambda folder: ("cifar", folder))
     cifar = params.data.model_copy(update={"source": "cifar10", "path": "/batches"})
-    assert sources.load_source(cifar) == ("cifar", "/batches")
+    assert sources.load_source(cifar, 0) == ("cifar", "/batches")
     with pytest.raises(UserError, match=r"data.image_size is 64: with data.source = cifar10 it must be 32"):
-        sources.load_source(cifar.model_copy(update={"image_size": 64}))
+        sources.load_source(cifar.model_copy(update={"image_size": 64}), 0)
     with pytest.raises(UserError, match=r"data.path is null"):
-        sources.load_source(params.data.model_copy(update={"source": "image_folder"}))
+        sources.load_source(params.data.model_copy(update={"source": "image_folder"}), 0)
+
+
+def test_glyphs_may_be_planted_on_the_images_of_any_source(params):
+    planted = config.Planted(images=20, cell=3, variant="linear", background="digits")
+    asked = params.data.model_copy(update={"source": "planted", "planted": planted})
+    made = sources.load_source(asked, 0)
+    assert (len(made), made.classes) == (20, ("I", "O", "T", "S", "L"))
+    dark = made.changed["removed"][made.changed["removed"].std(axis=(1, 2, 3)) > 0].min(axis=(1, 2, 3))
+    assert set(np.unique(dark)) <= {0, 64}  # black ink, or the black of digits at a quarter of 255
+    noise = asked.model_copy(update={"planted": planted.model_copy(update={"background": "noise"})})
+    assert not np.array_equal(sources.load_source(noise, 0).pixels, sources.load_source(noise, 1).pixels)

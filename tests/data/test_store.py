@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ def test_what_is_written_comes_back(images, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "data.json", "test.safetensors", "train.safetensors", "validation.safetensors",
     ]  # fmt: skip
+
+
+def test_interventions_are_kept_with_the_test_images(images, tmp_path):
+    changed = replace(images, changed={"moved": 255 - images.pixels})
+    store.write(tmp_path, changed, np.arange(6), "mine")
+    assert np.array_equal(store.read(tmp_path, "test").changed["moved"].numpy(), 255 - images.pixels[4:])
+    assert store.read(tmp_path, "train").changed == {}
 
 
 def test_the_same_data_give_the_same_bytes_and_digest(images, tmp_path):

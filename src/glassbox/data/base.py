@@ -18,6 +18,7 @@ class Images:
         splits: (N,) of "train", "validation", "test", where the source decides it; None = all to be drawn. A source
             that names no "validation" leaves it to be drawn from "train".
         masks: (N, H, W) uint8, 1 where the evidence for the label truly is; None where nobody knows.
+        changed: the same images after interventions whose effect on the label is known, by name, each like `pixels`.
         names: file names, where images come from files.
         skipped: files beside the images that are no images, by name.
     """
@@ -27,6 +28,7 @@ class Images:
     classes: tuple[str, ...]
     splits: np.ndarray | None = None
     masks: np.ndarray | None = None
+    changed: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = field(default=())
 
@@ -38,6 +40,7 @@ class Images:
         assert self.labels.shape == (n,)
         assert self.splits is None or self.splits.shape == (n,)
         assert self.masks is None or self.masks.shape == self.pixels.shape[:3]
+        assert all(pixels.shape == self.pixels.shape for pixels in self.changed.values())
         assert self.names is None or len(self.names) == n
 
     def __len__(self) -> int:
@@ -51,6 +54,7 @@ class Images:
             classes=self.classes,
             splits=None if self.splits is None else self.splits[rows],
             masks=None if self.masks is None else self.masks[rows],
+            changed={name: pixels[rows] for name, pixels in self.changed.items()},
             names=None if self.names is None else tuple(self.names[row] for row in rows),
             skipped=self.skipped,
         )

@@ -4,8 +4,6 @@ After XAI-TRIS (Clark, Budding & Haufe 2024), with a random place and orientatio
 that says nothing, and for the test images the interventions that prove what a model looks at.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -28,23 +26,6 @@ LOW, HIGH = 0.25, 0.75  # between which backgrounds lie, so that black and white
 TRIES = 200
 
 
-@dataclass(frozen=True)
-class Planted:
-    """Images, and the same ones changed in a way that says what their label should become.
-
-    Attributes:
-        images: with masks of the glyphs.
-        removed: (N, H, W, 3) uint8, without the glyphs: nothing tells the class.
-        swapped: (N, H, W, 3) uint8, one glyph replaced by one of another kind: the label changes.
-        moved: (N, H, W, 3) uint8, the distractor elsewhere: the label stays.
-    """
-
-    images: Images
-    removed: np.ndarray
-    swapped: np.ndarray
-    moved: np.ndarray
-
-
 def classes_of(variant: str) -> tuple[str, ...]:
     """Names of the classes: "linear" tells five tetrominoes apart, "xor" whether two of them are alike."""
     return tuple(TETROMINOES) if variant == "linear" else ("same", "different")
@@ -52,8 +33,10 @@ def classes_of(variant: str) -> tuple[str, ...]:
 
 def plant(
     n: int, size: int, cell: int, variant: str, background: str, seed: int, scenes: np.ndarray | None = None
-) -> Planted:
-    """Make a data set.
+) -> Images:
+    """Make a data set, with masks of the glyphs, and with three interventions on every image: "removed", without the
+    glyphs, so that nothing tells the class; "swapped", a glyph replaced by one of another kind, so that the class is
+    another; "moved", the distractor elsewhere, so that the class stays.
 
     Args:
         n: images; classes are equally frequent, as far as `n` allows.
@@ -61,7 +44,7 @@ def plant(
         cell: side of a glyph's cell, pixels.
         variant: "linear": the kind of one glyph is the class; "xor": whether two glyphs are of the same kind, where
             each alone tells nothing.
-        background: "white", "noise" (correlated, grey) or "images" (`scenes`).
+        background: "white", "noise" (correlated, grey) or anything else for `scenes`.
         seed: of the study.
         scenes: (M, size, size, 3) uint8, images whose labels were discarded; drawn with replacement.
 
@@ -85,7 +68,8 @@ def plant(
         removed[row] = _draw(canvas, distractor, ink)
         swapped[row] = _draw(canvas, np.any([other, *glyphs[1:], distractor], axis=0), ink)
         moved[row] = _draw(canvas, mask | elsewhere, ink)
-    return Planted(Images(pixels, labels.astype(np.int64), classes, masks=masks), removed, swapped, moved)
+    changed = {"removed": removed, "swapped": swapped, "moved": moved}
+    return Images(pixels, labels.astype(np.int64), classes, masks=masks, changed=changed)
 
 
 def _kinds(rng: np.random.Generator, variant: str, label: int) -> list[str]:

@@ -42,7 +42,7 @@ def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Ite
     Raises:
         UserError: the source cannot be read, or a class would be missing from a split.
     """
-    source = load_source(settings, progress)
+    source = load_source(settings, seed, progress)
     index = splits.limit(source, settings.limit, seed)
     limited = source if len(index) == len(source) else source.take(index)
     images = splits.assign(limited, settings.test_fraction, settings.validation_fraction, seed)

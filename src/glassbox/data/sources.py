@@ -3,18 +3,23 @@
 from collections.abc import Callable, Iterable
 
 from glassbox import config
-from glassbox.data import cifar10, digits, image_folder
+from glassbox.data import cifar10, digits, image_folder, planted
 from glassbox.data.base import Images
 from glassbox.errors import UserError
 
 
-def load_source(data: config.Data, progress: Callable[[Iterable], Iterable] = iter) -> Images:
+def load_source(data: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter) -> Images:
     """The images that the section `data` asks for, unlimited and not yet split.
 
-    `progress` wraps the iteration over image files, as tqdm does.
+    `seed` is the study's, for sources that draw; `progress` wraps the iteration over image files, as tqdm does.
 
     A new source is one file with a function that returns `Images`, and one line here.
     """
+    if data.source == "planted":
+        p, scenes = data.planted, None
+        if p.background not in ("white", "noise"):
+            scenes = load_source(data.model_copy(update={"source": p.background}), seed, progress).pixels
+        return planted.plant(p.images, data.image_size, p.cell, p.variant, p.background, seed, scenes)
     if data.source == "digits":
         return digits.load(data.image_size)
     if data.source == "cifar10":

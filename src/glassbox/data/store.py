@@ -1,6 +1,6 @@
 """Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 DESCRIPTION = "data.json"
+CHANGED = "changed/"  # before the names of interventions
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Split:
         masks: (N, H, W) uint8 or None.
         index: (N,) int64, the position of each image in its source.
         names: file names, or None.
+        changed: the images after interventions, (N, H, W, 3) uint8 by name; only of the test split.
     """
 
     images: "torch.Tensor"
@@ -57,13 +59,14 @@ class Split:
     masks: "torch.Tensor | None"
     index: "torch.Tensor"
     names: tuple[str, ...] | None
+    changed: "dict[str, torch.Tensor]" = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: "torch.device | str") -> "Split":
         """The same split with its images and labels on `device`."""
-        return Split(self.images.to(device), self.labels.to(device), self.masks, self.index, self.names)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def write(folder: str | Path, images: Images, index: np.ndarray, source: str) -> Description:
@@ -87,6 +90,8 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         tensors = {"images": part.pixels, "labels": part.labels, "index": index[rows]}
         if part.masks is not None:
             tensors["masks"] = part.masks
+        if split == "test":
+            tensors |= {f"{CHANGED}{name}": pixels for name, pixels in part.changed.items()}
         if part.names is not None:  # no file name holds a zero byte
             tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
         with files.replacing(folder / f"{split}.safetensors") as partial:
@@ -136,7 +141,8 @@ def read(folder: str | Path, split: str) -> Split:
         raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
-    return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded)
+    changed = {name.removeprefix(CHANGED): t for name, t in tensors.items() if name.startswith(CHANGED)}
+    return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded, changed)
 
 
 def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
