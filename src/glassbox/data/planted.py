@@ -22,7 +22,7 @@ TETROMINOES = {
 DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
 PAIR = ("T", "L")  # kinds of the XOR variant
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
-LOW, HIGH = 0.25, 0.75  # between which backgrounds lie, so that black and white are seen on them
+DIMMED = 0.6  # brightest that noise and images behind the glyphs become, so that white is seen on them
 TRIES = 200
 
 
@@ -60,7 +60,7 @@ def plant(
     for row, label in enumerate(labels.tolist()):
         kinds = _kinds(rng, variant, label)
         canvas = _background(rng, background, size, scenes)
-        ink = 0.0 if background == "white" else float(rng.integers(2))
+        ink = 0.0 if background == "white" else 1.0
         glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell)
         mask = np.any(glyphs, axis=0)
         masks[row] = mask
@@ -86,8 +86,8 @@ def _background(rng: np.random.Generator, kind: str, size: int, scenes: np.ndarr
     if kind == "noise":
         smooth = gaussian_filter(rng.standard_normal((size, size)), SMOOTHNESS, mode="wrap")
         grey = (smooth - smooth.min()) / np.ptp(smooth)
-        return LOW + (HIGH - LOW) * np.repeat(grey[..., None], 3, axis=2)
-    return LOW + (HIGH - LOW) * scenes[rng.integers(len(scenes))] / 255
+        return DIMMED * np.repeat(grey[..., None], 3, axis=2)
+    return DIMMED * scenes[rng.integers(len(scenes))] / 255
 
 
 def _places(
