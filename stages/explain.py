@@ -21,15 +21,16 @@ def main() -> None:
         place = compute.resolve(machine)
         classifier, card = models.load(MODEL, place.device)
         test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
-        cases = selection.cases(test.images, test.labels.numpy(), p, card.classes, s, seed)
+        cases = selection.cases(test, p, card.classes, s, seed)
         picks, size = cases.picks, place.batch_size
         request, panels = explaining.request_for(picks, test.images, seed), explaining.panels_for(cases, s, seed)
         background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)
+        marked = cases.objects([pick.row for pick in picks for _ in pick.targets])
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
         start, results = time.perf_counter(), []
         with tqdm(total=steps, desc="explaining", unit="step", disable=None) as bar:
-            for r in explaining.explain(classifier, request, background, d.mean, s, size, bar.update, panels):
+            for r in explaining.explain(classifier, request, background, d.mean, s, size, bar.update, panels, marked):
                 results.append(r)
                 tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
             found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update)

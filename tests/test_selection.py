@@ -1,9 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
 from glassbox.selection import cases, pick
@@ -55,12 +57,28 @@ def test_every_group_follows_its_rule():
 def test_the_section_explain_says_what_is_picked(params):
     labels, predicted, p = case()
     settings = params.explain.model_copy(update={"pairs": 1, "images": (7,)})
-    made = cases(torch.zeros(90, 2, 2, 3), labels, p, CLASSES, settings, seed=5)
+    pixels = torch.zeros(90, 2, 2, 3, dtype=torch.uint8)
+    test = Split(pixels, torch.from_numpy(labels), None, torch.arange(90), None)
+    made = cases(test, p, CLASSES, settings, seed=5)
     assert (made.predicted == predicted).all()
     groups = Counter(pick.group for pick in made.picks)
     assert groups == {"chosen": 1, "correct": 3, "mistake": settings.mistakes, "pair": settings.images_per_pair}
     confused = confused_pairs(confusion(labels, predicted, 3), p, labels)[0]
     assert made.picks[-1].pair == (confused.a, confused.b)
+
+
+def test_objects_are_where_the_source_marks_them_or_estimated(params):
+    labels, _, p = case()
+    pixels = torch.zeros(90, 16, 16, 3, dtype=torch.uint8)
+    pixels[:, 5:11, 5:11] = 255
+    masks = torch.zeros(90, 16, 16, dtype=torch.uint8)
+    masks[4, 0, 0] = 1
+    test = Split(pixels, torch.from_numpy(labels), masks, torch.arange(90), None)
+    marked = cases(test, p, CLASSES, params.explain, seed=0)
+    assert marked.objects([4, 5]).dtype == bool
+    assert marked.objects([4, 5]).sum(axis=(1, 2)).tolist() == [1, 0]
+    estimated = cases(replace(test, masks=None), p, CLASSES, params.explain, seed=0)
+    assert estimated.objects([4])[0, 6:10, 6:10].all()
 
 
 def test_images_torn_between_the_pair_come_first():

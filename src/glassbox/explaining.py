@@ -109,6 +109,7 @@ def explain(
     batch_size: int,
     progress: Callable[[int], object] = int,
     panels: Request | None = None,
+    masks: np.ndarray | None = None,
 ) -> Iterator[Explained]:
     """Run explainer after explainer, the random control last.
 
@@ -121,13 +122,14 @@ def explain(
         batch_size: images in one forward pass.
         progress: called with the number of steps since the last call; `steps` says how many there are.
         panels: the same images with further classes, which KernelSHAP has from the same evaluations.
+        masks: (N, H, W) bool, where the object of each row of the request is; None estimates it.
 
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
     side = classifier.input_size or request.images.shape[1]
-    masks = objects.estimate(request.images.numpy())
+    masks = objects.estimate(request.images.numpy()) if masks is None else masks
     made: dict[str, Explainer] = explainers.make(settings, background, mean, batch_size)
     for name, explainer in made.items():
         wanted, parts = panels if panels and name == PANELS else request, []

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from glassbox import objects
 from glassbox.config import Explain
+from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
 from glassbox.seeds import derive
@@ -40,6 +42,7 @@ class Cases:
         probabilities: (N, K).
         classes: names.
         picks: images and classes to explain.
+        masks: (N, H, W) bool, where the evidence for the label truly is; None where nobody knows.
     """
 
     images: torch.Tensor
@@ -47,18 +50,22 @@ class Cases:
     probabilities: np.ndarray
     classes: tuple[str, ...]
     picks: list[Pick]
+    masks: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
         """(N,) classes."""
         return self.probabilities.argmax(axis=1)
 
+    def objects(self, rows: list[int]) -> np.ndarray:
+        """Where the object of each of these images is, (len(rows), H, W) bool: as the source marks it, or an estimate;
+        see `objects.estimate`."""
+        return objects.estimate(self.images[rows].numpy()) if self.masks is None else self.masks[rows]
 
-def cases(
-    images: torch.Tensor, labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain,
-    seed: int,
-) -> Cases:  # fmt: skip
-    """Pick what the section `explain` asks for; see `pick`."""
+
+def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain, seed: int) -> Cases:
+    """Pick what the section `explain` asks for from the test split; see `pick`."""
+    labels = test.labels.numpy()
     predicted = probabilities.argmax(axis=1)
     pairs = confused_pairs(confusion(labels, predicted, len(classes)), probabilities, labels)[: settings.pairs]
     picks = pick(
@@ -66,7 +73,8 @@ def cases(
         correct_per_class=settings.correct_per_class, mistakes=settings.mistakes,
         images_per_pair=settings.images_per_pair, seed=seed,
     )  # fmt: skip
-    return Cases(images, labels, probabilities, classes, picks)
+    masks = None if test.masks is None else test.masks.numpy().astype(bool)
+    return Cases(test.images, labels, probabilities, classes, picks, masks)
 
 
 def pick(

@@ -24,12 +24,18 @@ MISTAKES = pd.DataFrame(
 
 def test_recognised_images_in_words():
     tests = pd.DataFrame({"drop_own": [0.5, 0.7], "drop_other": [0.1, 0.1]})
-    first, second = analyses.recognised(index(), tests, "kernel_shap")
+    first, second = analyses.recognised(index(), tests, "kernel_shap", False)
     assert "70 % lies where the object probably is, which is 40 % of the image (means over 1 images" in first
     assert "the random control has 41 %" in first
     assert "lowers the class's probability by 0.60 on average, blurring those of the next class's map by 0.10" in second
-    assert len(analyses.recognised(index(), tests.iloc[:0], "kernel_shap")) == 1
-    assert analyses.recognised(index().iloc[:0], tests, "kernel_shap") == ["No recognised image was explained."]
+    assert len(analyses.recognised(index(), tests.iloc[:0], "kernel_shap", False)) == 1
+    assert analyses.recognised(index().iloc[:0], tests, "kernel_shap", False) == ["No recognised image was explained."]
+
+
+def test_marked_objects_are_no_estimate():
+    (said,) = analyses.recognised(index(), pd.DataFrame({"drop_own": [], "drop_other": []}), "kernel_shap", True)
+    assert "70 % lies where the object is, which is 40 % of the image" in said
+    assert "estimate" not in said
 
 
 def test_mistakes_in_words():
@@ -76,5 +82,5 @@ def test_what_holds_by_definition_is_no_finding():
 
 def test_images_in_which_nothing_stands_out():
     tests = pd.DataFrame({"drop_own": [], "drop_other": []})
-    (said,) = analyses.recognised(index().assign(relevance_mass=np.nan), tests, "kernel_shap")
+    (said,) = analyses.recognised(index().assign(relevance_mass=np.nan), tests, "kernel_shap", False)
     assert said.startswith("In none of the recognised images does anything stand out")

@@ -21,7 +21,7 @@ def tables(n: int = 8) -> dict:
     return {
         "metrics": {"accuracy": 0.85, "accuracy_low": 0.84, "accuracy_high": 0.86, "images": 1000},
         "target": 0.8, "index": pd.concat([index, noise]), "panels": None, "recognised": recognised,
-        "mistakes": mistakes, "analyst": "kernel_shap", "seed": 0,
+        "mistakes": mistakes, "analyst": "kernel_shap", "seed": 0, "marked": False,
     }  # fmt: skip
 
 
@@ -95,6 +95,11 @@ def test_without_kernel_shap_the_first_explainer_is_judged():
     assert made[1]["verdict"] == UNTESTED
     assert made[2]["verdict"] == SUPPORTED
     assert "LIME" in made[2]["checks"][0]["what"]
+
+
+def test_only_an_object_that_nobody_marked_is_an_estimate():
+    for marked, said in ((True, "where the object is, beyond"), (False, "where the object is estimated to be, beyond")):
+        assert said in hypotheses.check(**tables() | {"marked": marked})[1]["checks"][2]["what"]
 
 
 def test_images_without_a_found_object_are_left_out():

@@ -56,7 +56,7 @@ def folder(tmp_path):
     duplicates = {"groups": 0, "also_in_another_split": {"test": 0}, "dropped_from_training": 0}
     card = {"source": "toy", "digest": "d" * 64, "image_size": 8, "sizes": {"train": 6, "validation": 2, "test": 2},
             "classes": NAMES, "images_per_class": {"train": [3, 3], "validation": [1, 1], "test": [1, 1]},
-            "channel_mean": [0.5] * 3, "channel_std": [0.2] * 3, "images_skipped": [],
+            "channel_mean": [0.5] * 3, "channel_std": [0.2] * 3, "images_skipped": [], "has_masks": False,
             "duplicates": duplicates}  # fmt: skip
     files.write_json(reports / "prepare/card.json", card)
     files.write_json(

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from glassbox import objects
 from glassbox.analyses import Analyses, maps_of_each
 from glassbox.config import Explain
 from glassbox.explainers import Attribution
@@ -52,17 +51,19 @@ def panels(
         colour_bar(drawing, axes, "SHAP value of the region (probability)", scale)
 
 
-def recognised(path: str | Path, images: np.ndarray, names: list[str], maps: np.ndarray, title: str) -> None:
-    """Recognised images with an outline of where the object probably is, above the maps of their classes.
+def recognised(
+    path: str | Path, images: np.ndarray, masks: np.ndarray, names: list[str], maps: np.ndarray, title: str
+) -> None:
+    """Recognised images with an outline of where the object is, above the maps of their classes.
 
     Args:
         images: (N, H, W, 3) uint8.
+        masks: (N, H, W) bool, the objects.
         names: of their classes.
         maps: (N, H, W) of these classes.
         title: of the explainer.
     """
     n = len(images)
-    masks = objects.estimate(images)
     inside, by_chance = relevance_mass(maps, masks), area(masks)
     columns = min(n, ACROSS)
     rows = -(-n // columns)
@@ -144,7 +145,8 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
     if right:
         rows = [row for row, _ in right]
         own = np.stack([maps[guesses[row]] for row, maps in right])
-        recognised(folder / "recognised.png", images[rows], [classes[guesses[row]] for row in rows], own, title)
+        names = [classes[guesses[row]] for row in rows]
+        recognised(folder / "recognised.png", images[rows], cases.objects(rows), names, own, title)
     wrong = [(pick.row, maps) for pick, maps in shown if guesses[pick.row] != labels[pick.row]][:COMPARED]
     if wrong:
         told, lines = found.mistakes[found.mistakes["explainer"] == name].set_index("image"), []

@@ -131,7 +131,7 @@ def hypotheses_of(study: Study) -> list[dict[str, Any]]:
     """The ResNet-50 paper's hypotheses, checked on this study."""
     return hypotheses.check(
         study.metrics, study.params.evaluate.target_accuracy, study.index, study.panels, study.recognised,
-        study.mistakes, study.analyst, study.params.study.seed,
+        study.mistakes, study.analyst, study.params.study.seed, study.card["has_masks"],
     )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def page(study: Study) -> str:
         hypotheses=hypotheses_of(study),
         sentence=hypotheses.sentence,
         told={
-            "recognised": analyses.recognised(study.index, study.recognised, study.analyst),
+            "recognised": analyses.recognised(study.index, study.recognised, study.analyst, study.card["has_masks"]),
             "mistakes": analyses.mistakes(
                 study.mistakes,
                 study.index,

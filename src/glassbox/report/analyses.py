@@ -7,13 +7,14 @@ from glassbox.names import CONTROL, TITLES
 FEW = 5  # single images that are told in words
 
 
-def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str) -> list[str]:
+def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, marked: bool) -> list[str]:
     """Does what speaks for the class lie on the object?
 
     Args:
         index: one row a map.
         tests: the analysis of recognised images.
         analyst: the explainer whose maps are shown.
+        marked: whether the source says where the object is; else it was estimated.
     """
     right = index[
         (index["true_class"] == index["predicted_class"]) & (index["explained_class"] == index["predicted_class"])
@@ -27,9 +28,10 @@ def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str) -> list[s
     own = by.loc[analyst]
     said = [
         f"Of what {TITLES[analyst]} finds for the class of a recognised image, {_percent(own['relevance_mass'])} lies "
-        f"where the object probably is, which is {_percent(own['object_area'])} of the image (means over "
-        f"{right['image'].nunique()} images; the random control has {_percent(by.loc[CONTROL, 'relevance_mass'])}). "
-        "Nobody has marked the objects: their outline is an estimate from colour and position."
+        f"where the object {'is' if marked else 'probably is'}, which is {_percent(own['object_area'])} of the image "
+        f"(means over {right['image'].nunique()} images; the random control has "
+        f"{_percent(by.loc[CONTROL, 'relevance_mass'])})."
+        + ("" if marked else " Nobody has marked the objects: their outline is an estimate from colour and position.")
     ]
     if len(tests):
         said.append(

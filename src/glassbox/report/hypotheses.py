@@ -22,7 +22,7 @@ SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", 
 
 def check(
     metrics: dict[str, Any], target: float, index: pd.DataFrame, panels: pd.DataFrame | None,
-    recognised: pd.DataFrame, mistakes: pd.DataFrame, analyst: str, seed: int,
+    recognised: pd.DataFrame, mistakes: pd.DataFrame, analyst: str, seed: int, marked: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The hypotheses, each with its checks.
 
@@ -34,6 +34,7 @@ def check(
         recognised, mistakes: see `analyses.Analyses`.
         analyst: the explainer whose maps of mistakes are judged.
         seed: of the study.
+        marked: whether the source says where the object is; else it was estimated.
 
     Returns:
         For each its number, statement, verdict and checks. A check says what is measured, in which unit, the value with
@@ -54,6 +55,7 @@ def check(
     if len(own):  # else the column may be missing
         own = own[own["additivity_error"] <= TOLERANCE]
     inside = (own["relevance_mass"] - own["object_area"]).dropna()
+    place = "is" if marked else "is estimated to be"
     drawn = recognised[recognised["group"] == "correct"]
     specific = drawn["drop_own"] - drawn["drop_other"]
     judged = mistakes[(mistakes["explainer"] == analyst) & (mistakes["group"] == "mistake")]
@@ -69,8 +71,8 @@ def check(
                       "How much more the class's probability falls without the regions that KernelSHAP ranks first for "
                       "it than without those that it ranks first for the next class"),
                 _mean("mass_on_the_object", RELEVANCE_MASS, inside, seed,
-                      "Share of KernelSHAP's positive attribution that lies where the object is estimated to be, "
-                      "beyond the object's share of the image"),
+                      f"Share of KernelSHAP's positive attribution that lies where the object {place}, beyond the "
+                      "object's share of the image"),
             ],
         ),
         _hypothesis(

@@ -1,0 +1,81 @@
+"""Controls: maps that know nothing of the model. An explainer that does not beat them explains nothing.
+
+After Adebayo et al. 2018, Sanity Checks for Saliency Maps, and Rao, Böhle & Schiele 2022, Towards Better Understanding
+Attribution Methods: edges, brightness and the middle of the image already look like explanations. All of them give the
+same map for every class of an image; the random ones are drawn by the seed of the image and the class.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.filters import sobel
+
+from glassbox import config
+from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.superpixels import segment
+from glassbox.models import Classifier
+
+Draw = Callable[[np.ndarray, list[int]], np.ndarray]  # image (H, W, 3) uint8, [seed, target] -> (H, W)
+
+
+class Control:
+    """A map drawn from the image alone.
+
+    Args:
+        draw: makes it, from the image (H, W, 3) uint8 and [seed, target].
+    """
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        return image_by_image(self._explain, classifier, request, at_once=False)
+
+    def _explain(
+        self, _: Classifier, image: torch.Tensor, targets: list[int], seed: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        pixels = image.cpu().numpy()
+        return np.stack([self.draw(pixels, [seed, target]) for target in targets]), {}
+
+
+def noise(image: np.ndarray, seed: list[int]) -> np.ndarray:
+    """Independent standard normal values at every pixel."""
+    return np.random.default_rng(seed).standard_normal(image.shape[:2])
+
+
+def smooth_noise(sigma: float) -> Draw:
+    """Such values after a Gaussian blur of standard deviation `sigma`, pixels: as smooth as Grad-CAM's maps."""
+    return lambda image, seed: gaussian_filter(noise(image, seed), sigma)
+
+
+def region_noise(superpixels: config.Superpixels) -> Draw:
+    """A standard normal value for each of the regions that LIME and KernelSHAP use: as coarse as their maps."""
+
+    def draw(image: np.ndarray, seed: list[int]) -> np.ndarray:
+        segments = segment(image, superpixels)
+        return np.random.default_rng(seed).standard_normal(segments.max() + 1)[segments]
+
+    return draw
+
+
+def edges(image: np.ndarray, _: list[int]) -> np.ndarray:
+    """Strength of the edges (Sobel & Feldman 1968) of the mean of the channels."""
+    return sobel(_grey(image))
+
+
+def brightness(image: np.ndarray, _: list[int]) -> np.ndarray:
+    """|x|: the mean of the channels, 0..1."""
+    return _grey(image)
+
+
+def centre(image: np.ndarray, _: list[int]) -> np.ndarray:
+    """A Gaussian in the middle, its standard deviation a quarter of each side."""
+    h, w = image.shape[:2]
+    y, x = np.ogrid[:h, :w]
+    return np.exp(-(((y - (h - 1) / 2) / (h / 4)) ** 2 + ((x - (w - 1) / 2) / (w / 4)) ** 2) / 2)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return image.astype(float).mean(axis=2) / 255
