@@ -22,7 +22,7 @@ class Predictor:
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (pyfunc's call)
         """Classes and probabilities of images (N, H, W, 3) uint8: "prediction", then "p(NAME)" for each class."""
         pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
-        p = models.predict(self.classifier, pixels, 128).double().softmax(dim=1).numpy()
+        p = models.probabilities(self.classifier, pixels, 128).numpy()
         table = pd.DataFrame(p, columns=[f"p({name})" for name in self.card.classes])
         table.insert(0, "prediction", [self.card.classes[label] for label in p.argmax(axis=1)])
         return table

@@ -54,3 +54,15 @@ def test_they_follow_the_seed_and_the_class_and_ask_no_model(linear):
     assert np.array_equal(made.maps, c.Control(c.noise)(linear(np.ones((32, 32))), asked).maps)
     still = c.Control(c.edges)(linear(np.ones((32, 32))), asked)
     assert np.array_equal(still.maps[0], still.maps[2])
+
+
+def test_a_standard_normal_map_that_knows_only_its_seed(linear):
+    images = torch.zeros(4, 40, 40, 3, dtype=torch.uint8)
+    images[3] = 255
+    made = c.Control(c.noise)(linear(np.ones((40, 40))), Request(images, torch.tensor([0, 1, 0, 0]), (1, 1, 2, 1)))
+    assert np.array_equal(made.maps[0], made.maps[3])  # the image does not matter
+    assert not np.array_equal(made.maps[0], made.maps[1])
+    assert not np.array_equal(made.maps[0], made.maps[2])
+    assert abs(made.maps.mean()) < 0.05
+    assert abs(made.maps.std() - 1) < 0.05
+    assert made.evaluations.tolist() == [0] * 4

@@ -5,7 +5,7 @@ that says nothing, and for the test images the interventions that prove what a m
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from glassbox.data.base import Images
 from glassbox.errors import UserError
@@ -13,11 +13,14 @@ from glassbox.seeds import derive
 
 # Four cells each, told apart however they are turned; mirrored ones are not used.
 TETROMINOES = {
-    "I": ((1, 1, 1, 1),),
-    "O": ((1, 1), (1, 1)),
-    "T": ((1, 1, 1), (0, 1, 0)),
-    "S": ((0, 1, 1), (1, 1, 0)),
-    "L": ((1, 0), (1, 0), (1, 1)),
+    name: np.array(cells, bool)
+    for name, cells in {
+        "I": ((1, 1, 1, 1),),
+        "O": ((1, 1), (1, 1)),
+        "T": ((1, 1, 1), (0, 1, 0)),
+        "S": ((0, 1, 1), (1, 1, 0)),
+        "L": ((1, 0), (1, 0), (1, 1)),
+    }.items()
 }
 DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
 PAIR = ("T", "L")  # kinds of the XOR variant
@@ -99,10 +102,10 @@ def _places(
     swap = others[int(rng.integers(len(others)))]
     for _ in range(TRIES):
         taken: list[np.ndarray] = []
-        for shape in [*(np.array(TETROMINOES[kind], bool) for kind in kinds), DISTRACTOR]:
+        for shape in [*(TETROMINOES[kind] for kind in kinds), DISTRACTOR]:
             taken.append(_put(rng, shape, size, cell, taken))
         *glyphs, distractor = taken
-        other = _put(rng, np.array(TETROMINOES[swap], bool), size, cell, taken[1:])
+        other = _put(rng, TETROMINOES[swap], size, cell, taken[1:])
         elsewhere = _put(rng, DISTRACTOR, size, cell, glyphs)
         if all(mask is not None for mask in (*taken, other, elsewhere)):
             return glyphs, other, distractor, elsewhere
@@ -123,8 +126,7 @@ def _put(
     if h > size or w > size:
         return None
     full = np.any(taken, axis=0) if taken else np.zeros((size, size), bool)
-    near = np.pad(full, 1)
-    near = np.any([near[1 + y : 1 + y + size, 1 + x : 1 + x + size] for y in (-1, 0, 1) for x in (-1, 0, 1)], axis=0)
+    near = binary_dilation(full, np.ones((3, 3)))
     for _ in range(20):
         y, x = int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1))
         if not (near[y : y + h, x : x + w] & figure).any():

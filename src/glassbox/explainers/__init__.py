@@ -4,6 +4,7 @@ import torch
 
 from glassbox.config import Explain
 from glassbox.explainers.base import Attribution, Explainer, Request
+from glassbox.explainers.controls import Control, noise
 from glassbox.explainers.grad_cam import GradCam
 from glassbox.explainers.gradient_shap import GradientShap
 from glassbox.explainers.integrated_gradients import IntegratedGradients
@@ -11,7 +12,6 @@ from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.explainers.lime import Lime
 from glassbox.explainers.occlusion import Occlusion
 from glassbox.explainers.partition_shap import PartitionShap
-from glassbox.explainers.random_map import RandomMap
 from glassbox.names import CONTROL
 
 __all__ = ["Attribution", "Explainer", "Request", "make"]
@@ -38,4 +38,4 @@ def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], b
         "grad_cam": lambda: GradCam(s.grad_cam, batch_size),
         "occlusion": lambda: Occlusion(s.occlusion, mean, batch_size),
     }
-    return {name: makers[name]() for name in s.explainers} | {CONTROL: RandomMap()}
+    return {name: makers[name]() for name in s.explainers} | {CONTROL: Control(noise)}

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from skimage.filters import sobel
 
 from glassbox import config
 from glassbox.explainers.base import Attribution, Request, image_by_image
@@ -62,6 +61,8 @@ def region_noise(superpixels: config.Superpixels) -> Draw:
 
 def edges(image: np.ndarray, _: list[int]) -> np.ndarray:
     """Strength of the edges (Sobel & Feldman 1968) of the mean of the channels."""
+    from skimage.filters import sobel  # takes its time, and a study may have no need of it
+
     return sobel(_grey(image))
 
 

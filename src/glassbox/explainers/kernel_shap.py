@@ -8,7 +8,7 @@ from glassbox.data.batches import to_float
 from glassbox.errors import UserError
 from glassbox.explainers.base import Attribution, Request, image_by_image
 from glassbox.explainers.superpixels import segment
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 
 
 class KernelShap:
@@ -85,7 +85,7 @@ class KernelShap:
             np.random.set_state(state)  # noqa: NPY002
         phi = np.asarray(phi).reshape(regions, len(targets)).T  # (T, S)
         base = np.asarray(explainer.expected_value, dtype=float).reshape(len(targets))
-        p = predict(classifier, image[None], 1).double().softmax(dim=1)[0, targets].numpy()
+        p = probabilities(classifier, image[None], 1)[0, targets].numpy()
         details = {
             "base_value": base,
             "additivity_error": np.abs(phi.sum(axis=1) - (p - base)),

@@ -9,7 +9,7 @@ import torch
 from glassbox import config
 from glassbox.explainers.base import Attribution, Request, image_by_image
 from glassbox.explainers.superpixels import segment
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 
 
 class Lime:
@@ -39,15 +39,14 @@ class Lime:
         pixels = image.cpu().numpy()
         segments = segment(pixels, self.superpixels)
 
-        def probabilities(batch: np.ndarray) -> np.ndarray:
-            logits = predict(classifier, torch.from_numpy(batch), self.batch_size)
-            return logits.double().softmax(dim=1).numpy()
+        def of_batch(batch: np.ndarray) -> np.ndarray:
+            return probabilities(classifier, torch.from_numpy(batch), self.batch_size).numpy()
 
         # A fresh explainer for each image: its random state advances from call to call.
         explainer = _explainer(seed)
         scores = _record_scores(explainer.base)
         explanation = explainer.explain_instance(
-            pixels, probabilities, labels=tuple(targets), top_labels=None, num_samples=self.samples,
+            pixels, of_batch, labels=tuple(targets), top_labels=None, num_samples=self.samples,
             batch_size=self.batch_size, segmentation_fn=lambda _: segments, random_seed=seed,
         )  # fmt: skip
         weights = np.zeros((len(targets), segments.max() + 1))

@@ -5,7 +5,7 @@ import torch
 
 from glassbox import config
 from glassbox.explainers.base import Attribution, Request, image_by_image
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 
 
 class PartitionShap:
@@ -43,8 +43,8 @@ class PartitionShap:
         for target in targets:
 
             def probability(batch: np.ndarray, target: int = target) -> np.ndarray:
-                logits = predict(classifier, torch.from_numpy(np.ascontiguousarray(batch)), self.batch_size)
-                return logits.double().softmax(dim=1)[:, target].numpy()
+                x = torch.from_numpy(np.ascontiguousarray(batch))
+                return probabilities(classifier, x, self.batch_size)[:, target].numpy()
 
             explain = shap.PartitionExplainer(probability, masker)
             made = explain(

@@ -11,11 +11,12 @@ from glassbox.models.classifier import (
     load,
     normalization,
     predict,
+    probabilities,
     save,
 )  # fmt: skip
 from glassbox.models.layers import evaluating
 
 __all__ = [
     "Card", "Classifier", "Spec", "build", "describe", "digest_of_weights", "evaluating", "fresh", "load",
-    "normalization", "predict", "save",
+    "normalization", "predict", "probabilities", "save",
 ]  # fmt: skip

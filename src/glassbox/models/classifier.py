@@ -254,3 +254,8 @@ def predict(
             outputs.append(classifier(prepare(batch) if batch.dtype == torch.uint8 else batch).float().cpu())
             progress(len(batch))
     return torch.cat(outputs)
+
+
+def probabilities(classifier: nn.Module, images: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Softmax of `predict`, in float64: (N, K) on the CPU."""
+    return predict(classifier, images, batch_size).double().softmax(dim=1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from glassbox.data.batches import to_float
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric
 
 CORRELATION = Metric(
@@ -62,7 +62,7 @@ def hide(
         np.put_along_axis(sets[row], order[:, :k], True, axis=1)
         covered = torch.from_numpy(sets[row][:, cells])  # (D, H, W)
         mixed = torch.cat([image[None], torch.where(covered[:, None], flat, image)])
-        p = predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].numpy()
+        p = probabilities(classifier, mixed, batch_size)[:, target].numpy()
         drops[row] = p[0] - p[1:]
     return Hidden(cells, sets, drops)
 

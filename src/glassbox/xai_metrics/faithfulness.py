@@ -5,7 +5,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from glassbox.data.batches import to_float
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric
 
 PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
@@ -48,7 +48,7 @@ def curve(
     replaced = torch.from_numpy(np.round(np.linspace(0, places.size, steps + 1)).astype(np.int64))
     mask = torch.from_numpy(places)[None] < replaced[:, None, None]  # (steps + 1, H, W)
     mixed = torch.where(mask[:, None].to(start.device), end, start)  # (steps + 1, 3, H, W)
-    return predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].numpy()
+    return probabilities(classifier, mixed, batch_size)[:, target].numpy()
 
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:

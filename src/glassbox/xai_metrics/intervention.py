@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from glassbox.data.batches import to_float
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric
 from glassbox.xai_metrics.faithfulness import blur
 
@@ -61,7 +61,7 @@ def probabilities_without(
     """
     sharp = to_float(image[None])  # (1, 3, H, W)
     mixed = torch.where(torch.from_numpy(masks)[:, None], blur(sharp, blur_sigma), sharp)  # (M, 3, H, W)
-    return predict(classifier, mixed, batch_size).double().softmax(dim=1).numpy()
+    return probabilities(classifier, mixed, batch_size).numpy()
 
 
 def _first(order: np.ndarray, sizes: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from glassbox.data.batches import to_float
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric
 from glassbox.xai_metrics.faithfulness import rank
 
@@ -85,6 +85,6 @@ def road(
         added = noise * torch.randn(image.shape, generator=generator)
         filled = impute(image.expand(len(missing), -1, -1, -1), missing)
         mixed = torch.where(missing[:, None], filled + added, filled)  # (2K, 3, H, W)
-        p = predict(classifier, mixed, batch_size).double().softmax(dim=1)[:, target].view(2, -1)
+        p = probabilities(classifier, mixed, batch_size)[:, target].view(2, -1)
         scores.append(float((p[1] - p[0]).mean() / 2))
     return np.array(scores)
