@@ -48,7 +48,7 @@ def settings(params, monkeypatch) -> config.Explain:
 
 def attribution(maps: list[np.ndarray]) -> Attribution:
     n = len(maps)
-    return Attribution(np.stack(maps), np.ones(n), np.ones(n), {})
+    return Attribution(np.stack(maps), np.ones(n), np.ones(n), np.zeros(n), {})
 
 
 def study(settings, bad: tuple[int, ...] = (), wider: bool = True):

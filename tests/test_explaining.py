@@ -36,7 +36,7 @@ def results() -> list[Explained]:
     zero[2] = 0
 
     def attribution(values, seconds, **details):
-        return Attribution(values, np.array(seconds), np.array([5, 5, 5]), details)
+        return Attribution(values, np.array(seconds), np.array([5, 5, 5]), np.zeros(3), details)
 
     return [
         Explained(
@@ -87,7 +87,7 @@ def test_notes_say_how_far_to_trust_a_map():
     assert explaining.figure_note(lime, 0) == "local R² 0.90"
     assert explaining.figure_note(lime, 2) == "all zero: nothing speaks for it"
     details = {"base_value": np.array([0.25]), "additivity_error": np.array([0.5])}
-    shap = Explained("kernel_shap", Attribution(np.ones((1, 2, 2)), np.ones(1), np.ones(1), details), {})
+    shap = Explained("kernel_shap", Attribution(np.ones((1, 2, 2)), np.ones(1), np.ones(1), np.zeros(1), details), {})
     assert explaining.figure_note(shap, 0) == "not shown: sums to f(x) ± 0.5"
     assert not explaining.may_be_shown(shap.attribution, 0)
     details["additivity_error"][0] = 1e-3
@@ -159,7 +159,9 @@ class Counting:
         numbers = request.images[:, 0, 0, 0].numpy() + request.targets.numpy() / 10
         errors = np.where(request.targets.numpy() == 3, 0.5, 0.0)
         maps = np.broadcast_to(numbers[:, None, None], (n, 8, 8)).astype(np.float32)
-        return Attribution(maps, np.ones(n), np.ones(n), {"additivity_error": errors, "base_value": errors})
+        return Attribution(
+            maps, np.ones(n), np.ones(n), np.zeros(n), {"additivity_error": errors, "base_value": errors}
+        )
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])

@@ -201,6 +201,7 @@ def index_table(
                     "explainer": result.name,
                     "seconds": round(float(result.attribution.seconds[place]), 6),
                     "model_evaluations": round(float(result.attribution.evaluations[place]), 3),
+                    "backward_passes": round(float(result.attribution.backward_passes[place]), 3),
                     "all_zero": bool(not result.attribution.maps[place].any()),
                 }
                 | {name: float(values[place]) for name, values in result.attribution.details.items()}

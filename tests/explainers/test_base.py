@@ -19,10 +19,11 @@ def test_counting_counts_images_and_leaves_the_model_as_it_was(linear):
         assert not any(p.requires_grad for p in model.parameters())
         model(torch.rand(3, 3, 2, 2))
         model(torch.rand(2, 3, 2, 2))
-    assert count == [5]
+        model(torch.rand(4, 3, 2, 2, requires_grad=True)).sum().backward()
+    assert count == [9, 4]
     assert (model.training, model.network.training) == (True, False)
     assert all(p.requires_grad for p in model.parameters())
-    assert not model._forward_pre_hooks
+    assert not model._forward_hooks
 
 
 def test_counting_restores_after_an_error(linear):
@@ -30,7 +31,7 @@ def test_counting_restores_after_an_error(linear):
     with pytest.raises(RuntimeError, match="stop"), counting(model):
         raise RuntimeError("stop")
     assert model.training
-    assert not model._forward_pre_hooks
+    assert not model._forward_hooks
 
 
 def twice(model, image, targets, seed):
@@ -64,6 +65,6 @@ def test_parts_joined_are_the_whole():
     whole = request(5)
     assert torch.equal(whole.part(1, 3).images, whole.images[1:3])
     assert whole.part(1, 3).seeds == whole.seeds[1:3]
-    one = Attribution(np.zeros((1, 2, 2)), np.ones(1), np.ones(1), {"a": np.array([1.0])})
+    one = Attribution(np.zeros((1, 2, 2)), np.ones(1), np.ones(1), np.zeros(1), {"a": np.array([1.0])})
     assert len(join([one, one]).maps) == 2
     assert join([one, one]).details["a"].tolist() == [1, 1]

@@ -54,7 +54,7 @@ def test_the_contract_holds_on_a_real_network(made, classifier, name):
     assert first.maps.shape == (3, 32, 32)
     assert first.maps.dtype == np.float32
     assert np.isfinite(first.maps).all()
-    assert first.seconds.shape == first.evaluations.shape == (3,)
+    assert first.seconds.shape == first.evaluations.shape == first.backward_passes.shape == (3,)
     assert all(values.shape == (3,) for values in first.details.values())
     assert np.array_equal(first.maps, made[name](classifier, asked).maps), "the same seeds must give the same maps"
     assert torch.equal(asked.images, before)
@@ -64,3 +64,12 @@ def test_the_contract_holds_on_a_real_network(made, classifier, name):
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in classifier.modules()
     )
     assert all(torch.equal(value, state[key]) for key, value in classifier.state_dict().items())
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_the_stated_budget_is_kept_and_is_no_empty_word(made, classifier, name):
+    asked, budget = request(), made[name].budget(32)
+    first = made[name](classifier, asked.part(1, 2))  # alone, so that nothing is shared
+    spent = (first.evaluations[0], first.backward_passes[0])
+    for used, most in zip(spent, (budget.evaluations, budget.backward_passes), strict=True):
+        assert 0.9 * most <= used <= most, (used, most)

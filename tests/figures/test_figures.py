@@ -184,7 +184,7 @@ def results(n: int) -> list[Explained]:
         if name == "grad_cam":
             maps[:] = 0
         details = {"local_r2": np.full(n, 0.5)} if name == "lime" else {}
-        made.append(Explained(name, Attribution(maps, np.ones(n), np.ones(n), details), {}))
+        made.append(Explained(name, Attribution(maps, np.ones(n), np.ones(n), np.zeros(n), details), {}))
     return made
 
 
@@ -276,7 +276,7 @@ def test_a_map_that_may_not_be_shown_is_not_drawn(tmp_path, texts, monkeypatch):
     monkeypatch.setattr(explanations, "blend", lambda image, values: drawn.append(values) or blend(image, values))
     details = {"base_value": np.array([0.1, 0.1]), "additivity_error": np.array([0.2, 1e-5])}
     maps = RNG.normal(size=(2, 16, 16)).astype(np.float32)
-    shap = Explained("kernel_shap", Attribution(maps, np.ones(2), np.ones(2), details), {})
+    shap = Explained("kernel_shap", Attribution(maps, np.ones(2), np.ones(2), np.zeros(2), details), {})
     picks, images = [Pick(0, "mistake", "cat, taken for dog", (1, 0))], np.zeros((2, 16, 16, 3), np.uint8)
     labels, p = np.array([0]), np.array([[0.2, 0.8]])
     explanations.draw_all(tmp_path, picks, [shap], images, p, labels, ("cat", "dog"), 3)
@@ -305,7 +305,9 @@ def analysed():
         details |= {"evidence_against": np.full(n, -0.1), "additivity_error": np.zeros(n)}
         if bad is not None:
             details["additivity_error"][bad] = 0.3
-        return Attribution(RNG.normal(size=(n, 16, 16)).astype(np.float32), np.ones(n), np.ones(n), details)
+        return Attribution(
+            RNG.normal(size=(n, 16, 16)).astype(np.float32), np.ones(n), np.ones(n), np.zeros(n), details
+        )
 
     def mistakes(*rows: int) -> pd.DataFrame:
         return pd.DataFrame(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,18 +53,20 @@ class Attribution:
             explained score, not normalised.
         seconds: (N,) wall time of a map, were it made alone; a batch's time is shared equally.
         evaluations: (N,) images that went forward through the model for it, likewise.
+        backward_passes: (N,) images whose gradient went backward through the model for it, likewise.
         details: further numbers, (N,) each, by name: local R2, additivity errors.
     """
 
     maps: np.ndarray
     seconds: np.ndarray
     evaluations: np.ndarray
+    backward_passes: np.ndarray
     details: dict[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self, places: list[int]) -> "Attribution":
         """Some of the explanations."""
         return Attribution(
-            self.maps[places], self.seconds[places], self.evaluations[places],
+            self.maps[places], self.seconds[places], self.evaluations[places], self.backward_passes[places],
             {name: values[places] for name, values in self.details.items()},
         )  # fmt: skip
 
@@ -74,23 +77,50 @@ def join(parts: list[Attribution]) -> Attribution:
         np.concatenate([part.maps for part in parts]),
         np.concatenate([part.seconds for part in parts]),
         np.concatenate([part.evaluations for part in parts]),
+        np.concatenate([part.backward_passes for part in parts]),
         {name: np.concatenate([part.details[name] for part in parts]) for name in parts[0].details},
     )
 
 
-Explainer = Callable[[Classifier, Request], Attribution]
+@dataclass(frozen=True)
+class Budget:
+    """What a map of one class of one image costs at most.
+
+    Attributes:
+        evaluations: images that go forward through the model.
+        backward_passes: images whose gradient goes backward through it.
+    """
+
+    evaluations: int
+    backward_passes: int = 0
+
+
+class Explainer(Protocol):
+    """What makes maps, and says before what they may cost."""
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        """Explain."""
+
+    def budget(self, side: int) -> Budget:
+        """Of a map of an image of `side` x `side` pixels."""
 
 
 @contextmanager
 def counting(classifier: Classifier) -> Iterator[list[int]]:
-    """Count the images that go forward through the model inside the block, in the list's only item; the model is in
-    evaluation mode there, and as it was before, hooks included, afterwards."""
-    count = [0]
+    """Count the images that go forward through the model inside the block, and those whose gradient goes backward, in
+    the two items of the list; the model is in evaluation mode there, and as it was before, hooks included,
+    afterwards."""
+    count = [0, 0]
 
-    def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def backward(gradient: torch.Tensor) -> None:
+        count[1] += len(gradient)
+
+    def forward(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         count[0] += len(inputs[0])
+        if output.requires_grad:
+            output.register_hook(backward)
 
-    handle = classifier.register_forward_pre_hook(add)
+    handle = classifier.register_forward_hook(forward)
     wanted = [parameter.requires_grad for parameter in classifier.parameters()]
     # Gradients are taken with respect to images: those of weights would cost as much again, and stay behind.
     classifier.requires_grad_(False)
@@ -127,7 +157,7 @@ def image_by_image(
             maps, details = explain(classifier, request.images[start], targets, request.seeds[start])
             seconds = time.perf_counter() - begin
         share = 1 if at_once else rows
-        cost = (np.full(rows, seconds / share), np.full(rows, count[0] / share))
+        cost = (np.full(rows, cost / share) for cost in (seconds, *count))
         parts.append(Attribution(maps.astype(np.float32), *cost, details))
         start = stop
     return join(parts)
@@ -153,9 +183,7 @@ def in_batches(
         with counting(classifier) as count:
             start = time.perf_counter()
             maps, details = explain(classifier, images, targets)
-            share = (time.perf_counter() - start) / len(images)
-        each = count[0] / len(images)
-        parts.append(
-            Attribution(maps.astype(np.float32), np.full(len(images), share), np.full(len(images), each), details)
-        )
+            seconds = time.perf_counter() - start
+        cost = (np.full(len(images), cost / len(images)) for cost in (seconds, *count))
+        parts.append(Attribution(maps.astype(np.float32), *cost, details))
     return join(parts)

@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from glassbox import config
-from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
 
@@ -28,6 +28,9 @@ class Control:
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
+
+    def budget(self, _: int) -> Budget:
+        return Budget(0)
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)

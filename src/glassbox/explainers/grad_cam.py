@@ -5,7 +5,7 @@ import torch
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, Request, in_batches
 from glassbox.models import Classifier
 
 
@@ -25,6 +25,9 @@ class GradCam:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)
 
         self.settings, self.batch_size = settings, batch_size
+
+    def budget(self, _: int) -> Budget:
+        return Budget(1, 1)
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)

@@ -6,7 +6,7 @@ from torch import nn
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.models import Classifier
 
 
@@ -26,6 +26,10 @@ class GradientShap:
         import shap  # noqa: F401 (seconds, which belong to no image)
 
         self.settings, self.background, self.batch_size = settings, background, batch_size
+
+    def budget(self, _: int) -> Budget:
+        n = self.settings.samples
+        return Budget(n + len(self.background), n)  # shap asks for the background's own logits too
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)

@@ -5,7 +5,7 @@ import torch
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, Request, in_batches
 from glassbox.models import Classifier
 
 
@@ -28,6 +28,9 @@ class IntegratedGradients:
         self.settings, self.batch_size = settings, batch_size
         colour = (0.0, 0.0, 0.0) if settings.baseline == "black" else mean
         self.colour = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1)
+
+    def budget(self, _: int) -> Budget:
+        return Budget(self.settings.steps + 2, self.settings.steps)  # the two ends tell the completeness
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)

@@ -6,7 +6,7 @@ import torch
 from glassbox import config
 from glassbox.data.batches import to_float
 from glassbox.errors import UserError
-from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier, probabilities
 
@@ -40,6 +40,9 @@ class KernelShap:
 
         self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
         self.background = background
+
+    def budget(self, _: int) -> Budget:
+        return Budget(1 + (2 + self.settings.coalitions) * len(self.background))
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)

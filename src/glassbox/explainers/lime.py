@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from glassbox import config
-from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier, probabilities
 
@@ -29,6 +29,9 @@ class Lime:
         from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
 
         self.samples, self.superpixels, self.batch_size = samples, superpixels, batch_size
+
+    def budget(self, _: int) -> Budget:
+        return Budget(self.samples)
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)

@@ -1,11 +1,13 @@
 """Occlusion: how much of the probability goes when a square of the image is covered."""
 
+import math
+
 import numpy as np
 import torch
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, Request, in_batches
 from glassbox.models import Classifier
 
 
@@ -27,8 +29,15 @@ class Occlusion:
         self.settings, self.batch_size = settings, batch_size
         self.colour = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
 
+    def budget(self, side: int) -> Budget:
+        window, step = self._sizes(side)
+        return Budget(1 + (1 + math.ceil((side - window) / step)) ** 2)
+
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)
+
+    def _sizes(self, side: int) -> tuple[int, int]:
+        return min(self.settings.window, side), min(self.settings.stride, side)
 
     @torch.inference_mode()
     def _explain(
@@ -37,9 +46,9 @@ class Occlusion:
         from captum.attr import Occlusion as Captum
 
         x = to_float(images)
-        side, step = (min(value, x.shape[2], x.shape[3]) for value in (self.settings.window, self.settings.stride))
+        window, step = self._sizes(x.shape[2])
         values = Captum(lambda batch: classifier(batch).double().softmax(dim=1)).attribute(
-            x, (3, side, side), (3, step, step), baselines=self.colour.to(x.device).expand_as(x), target=targets,
+            x, (3, window, window), (3, step, step), baselines=self.colour.to(x.device).expand_as(x), target=targets,
             perturbations_per_eval=max(1, self.batch_size // len(x)),
         )  # fmt: skip
         return values[:, 0].cpu().numpy(), {}  # the square covers all channels: each holds the same

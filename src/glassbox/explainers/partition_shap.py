@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from glassbox import config
-from glassbox.explainers.base import Attribution, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.models import Classifier, probabilities
 
 
@@ -28,6 +28,9 @@ class PartitionShap:
 
         self.settings, self.batch_size = settings, batch_size
         self.colour = np.round(255 * np.array(mean)).astype(np.uint8)
+
+    def budget(self, _: int) -> Budget:
+        return Budget(self.settings.evaluations + 2)  # the two ends tell the additivity
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)
