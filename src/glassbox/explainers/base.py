@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from glassbox.models import Classifier, evaluating
+from glassbox.models import Classifier, frozen
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,11 @@ def counting(classifier: Classifier) -> Iterator[list[int]]:
             output.register_hook(backward)
 
     handle = classifier.register_forward_hook(forward)
-    wanted = [parameter.requires_grad for parameter in classifier.parameters()]
-    # Gradients are taken with respect to images: those of weights would cost as much again, and stay behind.
-    classifier.requires_grad_(False)
     try:
-        with evaluating(classifier):
+        with frozen(classifier):
             yield count
     finally:
         handle.remove()
-        for parameter, flag in zip(classifier.parameters(), wanted, strict=True):
-            parameter.requires_grad_(flag)
 
 
 def image_by_image(

@@ -14,9 +14,9 @@ from glassbox.models.classifier import (
     probabilities,
     save,
 )  # fmt: skip
-from glassbox.models.layers import evaluating
+from glassbox.models.layers import evaluating, frozen
 
 __all__ = [
-    "Card", "Classifier", "Spec", "build", "describe", "digest_of_weights", "evaluating", "fresh", "load",
+    "Card", "Classifier", "Spec", "build", "describe", "digest_of_weights", "evaluating", "fresh", "frozen", "load",
     "normalization", "predict", "probabilities", "save",
 ]  # fmt: skip

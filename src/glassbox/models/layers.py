@@ -20,6 +20,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block, and no gradients of weights, which would cost as much again as those of images
+    and stay behind; everything is as before afterwards."""
+    wanted = [parameter.requires_grad for parameter in module.parameters()]
+    module.requires_grad_(False)
+    try:
+        with evaluating(module):
+            yield
+    finally:
+        for parameter, flag in zip(module.parameters(), wanted, strict=True):
+            parameter.requires_grad_(flag)
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer.

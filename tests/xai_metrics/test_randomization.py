@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from glassbox.models import Classifier
+from glassbox.xai_metrics.randomization import cascade, emprt, entropy
+
+
+def test_entropy_of_histograms():
+    two = np.array([[0.0, 0.0], [1.0, 1.0]])  # half and half
+    four = np.array([[0.0, 1.0], [2.0, 3.0]])
+    assert entropy(np.stack([two, four, np.ones((2, 2))]), 4) == pytest.approx([np.log(2), np.log(4), 0])
+    assert entropy(four[None], 2) == pytest.approx([np.log(2)])
+    assert entropy(-7 * four[None] + 3, 4) == pytest.approx([np.log(4)])  # no unit, no sign
+
+
+def test_emprt_is_the_relative_rise():
+    two, four = np.array([[[0.0, 0.0], [1.0, 1.0]]]), np.array([[[0.0, 1.0], [2.0, 3.0]]])
+    assert emprt(two, four, 4) == pytest.approx([1])
+    assert emprt(four, two, 4) == pytest.approx([-0.5])
+    assert emprt(two, two, 4) == [0]
+    assert np.isnan(emprt(np.zeros((1, 2, 2)), four, 4)).all()
+
+
+class Net(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.first, self.relu, self.second, self.third = nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1), nn.Linear(1, 1)
+        self.loose = nn.Parameter(torch.zeros(1))  # of no layer
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.fill_(value)
+
+    def values(self) -> list[float]:
+        return [layer.weight.item() for layer in (self.first, self.second, self.third)] + [self.loose.item()]
+
+
+def classifier(value: float) -> Classifier:
+    return Classifier(Net(value), (0, 0, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "names", "after"),
+    [
+        (3, ["third", "second", "first"], [[1, 1, 2, 1], [1, 2, 2, 1], [2, 2, 2, 2]]),
+        (9, ["third", "second", "first"], [[1, 1, 2, 1], [1, 2, 2, 1], [2, 2, 2, 2]]),
+        (2, ["second", "first"], [[1, 2, 2, 1], [2, 2, 2, 2]]),
+        (1, ["first"], [[2, 2, 2, 2]]),
+    ],
+)
+def test_the_cascade_goes_from_the_output_to_the_input(steps, names, after):
+    trained, untrained = classifier(1), classifier(2)
+    made = [
+        (name, model.network.values())
+        for name, model in cascade(trained, untrained, ["first", "relu", "second", "third"], steps)
+    ]
+    assert [name for name, _ in made] == names
+    assert [values for _, values in made] == after
+    assert trained.network.values() == [1, 1, 1, 1]
+    assert untrained.network.values() == [2, 2, 2, 2]
