@@ -1,10 +1,21 @@
-"""explain: why the classifier decided as it did, by every explainer, and how far each can be believed."""
+"""explain: why the classifier decided as it did, image by image and by every explainer."""
 
 import time
 
 from tqdm import tqdm
 
-from glassbox import analyses, compute, config, explaining, files, lime_stability, models, names, selection, tracking
+from glassbox import (
+    analyses,
+    compute,
+    config,
+    explainers,
+    explaining,
+    files,
+    lime_stability,
+    models,
+    selection,
+    tracking,
+)  # fmt: skip
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.figures import explain as figures
@@ -24,7 +35,7 @@ def main() -> None:
         cases = selection.cases(test, p, card.classes, s, seed)
         picks, size = cases.picks, place.batch_size
         request, panels = explaining.request_for(picks, test.images, seed), explaining.panels_for(cases, s, seed)
-        background = explaining.draw_background(store.read(DATA, "train").images, explaining.n_background(s), seed)
+        background = explainers.draw_background(store.read(DATA, "train").images, explainers.n_background(s), seed)
         marked = cases.objects([pick.row for pick in picks for _ in pick.targets])
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
@@ -39,18 +50,15 @@ def main() -> None:
         costs, additive = compute.costs(place, start, len(picks)), explaining.additivity(results)
 
         folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
-        table = tables["scorecard"] = explaining.scorecard(tables["index"], seed)
         if stability:
             tables["lime_stability"] = stability.table
         for name, rows in (tables | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request))
         files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs)
-        figures.draw_all(folder, cases, request, results, found, table, stability, again, s)
+        figures.draw_all(folder, cases, request, results, found, stability, again, s)
 
         tracked.log_metrics(costs | additive)
-        measured = table[table["metric"].isin(names.MEASURES)]
-        tracked.log_headline({f"{row.metric}/{row.explainer}": row.mean for row in measured.itertuples(index=False)})
         tracked.log_files(folder)
         print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(tables['index'])} maps")
         if additive:

@@ -25,6 +25,15 @@ def test_pairs_are_compared_image_by_image():
     assert made["low"][0] > 0
 
 
+def test_only_the_pairs_asked_for_are_tested_and_corrected_for():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=10)
+    made = c.paired({"a": base + np.arange(1, 11) / 10, "b": base, "c": base}, seed=0, pairs=[("b", "a")])
+    assert made[["a", "b"]].to_numpy().tolist() == [["b", "a"]]
+    assert made["difference"].tolist() == pytest.approx([-0.55])
+    assert made["p_holm"].tolist() == pytest.approx([2 / 1024])
+
+
 def test_no_pairs_no_rows():
     assert len(c.paired({"a": np.ones(3)}, seed=0)) == 0
 

@@ -137,6 +137,16 @@ def test_other_errors_pass():
             raise error
 
 
+def test_a_peak_begins_where_it_is_made():
+    held = np.ones(2**25)  # 256 MiB
+    del held
+    peak = compute.Peak(torch.device("cpu"))
+    assert peak() < 0.1
+    held = np.ones(2**25)
+    del held
+    assert 0.2 < peak() < 0.4
+
+
 def test_peak_memory_grows_with_what_is_used(monkeypatch):
     before = compute.peak_memory(torch.device("cpu"))
     assert 0.05 < before < 24

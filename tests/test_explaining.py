@@ -20,15 +20,6 @@ def test_a_row_for_every_explained_class_and_a_seed_for_every_image():
     assert explaining.request_for(PICKS[1:], images, seed=9).seeds == request.seeds[1:]
 
 
-def test_the_background_is_drawn_once_for_all():
-    images = torch.arange(50)
-    drawn = explaining.draw_background(images, 10, seed=1)
-    assert torch.equal(drawn, explaining.draw_background(images, 10, seed=1))
-    assert torch.equal(drawn[:4], explaining.draw_background(images, 4, seed=1))
-    assert not torch.equal(drawn, explaining.draw_background(images, 10, seed=2))
-    assert len(explaining.draw_background(images, 99, seed=1).unique()) == 50
-
-
 def results() -> list[Explained]:
     """An explainer and the control on three rows, with scores made up."""
     maps = np.ones((3, 2, 2), np.float32)
@@ -69,19 +60,6 @@ def test_the_index_has_a_row_a_map(index):
     assert np.isnan(index.loc[3, "local_r2"])
 
 
-def test_the_scorecard_counts_the_predicted_class_once_an_image(index):
-    card = explaining.scorecard(index, seed=0).set_index(["explainer", "metric"])
-    row = card.loc[("lime", "deletion_auc")]
-    assert row["n"] == 2  # the second class of the mistake is left out
-    assert row["mean"] == pytest.approx(0.2)
-    assert (row["low"], row["high"]) == pytest.approx((0.1, 0.3))  # of two images the bootstrap reaches both
-    assert row["versus_random"] == pytest.approx((0.1 - 0.5 + 0.3 - 0.4) / 2)
-    assert (row["versus_random_low"], row["versus_random_high"]) == pytest.approx((-0.4, -0.1))
-    assert card.loc[("lime", "seconds"), "mean"] == 1.5
-    assert np.isnan(card.loc[("random", "deletion_auc"), "versus_random"])
-    assert set(card["direction"]) == {"lower is better", "higher is better"}
-
-
 def test_notes_say_how_far_to_trust_a_map():
     lime = results()[0]
     assert explaining.figure_note(lime, 0) == "local R² 0.90"
@@ -117,7 +95,6 @@ def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(one.attribution.maps, other.attribution.maps, atol=1e-6)
         np.testing.assert_allclose(one.scores["deletion_auc"], other.scores["deletion_auc"], atol=1e-6)
-    assert explaining.n_background(params.explain) == 50
 
 
 def cases(n_classes: int = 4) -> Cases:

@@ -12,7 +12,7 @@ from glassbox import config
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
 OF_THE_USER = {"data/raw", "data/weights"}  # whose files params.yaml names
-NAMES = ["prepare", "tune", "train", "evaluate", "explain", "report"]
+NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
 
 
 def code(name: str) -> tuple[set[str], set[str]]:

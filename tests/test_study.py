@@ -66,9 +66,11 @@ def test_everything_that_the_readme_promises_is_there(study):
         "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
                      "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
                      "reliability.png", "mistakes.png", "timing.json"],
-        "explain": ["attributions.npz", "index.csv", "scorecard.csv", "scorecard.png", "lime_stability.csv",
+        "explain": ["attributions.npz", "index.csv", "lime_stability.csv",
                     "lime_stability.png", "timing.json", "figures", "analyses", "panels.csv", "recognised.csv",
                     "mistakes.csv", "pairs.csv"],
+        "score": ["scorecard.csv", "values.csv", "randomization.csv", "budgets.csv", "ranking.json", "gate.json",
+                  "timing.json", "scorecard.png", "faithfulness_and_cost.png", "randomization.png", "forest", "ranks"],
         "report": ["hypotheses.json"],
     }  # fmt: skip
     for stage, names in expected.items():
@@ -143,8 +145,6 @@ def contents(project: Path) -> dict[str, object]:
             text = path.read_text().splitlines()
             rows = [line.split(",") for line in text]
             timed = {place for place, column in enumerate(rows[0]) if column == "seconds"}
-            if name.endswith("scorecard.csv"):
-                rows = [row for row in rows if "seconds" not in row]
             found[name] = [[cell for place, cell in enumerate(row) if place not in timed] for row in rows]
         elif path.suffix in (".json", ".npz"):
             found[name] = path.read_bytes()
@@ -393,6 +393,13 @@ explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean 
 explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3
 explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0 explain.kernel_shap.classes=0
 explain.analyses.hidden=0.3 explain.analyses.random_draws=5 evaluate.target_accuracy=0.9
+score.images=9 score.matched_evaluations=700 score.deletion=[blur,mean,black] score.insertion=[mean,blur,black]
+score.correlation.cells=4 score.correlation.shares=[0.2,0.3,0.4] score.correlation.draws=20
+score.road.shares=[0.2,0.4,0.6] score.road.noise=0.02 score.margins=[1,0,2]
+score.robustness.images=2 score.robustness.draws=1 score.robustness.noise=[0.03,0.04,0.05]
+score.robustness.brightness=[0.2,0.1,0.3] score.robustness.shift=[2,1,3] score.robustness.attack=[0.01,0.02,0.03]
+score.robustness.attack_steps=2 score.randomization.images=2 score.randomization.steps=2
+score.randomization.bins=[20,30,40]
 """
 OTHER_VALUES = dict(pair.split("=") for pair in _CHANGES.split())
 for _name in (*LINEAR, *LOGARITHMIC):

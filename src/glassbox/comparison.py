@@ -1,6 +1,7 @@
 """Explainers compared on the same images: paired tests, corrected for their number, and a ranking that says where it
 cannot tell."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,25 +45,40 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def paired(scores: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
-    """Every two explainers, compared image by image.
+def paired(scores: dict[str, np.ndarray], seed: int, pairs: Iterable[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Explainers compared two by two, image by image.
 
     Args:
         scores: (N,) of each explainer, of the same images in the same order.
         seed: of the bootstrap.
+        pairs: which two; None = every two.
 
     Returns:
         A row a pair: `a`, `b`; `difference`, the mean of a - b, with the 95 % bootstrap interval `low`, `high`; `p` of
         Wilcoxon's signed-rank test (1945; images without a difference count by Pratt's rule), and `p_holm`.
     """
     rows = []
-    for a, b in combinations(scores, 2):
+    for a, b in combinations(scores, 2) if pairs is None else pairs:
         difference = np.asarray(scores[a] - scores[b], float)
         low, high = bootstrap.interval(difference, seed)
         p = stats.wilcoxon(difference, zero_method="pratt").pvalue if difference.any() else 1.0
         rows.append({"a": a, "b": b, "difference": difference.mean(), "low": low, "high": high, "p": float(p)})
     table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "p"])
     return table.assign(p_holm=holm(table["p"].to_numpy()))
+
+
+def mean_ranks(scores: dict[str, np.ndarray], higher_is_better: bool) -> dict[str, float]:
+    """Ranks within each image, 1 is best, ties share theirs; their means over images, best first.
+
+    Args:
+        scores: (N,) of each explainer, of the same images in the same order.
+        higher_is_better: direction of the metric.
+    """
+    values = np.stack(list(scores.values()), axis=1)  # (N, E)
+    ranks = stats.rankdata(-values if higher_is_better else values, axis=1).mean(axis=0)
+    order = np.argsort(ranks, kind="stable")
+    names = list(scores)
+    return {names[place]: float(ranks[place]) for place in order}
 
 
 def rank(scores: dict[str, np.ndarray], higher_is_better: bool, seed: int) -> Ranking:
@@ -73,19 +89,12 @@ def rank(scores: dict[str, np.ndarray], higher_is_better: bool, seed: int) -> Ra
         higher_is_better: direction of the metric.
         seed: of the bootstrap.
     """
-    names = list(scores)
-    values = np.stack([scores[name] for name in names], axis=1)  # (N, E)
-    ranks = stats.rankdata(-values if higher_is_better else values, axis=1).mean(axis=0)
-    order = np.argsort(ranks, kind="stable")
-    told_apart = len(names) > 2 and bool(np.ptp(values, axis=1).any())
+    ranks, values = mean_ranks(scores, higher_is_better), np.stack(list(scores.values()), axis=1)  # (N, E)
+    told_apart = len(scores) > 2 and bool(np.ptp(values, axis=1).any())
     friedman = float(stats.friedmanchisquare(*values.T).pvalue) if told_apart else 1.0
     pairs = paired(scores, seed)
     differ = {frozenset((row.a, row.b)) for row in pairs.itertuples() if row.p_holm < LEVEL}
-    best_first = [names[place] for place in order]
-    return Ranking(
-        {name: float(ranks[place]) for name, place in zip(best_first, order, strict=True)},
-        friedman, pairs, cliques(best_first, differ),
-    )  # fmt: skip
+    return Ranking(ranks, friedman, pairs, cliques(list(ranks), differ))
 
 
 def cliques(best_first: list[str], differ: set[frozenset[str]]) -> list[tuple[str, ...]]:

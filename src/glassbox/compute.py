@@ -17,6 +17,8 @@ import torch
 from glassbox import config
 from glassbox.errors import UserError
 
+PROCESS = Path("/proc/self")  # what Linux says of this process
+
 
 @dataclass(frozen=True)
 class Place:
@@ -138,8 +140,27 @@ def peak_memory(device: torch.device) -> float:
     CPU the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
+    if PROCESS.exists():
+        return _status("VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class Peak:
+    """Memory that work takes beyond what is in use when this is made, GiB, at its highest; on systems without /proc
+    only what exceeds all that the process took before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif PROCESS.exists():
+            (PROCESS / "clear_refs").write_text("5")  # the highest becomes the present
+        self.before = peak_memory(device)
+
+    def __call__(self) -> float:
+        """So far."""
+        return peak_memory(self.device) - self.before
 
 
 def costs(place: Place, since: float, images: int) -> dict[str, float]:
@@ -161,6 +182,11 @@ def machine(place: Place) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],  # without the kind of build
     }
+
+
+def _status(key: str) -> float:
+    found = re.search(rf"^{key}:\s*(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+    return int(found.group(1)) / 2**20
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -380,6 +380,69 @@ class Explain(_Section):
         return self
 
 
+def _settings_of(element: Any) -> Any:
+    # The first one ranks; with three or more the others tell whether the ranking hangs on the choice.
+    return Annotated[tuple[element, ...], Field(strict=False, min_length=3)]
+
+
+Above = Annotated[float, Field(gt=0, lt=1)]  # a share
+Baseline = Literal["mean", "blur", "black"]
+
+
+class Correlation(_Section):
+    cells: Annotated[int, Field(ge=2)]
+    shares: _settings_of(Above)
+    draws: Annotated[int, Field(ge=10)]
+
+
+class Road(_Section):
+    shares: _settings_of(Above)
+    noise: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Robustness(_Section):
+    images: Positive
+    draws: Positive
+    noise: _settings_of(Above)
+    brightness: _settings_of(Above)
+    shift: _settings_of(Positive)
+    attack: _settings_of(Above)
+    attack_steps: Positive
+
+
+class Randomization(_Section):
+    images: Positive
+    steps: Positive
+    bins: _settings_of(Annotated[int, Field(ge=2)])
+
+
+class Score(_Section):
+    images: Positive
+    matched_evaluations: Annotated[int, Field(ge=50)]
+    deletion: _settings_of(Baseline)
+    insertion: _settings_of(Baseline)
+    correlation: Correlation
+    road: Road
+    margins: _settings_of(Count)
+    robustness: Robustness
+    randomization: Randomization
+
+    @field_validator("deletion", "insertion", "margins")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must not name one twice")
+        return values
+
+    @model_validator(mode="after")
+    def _some_of_the_images(self) -> "Score":
+        for section in ("robustness", "randomization"):
+            n = getattr(self, section).images
+            if n > self.images:
+                raise ValueError(f"{section}.images is {n}: it must not be above images, {self.images}")
+        return self
+
+
 class Params(_Section):
     study: Study
     compute: Compute
@@ -390,6 +453,7 @@ class Params(_Section):
     train: Train
     evaluate: Evaluate
     explain: Explain
+    score: Score
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Params":
@@ -417,6 +481,12 @@ class Params(_Section):
         if self.train.head_epochs > self.train.epochs:
             raise ValueError(
                 f"train.head_epochs is {self.train.head_epochs}: it must not be above train.epochs, {self.train.epochs}"
+            )
+        fewest = 1 + 3 * self.explain.superpixels.segments
+        if "kernel_shap" in self.explain.explainers and self.score.matched_evaluations < fewest:
+            raise ValueError(
+                f"score.matched_evaluations is {self.score.matched_evaluations}: with kernel_shap it must be at least "
+                f"1 more than three times explain.superpixels.segments, {fewest}"
             )
         missing = self._still_tuned()
         if self.tune.n_trials == 0 and missing:

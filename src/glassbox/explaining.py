@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import bootstrap, explainers, objects
+from glassbox import explainers, objects
 from glassbox.compute import refusals
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import join
 from glassbox.models import Classifier
-from glassbox.names import CONTROL, MEASURES, TOLERANCE
+from glassbox.names import TOLERANCE
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics import faithfulness
@@ -168,17 +168,6 @@ def steps(request: Request, settings: Explain, panels: Request | None = None) ->
     return 3 * len(request) * (len(settings.explainers) + 1) + more
 
 
-def n_background(settings: Explain) -> int:
-    """How many background images the explainers need at most."""
-    return max(settings.kernel_shap.background, settings.gradient_shap.background)
-
-
-def draw_background(images: torch.Tensor, n: int, seed: int) -> torch.Tensor:
-    """At most `n` of `images` in random order."""
-    generator = torch.Generator().manual_seed(derive(seed, "explain", "background"))
-    return images[torch.randperm(len(images), generator=generator)[:n]]
-
-
 def index_table(
     picks: list[Pick], results: list[Explained], labels: np.ndarray, predicted: np.ndarray, source_index: np.ndarray,
     classes: tuple[str, ...], names: tuple[str, ...] | None = None,
@@ -251,33 +240,6 @@ def panels_table(cases: Cases, panels: Panels) -> pd.DataFrame:
                 | {name: float(values[place]) for name, values in panels.attribution.details.items()}
                 | {"shown": may_be_shown(panels.attribution, place)}
             )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def scorecard(index: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Long form, one row for each explainer and metric: mean over images with a bootstrap interval.
-
-    Only maps of the predicted class count, one an image, so that images are independent. Intervals are the 95 %
-    percentile bootstrap over images (Efron 1979), with the same resamples for every explainer. For measures of
-    faithfulness, `versus_random` is the mean difference from the random control on the same images, with its interval:
-    one that excludes 0 tells the explainer from chance.
-    """
-    own = index[index["explained_class"] == index["predicted_class"]]
-    resamples = derive(seed, "explain", "bootstrap")
-    control = own[own["explainer"] == CONTROL].set_index("image")
-    metrics = {metric.name: metric.direction for metric in (DELETION, INSERTION)}
-    metrics |= dict.fromkeys(("seconds", "model_evaluations"), "lower is better")
-    rows = []
-    for name, part in own.groupby("explainer", sort=False):
-        for metric, direction in metrics.items():
-            values = part[metric].to_numpy()
-            row = {"explainer": name, "metric": metric, "direction": direction, "n": len(values), "mean": values.mean()}
-            row["low"], row["high"] = bootstrap.interval(values, resamples)
-            if metric in MEASURES and name != CONTROL:
-                differences = values - control.loc[part["image"], metric].to_numpy()
-                row["versus_random"] = differences.mean()
-                row["versus_random_low"], row["versus_random_high"] = bootstrap.interval(differences, resamples)
-            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -11,8 +11,34 @@ TITLES = {
     "occlusion": "Occlusion",
     CONTROL: "random (control)",
 }
+# Kinds of subjects of the scorecard: explainers, controls, and explainers that were given the network before training
+# or the common number of evaluations.
+EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"
+CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
+    CONTROL: "random",
+    "smooth_random": "smooth random",
+    "region_random": "random regions",
+    "edges": "Sobel edges",
+    "brightness": "|x|",
+    "centre": "centred Gaussian",
+}
+MEASUREMENTS = {  # of the scorecard
+    "deletion_auc": "deletion AUC",
+    "insertion_auc": "insertion AUC",
+    "road": "ROAD",
+    "faithfulness_correlation": "faithfulness correlation",
+    "excess_relevance_mass": "excess relevance mass",
+    "excess_rank_accuracy": "excess rank accuracy",
+    "excess_pointing_game": "excess pointing game",
+    "earth_movers_distance": "earth mover's distance",
+    "max_sensitivity": "max-sensitivity",
+    "brightness_sensitivity": "sensitivity to brightness",
+    "shift_sensitivity": "sensitivity to shifts",
+    "attack_sensitivity": "sensitivity to attacks",
+    "emprt": "eMPRT",
+    "gini": "Gini index",
+}
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
-MEASURES = {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"}  # of faithfulness
 
 
 def analyst(explainers: "tuple[str, ...]") -> str:

@@ -15,20 +15,23 @@ def noise(images: np.ndarray, radius: float, seeds: tuple[int, ...]) -> np.ndarr
     return _colours(images + 255 * radius * drawn)
 
 
-def brighter(images: np.ndarray, by: float) -> np.ndarray:
-    """All colours times 1 + `by`, which may be below 0: (N, H, W, 3) uint8."""
-    return _colours(images * (1 + by))
+def brighter(images: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """All colours times 1 + `by` (N,), which may be below 0: (N, H, W, 3) uint8."""
+    return _colours(images * (1 + by[:, None, None, None]))
 
 
-def shifted(values: np.ndarray, by: int) -> np.ndarray:
-    """Everything `by` pixels to the right and down, or to the left and up where it is below 0; at the border behind it
-    the outermost pixels are repeated.
+def shifted(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Everything `by` (N,) pixels to the right and down, or to the left and up where it is below 0; at the border
+    behind it the outermost pixels are repeated.
 
     Args:
         values: (N, H, W, ...), images or maps.
     """
-    rows, columns = (np.clip(np.arange(side) - by, 0, side - 1) for side in values.shape[1:3])
-    return values[:, rows][:, :, columns]
+    moved = []
+    for one, n in zip(values, by.tolist(), strict=True):
+        rows, columns = (np.clip(np.arange(side) - n, 0, side - 1) for side in one.shape[:2])
+        moved.append(one[rows][:, columns])
+    return np.stack(moved)
 
 
 def still_there(h: int, w: int, by: int) -> np.ndarray:

@@ -73,3 +73,36 @@ def test_the_stated_budget_is_kept_and_is_no_empty_word(made, classifier, name):
     spent = (first.evaluations[0], first.backward_passes[0])
     for used, most in zip(spent, (budget.evaluations, budget.backward_passes), strict=True):
         assert 0.9 * most <= used <= most, (used, most)
+
+
+def test_the_background_is_drawn_once_for_all():
+    images = torch.arange(50)
+    drawn = explainers.draw_background(images, 10, seed=1)
+    assert torch.equal(drawn, explainers.draw_background(images, 10, seed=1))
+    assert torch.equal(drawn[:4], explainers.draw_background(images, 4, seed=1))
+    assert not torch.equal(drawn, explainers.draw_background(images, 10, seed=2))
+    assert len(explainers.draw_background(images, 99, seed=1).unique()) == 50
+
+
+def test_as_many_as_the_hungriest_explainer_takes(params):
+    assert explainers.n_background(params.explain) == 50  # GradientSHAP's
+
+
+@pytest.mark.parametrize("evaluations", [200, 640, 2000])
+def test_the_same_evaluations_for_all_that_only_ask_the_model(params, classifier, evaluations):
+    names = tuple(name for name in TITLES if name != CONTROL)
+    settings = params.explain.model_copy(update={"explainers": names})
+    alike = explainers.matched(settings, evaluations, side=32)
+    assert alike.explainers == ("lime", "kernel_shap", "partition_shap", "occlusion")
+    background = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
+    one = request().part(2, 3)
+    for name, explainer in explainers.make(alike, background, (0.5, 0.5, 0.5), 64).items():
+        if name != CONTROL:
+            least = 0.9 * evaluations if name != "occlusion" else 0.25 * evaluations  # strides are whole pixels
+            assert least <= explainer.budget(32).evaluations <= evaluations, name
+            assert explainer(classifier, one).evaluations[0] <= evaluations, name
+
+
+def test_matched_evaluations_of_one_kind_of_explainer_leave_none(params):
+    only = params.explain.model_copy(update={"explainers": ("grad_cam", "integrated_gradients")})
+    assert explainers.matched(only, 640, side=32).explainers == ()

@@ -18,7 +18,7 @@ from glassbox.analyses import Analyses
 from glassbox.explainers.base import Attribution, Request
 from glassbox.explaining import Explained, Panels
 from glassbox.figures import analyses as analysis_figures
-from glassbox.figures import data, evaluation, explanations, lime_stability, scorecard, search, style, training
+from glassbox.figures import data, evaluation, explanations, lime_stability, search, style, training
 from glassbox.lime_stability import Stability
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Cases, Pick
@@ -257,17 +257,6 @@ def test_of_two_hundred_classes_every_fifth_is_named(tmp_path, texts):
 
 def test_a_constant_image_can_be_shown():
     assert np.isfinite(explanations.blend(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4)))).all()
-
-
-def test_the_forest_plot_names_everyone(tmp_path, texts):
-    rows = [
-        {"explainer": name, "metric": metric, "mean": 0.5, "low": 0.4, "high": 0.7}
-        for name in TITLES
-        for metric in scorecard.METRICS
-    ]
-    scorecard.forest(tmp_path / "s.png", pd.DataFrame(rows), TITLES, CONTROL)
-    assert set(TITLES.values()) <= set(texts)
-    assert set(scorecard.METRICS.values()) <= set(texts)
 
 
 def test_a_map_that_may_not_be_shown_is_not_drawn(tmp_path, texts, monkeypatch):

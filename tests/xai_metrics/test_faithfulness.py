@@ -81,3 +81,22 @@ def test_metrics_say_what_they_are():
     )
     assert f.INSERTION.higher_is_better
     assert "Petsiuk" in f.INSERTION.citation
+
+
+def test_what_carries_no_information():
+    x = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).expand(1, 3, 2, 2).contiguous()
+    mean, blurred, black = (f.replaced(x, by, (0.2, 0.4, 0.6), 50.0) for by in ("mean", "blur", "black"))
+    assert mean[0, :, 0, 0].tolist() == pytest.approx([0.2, 0.4, 0.6])
+    assert mean.shape == black.shape == x.shape
+    assert blurred.numpy() == pytest.approx(0.5, abs=1e-3)
+    assert not black.any()
+
+
+def test_there_and_back_between_the_same_two_is_one(probability):
+    # Deleting in one order and inserting in the other goes through the same images.
+    x, flat = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    places = f.rank(np.array([[[4.0, 3.0], [2.0, 1.0]]]))
+    model, how = probability(WEIGHTS), {"steps": 4, "batch_size": 8}
+    there = f.auc(model, x, flat, torch.tensor([1]), places, **how)
+    back = f.auc(model, flat, x, torch.tensor([1]), 3 - places, **how)
+    assert there == pytest.approx(back, abs=1e-6)

@@ -6,7 +6,7 @@ from glassbox.xai_metrics.sensitivity import change, max_sensitivity
 
 def test_change_is_the_distance_over_the_length():
     before = np.array([[[3.0, 0.0], [0.0, 4.0]]])  # length 5
-    after = before + [[0.0, 0.6], [0.8, 0.0]]  # distance 1
+    after = before + np.array([[0.0, 0.6], [0.8, 0.0]])  # distance 1
     assert change(before, after) == pytest.approx([0.2])
     assert change(before, before) == [0]
     assert change(before, -before) == pytest.approx([2])

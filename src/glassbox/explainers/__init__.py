@@ -4,7 +4,7 @@ import torch
 
 from glassbox.config import Explain
 from glassbox.explainers.base import Attribution, Explainer, Request
-from glassbox.explainers.controls import Control, noise
+from glassbox.explainers.controls import Control, all_controls, noise
 from glassbox.explainers.grad_cam import GradCam
 from glassbox.explainers.gradient_shap import GradientShap
 from glassbox.explainers.integrated_gradients import IntegratedGradients
@@ -13,8 +13,9 @@ from glassbox.explainers.lime import Lime
 from glassbox.explainers.occlusion import Occlusion
 from glassbox.explainers.partition_shap import PartitionShap
 from glassbox.names import CONTROL
+from glassbox.seeds import derive
 
-__all__ = ["Attribution", "Explainer", "Request", "make"]
+__all__ = ["Attribution", "Explainer", "Request", "all_controls", "draw_background", "make", "matched", "n_background"]
 
 
 def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], batch_size: int) -> dict[str, Explainer]:
@@ -39,3 +40,45 @@ def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], b
         "occlusion": lambda: Occlusion(s.occlusion, mean, batch_size),
     }
     return {name: makers[name]() for name in s.explainers} | {CONTROL: Control(noise)}
+
+
+def matched(settings: Explain, evaluations: int, side: int) -> Explain:
+    """The section `explain` with those of its explainers that only ask the model for its answers, each set to at most
+    as many evaluations a map, and as near to them as it comes; no other explainer is left.
+
+    Args:
+        settings: the section.
+        evaluations: images that may go forward through the model for a map.
+        side: of the images, pixels.
+    """
+    s = settings
+    fewest = 3 * s.superpixels.segments  # coalitions
+    background = max(1, min(s.kernel_shap.background, (evaluations - 1) // fewest))
+    coalitions = (evaluations - 1) // background
+    window = min(s.occlusion.window, side)
+
+    def positions(stride: int) -> int:
+        return Occlusion(s.occlusion.model_copy(update={"stride": stride}), (0.0,) * 3, 1).budget(side).evaluations
+
+    stride = next((n for n in range(1, window) if positions(n) <= evaluations), window)
+    changes = {
+        "lime": {"samples": evaluations},
+        "kernel_shap": {"background": background, "coalitions": coalitions, "classes": 0},
+        "partition_shap": {"evaluations": evaluations - 2},
+        "occlusion": {"stride": stride},
+    }
+    return s.model_copy(
+        update={name: getattr(s, name).model_copy(update=change) for name, change in changes.items()}
+        | {"explainers": tuple(name for name in s.explainers if name in changes)}
+    )
+
+
+def n_background(settings: Explain) -> int:
+    """How many background images the explainers need at most."""
+    return max(settings.kernel_shap.background, settings.gradient_shap.background)
+
+
+def draw_background(images: torch.Tensor, n: int, seed: int) -> torch.Tensor:
+    """At most `n` of `images` in random order."""
+    generator = torch.Generator().manual_seed(derive(seed, "explain", "background"))
+    return images[torch.randperm(len(images), generator=generator)[:n]]

@@ -96,7 +96,14 @@ class Budget:
 
 
 class Explainer(Protocol):
-    """What makes maps, and says before what they may cost."""
+    """What makes maps, and says before what they may cost.
+
+    Attributes:
+        looks_at: by what it looks at the model: "gradient" at the pixels, "features" of a layer, or "regions" that are
+            hidden. An attack on its maps goes through the stand-in of that name in `attack`.
+    """
+
+    looks_at: str
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         """Explain."""

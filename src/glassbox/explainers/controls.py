@@ -15,6 +15,7 @@ from glassbox import config
 from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
+from glassbox.names import CONTROLS
 
 Draw = Callable[[np.ndarray, list[int]], np.ndarray]  # image (H, W, 3) uint8, [seed, target] -> (H, W)
 
@@ -25,6 +26,8 @@ class Control:
     Args:
         draw: makes it, from the image (H, W, 3) uint8 and [seed, target].
     """
+
+    looks_at = "gradient"  # or at nothing: of the image alone, each attack is like any other
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
@@ -40,6 +43,17 @@ class Control:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         pixels = image.cpu().numpy()
         return np.stack([self.draw(pixels, [seed, target]) for target in targets]), {}
+
+
+def all_controls(superpixels: config.Superpixels, side: int) -> dict[str, Control]:
+    """The controls of a scorecard, by the names in `names.CONTROLS`.
+
+    Args:
+        superpixels: regions of `region_noise`.
+        side: of the images, pixels; `smooth_noise` is blurred by a tenth of it, which is about one cell of Grad-CAM.
+    """
+    draws = (noise, smooth_noise(side / 10), region_noise(superpixels), edges, brightness, centre)
+    return {name: Control(draw) for name, draw in zip(CONTROLS, draws, strict=True)}
 
 
 def noise(image: np.ndarray, seed: list[int]) -> np.ndarray:

@@ -21,6 +21,8 @@ class GradCam:
         batch_size: images in one pass.
     """
 
+    looks_at = "features"
+
     def __init__(self, settings: config.GradCam, batch_size: int) -> None:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)
 

@@ -22,6 +22,8 @@ class GradientShap:
         batch_size: images in one pass.
     """
 
+    looks_at = "gradient"
+
     def __init__(self, settings: config.GradientShap, background: torch.Tensor, batch_size: int) -> None:
         import shap  # noqa: F401 (seconds, which belong to no image)
 

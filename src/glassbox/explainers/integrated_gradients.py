@@ -22,6 +22,8 @@ class IntegratedGradients:
         batch_size: images in one pass.
     """
 
+    looks_at = "gradient"
+
     def __init__(self, settings: config.IntegratedGradients, mean: tuple[float, ...], batch_size: int) -> None:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)
 

@@ -33,6 +33,8 @@ class KernelShap:
         UserError: fewer coalitions than twice the regions of an image.
     """
 
+    looks_at = "regions"
+
     def __init__(
         self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int
     ) -> None:

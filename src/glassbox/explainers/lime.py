@@ -25,6 +25,8 @@ class Lime:
         batch_size: images in one forward pass.
     """
 
+    looks_at = "regions"
+
     def __init__(self, samples: int, superpixels: config.Superpixels, batch_size: int) -> None:
         from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
 

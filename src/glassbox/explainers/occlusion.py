@@ -23,6 +23,8 @@ class Occlusion:
         batch_size: images in one forward pass.
     """
 
+    looks_at = "regions"
+
     def __init__(self, settings: config.Occlusion, mean: tuple[float, ...], batch_size: int) -> None:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)
 

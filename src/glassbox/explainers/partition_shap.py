@@ -23,6 +23,8 @@ class PartitionShap:
         batch_size: images in one forward pass.
     """
 
+    looks_at = "regions"
+
     def __init__(self, settings: config.PartitionShap, mean: tuple[float, ...], batch_size: int) -> None:
         import shap  # noqa: F401 (seconds, which belong to no image)
 

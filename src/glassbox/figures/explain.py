@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from glassbox import names
 from glassbox.analyses import Analyses
 from glassbox.config import Explain
 from glassbox.explainers import Request
 from glassbox.explaining import Explained
-from glassbox.figures import analyses, explanations, lime_stability, scorecard
+from glassbox.figures import analyses, explanations, lime_stability
 from glassbox.lime_stability import Stability
 from glassbox.selection import Cases, Pick
 
@@ -20,12 +17,11 @@ def draw_all(
     request: Request,
     results: list[Explained],
     found: Analyses,
-    table: pd.DataFrame,
     stability: Stability | None,
     again: list[Pick],
     settings: Explain,
 ) -> None:
-    """`figures/` with one an image, `analyses/`, `scorecard.png`, and `lime_stability.png` where it was measured.
+    """`figures/` with one an image, `analyses/`, and `lime_stability.png` where it was measured.
 
     Args:
         folder: for the pictures.
@@ -33,7 +29,6 @@ def draw_all(
         request: rows of the results.
         results: of every explainer.
         found: the analyses.
-        table: the scorecard.
         stability: of LIME, or None.
         again: its images.
         settings: the section `explain`.
@@ -42,6 +37,5 @@ def draw_all(
     shown = request.images.numpy()
     explanations.draw_all(folder / "figures", cases.picks, results, shown, p, cases.labels, cases.classes, regions)
     analyses.draw_all(folder / "analyses", cases, results, found, settings)
-    scorecard.forest(folder / "scorecard.png", table, names.TITLES, names.CONTROL)
     if stability is not None:
         lime_stability.draw(folder / "lime_stability.png", stability, again, cases.images.numpy(), regions)

@@ -61,39 +61,52 @@ def area(values: np.ndarray) -> float:
     return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
 
 
+def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigma: float) -> torch.Tensor:
+    """What carries no information, in place of images (N, 3, H, W) float on the CPU.
+
+    Args:
+        by: "mean", the colour `colour`; "blur", the images blurred; "black".
+        colour: the training images' mean, 0..1 a channel: the zero of an image that is normalised by it.
+        blur_sigma: standard deviation of the Gaussian blur, pixels.
+    """
+    if by == "blur":
+        return blur(images, blur_sigma)
+    flat = torch.tensor({"mean": colour, "black": (0.0, 0.0, 0.0)}[by], dtype=torch.float32)
+    return flat.view(1, 3, 1, 1).expand_as(images)
+
+
+def auc(
+    classifier: Classifier, start: torch.Tensor, end: torch.Tensor, targets: torch.Tensor, places: np.ndarray,
+    *, steps: int, batch_size: int,
+) -> np.ndarray:  # fmt: skip
+    """Area under the target's probability while pixels of `start` are replaced by those of `end`, the highest-ranked
+    first (N,): from an image to what carries no information it is the deletion AUC, and low is good; back it is the
+    insertion AUC, and high is good.
+
+    Args:
+        start, end: (N, 3, H, W) float in 0..1.
+        targets: (N,).
+        places: (N, H, W), of `rank`.
+        steps: equal portions of the pixels.
+    """
+    rows = zip(start, end, targets.tolist(), places, strict=True)
+    return np.array([area(curve(classifier, *row, steps, batch_size)) for row in rows])
+
+
 def deletion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
     *, colour: tuple[float, ...], steps: int, batch_size: int,
 ) -> np.ndarray:  # fmt: skip
-    """Area under the target's probability while the highest-ranked pixels take the colour `colour` (N,); low is good.
-
-    Args:
-        images: (N, H, W, 3) uint8.
-        targets: (N,).
-        maps: (N, H, W).
-        colour: the training images' mean, 0..1 a channel: it carries no information after normalisation.
-    """
-    flat = torch.tensor(colour, dtype=torch.float32).view(3, 1, 1)
-    return np.array([
-        area(curve(classifier, image, flat.expand_as(image), int(target), places, steps, batch_size))
-        for image, target, places in zip(to_float(images), targets, rank(maps), strict=True)
-    ])  # fmt: skip
+    """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`."""
+    x = to_float(images)
+    flat = replaced(x, "mean", colour, 0)
+    return auc(classifier, x, flat, targets, rank(maps), steps=steps, batch_size=batch_size)
 
 
 def insertion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
     *, blur_sigma: float, steps: int, batch_size: int,
 ) -> np.ndarray:  # fmt: skip
-    """Area under the target's probability while the highest-ranked pixels return to a blurred image (N,); high is good.
-
-    Args:
-        images: (N, H, W, 3) uint8.
-        targets: (N,).
-        maps: (N, H, W).
-        blur_sigma: standard deviation of the Gaussian blur, pixels.
-    """
-    sharp = to_float(images)
-    return np.array([
-        area(curve(classifier, before, image, int(target), places, steps, batch_size))
-        for before, image, target, places in zip(blur(sharp, blur_sigma), sharp, targets, rank(maps), strict=True)
-    ])  # fmt: skip
+    """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8."""
+    x = to_float(images)
+    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps), steps=steps, batch_size=batch_size)

@@ -21,6 +21,10 @@ POINTING_GAME = Metric(
     "pointing_game", "localization", True, "share of images, 0..1; by chance the mask's share",
     "Zhang et al. 2018, Top-Down Neural Attention by Excitation Backprop, without a margin around the mask",
 )  # fmt: skip
+EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING = (
+    Metric(f"excess_{metric.name}", metric.property, True, f"{metric.unit.split(',')[0]} above chance", metric.citation)
+    for metric in (RELEVANCE_MASS, RANK_ACCURACY, POINTING_GAME)
+)
 TRANSPORT = Metric(
     "earth_movers_distance", "localization", False, "pixels; by chance that of an even map",
     "Clark, Budding & Haufe 2024, XAI-TRIS: non-linear image benchmarks to quantify false positive post-hoc "

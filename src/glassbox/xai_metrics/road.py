@@ -64,15 +64,15 @@ def road(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray, seeds: tuple[int, ...],
     *, shares: tuple[float, ...], noise: float, batch_size: int,
 ) -> np.ndarray:  # fmt: skip
-    """Half the difference between the target's probability without the least and without the most relevant pixels, mean
-    over `shares` (N,); high is good.
+    """Half the difference between the target's probability without the least and without the most relevant pixels, for
+    each share (N, K); high is good. ROAD is its mean over the shares.
 
     Args:
         images: (N, H, W, 3) uint8.
         targets: (N,).
         maps: (N, H, W).
         seeds: (N,) of the noise, which is the same for every map of an image.
-        shares: of the pixels that are removed, 0..1.
+        shares: K, of the pixels that are removed, 0..1.
         noise: standard deviation of what is added to imputed colours, 0..1.
     """
     scores = []
@@ -86,5 +86,5 @@ def road(
         filled = impute(image.expand(len(missing), -1, -1, -1), missing)
         mixed = torch.where(missing[:, None], filled + added, filled)  # (2K, 3, H, W)
         p = probabilities(classifier, mixed, batch_size)[:, target].view(2, -1)
-        scores.append(float((p[1] - p[0]).mean() / 2))
-    return np.array(scores)
+        scores.append((p[1] - p[0]).numpy() / 2)
+    return np.stack(scores)

@@ -1,0 +1,435 @@
+"""Measure every explainer, and every control, on the same images: the values that a scorecard is made of."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.ndimage import binary_dilation
+
+from glassbox import attack, explainers, models, perturbations
+from glassbox.compute import Peak, refusals
+from glassbox.config import Explain, Score
+from glassbox.data.batches import to_float
+from glassbox.data.store import Split
+from glassbox.explainers import Explainer, Request
+from glassbox.explainers.base import Attribution, Budget, join
+from glassbox.models import Card, Classifier, probabilities
+from glassbox.names import CONTROL, CONTROLLED, EXPLAINER, MATCHED, UNTRAINED
+from glassbox.seeds import derive
+from glassbox.xai_metrics import correlation, faithfulness, localization, randomization, sensitivity
+from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.correlation import CORRELATION, Hidden
+from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
+from glassbox.xai_metrics.localization import EXCESS_MASS, EXCESS_POINTING, EXCESS_RANK, TRANSPORT
+from glassbox.xai_metrics.randomization import EMPRT
+from glassbox.xai_metrics.road import ROAD, road
+from glassbox.xai_metrics.sensitivity import ATTACK, BRIGHTNESS, MAX_SENSITIVITY, SHIFT
+from glassbox.xai_metrics.sparseness import GINI, gini
+from glassbox.xai_metrics.stability import rank_agreement
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        DELETION, INSERTION, ROAD, CORRELATION, EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING, TRANSPORT,
+        MAX_SENSITIVITY, BRIGHTNESS, SHIFT, ATTACK, EMPRT, GINI,
+    )
+}  # fmt: skip
+CHUNK = 16  # maps between two movements of the progress bar
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric with one of its settings."""
+
+    metric: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}[{self.setting}]"
+
+    @staticmethod
+    def parse(text: str) -> "Column":
+        """The reverse of `str`."""
+        metric, _, setting = text.removesuffix("]").partition("[")
+        return Column(metric, setting)
+
+
+Values = dict[Column, np.ndarray]  # (N,) each, NaN where an image has none
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Images after a small change.
+
+    Attributes:
+        column: what is measured with it.
+        images: (R, H, W, 3) uint8.
+        draw: which random numbers the explainer takes.
+        kept: (R,) bool, whether the prediction stayed.
+        shift: (R,) pixels by which each image was moved to the lower right.
+        looks_at: the explainers that it is for; None = all.
+    """
+
+    column: Column
+    images: torch.Tensor
+    draw: int
+    kept: np.ndarray
+    shift: np.ndarray
+    looks_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all maps are measured on; none of it depends on a map.
+
+    Attributes:
+        classifier: what is explained.
+        request: the images, their predicted classes, and seeds.
+        rows: (N,) places of the images in the test split.
+        masks: (N, H, W) bool for each margin, or none where nobody knows the truth.
+        right: (N,) bool, whether the prediction is right; only there is a mask the truth about it.
+        hidden: for each share of cells what happened when they were hidden.
+        variations: of the first images.
+        untrained: the network before training.
+        cascade: (layer, model) from the last layers randomised to all.
+        mean: colour of the training images, 0..1 a channel.
+        explain, settings: sections of the parameters.
+        batch_size: images in one forward pass.
+    """
+
+    classifier: Classifier
+    request: Request
+    rows: np.ndarray
+    masks: dict[int, np.ndarray]
+    right: np.ndarray
+    hidden: dict[float, Hidden]
+    variations: list[Variation]
+    untrained: Classifier
+    cascade: list[tuple[str, Classifier]]
+    mean: tuple[float, ...]
+    explain: Explain
+    settings: Score
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One subject of the scorecard.
+
+    Attributes:
+        name: of the explainer or control.
+        kind: "explainer"; "control"; "untrained", an explainer that was given the network before training; or
+            "matched", one that was given the common number of evaluations.
+        values: one an image for each metric and setting.
+        budget: what a map was to cost at most.
+        attribution: what the maps did cost.
+        memory: GiB that making them took at most.
+        curve: of randomization, a row for each image and model; None for what was not measured by it.
+    """
+
+    name: str
+    kind: str
+    values: Values
+    budget: Budget
+    attribution: Attribution
+    memory: float
+    curve: pd.DataFrame | None = None
+
+
+def draw(n: int, images: int, seed: int) -> np.ndarray:
+    """Rows of `images` of the `n` test images, or of all where there are fewer, drawn before any map is made."""
+    return np.random.default_rng(derive(seed, "score", "images")).permutation(n)[:images]
+
+
+def prepare(
+    classifier: Classifier, card: Card, test: Split, predicted: np.ndarray, mean: tuple[float, ...], explain: Explain,
+    settings: Score, batch_size: int, seed: int,
+) -> Ground:  # fmt: skip
+    """Choose the images and do all that maps have no part in.
+
+    Args:
+        classifier: what is explained.
+        card: of the classifier.
+        test: the test split.
+        predicted: (N,) classes.
+        mean: colour of the training images, 0..1 a channel.
+        explain, settings: sections of the parameters.
+        batch_size: images in one forward pass.
+        seed: of the study.
+    """
+    rows = draw(len(test), settings.images, seed)
+    seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
+    request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
+    masks = {} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins)
+    how = settings.correlation
+    hidden = {
+        share: correlation.hide(
+            classifier, request.images, request.targets, seeds, side=how.cells, share=share, draws=how.draws,
+            colour=mean, batch_size=batch_size,
+        )
+        for share in how.shares
+    }  # fmt: skip
+    fresh = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
+    layers = [layer["name"] for layer in card.layers]
+    return Ground(
+        classifier, request, rows, masks, predicted[rows] == test.labels.numpy()[rows], hidden,
+        _variations(classifier, request.part(0, settings.robustness.images), settings, batch_size), fresh,
+        [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, explain, settings,
+        batch_size,
+    )  # fmt: skip
+
+
+def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], object] = int) -> Iterator[Scored]:
+    """Every explainer with its own settings, on the untrained network and with the common number of evaluations, and
+    every control.
+
+    Args:
+        ground: what to measure on.
+        background: (B, H, W, 3) uint8 training images in random order.
+        progress: called with the number of maps made or measured since the last call; `steps` says how many there are.
+    """
+    side = ground.request.images.shape[1]
+    own = _make(ground.explain, background, ground)
+    controls = explainers.all_controls(ground.explain.superpixels, side)
+    for name, explainer in (own | controls).items():
+        made = _explain(explainer, ground.classifier, ground.request, ground, progress)
+        values = measure(ground, made[0].maps)
+        progress(len(ground.request))
+        values |= _robustness(ground, explainer, made[0].maps, progress)
+        moved, curve = _randomization(ground, name, explainer, made[0].maps, progress)
+        kind = EXPLAINER if name in own else CONTROLLED
+        yield Scored(name, kind, values | moved, explainer.budget(side), *made, curve)
+    for name, explainer in own.items():
+        made = _explain(explainer, ground.untrained, ground.request, ground, progress)
+        values = measure(ground, made[0].maps, only_first=True)
+        progress(len(ground.request))
+        yield Scored(name, UNTRAINED, values, explainer.budget(side), *made)
+    alike = explainers.matched(ground.explain, ground.settings.matched_evaluations, side)
+    for name, explainer in _make(alike, background, ground).items():
+        made = _explain(explainer, ground.classifier, ground.request, ground, progress)
+        values = measure(ground, made[0].maps, only_first=True)
+        progress(len(ground.request))
+        yield Scored(name, MATCHED, values, explainer.budget(side), *made)
+
+
+def steps(ground: Ground) -> int:
+    """How many steps `score` reports."""
+    n, changed = len(ground.request), len(_first(ground.request, ground.settings.robustness.images))
+    lost = len(_first(ground.request, ground.settings.randomization.images))
+    draws = len({variation.draw for variation in ground.variations})
+    attacks = len(ground.settings.robustness.attack)  # of the three stand-ins an explainer meets one
+    variations = len(ground.variations) - attacks * (len(attack.SURROGATES) - 1)
+    once = 2 * n + changed * (draws + variations) + lost * len(ground.cascade)
+    side = ground.request.images.shape[1]
+    alike = explainers.matched(ground.explain, ground.settings.matched_evaluations, side).explainers
+    own = len(ground.explain.explainers)
+    return once * (own + len(explainers.all_controls(ground.explain.superpixels, side))) + 2 * n * (own + len(alike))
+
+
+def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Values:
+    """What is measured on maps alone, and on the model's answers where pixels are replaced.
+
+    Args:
+        ground: what to measure on.
+        maps: (N, H, W).
+        only_first: whether only the first setting of each metric is taken, the one that ranks.
+    """
+    s, mean, size = ground.settings, ground.mean, ground.batch_size
+    images, targets = ground.request.images, ground.request.targets
+    upto = 1 if only_first else None
+    x, places, values = to_float(images), faithfulness.rank(maps), {}
+    how = ground.explain.faithfulness
+    for metric, baselines in ((DELETION, s.deletion), (INSERTION, s.insertion)):
+        for by in baselines[:upto]:
+            empty = faithfulness.replaced(x, by, mean, how.blur_sigma)
+            ends = (x, empty) if metric is DELETION else (empty, x)
+            values[Column(metric.name, by)] = faithfulness.auc(
+                ground.classifier, *ends, targets, places, steps=how.steps, batch_size=size
+            )
+    seeds, road_how = ground.request.seeds, {"shares": s.road.shares, "noise": s.road.noise, "batch_size": size}
+    by_share = road(ground.classifier, images, targets, maps, seeds, **road_how)  # (N, K)
+    half = (len(s.road.shares) + 1) // 2
+    for name, part in (
+        ("all shares", by_share),
+        ("lower half", by_share[:, :half]),
+        ("upper half", by_share[:, -half:]),
+    ):
+        values[Column(ROAD.name, name)] = part.mean(axis=1)
+    for share, hidden in ground.hidden.items():
+        values[Column(CORRELATION.name, f"{share:g} hidden")] = correlation.faithfulness_correlation(maps, hidden)
+    for margin, masks in [*ground.masks.items()][:upto]:
+        chance = localization.area(masks)
+        found = {
+            EXCESS_MASS: localization.relevance_mass(maps, masks) - chance,
+            EXCESS_RANK: localization.rank_accuracy(maps, masks) - chance,
+            EXCESS_POINTING: localization.pointing_game(maps, masks) - chance,
+            TRANSPORT: localization.transport(maps, masks),
+        }
+        for metric, scores in found.items():
+            values[Column(metric.name, f"margin {margin}")] = np.where(ground.right, scores, np.nan)
+    return values | {Column(GINI.name, "all pixels"): gini(maps)}
+
+
+def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Wide form: a row for each subject and image, a column for each metric and setting; see `Column`."""
+    parts = []
+    for one in scored:
+        about = {
+            "explainer": one.name, "kind": one.kind, "image": ground.rows,
+            "explained_class": [classes[target] for target in ground.request.targets.tolist()],
+            "model_evaluations": one.attribution.evaluations.round(3),
+            "backward_passes": one.attribution.backward_passes.round(3),
+        }  # fmt: skip
+        parts.append(pd.DataFrame(about | {str(column): values for column, values in one.values.items()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves(scored: list[Scored]) -> pd.DataFrame:
+    """What randomization did to maps, a row for each subject, model and image."""
+    return pd.concat([one.curve for one in scored if one.curve is not None], ignore_index=True)
+
+
+def costs(scored: list[Scored]) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds a map (median) and GiB of memory beyond what was in use before, by kind and name."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for one in scored:
+        found.setdefault(one.kind, {})[one.name] = {
+            "milliseconds": 1000 * float(np.median(one.attribution.seconds)), "peak_memory": one.memory,
+        }  # fmt: skip
+    return found
+
+
+def budgets(scored: list[Scored]) -> pd.DataFrame:
+    """A row a subject: what a map may cost at most, and what it did cost on average."""
+    return pd.DataFrame(
+        {
+            "explainer": one.name, "kind": one.kind, "stated_evaluations": one.budget.evaluations,
+            "model_evaluations": one.attribution.evaluations.mean(),
+            "stated_backward_passes": one.budget.backward_passes,
+            "backward_passes": one.attribution.backward_passes.mean(),
+        }
+        for one in scored
+    )  # fmt: skip
+
+
+def _explain(
+    explainer: Explainer, classifier: Classifier, request: Request, ground: Ground,
+    progress: Callable[[int], object],
+) -> tuple[Attribution, float]:  # fmt: skip
+    """Maps, and the memory that they took."""
+    device = next(classifier.parameters()).device
+    side = classifier.input_size or request.images.shape[1]
+    parts, peak = [], Peak(device)
+    with refusals(device, "compute.batch_size", ground.batch_size, side):
+        for part in request.parts(CHUNK):
+            parts.append(explainer(classifier, part))
+            progress(len(part))
+    return join(parts), peak()
+
+
+def _make(settings: Explain, background: torch.Tensor, ground: Ground) -> dict[str, Explainer]:
+    made = explainers.make(settings, background, ground.mean, ground.batch_size)
+    return {name: explainer for name, explainer in made.items() if name != CONTROL}
+
+
+def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, progress: Callable[[int], object]) -> Values:
+    """How far maps of the first images move, less what the explainer moves by itself."""
+    first = _first(ground.request, ground.settings.robustness.images)
+    n, before = len(first), maps[: len(first)]
+
+    def made(images: torch.Tensor, draw: int) -> np.ndarray:
+        seeds = tuple(derive(seed, "draw", draw) for seed in first.seeds)
+        asked = replace(first, images=images, seeds=seeds)
+        return _explain(explainer, ground.classifier, asked, ground, progress)[0].maps
+
+    still = {draw: made(first.images, draw) for draw in sorted({v.draw for v in ground.variations})}
+    found: dict[Column, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for v in _variations_for(explainer, ground):
+        known = np.stack([perturbations.still_there(*before.shape[1:], by) for by in v.shift.tolist()])
+        after = perturbations.shifted(made(v.images, v.draw), -v.shift)
+        own = sensitivity.change(before, still[v.draw], known)
+        found.setdefault(v.column, []).append((sensitivity.change(before, after, known), v.kept, own))
+    values = {}
+    for column, draws in found.items():
+        values[column] = np.full(len(maps), np.nan)
+        values[column][:n] = sensitivity.max_sensitivity(*map(np.stack, zip(*draws, strict=True)))
+    return values
+
+
+def _randomization(
+    ground: Ground, name: str, explainer: Explainer, maps: np.ndarray, progress: Callable[[int], object]
+) -> tuple[Values, pd.DataFrame]:
+    """eMPRT of the first images, and the way there."""
+    s = ground.settings.randomization
+    first = _first(ground.request, s.images)
+    n, rows, after = len(first), [], maps
+    for step, (layer, model) in enumerate(ground.cascade, 1):
+        after = _explain(explainer, model, first, ground, progress)[0].maps
+        rise = randomization.emprt(maps[:n], after, s.bins[0])
+        for place in range(n):
+            pair = np.stack([maps[place].ravel(), after[place].ravel()])
+            rows.append(
+                {"explainer": name, "step": step, "randomised_from": layer, "image": int(ground.rows[place]),
+                 "entropy_rise": rise[place], "rank_agreement": rank_agreement(pair)}
+            )  # fmt: skip
+    values = {}
+    for bins in s.bins:
+        values[Column(EMPRT.name, f"{bins} bins")] = np.full(len(maps), np.nan)
+        values[Column(EMPRT.name, f"{bins} bins")][:n] = randomization.emprt(maps[:n], after, bins)
+    return values, pd.DataFrame(rows)
+
+
+def _variations(classifier: Classifier, first: Request, settings: Score, batch_size: int) -> list[Variation]:
+    """All small changes of the first images, and which predictions they leave."""
+    s, pixels = settings.robustness, first.images.numpy()
+    signs = np.array([np.random.default_rng(derive(seed, "sign")).choice((-1, 1)) for seed in first.seeds])
+    unmoved, found = np.zeros(len(first), int), []
+
+    def add(
+        column: Column, changed: np.ndarray, number: int = 0, shift: np.ndarray = unmoved, looks_at: str | None = None
+    ) -> None:
+        images = torch.from_numpy(np.ascontiguousarray(changed))
+        kept = probabilities(classifier, images, batch_size).argmax(dim=1) == first.targets
+        found.append(Variation(column, images, number, kept.numpy(), shift, looks_at))
+
+    for radius in s.noise:
+        for number in range(s.draws):
+            seeds = tuple(derive(seed, "noise", number) for seed in first.seeds)
+            add(Column(MAX_SENSITIVITY.name, f"noise {radius:g}"), perturbations.noise(pixels, radius, seeds), number)
+    for by in s.brightness:
+        add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
+    for by in s.shift:
+        add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
+    for radius in s.attack:
+        for name, surrogate in attack.SURROGATES.items():
+            seeds = tuple(derive(seed, "attack", name) for seed in first.seeds)
+            changed = attack.attack(
+                classifier, first.images, first.targets, surrogate, seeds, radius=radius, steps=s.attack_steps,
+                batch_size=batch_size,
+            )  # fmt: skip
+            add(Column(ATTACK.name, f"radius {radius:g}"), changed, looks_at=name)
+    return found
+
+
+def _variations_for(explainer: Explainer, ground: Ground) -> list[Variation]:
+    return [v for v in ground.variations if v.looks_at in (None, explainer.looks_at)]
+
+
+def _first(request: Request, n: int) -> Request:
+    return request.part(0, min(n, len(request)))
+
+
+def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Masks (N, H, W) with everything within so many pixels of them, diagonals included."""
+    around = np.ones((1, 3, 3), bool)
+    return {n: binary_dilation(masks, around, iterations=n) if n else masks for n in margins}
+
+
+def _untrained(card: Card, device: torch.device, seed: int) -> Classifier:
+    sizes: tuple[Any, ...] = (card.image_size, len(card.classes), card.mean, card.std, card.input_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return models.build(card.name, card.hyperparameters, *sizes).to(device).eval()
