@@ -57,19 +57,25 @@ def summary() -> None:
     params = config.read()
     study = report.read(params)
     m, level = study.metrics, 100 * params.evaluate.confidence
-    rows = report.explainer_table(study.scorecard)
-    width = max(len(row["title"]) for row in rows)
+    rows = report.explainer_table(study)
+    width = max((len(row["title"]) for row in rows), default=0)
     print(f"\nStudy {params.study.name}: {m['images']} test images, {len(study.card['classes'])} classes")
     print(
         f"  test accuracy  {100 * m['accuracy']:.2f} %  "
         f"({level:g} % interval {100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f} %)"
     )
     print(f"  macro F1       {m['macro_f1']:.3f}")
-    print(f"\nExplainers ({rows[0]['n']} images, means with 95 % intervals; arrows point to better)")
-    print(f"  {'':{width}}  {'deletion AUC ↓':22}  {'insertion AUC ↑':22}  seconds a map")
+    measures = ["deletion_auc", "insertion_auc"]
+    if any(row.get("excess_relevance_mass") for row in rows):
+        measures.append("excess_relevance_mass")
+    print("\nWhich explanation to believe (means with 95 % intervals; arrows point to better)")
+    if rows:
+        shown = report.columns(study)
+        print(f"  {'':{width}}  {'  '.join(f'{shown[name]:23}' for name in measures)}  ms a map")
     for row in rows:
-        print(f"  {row['title']:{width}}  {row['deletion_auc']:22}  {row['insertion_auc']:22}  {row['seconds']}")
-    for sentence in report.verdicts(study.scorecard):
+        cells = "  ".join(f"{row.get(name, ''):23}" for name in measures)
+        print(f"  {row['title']:{width}}  {cells}  {row['milliseconds']:.3g}")
+    for sentence in report.verdicts(study):
         print(f"  {sentence}")
     print("\nReport    reports/index.html (one file, opens in any browser)")
     print("Pictures  reports/explain/figures/ and reports/*/*.png")

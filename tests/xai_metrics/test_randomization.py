@@ -51,11 +51,8 @@ def classifier(value: float) -> Classifier:
 )
 def test_the_cascade_goes_from_the_output_to_the_input(steps, names, after):
     trained, untrained = classifier(1), classifier(2)
-    made = [
-        (name, model.network.values())
-        for name, model in cascade(trained, untrained, ["first", "relu", "second", "third"], steps)
-    ]
+    made = [*cascade(trained, untrained, ["first", "relu", "second", "third"], steps)]
     assert [name for name, _ in made] == names
-    assert [values for _, values in made] == after
+    assert [model.network.values() for _, model in made] == after  # each is a model of its own
     assert trained.network.values() == [1, 1, 1, 1]
     assert untrained.network.values() == [2, 2, 2, 2]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from glassbox import config, files
 from glassbox.bootstrap import FEWEST
-from glassbox.names import CONTROL, MEASURES, TITLES, analyst
+from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, analyst
 from glassbox.report import analyses, hypotheses
 
 
@@ -31,7 +31,10 @@ class Study:
         report: per class.
         pairs: most-confused pairs.
         index: one row a map.
-        scorecard: one row for each explainer and metric.
+        gate: whether the model uses what was planted, where something was.
+        scorecard: one row for each explainer, metric and setting; None where the gate refused it.
+        ranking: orders, tests and verdicts; None likewise.
+        costs: of a map, by kind and explainer.
         stability: one row for each image and number of samples of LIME, or None where it was not asked for.
         panels: one row for each of KernelSHAP's maps of many classes, or None where it was not asked for.
         recognised, mistakes, confusable: the three analyses.
@@ -49,7 +52,10 @@ class Study:
     report: pd.DataFrame
     pairs: pd.DataFrame
     index: pd.DataFrame
-    scorecard: pd.DataFrame
+    gate: dict[str, Any]
+    scorecard: pd.DataFrame | None
+    ranking: dict[str, Any] | None
+    costs: dict[str, Any]
     stability: pd.DataFrame | None
     panels: pd.DataFrame | None
     recognised: pd.DataFrame
@@ -73,6 +79,7 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
     def optional(name: str) -> pd.DataFrame | None:
         return files.read_csv(folder / name) if (folder / name).exists() else None
 
+    gate = files.read_json(folder / "score/gate.json")
     return Study(
         params=params,
         folder=folder,
@@ -86,7 +93,10 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         report=files.read_csv(folder / "evaluate/classification_report.csv"),
         pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
         index=files.read_csv(folder / "explain/index.csv"),
-        scorecard=files.read_csv(folder / "explain/scorecard.csv"),
+        gate=gate,
+        scorecard=None if gate["refusal"] else files.read_csv(folder / "score/scorecard.csv"),
+        ranking=None if gate["refusal"] else files.read_json(folder / "score/ranking.json"),
+        costs=files.read_json(folder / "score/timing.json"),
         stability=optional("explain/lime_stability.csv"),
         panels=optional("explain/panels.csv"),
         recognised=files.read_csv(folder / "explain/recognised.csv"),
@@ -97,16 +107,24 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
 
 def summary(study: Study) -> dict[str, Any]:
     """The headline of a study: small enough for git, and the same bytes whenever the results are the same."""
-    measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
     return {
         "test": study.metrics,
         "train": study.training,
         "tune": {key: study.search[key] for key in ("validation_accuracy", "trials", "epochs")},
-        "explain": {
+        "score": {
             name: {row.metric: row.mean for row in part.itertuples()}
-            for name, part in measured.groupby("explainer", sort=False)
+            for name, part in _headline_rows(study).groupby("explainer", sort=False)
         },
     }
+
+
+def _headline_rows(study: Study) -> pd.DataFrame:
+    """Of the scorecard what stands in summaries: explainers and the random control, by the settings that rank."""
+    card = study.scorecard
+    if card is None:
+        return pd.DataFrame(columns=["explainer", "metric", "mean"])
+    shown = (card["kind"] == EXPLAINER) | ((card["kind"] == CONTROLLED) & (card["explainer"] == CONTROL))
+    return card[card["ranks"] & shown & (card["n"] > 0)]
 
 
 def headline(study: Study) -> dict[str, float]:
@@ -118,13 +136,12 @@ def headline(study: Study) -> dict[str, float]:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
         row["best_validation_accuracy"] = study.search["validation_accuracy"]
-    measured = study.scorecard[study.scorecard["metric"].isin(MEASURES)]
     if "local_r2" in study.index:  # LIME's
         row["local_r2/lime"] = study.index["local_r2"].mean()
     used = stability_of_the_study(study)
     if used is not None:
         row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
-    return row | {f"{r.metric}/{r.explainer}": r.mean for r in measured.itertuples(index=False)}
+    return row | {f"{r.metric}/{r.explainer}": r.mean for r in _headline_rows(study).itertuples()}
 
 
 def hypotheses_of(study: Study) -> list[dict[str, Any]]:
@@ -144,38 +161,42 @@ def stability_of_the_study(study: Study) -> dict[str, float] | None:
     return means.loc[nearest].to_dict()
 
 
-def explainer_table(scorecard: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row an explainer: title, and for each measure its mean and interval as text."""
-    rows = []
-    for name, part in scorecard.groupby("explainer", sort=False):
-        by = {row.metric: row for row in part.itertuples()}
-        rows.append(
-            {"name": name, "title": TITLES.get(name, name), "control": name == CONTROL,
-             **{metric: f"{by[metric].mean:.3f} [{by[metric].low:.3f}, {by[metric].high:.3f}]" for metric in MEASURES},
-             "seconds": f"{by['seconds'].mean:.3g}", "model_evaluations": f"{by['model_evaluations'].mean:.0f}",
-             "n": by["seconds"].n}
-        )  # fmt: skip
+def explainer_table(study: Study) -> list[dict[str, Any]]:
+    """One row for each explainer and control: title, whether it is a control, for each metric the setting that ranks as
+    text, mean and interval; whether it passes eMPRT; and what a map costs. Explainers that only ask the model have
+    `matched`, the same at the common number of evaluations."""
+    card = study.scorecard
+    if card is None:
+        return []
+    passed, rows = study.ranking["emprt"], []
+    spent = card[card["metric"] == "model_evaluations"].set_index(["kind", "explainer"])["mean"]
+    for (kind, name), part in card[card["ranks"]].groupby(["kind", "explainer"], sort=False):
+        if kind in (EXPLAINER, CONTROLLED):
+            row = {"name": name, "title": CONTROLS.get(name) or TITLES[name], "control": kind == CONTROLLED,
+                   "milliseconds": study.costs[kind][name]["milliseconds"],
+                   "peak_memory": study.costs[kind][name]["peak_memory"],
+                   "model_evaluations": spent[kind, name],
+                   "emprt_passes": all(passed[name].values()) if name in passed else None,
+                   "matched": None} | _scores(part)  # fmt: skip
+            alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
+            if kind == EXPLAINER and len(alike):
+                row["matched"] = {"model_evaluations": spent[MATCHED, name]} | _scores(alike)
+            rows.append(row)
     return rows
 
 
-def verdicts(scorecard: pd.DataFrame) -> list[str]:
-    """A sentence a measure: which explainers beat the random control on the same images beyond the 95 % interval."""
-    n = int(scorecard["n"].min())
-    if n < FEWEST:
-        return [f"{n} images are too few to tell an explainer from chance: {FEWEST} at least."]
-    sentences = []
-    for metric, title in MEASURES.items():
-        part = scorecard[(scorecard["metric"] == metric) & (scorecard["explainer"] != CONTROL)].set_index("explainer")
-        lower_is_better = part["direction"].iloc[0] == "lower is better"
-        better = part["versus_random_high"] < 0 if lower_is_better else part["versus_random_low"] > 0
-        wins, rest = [[TITLES[name] for name in part.index[mask]] for mask in (better, ~better)]
-        if not rest:
-            sentences.append(f"By {title}, every explainer beat the random control.")
-        elif not wins:
-            sentences.append(f"By {title}, no explainer beat the random control beyond chance.")
-        else:
-            sentences.append(f"By {title}, {_enumerate(wins)} beat the random control; {_enumerate(rest)} did not.")
-    return sentences
+def _scores(part: pd.DataFrame) -> dict[str, str]:
+    """Mean and interval as text, by metric; images too few for an interval have none."""
+    shown = {}
+    for row in part.itertuples():
+        interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.n >= FEWEST else ""
+        shown[row.metric] = f"{row.mean:.3f}{interval}" if row.n else ""
+    return shown
+
+
+def verdicts(study: Study) -> list[str]:
+    """Which explanation to believe, in words; or why that was not measured."""
+    return [study.gate["refusal"]] if study.gate["refusal"] else study.ranking["verdicts"]
 
 
 def description(study: Study) -> str:
@@ -186,7 +207,7 @@ def description(study: Study) -> str:
         f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
         f"{high:.2f}), macro F1 {m['macro_f1']:.3f}. The whole report is the artifact `index.html`.",
         "",
-        *(f"- {sentence}" for sentence in verdicts(study.scorecard)),
+        *(f"- {sentence}" for sentence in verdicts(study)),
         "",
         "| hyperparameter | value | from |",
         "| --- | --- | --- |",
@@ -199,8 +220,13 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _enumerate(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def columns(study: Study) -> dict[str, str]:
+    """Columns of the table of explainers: metrics that were measured, with the way that is better."""
+    if study.scorecard is None:
+        return {}
+    arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
+    rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
+    return {r.metric: MEASUREMENTS[r.metric] + arrows[r.direction] for r in rows.itertuples()}
 
 
 def page(study: Study) -> str:
@@ -231,8 +257,9 @@ def page(study: Study) -> str:
             group: [str(e["file"].relative_to(study.folder)) for e in explanations if e["group"] == group]
             for group in ("chosen", "correct", "mistake", "pair")
         },
-        explainers=explainer_table(study.scorecard),
-        verdicts=verdicts(study.scorecard),
+        explainers=explainer_table(study),
+        shown=columns(study),
+        verdicts=verdicts(study),
         used=stability_of_the_study(study),
         hypotheses=hypotheses_of(study),
         sentence=hypotheses.sentence,
@@ -248,6 +275,8 @@ def page(study: Study) -> str:
             "pairs": analyses.pairs(study.confusable, study.analyst, len(study.card["classes"])),
         },
         analyst=TITLES[study.analyst],
+        titles=MEASUREMENTS,
+        names=TITLES,
         pair_pictures=sorted(
             str(path.relative_to(study.folder)) for path in (study.folder / "explain/analyses").glob("pair-*.png")
         ),

@@ -54,10 +54,11 @@ def cascade(
     """
     learnt = [name for name in layers if dict(classifier.network.named_modules())[name].state_dict()]
     fresh = dict(untrained.network.named_modules())
-    model = copy.deepcopy(classifier)
-    own = dict(model.network.named_modules())
+    model = classifier
     parts = [part.tolist() for part in np.array_split(learnt[::-1], min(steps, len(learnt)))]
     for part in parts:
+        model = copy.deepcopy(model)
+        own = dict(model.network.named_modules())
         for name in part:
             own[name].load_state_dict(fresh[name].state_dict())
         if part is parts[-1]:  # with weights that belong to no layer, such as a position's embedding
