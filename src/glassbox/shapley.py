@@ -8,10 +8,12 @@ where a player takes part, to values (M, T).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 Game = Callable[[np.ndarray], np.ndarray]
 
@@ -81,12 +83,19 @@ def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: f
     values, complements = _ask(game, masks[:done])
     odd = _odd(values, complements)
     while True:
-        found = _solve(masks[:done], odd)
+        with _blas().limit(limits=1, user_api="blas"):
+            found = _solve(masks[:done], odd)
         if done == pairs or found[1].max() <= tolerance:
             return Estimate(*found, complements[0], 2 * done)
         more = min(done + done // 2 + 1, pairs)
         odd = np.concatenate([odd, _odd(*_ask(game, masks[done:more]))])
         done = more
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Matrices are small: where cores are shared, threads that wait for each other took hundreds of times as long."""
+    return ThreadpoolController()
 
 
 def _ask(game: Game, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
