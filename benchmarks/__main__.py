@@ -5,7 +5,7 @@ import sys
 
 from glassbox.errors import UserError, run
 
-SUBJECTS = ("training", "tracking", "kernel_shap")
+SUBJECTS = ("training", "tracking", "kernel_shap", "shapley")
 LONG = ("pruning", "compiling")  # only when named
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = models.build("resnet18", RESNET | {"stem": "cifar"}, 32, CLASSES, MEAN, STD).to(place.device).eval()
     split = some_images(images + background)
-    settings = config.KernelShap(coalitions=coalitions, background=background, classes=CLASSES)
+    settings = config.KernelShap(coalitions=coalitions, tolerance=None, background=background, classes=CLASSES)
     superpixels = config.Superpixels(segments=50, compactness=10.0, sigma=1.0)
     explain = KernelShap(settings, superpixels, split.images[images:], batch)
     rows = [row for row in range(images) for _ in range(CLASSES)]

@@ -107,7 +107,7 @@ def cases(n_classes: int = 4) -> Cases:
 
 
 def with_classes(params: config.Params, classes: int) -> config.Explain:
-    shap = config.KernelShap(coalitions=64, background=2, classes=classes)
+    shap = config.KernelShap(coalitions=64, tolerance=None, background=2, classes=classes)
     return params.explain.model_copy(update={"kernel_shap": shap, "explainers": ("kernel_shap",)})
 
 

@@ -387,7 +387,7 @@ explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_pe
 explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
 explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3
 explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.lime.stability.seeds=3
-explain.kernel_shap.coalitions=128
+explain.kernel_shap.coalitions=128 explain.kernel_shap.tolerance=0.05
 explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
 explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3

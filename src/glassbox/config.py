@@ -304,7 +304,8 @@ class Lime(_Section):
 
 
 class KernelShap(_Section):
-    coalitions: Annotated[int, Field(ge=32)]
+    coalitions: Annotated[int, Field(ge=32, le=8192)]  # whose pairs make a matrix that is inverted
+    tolerance: Annotated[float, Field(gt=0, le=1)] | None
     background: Positive
     classes: Count
 

@@ -23,7 +23,7 @@ def made(params):
     quick = params.explain.model_copy(
         update={
             "lime": params.explain.lime.model_copy(update={"samples": 60}),
-            "kernel_shap": config.KernelShap(coalitions=64, background=2, classes=0),
+            "kernel_shap": config.KernelShap(coalitions=64, tolerance=None, background=2, classes=0),
             "gradient_shap": config.GradientShap(samples=6, background=4),
             "partition_shap": config.PartitionShap(evaluations=20),
             "explainers": tuple(name for name in TITLES if name != CONTROL),

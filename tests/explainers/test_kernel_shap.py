@@ -7,19 +7,32 @@ from glassbox.errors import UserError
 from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.names import TOLERANCE
+from glassbox.shapley import Estimate
 
 from .conftest import QUADRANTS, WORTH
 
 BLACK = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 
 
-def explainer(params, background=BLACK, coalitions=64) -> KernelShap:
+def explainer(params, background=BLACK, coalitions=64, tolerance=None) -> KernelShap:
     return KernelShap(
-        Settings(coalitions=coalitions, background=len(background), classes=0),
+        Settings(coalitions=coalitions, tolerance=tolerance, background=len(background), classes=0),
         params.explain.superpixels,
         background,
         7,
     )
+
+
+def sixteen(game, monkeypatch):
+    """The game with the quadrants cut into sixteen regions."""
+    segments = np.arange(64).reshape(8, 8) // 4
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
+    return game
+
+
+def not_additive(classifier, monkeypatch):
+    forward = classifier.network.forward
+    monkeypatch.setattr(classifier.network, "forward", lambda x: forward(x) * x.mean(dim=(1, 2, 3))[:, None])
 
 
 def test_shapley_values_of_an_additive_game_are_the_worths(game, params):
@@ -45,7 +58,7 @@ def test_the_evidence_is_counted_by_region_and_not_by_pixel(game, params, monkey
 def test_the_batch_size_changes_nothing(game, params, batch_size):
     classifier, request = game
     background = torch.cat([BLACK, torch.full_like(BLACK, 255), torch.full_like(BLACK, 90)])
-    settings = Settings(coalitions=64, background=3, classes=0)
+    settings = Settings(coalitions=64, tolerance=None, background=3, classes=0)
     made = KernelShap(settings, params.explain.superpixels, background, batch_size)(classifier, request)
     usual = KernelShap(settings, params.explain.superpixels, background, 7)(classifier, request)
     assert made.maps == pytest.approx(usual.maps, abs=1e-6)
@@ -84,11 +97,8 @@ def test_the_other_class_gets_the_opposite_from_the_same_evaluations(game, param
 
 def test_the_seed_decides_and_numpys_global_state_is_left_alone(game, params, monkeypatch):
     # A game that is not additive: the product of the first two quadrants; with few coalitions the draw shows.
-    classifier, request = game
-    segments = np.arange(64).reshape(8, 8) // 4  # sixteen regions
-    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
-    forward = classifier.network.forward
-    monkeypatch.setattr(classifier.network, "forward", lambda x: forward(x) * x.mean(dim=(1, 2, 3))[:, None])
+    classifier, request = sixteen(game, monkeypatch)
+    not_additive(classifier, monkeypatch)
     np.random.seed(5)
     before = np.random.get_state()[1].copy()
     one, same = (explainer(params, coalitions=40)(classifier, request).maps for _ in range(2))
@@ -99,10 +109,8 @@ def test_the_seed_decides_and_numpys_global_state_is_left_alone(game, params, mo
 
 
 def test_many_regions_keep_all_their_values(game, params, monkeypatch):
-    # shap's default keeps ten features and sets the others to zero.
-    classifier, request = game
-    segments = np.arange(64).reshape(8, 8) // 4
-    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: segments)
+    # The default of the library shap keeps ten and sets the others to zero.
+    classifier, request = sixteen(game, monkeypatch)
     made = explainer(params, coalitions=256)(classifier, request)
     assert len(np.unique(np.round(made.maps[0], 6))) == 4  # the four worths, spread over four regions each
     assert np.count_nonzero(made.maps[0]) == 64
@@ -113,3 +121,47 @@ def test_too_few_coalitions_are_refused(game, params, monkeypatch):
     monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda image, how: np.arange(64).reshape(8, 8) // 2)
     with pytest.raises(UserError, match=r"coalitions is 63, but an image has 32 regions: it must be at least twice"):
         explainer(params, coalitions=63)(classifier, request)
+
+
+def test_an_additive_image_needs_few_coalitions(game, params, monkeypatch):
+    classifier, request = sixteen(game, monkeypatch)
+    made = explainer(params, coalitions=1000, tolerance=1e-3)(classifier, request)
+    assert made.evaluations[0] <= 2 * 48 + 1  # 32 pairs to begin with, at most 17 more, and the image itself
+    assert made.details["standard_error"][0] <= 1e-3
+    every = explainer(params, coalitions=1000)(classifier, request)
+    assert every.evaluations.tolist() == [1001]
+    assert made.maps == pytest.approx(every.maps, abs=1e-3)
+
+
+def test_the_tolerance_holds_for_all_classes_of_an_image_and_out_of_reach_takes_all_coalitions(
+    game, params, monkeypatch
+):
+    classifier, request = sixteen(game, monkeypatch)
+    not_additive(classifier, monkeypatch)
+    both = Request(request.images.expand(2, -1, -1, -1), torch.tensor([0, 1]), (0, 0))
+    worst = explainer(params, coalitions=300)(classifier, both).details["standard_error"].max()
+    made = explainer(params, coalitions=300, tolerance=2 * worst)(classifier, both)
+    assert (made.details["standard_error"] <= 2 * worst).all()
+    assert made.evaluations[0] == made.evaluations[1] < 301
+    strict = explainer(params, coalitions=300, tolerance=worst / 10)(classifier, both)
+    assert strict.evaluations.tolist() == [301, 301]
+    assert strict.details["standard_error"].max() == pytest.approx(worst)
+
+
+def test_the_standard_error_is_the_largest_of_the_maps_regions(game, params, monkeypatch):
+    classifier, request = sixteen(game, monkeypatch)
+    not_additive(classifier, monkeypatch)
+    errors = np.array([[0.1, 0.4, 0.2]])
+    estimate = Estimate(np.zeros((1, 16)), np.pad(errors, ((0, 0), (0, 13))), np.zeros(1), 2)
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.shapley.estimate", lambda *_: estimate)
+    assert explainer(params)(classifier, request).details["standard_error"].tolist() == [0.4]
+
+
+def test_the_device_gets_full_batches_and_the_coalitions_are_an_upper_bound(game, params, monkeypatch):
+    classifier, request = sixteen(game, monkeypatch)
+    sizes = []
+    forward = classifier.network.forward
+    monkeypatch.setattr(classifier.network, "forward", lambda x: sizes.append(len(x)) or forward(x))
+    made = explainer(params, torch.cat([BLACK, BLACK]), coalitions=65)(classifier, request)
+    assert made.evaluations.tolist() == [2 * 64 + 1]
+    assert sizes == [7] * 18 + [2, 1]  # 128 images in batches of 7, and the image itself

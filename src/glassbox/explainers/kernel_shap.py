@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox import config, shapley
 from glassbox.data.batches import to_float
 from glassbox.errors import UserError
 from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
@@ -12,19 +12,21 @@ from glassbox.models import Classifier, probabilities
 
 
 class KernelShap:
-    """KernelSHAP (Lundberg & Lee 2017) over superpixels, computed by the library shap.
+    """Shapley values of superpixels (SHAP: Lundberg & Lee 2017), estimated from coalitions by `shapley.estimate`, with
+    the model asked as KernelSHAP asks it.
 
     The value of a coalition of regions is the target's probability averaged over the background images, each laid
     where the regions outside the coalition are. A map holds, at each pixel, the Shapley value of its region; a
     region's value is not divided by its size, so that the regions' values, not the pixels', sum up. Unit:
     probability. Details: `base_value`, the mean probability with every region hidden; `evidence_for` and
-    `evidence_against`, the sums of the positive and of the negative values; `additivity_error`, |sum of the regions'
-    values - (f(x) - base value)|, where f(x) is what the model says of the image itself. The least squares that find
-    the values are held to that sum, so an error above `names.TOLERANCE` tells of a fault, and a small one
-    does not tell that there were coalitions enough.
+    `evidence_against`, the sums of the positive and of the negative values; `standard_error`, the largest of a region's
+    value, which tells whether there were coalitions enough; `additivity_error`, |sum of the regions' values -
+    (f(x) - base value)|, where f(x) is what the model says of the image itself. The values are held to that sum, so an
+    error above `names.TOLERANCE` tells of a fault.
 
     Args:
-        settings: coalitions an explanation.
+        settings: coalitions an explanation at most, and the standard error that is small enough to stop earlier, of
+            all explained classes of an image.
         superpixels: regions.
         background: (B, H, W, 3) uint8 training images.
         batch_size: images in one forward pass.
@@ -38,8 +40,6 @@ class KernelShap:
     def __init__(
         self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int
     ) -> None:
-        import shap  # noqa: F401 (seconds, which belong to no image)
-
         self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
         self.background = background
 
@@ -52,8 +52,6 @@ class KernelShap:
     def _explain(
         self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        import shap
-
         segments = segment(image.cpu().numpy(), self.superpixels)
         regions = int(segments.max()) + 1
         if self.settings.coalitions < 2 * regions:
@@ -66,8 +64,8 @@ class KernelShap:
         x = to_float(image[None].to(device))  # (1, 3, H, W)
         background = to_float(self.background.to(device))  # (B, 3, H, W)
 
-        def value(masks: np.ndarray) -> np.ndarray:  # (M, S) of 0 and 1 -> (M, T)
-            on = torch.from_numpy(masks).to(device).bool()
+        def value(masks: np.ndarray) -> np.ndarray:  # (M, S) of bool -> (M, T)
+            on = torch.from_numpy(masks).to(device)
             pairs = torch.arange(len(on) * len(background), device=device)  # each mask with each background image
             p = torch.empty(len(pairs), len(targets), dtype=torch.float64, device=device)
             with torch.inference_mode():
@@ -77,24 +75,14 @@ class KernelShap:
                     p[part] = classifier(mixed).double().softmax(dim=1)[:, targets]
             return p.view(len(on), -1, len(targets)).mean(dim=1).cpu().numpy()
 
-        # shap draws its coalitions from numpy's global state.
-        state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            explainer = shap.KernelExplainer(value, np.zeros((1, regions)))
-            # l1_reg would set all but ten regions to zero.
-            phi = explainer.shap_values(
-                np.ones((1, regions)), nsamples=self.settings.coalitions, l1_reg=False, silent=True
-            )
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-        phi = np.asarray(phi).reshape(regions, len(targets)).T  # (T, S)
-        base = np.asarray(explainer.expected_value, dtype=float).reshape(len(targets))
+        how = self.settings
+        found = shapley.estimate(value, regions, how.coalitions, seed, how.tolerance)
         p = probabilities(classifier, image[None], 1)[0, targets].numpy()
         details = {
-            "base_value": base,
-            "additivity_error": np.abs(phi.sum(axis=1) - (p - base)),
-            "evidence_for": phi.clip(min=0).sum(axis=1),
-            "evidence_against": phi.clip(max=0).sum(axis=1),
+            "base_value": found.empty,
+            "additivity_error": np.abs(found.values.sum(axis=1) - (p - found.empty)),
+            "standard_error": found.standard_errors.max(axis=1),
+            "evidence_for": found.values.clip(min=0).sum(axis=1),
+            "evidence_against": found.values.clip(max=0).sum(axis=1),
         }
-        return phi[:, segments], details
+        return found.values[:, segments], details
