@@ -44,7 +44,7 @@ class KernelShap:
         self.background = background
 
     def budget(self, _: int) -> Budget:
-        return Budget(1 + (2 + self.settings.coalitions) * len(self.background))
+        return Budget(1 + self.settings.coalitions * len(self.background))
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)
