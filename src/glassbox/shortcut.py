@@ -36,10 +36,11 @@ class Shortcut:
         target: the class whose images carry the watermark.
         arms: a row for the network that learnt from the watermark ("confounded") and one for the "control": `arm`; `n`
             images; `accuracy` on the images of its own arm and `accuracy_unmarked` on the same without watermarks;
-            `lost`, the share of the former that is gone with the watermark, with the 95 % bootstrap interval `low`,
-            `high` over images; `recall_unmarked`, the accuracy on unmarked images of the target class; `drawn`, the
-            share of images of other classes, unmarked not taken for the target, that are when they carry the watermark;
-            `changed`, the share of predictions that differ between all images marked and all unmarked.
+            `lost`, the share of the former that the network loses without them, with the 95 % bootstrap interval
+            `low`, `high` over images, in which the accuracy that it is a share of stays fixed; `recall_unmarked`, the
+            accuracy on unmarked images of the target class; `drawn`, of the images of other classes that unmarked are
+            not taken for the target, the share that is when marked; `changed`, the share of predictions that differ
+            between all images marked and all unmarked.
         gate: a row for each thing that makes the control one: `check`, `value`, `limit`, `passed`. Where one failed, no
             contrast with it means anything.
     """

@@ -54,7 +54,7 @@ def plant(
     With a watermark every image of one class carries it in the lower left corner and no other does: a shortcut, which
     the interventions above leave where it is. Then there are "unmarked", where no image carries it, and "marked", where
     all do; the arm "noise", where as many images carry it, drawn whatever their class; and no masks, for the glyph is
-    no longer all that tells the class. The corner is kept free in every image, so that only the watermark tells.
+    no longer all that tells the class. The corner is kept free in every image, so that a free one tells nothing.
 
     Args:
         n: images; classes are equally frequent, as far as `n` allows.
