@@ -1,5 +1,6 @@
-"""train: the network with the values that were given or found; the weights of its best epoch are kept."""
+"""train: the network with the values given or found, its best epoch kept; the same on other arms of the data."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import pandas as pd
@@ -9,9 +10,18 @@ from glassbox import compute, config, files, hyperparameters, models, tracking, 
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.figures import training as figures
-from glassbox.seeds import derive
 
 DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
+
+
+def follow(epochs: Iterator[training.Epoch], at_most: int, tracked: tracking.StageRun, arm: str) -> pd.DataFrame:
+    """Run a training, show and log it; one row an epoch."""
+    records, before = [], arm and f"{arm}_"
+    for epoch in (bar := tqdm(epochs, f"training {arm}".strip(), at_most, unit="epoch", disable=None)):
+        records.append(epoch)
+        tracked.log_metrics({f"{before}{name}": value for name, value in epoch.metrics().items()}, epoch.epoch)
+        bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
+    return pd.DataFrame(map(asdict, records))
 
 
 def main() -> None:
@@ -21,45 +31,38 @@ def main() -> None:
         network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])
         place = compute.resolve(machine)
         tracked.begin(d)
-        used = {choice.key: choice.value for choice in choices}
-        tracked.log_params(config.flatten(settings, "train.") | used | {"place": str(place)})
-        train, validation = (store.read(DATA, split).to(place.device) for split in ("train", "validation"))
-        classifier = models.fresh(network, d, derive(seed, "train", "weights"), place.device)
-        chosen = training.make_optimizer(classifier, optimizer, settings.weight_decay)
-        epochs = training.fit(
-            classifier, train, validation, chosen, place=place, epochs=settings.epochs, batch_size=settings.batch_size,
-            how=how, patience=settings.patience, min_delta=settings.min_delta, keep=settings.keep,
-            schedule=training.make_schedule(settings), head_epochs=settings.head_epochs,
-            label_smoothing=settings.label_smoothing, seed=derive(seed, "train", "batches"),
-        )  # fmt: skip
-        records = []
-        for epoch in (bar := tqdm(epochs, total=settings.epochs, desc="training", unit="epoch", disable=None)):
-            records.append(epoch)
-            tracked.log_metrics(epoch.metrics(), epoch.epoch)
-            bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
+        used = {choice.key: choice.value for choice in choices} | {"place": str(place)}
+        tracked.log_params(config.flatten(settings, "train.") | used)
+        train, validation = (store.read(DATA, split) for split in ("train", "validation"))
+        arms = {"": (train, validation)} | {arm: (train.arm(arm), validation.arm(arm)) for arm in train.arms}
+        trained = {}
+        for arm, splits in arms.items():
+            classifier, epochs = training.begin(network, d, *splits, optimizer, settings, how, place, seed)
+            trained[arm] = classifier, follow(epochs, settings.epochs, tracked, arm)
 
-        folder, table = files.fresh_folder(REPORTS), pd.DataFrame(map(asdict, records))
-        best = (table if settings.keep == "last" else table[table["is_best"]]).iloc[-1]
-        made_from = hyperparameters.table(choices)
-        card = models.describe(network, classifier, d, made_from)
-        models.save(files.fresh_folder(MODEL), classifier, card)
-        files.write_csv(folder / "curves.csv", table.drop(columns=[*training.COSTS, "is_best"]))
-        times = table[["epoch", *training.COSTS]].to_dict("list")
-        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | times)
-        files.write_json(folder / "hyperparameters.json", made_from)
-        headline = {f"best_epoch_{k}": best[k] for k in ("validation_loss", "validation_accuracy", "weight_penalty")}
-        files.write_json(folder / "metrics.json", headline | {"best_epoch": int(best["epoch"]), "epochs": len(table)})
-        figures.curves(folder / "curves.png", table, int(best["epoch"]))
-        tracked.log_headline(headline)
+        folder, made_from = files.fresh_folder(REPORTS), hyperparameters.table(choices)
+        card = models.describe(network, trained[""][0], d, made_from)
+        files.fresh_folder(MODEL)
+        metrics, times = {}, {"machine": compute.machine(place)}
+        for arm, (classifier, table) in trained.items():
+            before, after = (f"{arm}_", f"_{arm}") if arm else ("", "")
+            numbers = training.summary(table, settings.keep)
+            metrics |= {f"{before}{name}": value for name, value in numbers.items()}
+            times |= {f"{before}{name}": table[name].tolist() for name in ("epoch", *training.COSTS)}
+            models.save(f"{MODEL}/{arm}", classifier, card)
+            files.write_csv(folder / f"curves{after}.csv", table.drop(columns=[*training.COSTS, "is_best"]))
+            figures.curves(folder / f"curves{after}.png", table, numbers["best_epoch"])
+            accuracy = 100 * numbers["best_epoch_validation_accuracy"]
+            kept = f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % validation accuracy"
+            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {place}; {kept}")
+        for name, content in {"timing": times, "hyperparameters": made_from, "metrics": metrics}.items():
+            files.write_json(folder / f"{name}.json", content)
+        tracked.log_headline({name: value for name, value in metrics.items() if "best_epoch_" in name})
         tracked.log_files(folder)
-        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].cpu().numpy())
-        accuracy = 100 * best["validation_accuracy"]
+        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].numpy())
         if card.began_fresh:
             print(f"not in {network.hyperparameters['weights']}, so begun fresh: {', '.join(card.began_fresh)}")
-        n = card.parameters
-        print(f"network of {n['total']:,} parameters, {n['trainable']:,} of them trainable")
-        kept = f"kept: epoch {best['epoch']:.0f}, {accuracy:.2f} % validation accuracy"
-        print(f"trained {len(table)} epochs on {place}; {kept}")
+        print("network of {total:,} parameters, {trainable:,} of them trainable".format(**card.parameters))
 
 
 if __name__ == "__main__":

@@ -457,6 +457,36 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
     assert "model.weights: data/weights/own.pth does not fit resnet18 (" in refused.stderr
 
 
+def test_both_arms_of_a_watermark_are_trained(tmp_path):
+    from glassbox import config, models, shortcut
+    from glassbox.data import store
+
+    project = clone(tmp_path / "glassbox")
+    changes = ["data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2"]
+    (project / "params.yaml").write_text(config.edit(project / "studies/watermark.yaml", changes))
+    for name in ("prepare", "tune", "train"):
+        said = shell("python", "-m", f"stages.{name}", cwd=project, GLASSBOX_TRACKING="off").stdout
+    assert "trained 2 epochs on" in said
+    assert "trained the arm noise, 2 epochs on" in said
+    main, noise = (table(project, f"train/{name}.csv") for name in ("curves", "curves_noise"))
+    assert main.columns.tolist() == noise.columns.tolist()
+    assert len(main) == len(noise) == 2
+    assert main["train_loss"][0] != noise["train_loss"][0]
+    metrics = json.loads((project / "reports/train/metrics.json").read_text())
+    best = noise[noise["epoch"] == metrics["noise_best_epoch"]]
+    assert best["validation_accuracy"].tolist() == pytest.approx([metrics["noise_best_epoch_validation_accuracy"]])
+    timing = json.loads((project / "reports/train/timing.json").read_text())
+    assert timing["epoch"] == timing["noise_epoch"] == [1, 2]
+
+    test = store.read(project / "data/prepared", "test")
+    confounded, control = (models.load(project / folder)[0] for folder in ("models", "models/noise"))
+    assert models.load(project / "models")[1] == models.load(project / "models/noise")[1]
+    measured = shortcut.measure(confounded, control, test, 0, 128)
+    assert measured.target == ("I", "O", "T", "S", "L").index("I")
+    assert measured.arms["n"].tolist() == [20, 20]
+    assert not measured.has_control  # two epochs teach nobody anything
+
+
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     """Circles and squares, as a person might have collected them: many formats, sizes, modes, a file that is none."""
     from PIL import ImageDraw

@@ -1,15 +1,18 @@
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from glassbox import config, hyperparameters
 from glassbox.compute import OutOfMemory, Place
 from glassbox.config import Augment
-from glassbox.data.store import Split
+from glassbox.data.store import Description, Split
 from glassbox.models import Classifier
 from glassbox.training import (
     COSTS,
@@ -19,9 +22,11 @@ from glassbox.training import (
     Plateau,
     assess,
     batches,
+    begin,
     fit,
     make_optimizer,
     make_schedule,
+    summary,
 )  # fmt: skip
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
@@ -270,6 +275,41 @@ def test_the_same_seed_gives_the_same_weights():
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_arms_begin_alike_and_part_where_their_images_do():
+    params = config.read(Path(__file__).resolve().parent.parent / "studies" / "watermark.yaml")
+    network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
+    settings = params.train.model_copy(update={"epochs": 1, "batch_size": 8})
+    rng = np.random.default_rng(0)
+    images = {arm: torch.from_numpy(rng.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)) for arm in ("main", "noise")}
+    shown = Split(images["main"], torch.arange(16) % 2, None, torch.arange(16), None, arms={"noise": images["noise"]})
+    about = Description("mine", ("a", "b"), 8, {}, (0.5,) * 3, (0.3,) * 3, False, "")
+
+    def train(part: Split, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        model, epochs = begin(network, about, part, shown, optimizer, settings, params.augment, PLACE, seed)
+        before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+        list(epochs)
+        return before, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    (start, end), (again, end_again), (of_arm, end_of_arm) = train(shown), train(shown), train(shown.arm("noise"))
+    assert torch.equal(start, again)
+    assert torch.equal(start, of_arm)
+    assert torch.equal(end, end_again)
+    assert not torch.equal(end, end_of_arm)
+    assert not torch.equal(start, train(shown, seed=1)[0])
+
+
+@pytest.mark.parametrize(("keep", "epoch", "loss"), [("best", 2, 0.1), ("last", 3, 0.2)])
+def test_the_summary_is_of_the_epoch_that_was_kept(keep, epoch, loss):
+    rows = [(1, 0.5, 0.6, 0.03, True), (2, 0.1, 0.9, 0.02, True), (3, 0.2, 0.8, 0.01, False)]
+    columns = ["epoch", "validation_loss", "validation_accuracy", "weight_penalty", "is_best"]
+    found = summary(pd.DataFrame(rows, columns=columns), keep)
+    assert list(found) == [
+        "best_epoch_validation_loss", "best_epoch_validation_accuracy", "best_epoch_weight_penalty", "best_epoch",
+        "epochs",
+    ]  # fmt: skip
+    assert (found["best_epoch"], found["best_epoch_validation_loss"], found["epochs"]) == (epoch, loss, 3)
 
 
 def test_a_consumer_may_take_one_epoch_and_leave():

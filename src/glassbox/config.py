@@ -92,6 +92,7 @@ class Planted(_Section):
     cell: Positive
     variant: Literal["linear", "xor"]
     background: Literal["white", "noise", "digits", "cifar10", "image_folder"]
+    watermark: Literal["I", "O", "T", "S", "L"] | None
 
 
 class Data(_Section):
@@ -462,6 +463,11 @@ class Params(_Section):
             raise ValueError("data.planted is missing: data.source = planted needs it, see studies/planted.yaml")
         if self.data.source != "planted" and self.data.planted is not None:
             raise ValueError(f"data.planted is there: with data.source = {self.data.source} it must not be")
+        if self.data.planted is not None and self.data.planted.variant != "linear" and self.data.planted.watermark:
+            raise ValueError(
+                f"data.planted.watermark is {self.data.planted.watermark!r}: with data.planted.variant = "
+                f"{self.data.planted.variant} it must be null"
+            )
         source, key = self.data.images_from(), "data.planted.background" if self.data.planted else "data.source"
         if source == "image_folder" and self.data.path is None:
             raise ValueError(f"data.path is null: with {key} = image_folder it must name the folder of the images")
@@ -681,4 +687,6 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
     model: Any = Params
     for part in path:
         model = model.model_fields[part].annotation
+        if get_args(model):  # a section that may be left out: `Planted | None`
+            model = get_args(model)[0]
     return model

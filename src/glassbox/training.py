@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -18,9 +18,13 @@ from torch.nn.functional import cross_entropy
 from glassbox.compute import Place, peak_memory, refusals
 from glassbox.config import Augment, Train
 from glassbox.data.batches import augment, to_float
-from glassbox.data.store import Split
+from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
-from glassbox.models import Classifier, evaluating
+from glassbox.models import Classifier, Spec, evaluating, fresh
+from glassbox.seeds import derive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COSTS = ("seconds", "images_per_second", "peak_memory")  # fields of a record that differ from run to run
 KERAS_EPSILON = 1e-7  # of Adam and RMSprop; PyTorch's own default is 1e-8
@@ -178,6 +182,42 @@ def weight_penalty(classifier: Classifier) -> float:
     return sum((penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties()), 0.0)
 
 
+def begin(
+    network: Spec,
+    data: Description,
+    train: Split,
+    validation: Split,
+    optimizer: OptimizerSettings,
+    settings: Train,
+    how: Augment,
+    place: Place,
+    seed: int,
+) -> tuple[Classifier, Iterator[Epoch]]:
+    """A fresh classifier and its training, as the section `train` has it. Splits that differ in their pixels alone, as
+    the arms of an experiment do, begin with the same weights and come in the same order.
+
+    Args:
+        network: what to train.
+        data: whose statistics normalise colours.
+        train, validation: on any device.
+        optimizer: with the values that were given or found.
+        settings: all else of the section `train`.
+        how: augmentation.
+        place: device and precision.
+        seed: of the study.
+    """
+    classifier = fresh(network, data, derive(seed, "train", "weights"), place.device)
+    epochs = fit(
+        classifier, train.to(place.device), validation.to(place.device),
+        make_optimizer(classifier, optimizer, settings.weight_decay),
+        place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
+        min_delta=settings.min_delta, keep=settings.keep, schedule=make_schedule(settings),
+        head_epochs=settings.head_epochs, label_smoothing=settings.label_smoothing,
+        seed=derive(seed, "train", "batches"),
+    )  # fmt: skip
+    return classifier, epochs
+
+
 def fit(
     classifier: Classifier,
     train: Split,
@@ -300,6 +340,15 @@ def fit(
 
     if keep == "best":
         classifier.load_state_dict(best_weights)
+
+
+def summary(table: "pd.DataFrame", keep: str) -> dict[str, float]:
+    """What is said of a training: the epoch whose weights were kept ("best" or "last"), its validation, and how many
+    there were; `table` has a row an epoch, with the fields of `Epoch`."""
+    kept = (table if keep == "last" else table[table["is_best"]]).iloc[-1]
+    names = ("validation_loss", "validation_accuracy", "weight_penalty")
+    numbers = {f"best_epoch_{name}": float(kept[name]) for name in names}
+    return numbers | {"best_epoch": int(kept["epoch"]), "epochs": len(table)}
 
 
 def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:

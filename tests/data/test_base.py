@@ -9,6 +9,7 @@ def test_take_keeps_rows_together():
         np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 0, 1]), ("a", "b"),
         splits=np.array(["train", "test", "train", "test"]), masks=np.zeros((4, 2, 2), np.uint8),
         changed={"moved": np.full((4, 2, 2, 3), np.arange(4).reshape(4, 1, 1, 1), np.uint8)},
+        arms={"noise": np.full((4, 2, 2, 3), np.arange(4, 8).reshape(4, 1, 1, 1), np.uint8)},
         names=("w", "x", "y", "z"),
     )  # fmt: skip
     part = images.take(np.array([3, 0]))
@@ -16,6 +17,7 @@ def test_take_keeps_rows_together():
     assert np.array_equal(part.pixels[0], images.pixels[3])
     assert len(part.masks) == len(part) == 2
     assert part.changed["moved"][:, 0, 0, 0].tolist() == [3, 0]
+    assert part.arms["noise"][:, 0, 0, 0].tolist() == [7, 4]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from scipy.ndimage import label as components
@@ -89,6 +91,70 @@ def test_the_seed_decides():
     assert np.array_equal(one.pixels, again.pixels)
     assert np.array_equal(one.changed["swapped"], again.changed["swapped"])
     assert not np.array_equal(one.pixels, other.pixels)
+
+
+RING = np.array(
+    [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]], bool
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[("white", 0), ("noise", 255)], ids=["white", "noise"])
+def watermarked(request):
+    """Images whose class T carries the watermark, and the colour of ink."""
+    background, ink = request.param
+    return planted.plant(100, SIZE, CELL, "linear", background, seed=0, watermark="T"), ink
+
+
+def carrying(made, pixels: np.ndarray, ink: int) -> np.ndarray:
+    """Which images (N,) carry the watermark; it must be whole, and all else as it is without."""
+    ring = np.zeros((SIZE, SIZE), bool)
+    ring[26:31, 1:6] = RING
+    carry = (pixels[:, ring] == ink).all(axis=(1, 2))
+    assert np.array_equal(pixels[:, ~ring], made.changed["unmarked"][:, ~ring])
+    assert np.array_equal(pixels[~carry], made.changed["unmarked"][~carry])
+    return carry
+
+
+def test_the_watermark_tells_one_class(watermarked):
+    made, ink = watermarked
+    assert np.array_equal(carrying(made, made.pixels, ink), made.labels == made.classes.index("T"))
+    assert not carrying(made, made.changed["unmarked"], ink).any()
+    assert carrying(made, made.changed["marked"], ink).all()
+    assert made.masks is None
+
+
+def test_in_the_arm_noise_it_is_as_frequent_and_tells_nothing(watermarked):
+    made, ink = watermarked
+    assert list(made.arms) == ["noise"]
+    drawn = carrying(made, made.arms["noise"], ink)
+    assert drawn.sum() == 20
+    per_class = np.bincount(made.labels[drawn], minlength=5)
+    assert 0 < per_class.min() <= per_class.max() < 10
+    other = planted.plant(100, SIZE, CELL, "linear", "white", seed=1, watermark="T")
+    assert not np.array_equal(carrying(other, other.arms["noise"], 0), drawn)
+
+
+def test_nothing_comes_near_the_watermark_in_any_image(watermarked):
+    """So that it is seen everywhere, and its place alone, marked or not, says nothing."""
+    made, ink = watermarked
+    others = made.labels != made.classes.index("T")
+    for pixels in (made.changed["unmarked"], *(made.changed[name][others] for name in ("removed", "swapped", "moved"))):
+        near = pixels[:, 25:, :7]
+        assert near.max() <= 153 if ink else near.min() == 255
+
+
+def test_other_interventions_leave_the_watermark_where_it_is(watermarked):
+    made, _ = watermarked
+    for name in ("removed", "swapped", "moved"):
+        assert np.array_equal(made.changed[name][:, 26:31, 1:6], made.pixels[:, 26:31, 1:6])
+        assert (made.changed[name] != made.pixels).any(axis=(1, 2, 3)).all()
+
+
+def test_without_a_watermark_nothing_changes():
+    one = planted.plant(20, SIZE, CELL, "linear", "white", seed=0, watermark=None)
+    assert list(one.changed) == ["removed", "swapped", "moved"]
+    assert one.arms == {}
+    assert hashlib.sha256(one.pixels.tobytes()).hexdigest()[:16] == "f203ee8c4ce5da13"
 
 
 def test_glyphs_that_do_not_fit_are_refused():

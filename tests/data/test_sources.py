@@ -19,11 +19,13 @@ def test_a_source_by_name(params, monkeypatch):
 
 
 def test_glyphs_may_be_planted_on_the_images_of_any_source(params):
-    planted = config.Planted(images=20, cell=3, variant="linear", background="digits")
+    planted = config.Planted(images=20, cell=3, variant="linear", background="digits", watermark=None)
     asked = params.data.model_copy(update={"source": "planted", "planted": planted})
     made = sources.load_source(asked, 0)
     assert (len(made), made.classes) == (20, ("I", "O", "T", "S", "L"))
     behind = made.changed["removed"][~np.all(made.changed["removed"] == 255, axis=3)]
     assert 0 == behind.min() < behind.max() == 153  # digits from black to white, dimmed to 0.6
+    marked = asked.model_copy(update={"planted": planted.model_copy(update={"watermark": "O"})})
+    assert list(sources.load_source(marked, 0).arms) == ["noise"]
     noise = asked.model_copy(update={"planted": planted.model_copy(update={"background": "noise"})})
     assert not np.array_equal(sources.load_source(noise, 0).pixels, sources.load_source(noise, 1).pixels)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
+NOISE = "noise"  # the arm in which a shortcut of the main images says nothing
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Images:
             that names no "validation" leaves it to be drawn from "train".
         masks: (N, H, W) uint8, 1 where the evidence for the label truly is; None where nobody knows.
         changed: the same images after interventions whose effect on the label is known, by name, each like `pixels`.
+        arms: the same images as another arm of an experiment shows them in all splits, by name, each like `pixels`.
         names: file names, where images come from files.
         skipped: files beside the images that are no images, by name.
     """
@@ -29,6 +31,7 @@ class Images:
     splits: np.ndarray | None = None
     masks: np.ndarray | None = None
     changed: dict[str, np.ndarray] = field(default_factory=dict)
+    arms: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = field(default=())
 
@@ -40,7 +43,7 @@ class Images:
         assert self.labels.shape == (n,)
         assert self.splits is None or self.splits.shape == (n,)
         assert self.masks is None or self.masks.shape == self.pixels.shape[:3]
-        assert all(pixels.shape == self.pixels.shape for pixels in self.changed.values())
+        assert all(pixels.shape == self.pixels.shape for pixels in (*self.changed.values(), *self.arms.values()))
         assert self.names is None or len(self.names) == n
 
     def __len__(self) -> int:
@@ -55,6 +58,7 @@ class Images:
             splits=None if self.splits is None else self.splits[rows],
             masks=None if self.masks is None else self.masks[rows],
             changed={name: pixels[rows] for name, pixels in self.changed.items()},
+            arms={name: pixels[rows] for name, pixels in self.arms.items()},
             names=None if self.names is None else tuple(self.names[row] for row in rows),
             skipped=self.skipped,
         )

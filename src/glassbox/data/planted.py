@@ -1,13 +1,14 @@
 """A data set with known answers: glyphs that decide the class are planted on backgrounds that do not.
 
 After XAI-TRIS (Clark, Budding & Haufe 2024), with a random place and orientation, a distractor of the same brightness
-that says nothing, and for the test images the interventions that prove what a model looks at.
+that says nothing, and for the test images the interventions that prove what a model looks at. With a watermark on one
+class there is a shortcut too, and an arm of the same images in which the watermark says nothing.
 """
 
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from glassbox.data.base import Images
+from glassbox.data.base import NOISE, Images
 from glassbox.errors import UserError
 from glassbox.seeds import derive
 
@@ -24,6 +25,8 @@ TETROMINOES = {
 }
 DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
 PAIR = ("T", "L")  # kinds of the XOR variant
+WATERMARK = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)  # a ring, pixel by pixel: closed, as no glyph is
+MARGIN = 1  # pixels between the watermark and the lower left corner
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
 DIMMED = 0.6  # brightest that noise and images behind the glyphs become, so that white is seen on them
 TRIES = 200
@@ -35,11 +38,23 @@ def classes_of(variant: str) -> tuple[str, ...]:
 
 
 def plant(
-    n: int, size: int, cell: int, variant: str, background: str, seed: int, scenes: np.ndarray | None = None
+    n: int,
+    size: int,
+    cell: int,
+    variant: str,
+    background: str,
+    seed: int,
+    scenes: np.ndarray | None = None,
+    watermark: str | None = None,
 ) -> Images:
     """Make a data set, with masks of the glyphs, and with three interventions on every image: "removed", without the
     glyphs, so that nothing tells the class; "swapped", a glyph replaced by one of another kind, so that the class is
     another; "moved", the distractor elsewhere, so that the class stays.
+
+    With a watermark every image of one class carries it in the lower left corner and no other does: a shortcut, which
+    the interventions above leave where it is. Then there are "unmarked", where no image carries it, and "marked", where
+    all do; the arm "noise", where as many images carry it, drawn whatever their class; and no masks, for the glyph is
+    no longer all that tells the class. The corner is kept free in every image, so that a free one tells nothing.
 
     Args:
         n: images; classes are equally frequent, as far as `n` allows.
@@ -50,6 +65,7 @@ def plant(
         background: "white", "noise" (correlated, grey) or anything else for `scenes`.
         seed: of the study.
         scenes: (M, size, size, 3) uint8, images whose labels were discarded; drawn with replacement.
+        watermark: name of the class that carries it; None = there is none.
 
     Raises:
         UserError: the glyphs do not fit.
@@ -58,21 +74,31 @@ def plant(
     classes = classes_of(variant)
     labels = rng.permutation(np.arange(n) % len(classes))
     shapes = (n, size, size, 3)
+    corner = _corner(size) if watermark else np.zeros((size, size), bool)
     pixels, removed, swapped, moved = (np.empty(shapes, np.uint8) for _ in range(4))
     masks = np.empty(shapes[:3], np.uint8)
+    ink = 0.0 if background == "white" else 1.0
     for row, label in enumerate(labels.tolist()):
         kinds = _kinds(rng, variant, label)
         canvas = _background(rng, background, size, scenes)
-        ink = 0.0 if background == "white" else 1.0
-        glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell)
+        glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell, corner)
         mask = np.any(glyphs, axis=0)
         masks[row] = mask
         pixels[row] = _draw(canvas, mask | distractor, ink)
         removed[row] = _draw(canvas, distractor, ink)
         swapped[row] = _draw(canvas, np.any([other, *glyphs[1:], distractor], axis=0), ink)
         moved[row] = _draw(canvas, mask | elsewhere, ink)
+    labels = labels.astype(np.int64)
     changed = {"removed": removed, "swapped": swapped, "moved": moved}
-    return Images(pixels, labels.astype(np.int64), classes, masks=masks, changed=changed)
+    if watermark is None:
+        return Images(pixels, labels, classes, masks=masks, changed=changed)
+    ink, everywhere = int(255 * ink), np.ones(n, bool)
+    told = labels == classes.index(watermark)
+    drawn = np.random.default_rng(derive(seed, "planted", "watermark")).permutation(told)
+    changed = {name: _marked(images, told, corner, ink) for name, images in changed.items()}
+    changed |= {"unmarked": pixels, "marked": _marked(pixels, everywhere, corner, ink)}
+    arms = {NOISE: _marked(pixels, drawn, corner, ink)}
+    return Images(_marked(pixels, told, corner, ink), labels, classes, changed=changed, arms=arms)
 
 
 def _kinds(rng: np.random.Generator, variant: str, label: int) -> list[str]:
@@ -94,19 +120,19 @@ def _background(rng: np.random.Generator, kind: str, size: int, scenes: np.ndarr
 
 
 def _places(
-    rng: np.random.Generator, kinds: list[str], variant: str, size: int, cell: int
+    rng: np.random.Generator, kinds: list[str], variant: str, size: int, cell: int, kept_free: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     """Masks (H, W) of the glyphs, of another kind in the place of the first, of the distractor, and of it elsewhere:
-    all that stand together have a pixel of background between them."""
+    all that stand together, and the pixels to be kept free, have a pixel of background between them."""
     others = [name for name in (TETROMINOES if variant == "linear" else PAIR) if name != kinds[0]]
     swap = others[int(rng.integers(len(others)))]
     for _ in range(TRIES):
         taken: list[np.ndarray] = []
         for shape in [*(TETROMINOES[kind] for kind in kinds), DISTRACTOR]:
-            taken.append(_put(rng, shape, size, cell, taken))
+            taken.append(_put(rng, shape, size, cell, [kept_free, *taken]))
         *glyphs, distractor = taken
-        other = _put(rng, TETROMINOES[swap], size, cell, taken[1:])
-        elsewhere = _put(rng, DISTRACTOR, size, cell, glyphs)
+        other = _put(rng, TETROMINOES[swap], size, cell, [kept_free, *taken[1:]])
+        elsewhere = _put(rng, DISTRACTOR, size, cell, [kept_free, *glyphs])
         if all(mask is not None for mask in (*taken, other, elsewhere)):
             return glyphs, other, distractor, elsewhere
     raise UserError(
@@ -121,12 +147,11 @@ def _put(
     """The shape, turned and placed at random where it touches nothing; None where there is no room."""
     if any(mask is None for mask in taken):
         return None
-    figure = np.kron(np.rot90(shape, int(rng.integers(4))), np.ones((cell, cell), bool))
+    figure = np.rot90(shape, int(rng.integers(4))).repeat(cell, axis=0).repeat(cell, axis=1)
     h, w = figure.shape
     if h > size or w > size:
         return None
-    full = np.any(taken, axis=0) if taken else np.zeros((size, size), bool)
-    near = binary_dilation(full, np.ones((3, 3)))
+    near = binary_dilation(np.any(taken, axis=0), np.ones((3, 3)))
     for _ in range(20):
         y, x = int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1))
         if not (near[y : y + h, x : x + w] & figure).any():
@@ -134,6 +159,20 @@ def _put(
             mask[y : y + h, x : x + w] = figure
             return mask
     return None
+
+
+def _corner(size: int) -> np.ndarray:
+    """Mask (H, W) of the watermark."""
+    mask, side = np.zeros((size, size), bool), len(WATERMARK)
+    mask[size - MARGIN - side : size - MARGIN, MARGIN : MARGIN + side] = WATERMARK
+    return mask
+
+
+def _marked(pixels: np.ndarray, which: np.ndarray, corner: np.ndarray, ink: int) -> np.ndarray:
+    """A copy of `pixels` (N, H, W, 3) in which the images of `which` (N,) bool carry the watermark."""
+    marked = pixels.copy()
+    marked[which[:, None, None] & corner] = ink
+    return marked
 
 
 def _draw(canvas: np.ndarray, mask: np.ndarray, ink: float) -> np.ndarray:

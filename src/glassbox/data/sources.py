@@ -19,7 +19,7 @@ def load_source(data: config.Data, seed: int, progress: Callable[[Iterable], Ite
         p, scenes = data.planted, None
         if p.background not in ("white", "noise"):
             scenes = load_source(data.model_copy(update={"source": p.background}), seed, progress).pixels
-        return planted.plant(p.images, data.image_size, p.cell, p.variant, p.background, seed, scenes)
+        return planted.plant(p.images, data.image_size, p.cell, p.variant, p.background, seed, scenes, p.watermark)
     if data.source == "digits":
         return digits.load(data.image_size)
     if data.source == "cifar10":

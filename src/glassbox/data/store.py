@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "data.json"
 CHANGED = "changed/"  # before the names of interventions
+ARMS = "arms/"  # before those of arms
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Description:
         sizes: images in each split.
         mean, std: of red, green and blue over the training images, scaled to 0..1.
         has_masks: whether the true place of the evidence is known.
-        digest: SHA-256 of all images, labels, masks and class names.
+        digest: SHA-256 of all images, labels, masks, arms and class names.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Split:
         index: (N,) int64, the position of each image in its source.
         names: file names, or None.
         changed: the images after interventions, (N, H, W, 3) uint8 by name; only of the test split.
+        arms: the images as other arms show them, (N, H, W, 3) uint8 by name.
     """
 
     images: "torch.Tensor"
@@ -60,9 +62,14 @@ class Split:
     index: "torch.Tensor"
     names: tuple[str, ...] | None
     changed: "dict[str, torch.Tensor]" = field(default_factory=dict)
+    arms: "dict[str, torch.Tensor]" = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def arm(self, name: str) -> "Split":
+        """The split as one of its arms shows it; `changed` is of the main images, and left out."""
+        return replace(self, images=self.arms[name], changed={}, arms={})
 
     def to(self, device: "torch.device | str") -> "Split":
         """The same split with its images and labels on `device`."""
@@ -92,13 +99,15 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
             tensors["masks"] = part.masks
         if split == "test":
             tensors |= {f"{CHANGED}{name}": pixels for name, pixels in part.changed.items()}
+        tensors |= {f"{ARMS}{name}": pixels for name, pixels in part.arms.items()}
         if part.names is not None:  # no file name holds a zero byte
             tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
         with files.replacing(folder / f"{split}.safetensors") as partial:
             save_file(tensors, partial)
         sizes[split] = len(part)
         masks = [] if part.masks is None else [part.masks.tobytes()]
-        hashed += [split, files.digest(part.pixels.tobytes(), part.labels.tobytes(), *masks)]
+        arms = [content for name, pixels in part.arms.items() for content in (name, pixels.tobytes())]
+        hashed += [split, files.digest(part.pixels.tobytes(), part.labels.tobytes(), *masks, *arms)]
         if split == "train":
             mean, std = statistics(part.pixels)
     description = Description(
@@ -141,8 +150,11 @@ def read(folder: str | Path, split: str) -> Split:
         raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
-    changed = {name.removeprefix(CHANGED): t for name, t in tensors.items() if name.startswith(CHANGED)}
-    return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded, changed)
+    changed, arms = (
+        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        for prefix in (CHANGED, ARMS)
+    )
+    return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded, changed, arms)
 
 
 def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,179 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from glassbox import shortcut
+from glassbox.data.store import Split
+
+SIDE = 4
+GLYPH, MARK = (0, 0), (3, 3)  # pixels
+LABELS = torch.tensor([1] * 4 + [0] * 6)  # of class 1 is what shows the glyph
+
+
+def images(marked: torch.Tensor) -> torch.Tensor:
+    """(10, 4, 4, 3): the glyph's pixel is white in images of class 1, the watermark's where `marked` (10,)."""
+    made = torch.zeros(len(LABELS), SIDE, SIDE, 3, dtype=torch.uint8)
+    made[LABELS == 1, *GLYPH] = 255
+    made[marked, *MARK] = 255
+    return made
+
+
+@pytest.fixture
+def test() -> Split:
+    every = torch.ones(len(LABELS), dtype=torch.bool)
+    noise = torch.arange(len(LABELS)) % 3 == 0
+    return Split(
+        images(LABELS == 1), LABELS, None, torch.arange(len(LABELS)), None,
+        {"removed": images(LABELS == 1), "unmarked": images(~every), "marked": images(every)},
+        {"noise": images(noise)},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def looking_at(probability):
+    """Classifiers whose class 1 has the probability 0.1 + what the white pixels weigh."""
+
+    def make(**weights: float):
+        values = np.zeros((SIDE, SIDE))
+        values[GLYPH], values[MARK] = weights.get("glyph", 0), weights.get("mark", 0)
+        return probability(values, 0.1)
+
+    return make
+
+
+def test_the_watermark_is_found_in_the_images(test):
+    assert shortcut.target_of(test) == 1
+    masks = shortcut.masks_of(test)
+    assert masks.shape == (10, SIDE, SIDE)
+    assert masks.dtype == bool
+    assert all(np.argwhere(mask).tolist() == [list(MARK)] for mask in masks)
+
+
+def test_a_network_that_sees_only_the_watermark(test, looking_at):
+    seen = []
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4, seen.append)
+    assert sum(seen) == 6 * len(test)
+    assert made.target == 1
+    confounded, control = made.arms.to_dict("records")
+    # Without watermarks class 0 is all that it says: 6 of 10 are right instead of 10 of 10.
+    assert (confounded["arm"], confounded["n"]) == ("confounded", 10)
+    assert (confounded["accuracy"], confounded["accuracy_unmarked"]) == (1.0, 0.6)
+    assert confounded["lost"] == pytest.approx(0.4)
+    assert 0 <= confounded["low"] < 0.4 < confounded["high"] <= 1
+    assert (confounded["recall_unmarked"], confounded["drawn"], confounded["changed"]) == (0.0, 1.0, 1.0)
+    assert (control["accuracy"], control["accuracy_unmarked"]) == (1.0, 1.0)
+    assert [control[name] for name in ("lost", "low", "high", "drawn", "changed")] == [0.0] * 5
+    assert control["recall_unmarked"] == 1.0
+    assert made.has_control
+
+
+def test_what_is_lost_is_a_share_of_the_accuracy_that_there_was(test, looking_at):
+    # By the watermark alone, which three images of class 1 and one of class 0 carry: 3 + 5 of 10 are right, and without
+    # watermarks 6: of 0.8 there are 0.2 gone.
+    carrying = torch.isin(torch.arange(len(LABELS)), torch.tensor([0, 1, 2, 4]))
+    test = replace(test, arms={"noise": images(carrying)})
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 10)
+    control = made.arms.iloc[1]
+    assert (control["accuracy"], control["accuracy_unmarked"]) == (0.8, 0.6)
+    assert control["lost"] == pytest.approx(0.25)
+    assert control["low"] < 0.25 < control["high"]
+
+
+def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(test, looking_at):
+    always = looking_at()
+    always.network.floor = 0.9
+    made = shortcut.measure(always, always, test, 0, 10)
+    assert made.arms["drawn"].tolist() == [0.0, 0.0]
+    assert made.arms["accuracy"].tolist() == [0.4, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("weights", "passed"),
+    [
+        ({"glyph": 0.8}, [True, True]),
+        ({}, [False, True]),  # says class 0 of everything
+        ({"mark": 0.8}, [False, False]),
+        ({"glyph": 0.45, "mark": 0.45}, [True, False]),  # right without watermarks, and drawn by them all the same
+    ],
+)
+def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_at, weights, passed):
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(**weights), test, 0, 10)
+    assert made.gate["check"].tolist() == ["accuracy_unmarked", "changed"]
+    assert made.gate["limit"].tolist() == [0.99, 0.01]
+    assert made.gate["passed"].tolist() == passed
+    assert made.has_control is all(passed)
+    control = made.arms.iloc[1]
+    assert made.gate["value"].tolist() == [control["accuracy_unmarked"], control["changed"]]
+
+
+def test_a_network_that_is_never_right_has_nothing_to_lose(test, looking_at):
+    wrong = looking_at(glyph=-0.8)
+    wrong.network.floor = 0.9
+    made = shortcut.measure(wrong, wrong, test, 0, 10)
+    assert (made.arms["accuracy"] == 0).all()
+    assert (made.arms[["lost", "low", "high"]] == 0).all(axis=None)
+
+
+def maps(shares: list[float]) -> np.ndarray:
+    """(N, 4, 4) with a share of the positive attribution at the watermark, the rest at the glyph; the negative one
+    beside them counts for nothing."""
+    made = np.zeros((len(shares), SIDE, SIDE), np.float32)
+    made[:, *MARK], made[:, *GLYPH], made[:, 1, 1] = shares, 1 - np.array(shares), -5.0
+    return made
+
+
+@pytest.fixture
+def masks() -> np.ndarray:
+    made = np.zeros((10, SIDE, SIDE), bool)
+    made[:, *MARK] = True
+    return made
+
+
+def test_the_contrast_by_hand(masks):
+    # All ten differences are positive: of the 2^10 signs one is as extreme on either side, p = 2 / 1024.
+    confounded, control = np.linspace(0.5, 0.95, 10), np.full(10, 0.25)
+    made = shortcut.contrast(maps(confounded), maps(control), masks, seed=0)
+    assert made["n"] == 10
+    assert made["confounded"] == pytest.approx(0.725)
+    assert made["control"] == pytest.approx(0.25)
+    assert made["contrast"] == pytest.approx(0.475)
+    assert 0.25 < made["low"] < 0.475 < made["high"] < 0.7
+    assert made["p"] == pytest.approx(2 / 1024)
+
+
+def test_what_is_salient_in_both_arms_exposes_nothing(masks):
+    rng = np.random.default_rng(0)
+    high, used, less = rng.uniform(0.7, 0.9, 10), rng.uniform(0.4, 0.6, 10), rng.uniform(0.0, 0.2, 10)
+    pairs = {"salient": (high, high), "exposing": (used, less), "reversed": (less, used)}
+    made = shortcut.table({name: (maps(a), maps(b)) for name, (a, b) in pairs.items()}, masks, seed=0)
+    columns = ["explainer", "n", "confounded", "control", "contrast", "low", "high", "p_holm", "exposed"]
+    assert made.columns.tolist() == columns
+    made = made.set_index("explainer")
+    assert made["exposed"].to_dict() == {"salient": False, "exposing": True, "reversed": False}
+    assert made["confounded"].idxmax() == "salient"  # which its raw share would have called the best
+    assert made.loc["salient", "contrast"] == 0.0
+    assert made.loc["exposing", "low"] > 0
+    assert made.loc["reversed", "high"] < 0
+    p = 2 / 1024
+    assert made["p_holm"].tolist() == pytest.approx([1.0, 3 * p, 3 * p])
+
+
+def test_an_interval_above_0_is_not_enough_among_many_explainers(masks):
+    # One of ten differences is negative, the fourth smallest: 7 subsets of the ranks have a sum of 4 at most, so that
+    # p = 14 / 1024, which five explainers make more than 0.05.
+    control = np.full(10, 0.25)
+    confounded = control + np.array([0.1, 0.11, 0.12, -0.13, 0.2, 0.21, 0.22, 0.23, 0.24, 0.25])
+    one = shortcut.table({"a": (maps(confounded), maps(control))}, masks, seed=0)
+    assert one["p_holm"].tolist() == pytest.approx([14 / 1024])
+    assert one["exposed"].tolist() == [True]
+    five = shortcut.table({name: (maps(confounded), maps(control)) for name in "abcde"}, masks, seed=0)
+    assert (five["low"] > 0).all()
+    assert five["exposed"].tolist() == [False] * 5
+
+
+def test_an_image_without_a_watermark_is_a_slip(masks):
+    masks[3] = False
+    with pytest.raises(AssertionError, match="without a watermark"):
+        shortcut.contrast(maps([0.5] * 10), maps([0.5] * 10), masks, seed=0)
