@@ -87,6 +87,16 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
             149,
             "explain: kernel_shap.coalitions is 149: it must be at least three times superpixels.segments, 150",
         ),
+        (
+            "explain.kernel_shap.coalitions",
+            8193,
+            "explain.kernel_shap.coalitions is 8193, but must be less than or equal to 8192",
+        ),
+        (
+            "explain.kernel_shap.tolerance",
+            0.0,
+            "explain.kernel_shap.tolerance is 0.0, but must be greater than 0 or null",
+        ),
         ("explain.explainers", ["lime", "lime"], "explain: explainers must not name one twice"),
     ],
 )
