@@ -393,7 +393,8 @@ explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean 
 explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3
 explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0 explain.kernel_shap.classes=0
 explain.analyses.hidden=0.3 explain.analyses.random_draws=5 evaluate.target_accuracy=0.9
-score.images=9 score.matched_evaluations=700 score.deletion=[blur,mean,black] score.insertion=[mean,blur,black]
+score.images=9 score.matched_evaluations=700 score.steps=8
+score.deletion=[blur,mean,black] score.insertion=[mean,blur,black]
 score.correlation.cells=4 score.correlation.shares=[0.2,0.3,0.4] score.correlation.draws=20
 score.road.shares=[0.2,0.4,0.6] score.road.noise=0.02 score.margins=[1,0,2]
 score.robustness.images=2 score.robustness.draws=1 score.robustness.noise=[0.03,0.04,0.05]

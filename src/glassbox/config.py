@@ -421,6 +421,7 @@ class Randomization(_Section):
 class Score(_Section):
     images: Positive
     matched_evaluations: Annotated[int, Field(ge=50)]
+    steps: Annotated[int, Field(ge=2)]
     deletion: _settings_of(Baseline)
     insertion: _settings_of(Baseline)
     correlation: Correlation

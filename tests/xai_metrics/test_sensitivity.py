@@ -6,8 +6,8 @@ from glassbox.xai_metrics.sensitivity import change, max_sensitivity
 
 def test_change_is_the_distance_over_the_length():
     before = np.array([[[3.0, 0.0], [0.0, 4.0]]])  # length 5
-    after = before + np.array([[0.0, 0.6], [0.8, 0.0]])  # distance 1
-    assert change(before, after) == pytest.approx([0.2])
+    after = before - np.array([[0.6, 0.0], [0.0, 0.8]])  # length 4, distance 1
+    assert change(before, after) == change(after, before) == pytest.approx([0.2])
     assert change(before, before) == [0]
     assert change(before, -before) == pytest.approx([2])
 
@@ -15,13 +15,13 @@ def test_change_is_the_distance_over_the_length():
 def test_only_known_pixels_count():
     before, after = np.array([[[3.0, 4.0]]]), np.array([[[3.0, 9.0]]])
     assert change(before, after, np.array([[[True, False]]])) == [0]
-    assert change(before, after, np.array([[[False, True]]])) == pytest.approx([5 / 4])
+    assert change(before, after, np.array([[[False, True]]])) == pytest.approx([5 / 9])
 
 
 def test_maps_of_zeros():
     zero, one = np.zeros((1, 2, 2)), np.ones((1, 2, 2))
     assert change(zero, zero) == [0]
-    assert np.isnan(change(zero, one)).all()
+    assert change(zero, one) == change(one, zero) == [1]
 
 
 def test_the_worst_kept_draw_less_the_noise_floor():

@@ -9,7 +9,7 @@ import numpy as np
 from glassbox.xai_metrics.base import Metric
 
 YEH = "Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, definition 3"
-UNIT = "change of the map over its norm, less the explainer's own noise"
+UNIT = "relative change of the map, 0..2, less the explainer's own noise"
 MAX_SENSITIVITY = Metric("max_sensitivity", "robustness", False, UNIT, f"{YEH}: of random noise on the image")
 BRIGHTNESS = Metric("brightness_sensitivity", "robustness", False, UNIT, f"{YEH}; of a brighter and a darker image")
 SHIFT = Metric(
@@ -25,20 +25,19 @@ ATTACK = Metric(
 
 
 def change(before: np.ndarray, after: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
-    """|after - before| / |before|, Euclidean norms: (N,).
+    """|after - before| over the larger of |before| and |after|, Euclidean norms: (N,), 0 (the same) to 2 (the opposite).
+
+    Yeh et al. divide by |before| alone; a map that is nearly zero, as Grad-CAM's often are, then outweighs all others.
 
     Args:
         before, after: (N, H, W) maps.
         known: (N, H, W) bool, pixels that count; None = all.
-
-    Returns:
-        0 where both are zero; where only the first is, the change has no measure: NaN.
     """
     inside = np.ones(before.shape, bool) if known is None else known
-    moved, size = (np.linalg.norm((values * inside).reshape(len(values), -1).astype(np.float64), axis=1)
-                   for values in (after - before, before))  # fmt: skip
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(moved == 0, 0.0, np.where(size > 0, moved / size, np.nan))
+    moved, one, other = (np.linalg.norm((values * inside).reshape(len(values), -1).astype(np.float64), axis=1)
+                         for values in (after - before, before, after))  # fmt: skip
+    size = np.maximum(one, other)
+    return np.where(size > 0, moved / np.where(size > 0, size, 1), 0.0)
 
 
 def max_sensitivity(changes: np.ndarray, kept: np.ndarray, floor: np.ndarray) -> np.ndarray:
