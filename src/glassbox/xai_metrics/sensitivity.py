@@ -25,7 +25,7 @@ ATTACK = Metric(
 
 
 def change(before: np.ndarray, after: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
-    """|after - before| over the larger of |before| and |after|, Euclidean norms: (N,), 0 (the same) to 2 (the opposite).
+    """|after - before| over the larger of |before| and |after|, Euclidean norms: (N,), 0 the same to 2 the opposite.
 
     Yeh et al. divide by |before| alone; a map that is nearly zero, as Grad-CAM's often are, then outweighs all others.
 
