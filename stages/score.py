@@ -1,13 +1,17 @@
 """score: which explanation to believe, on images drawn before any map is made, beside controls that know nothing."""
 
 import time
+from functools import partial
 
 from tqdm import tqdm
 
-from glassbox import compute, config, explainers, files, gate, models, scorecard, scoring, tracking
+from glassbox import compute, config, explainers, files, gate, models, scorecard, scoring, shortcut, tracking
 from glassbox.data import store
+from glassbox.data.base import NOISE
 from glassbox.errors import run
 from glassbox.figures import scorecard as figures
+from glassbox.names import CONTROLS, TITLES
+from glassbox.seeds import derive
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/score"
 
@@ -23,32 +27,40 @@ def main() -> None:
         test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
         train = store.read(DATA, "train").images
         background = explainers.draw_background(train, explainers.n_background(explain), seed)
-        start, scored = time.perf_counter(), []
-        checks = gate.check(classifier, test, place.batch_size) if test.masks is not None and test.changed else []
+        start, scored, size, exposed = time.perf_counter(), [], place.batch_size, None
+        maps = partial(tqdm, unit="map", disable=None)
+        checks = gate.check(classifier, test, size) if test.masks is not None and test.changed else []
         refusal = gate.refusal(checks)
         if refusal is None:
-            about = (d.mean, explain, s, place.batch_size, seed)
+            about = (d.mean, explain, s, size, seed)
             ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
-            with tqdm(total=scoring.steps(ground), desc="scoring", unit="map", disable=None) as bar:
-                for one in scoring.score(ground, background, bar.update):
-                    scored.append(one)
+            with maps(total=scoring.steps(ground), desc="scoring") as bar:
+                scored += scoring.score(ground, background, bar.update)
+        if test.arms:
+            control, _ = models.load(f"{MODEL}/{NOISE}", place.device)
+            measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size)
+            if measured.has_control:
+                with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
+                    exposed = scoring.expose(ground, control, test, background, seed, bar.update)
         costs = compute.costs(place, start, s.images)
 
-        folder = files.fresh_folder(REPORTS)
+        folder, said = files.fresh_folder(REPORTS), [refusal] if refusal else []
         files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
         files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs | scoring.costs(scored))
-        said = [refusal] if refusal else []
         if scored:
-            values, curves = scoring.table(scored, ground, card.classes), scoring.curves(scored)
-            table, ranking = scorecard.summarise(values, seed), scorecard.rank(values, seed)
-            passed = scorecard.passes(table)
-            said = scorecard.verdicts(ranking, passed)
-            tables = {"values": values, "scorecard": table, "randomization": curves, "budgets": scoring.budgets(scored)}
-            for name, rows in tables.items():
-                files.write_csv(folder / f"{name}.csv", rows)
-            files.write_json(folder / "ranking.json", {"metrics": ranking, "emprt": passed, "verdicts": said})
-            figures.draw_all(folder, table, ranking, curves)
-            tracked.log_headline(scorecard.headline(table))
+            found = scorecard.make(scored, ground, card.classes, seed)
+            for name, table in found.tables.items():
+                files.write_csv(folder / f"{name}.csv", table)
+            files.write_json(folder / "ranking.json", found.ranking)
+            figures.draw_all(folder, found)
+            tracked.log_headline(scorecard.headline(found.tables["scorecard"]))
+            said += found.ranking["verdicts"]
+        if test.arms:
+            told = shortcut.summary(measured, exposed and exposed.contrast, TITLES | CONTROLS)
+            files.write_json(folder / "shortcut.json", told)
+            if exposed:
+                figures.draw_exposed(folder, exposed)
+            said += told["verdicts"]
         tracked.log_metrics(costs)
         tracked.log_files(folder)
         print("\n".join(said))

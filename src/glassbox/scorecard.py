@@ -1,5 +1,6 @@
 """Which explanation to believe: the measured values of all images, summarised, tested, ranked and put into words."""
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from glassbox import bootstrap, comparison
+from glassbox import bootstrap, comparison, scoring
 from glassbox.bootstrap import FEWEST
 from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
-from glassbox.scoring import METRICS, Column
+from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT
 
@@ -20,6 +21,37 @@ AGAINST_CONTROLS = (
     "localization",
 )  # properties that a map which knows nothing of the model cannot have
 UNSTABLE = 0.5  # Kendall's tau between two settings, below which the order hangs on the choice
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What is kept of a scoring.
+
+    Attributes:
+        tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
+            `scoring.curves`), `budgets` (of `scoring.budgets`).
+        ranking: `metrics` (of `rank`), `emprt` (of `passes`) and `verdicts`.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    ranking: dict[str, Any]
+
+
+def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: int) -> Scorecard:
+    """Summarise, test, rank and put into words what was measured.
+
+    Args:
+        scored: of `scoring.score`.
+        ground: that it was measured on.
+        classes: names.
+        seed: of the study.
+    """
+    values = scoring.table(scored, ground, classes)
+    card, ranking = summarise(values, seed), rank(values, seed)
+    passed = passes(card)
+    tables = {"values": values, "scorecard": card, "randomization": scoring.curves(scored),
+              "budgets": scoring.budgets(scored)}  # fmt: skip
+    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "verdicts": verdicts(ranking, passed)})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import binary_dilation
 
-from glassbox import attack, explainers, models, perturbations
+from glassbox import attack, explainers, models, perturbations, shortcut
 from glassbox.compute import Peak, refusals
 from glassbox.config import Explain, Score
 from glassbox.data.batches import to_float
@@ -17,7 +17,7 @@ from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
 from glassbox.explainers.base import Attribution, Budget, join
 from glassbox.models import Card, Classifier, probabilities
-from glassbox.names import CONTROL, CONTROLLED, EXPLAINER, MATCHED, UNTRAINED
+from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
 from glassbox.seeds import derive
 from glassbox.xai_metrics import correlation, faithfulness, localization, randomization, sensitivity
 from glassbox.xai_metrics.base import Metric
@@ -137,6 +137,23 @@ class Scored:
     attribution: Attribution
     memory: float
     curve: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What explainers make of a watermark.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, all of them with the watermark.
+        masks: (N, H, W) bool, where it lies.
+        maps: (N, H, W) of the network that learnt it and of the one that did not, by explainer and control.
+        contrast: of `shortcut.table`.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    maps: dict[str, tuple[np.ndarray, ...]]
+    contrast: pd.DataFrame
 
 
 def draw(n: int, images: int, seed: int) -> np.ndarray:
@@ -270,6 +287,43 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
         for metric, scores in found.items():
             values[Column(metric.name, f"margin {margin}")] = np.where(ground.right, scores, np.nan)
     return values | {Column(GINI.name, "all pixels"): gini(maps)}
+
+
+def expose(
+    ground: Ground, control: Classifier, test: Split, background: torch.Tensor, seed: int,
+    progress: Callable[[int], object] = int,
+) -> Exposed:  # fmt: skip
+    """Maps of images with a watermark, for the class that it stands for, of the network that learnt it as a shortcut
+    and of one for which it was noise; see `shortcut`.
+
+    Args:
+        ground: of the network with the shortcut.
+        control: the other network.
+        test: with the interventions "unmarked" and "marked".
+        background: (B, H, W, 3) uint8 training images in random order, the same for both.
+        seed: of the study.
+        progress: called with the number of maps made since the last call; `steps_to_expose` says how many there are.
+    """
+    target = shortcut.target_of(test)
+    of_class = np.flatnonzero(test.labels.numpy() == target)
+    rows = of_class[draw(len(of_class), ground.settings.images, seed)]
+    seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
+    request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
+    side = request.images.shape[1]
+    made = _make(ground.explain, background, ground) | explainers.all_controls(ground.explain.superpixels, side)
+    maps = {
+        name: tuple(_explain(explainer, model, request, ground, progress)[0].maps
+                    for model in (ground.classifier, control))
+        for name, explainer in made.items()
+    }  # fmt: skip
+    masks = shortcut.masks_of(test)[rows]
+    return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks, derive(seed, "score", "bootstrap")))
+
+
+def steps_to_expose(ground: Ground, test: Split) -> int:
+    """How many steps `expose` reports."""
+    n = min(ground.settings.images, int((test.labels == shortcut.target_of(test)).sum()))
+    return 2 * n * (len(ground.explain.explainers) + len(CONTROLS))
 
 
 def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -164,3 +164,48 @@ def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray, see
     rows = pd.DataFrame([{"explainer": name} | contrast(*pair, masks, seed) for name, pair in maps.items()])
     corrected = comparison.holm(rows.pop("p").to_numpy())
     return rows.assign(p_holm=corrected, exposed=(rows["low"] > 0) & (corrected < comparison.LEVEL))
+
+
+def summary(measured: Shortcut, found: pd.DataFrame | None, titles: dict[str, str]) -> dict[str, Any]:
+    """All that was found, as it is kept: the class `target`, the rows of `arms`, `gate` and `contrast`, and `verdicts`.
+
+    Args:
+        measured: of `measure`.
+        found: of `table`; None where the control is none.
+        titles: names of explainers and controls for people.
+    """
+    rows = None if found is None else found.to_dict("records")
+    parts = {"arms": measured.arms.to_dict("records"), "gate": measured.gate.to_dict("records"), "contrast": rows}
+    return {"target": measured.target} | parts | {"verdicts": verdicts(measured, found, titles)}
+
+
+def verdicts(measured: Shortcut, found: pd.DataFrame | None, titles: dict[str, str]) -> list[str]:
+    """What the shortcut costs and which explainers expose it, in words.
+
+    Args:
+        measured: of `measure`.
+        found: of `table`; None where the control is none.
+        titles: names of explainers and controls for people.
+    """
+    rows = {row.arm: row for row in measured.arms.itertuples()}
+    of_both = [
+        f"the {name} {100 * row.lost:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        for name, row in (("network that learnt it as a shortcut loses", rows[CONFOUNDED]),
+                          ("control, for which it was noise,", rows[CONTROL]))
+    ]  # fmt: skip
+    said = [f"Without the watermark {of_both[0]} of its accuracy, {of_both[1]}."]
+    if found is None:
+        failed = [f"{row.check} is {row.value:.4g}, limit {row.limit:g}"
+                  for row in measured.gate.itertuples() if not row.passed]  # fmt: skip
+        return [
+            *said,
+            f"Whether explainers expose it is not measured, because the control is none: {'; '.join(failed)}.",
+        ]
+    for row in found.itertuples():
+        what = "exposes the shortcut" if row.exposed else "does not expose the shortcut"
+        said.append(
+            f"{titles[row.explainer]} {what}: it gives the watermark {100 * row.confounded:.1f} % of the positive "
+            f"attribution, in the control {100 * row.control:.1f} %, a contrast of {100 * row.contrast:.1f} points "
+            f"[{100 * row.low:.1f}, {100 * row.high:.1f}]."
+        )
+    return said

@@ -9,7 +9,7 @@ from glassbox.analyses import Analyses, maps_of_each
 from glassbox.config import Explain
 from glassbox.explainers import Attribution
 from glassbox.explaining import PANELS, Explained, may_be_shown, panels_of
-from glassbox.figures.explanations import MINUS, blend, colour_bar, frame, normalise
+from glassbox.figures.maps import MINUS, blend, colour_bar, frame, normalise
 from glassbox.figures.style import figure, heading, short
 from glassbox.names import TITLES, analyst
 from glassbox.selection import Cases

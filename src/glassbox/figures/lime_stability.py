@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glassbox.figures.explanations import blend, normalise
+from glassbox.figures.maps import blend, normalise
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure, literal
 from glassbox.lime_stability import Stability
 from glassbox.selection import Pick

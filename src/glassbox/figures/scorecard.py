@@ -8,8 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from glassbox.bootstrap import FEWEST
+from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
+from glassbox.scorecard import Scorecard
+from glassbox.scoring import Exposed
 
 # An explainer as it is set stands out; its two companions are hollow, so that no row hangs on colour alone.
 LOOKS = {
@@ -187,15 +190,23 @@ def _layers(names: pd.Series) -> list[str]:
     return [name if len(name) <= 18 else f"…{name[-17:]}" for name in names]
 
 
-def draw_all(folder: Path, card: pd.DataFrame, ranking: dict[str, Any], curves: pd.DataFrame) -> None:
+def draw_all(folder: Path, found: Scorecard) -> None:
     """`scorecard.png`, `forest/` and `ranks/` with one a metric, `faithfulness_and_cost.png`, `randomization.png`."""
+    card = found.tables["scorecard"]
     measured = card[card["ranks"]].groupby("metric", sort=False)["mean"].apply(lambda means: np.isfinite(means).any())
     metrics = measured.index[measured].tolist()
     overview = card[card["property"].isin(("faithfulness", "localization"))]["metric"].unique().tolist()
-    forest(folder / "scorecard.png", card, overview)
+    forest(folder / "scorecard.png", card, [metric for metric in overview if metric in metrics])
     for metric in metrics:
         forest(folder / "forest" / f"{metric}.png", card, [metric])
-    for metric, row in ranking.items():
+    for metric, row in found.ranking["metrics"].items():
         critical_difference(folder / "ranks" / f"{metric}.png", metric, row)
     faithfulness_and_cost(folder / "faithfulness_and_cost.png", card)
-    randomization(folder / "randomization.png", curves)
+    randomization(folder / "randomization.png", found.tables["randomization"])
+
+
+def draw_exposed(folder: Path, exposed: Exposed) -> None:
+    """`shortcut.png`, the contrast of all, and `shortcut_maps.png`, the maps of one image."""
+    shortcut.contrast(folder / "shortcut.png", exposed.contrast)
+    maps = {name: (one[0], other[0]) for name, (one, other) in exposed.maps.items() if name not in CONTROLS}
+    shortcut.pictures(folder / "shortcut_maps.png", exposed.images[0], exposed.masks[0], maps)

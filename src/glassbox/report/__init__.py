@@ -35,6 +35,7 @@ class Study:
         scorecard: one row for each explainer, metric and setting; None where the gate refused it.
         ranking: orders, tests and verdicts; None likewise.
         costs: of a map, by kind and explainer.
+        shortcut: what a watermark does to predictions and maps, or None where the data have none.
         stability: one row for each image and number of samples of LIME, or None where it was not asked for.
         panels: one row for each of KernelSHAP's maps of many classes, or None where it was not asked for.
         recognised, mistakes, confusable: the three analyses.
@@ -56,6 +57,7 @@ class Study:
     scorecard: pd.DataFrame | None
     ranking: dict[str, Any] | None
     costs: dict[str, Any]
+    shortcut: dict[str, Any] | None
     stability: pd.DataFrame | None
     panels: pd.DataFrame | None
     recognised: pd.DataFrame
@@ -97,6 +99,7 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         scorecard=None if gate["refusal"] else files.read_csv(folder / "score/scorecard.csv"),
         ranking=None if gate["refusal"] else files.read_json(folder / "score/ranking.json"),
         costs=files.read_json(folder / "score/timing.json"),
+        shortcut=files.read_json(folder / "score/shortcut.json") if (folder / "score/shortcut.json").exists() else None,
         stability=optional("explain/lime_stability.csv"),
         panels=optional("explain/panels.csv"),
         recognised=files.read_csv(folder / "explain/recognised.csv"),
@@ -196,7 +199,8 @@ def _scores(part: pd.DataFrame) -> dict[str, str]:
 
 def verdicts(study: Study) -> list[str]:
     """Which explanation to believe, in words; or why that was not measured."""
-    return [study.gate["refusal"]] if study.gate["refusal"] else study.ranking["verdicts"]
+    said = [study.gate["refusal"]] if study.gate["refusal"] else study.ranking["verdicts"]
+    return said + (study.shortcut["verdicts"] if study.shortcut else [])
 
 
 def description(study: Study) -> str:

@@ -1,0 +1,66 @@
+"""Attribution maps on top of their image: the only place where maps are normalised and coloured."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from glassbox.figures.style import DIVERGING
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def normalise(values: np.ndarray) -> np.ndarray:
+    """A map divided by its largest absolute value: -1..1 with 0 kept at 0. A map of zeros stays one."""
+    largest = np.abs(values).max()
+    return values / largest if largest > 0 else values
+
+
+def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A map in red and blue over a faint grey version of its image, (H, W, 3) floats in 0..1.
+
+    Args:
+        image: (H, W, 3) uint8.
+        values: (H, W) in -1..1. The stronger a pixel, the more its colour covers the image.
+    """
+    grey = image.astype(float).mean(axis=2) / 255
+    span = grey.max() - grey.min()
+    faint = 0.72 + 0.28 * ((grey - grey.min()) / span if span > 0 else np.ones_like(grey))
+    cover = np.abs(values)[..., None] ** 0.6
+    # The scale's own white centre would hide the image: cover by strength, colour by the scale's saturated part.
+    colour = colormaps[DIVERGING](0.5 + 0.5 * np.sign(values) * (0.35 + 0.65 * np.abs(values)))[..., :3]
+    return (1 - cover) * faint[..., None] + cover * colour
+
+
+def frame(axis: Axes) -> None:
+    """A thin box without ticks: where a map is pale, the eye still finds its edge."""
+    axis.set_axis_on()
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(True)
+    axis.spines[:].set_color("#d0d7de")
+
+
+def colour_bar(
+    drawing: Figure, axes: list[Axes], label: str, largest: float | None = None, aspect: float = 30, fontsize: float = 7
+) -> None:
+    """The scale of signed maps beside them.
+
+    Args:
+        drawing: of the maps.
+        axes: the maps.
+        label: what is shown, and in which unit.
+        largest: value at the ends; None for maps that are each on a scale of their own, whose ends are words.
+        aspect: of the bar, height by width.
+        fontsize: of its ticks.
+    """
+    limit = largest or 1.0
+    bar = drawing.colorbar(
+        ScalarMappable(Normalize(-limit, limit), DIVERGING), ax=axes, pad=0.01, fraction=0.02, aspect=aspect,
+        ticks=(-limit, 0, limit),
+    )  # fmt: skip
+    bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=fontsize)

@@ -1,0 +1,59 @@
+"""The Clever Hans test in pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from glassbox.figures.maps import blend, frame, normalise
+from glassbox.figures.style import BLUE, GREY, ORANGE, figure
+from glassbox.names import CONTROLS, TITLES
+
+
+def contrast(path: str | Path, found: pd.DataFrame) -> None:
+    """The watermark's share of the positive attribution in both networks, and the contrast with its interval.
+
+    Args:
+        found: of `shortcut.table`.
+    """
+    rows = found.iloc[::-1]
+    heights = np.arange(len(rows))
+    with figure(path, 7.2, 0.27 * len(rows) + 1.2) as drawing:
+        left, right = drawing.subplots(1, 2, sharey=True)
+        left.hlines(heights, rows["control"], rows["confounded"], color="#d0d7de", linewidth=2)
+        left.plot(rows["control"], heights, "s", color=ORANGE, markerfacecolor="white", label="watermark was noise")
+        left.plot(rows["confounded"], heights, "o", color=BLUE, label="watermark told the class")
+        left.set_xlabel("share of the positive attribution\nthat lies in the watermark")
+        left.legend(fontsize=7, loc="lower right")
+        for height, row in zip(heights, rows.itertuples(), strict=True):
+            colour = GREY if row.explainer in CONTROLS else BLUE
+            right.plot((row.low, row.high), (height, height), color=colour, linewidth=2)
+            right.plot(row.contrast, height, "o", color=colour, markerfacecolor=colour if row.exposed else "white")
+        right.axvline(0, color=GREY, linewidth=0.8)
+        right.set_xlabel("contrast of the two networks\n(filled: exposes the shortcut)")
+        left.set_yticks(heights, [CONTROLS.get(name) or TITLES[name] for name in rows["explainer"]])
+        for axis in (left, right):
+            axis.grid(axis="x")
+
+
+def pictures(path: str | Path, image: np.ndarray, mask: np.ndarray, maps: dict[str, tuple[np.ndarray, ...]]) -> None:
+    """One image, and every explainer's maps of both networks.
+
+    Args:
+        image: (H, W, 3) uint8, with the watermark.
+        mask: (H, W) bool, where it lies.
+        maps: (H, W) of the network that learnt it and of the one that did not, by explainer.
+    """
+    texts = ("watermark told\nthe class", "watermark\nwas noise")
+    with figure(path, 1.3 * (1 + len(maps)) + 0.4, 3.2) as drawing:
+        axes = drawing.subplots(2, 1 + len(maps))
+        for row, text in enumerate(texts):
+            axes[row, 0].imshow(image, interpolation="nearest")
+            axes[row, 0].set_ylabel(text, fontsize=8)
+            for axis, (name, both) in zip(axes[row, 1:], maps.items(), strict=True):
+                axis.imshow(blend(image, normalise(both[row])), interpolation="nearest")
+                if row == 0:
+                    axis.set_title(TITLES[name], fontsize=7)
+            for axis in axes[row]:
+                axis.contour(mask, levels=[0.5], colors="black", linewidths=0.8)
+                frame(axis)
