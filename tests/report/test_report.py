@@ -14,39 +14,43 @@ from glassbox.errors import UserError
 NAMES = ("cat <b>", "dog")
 
 
-def scorecard(lime_beats: bool = True) -> pd.DataFrame:
+def scorecard() -> pd.DataFrame:
+    """LIME, also at the common number of evaluations and on an untrained network, Grad-CAM, and two controls."""
+    subjects = [("lime", "explainer"), ("grad_cam", "explainer"), ("random", "control"), ("edges", "control"),
+                ("lime", "untrained"), ("lime", "matched")]  # fmt: skip
     rows = []
-    for name, shift in (("lime", 0.2 if lime_beats else 0.0), ("grad_cam", 0.3), ("random", None)):
-        for metric, sign, direction in (
-            ("deletion_auc", -1, "lower is better"),
-            ("insertion_auc", 1, "higher is better"),
-        ):
-            row = {
-                "explainer": name,
-                "metric": metric,
-                "direction": direction,
-                "n": 7,
-                "mean": 0.5,
-                "low": 0.4,
-                "high": 0.6,
-            }
-            if shift is not None:
-                row |= {"versus_random": sign * shift, "versus_random_low": sign * shift - 0.1,
-                        "versus_random_high": sign * shift + 0.1}  # fmt: skip
-            rows.append(row)
-        for metric in ("seconds", "model_evaluations"):
-            rows.append(
-                {
-                    "explainer": name,
-                    "metric": metric,
-                    "direction": "lower is better",
-                    "n": 7,
-                    "mean": 2.0,
-                    "low": 1,
-                    "high": 3,
-                }
-            )
+    for name, kind in subjects:
+        about = {"explainer": name, "kind": kind}
+        for metric, direction, n in (("deletion_auc", "lower is better", 7), ("emprt", "unranked", 0)):
+            for setting in ("mean", "blur"):
+                rows.append(
+                    about | {"metric": metric, "setting": setting, "ranks": setting == "mean", "direction": direction,
+                             "property": "faithfulness", "unit": "", "n": n, "mean": 0.5 if n else np.nan,
+                             "low": 0.4 if n else np.nan, "high": 0.6 if n else np.nan}
+                )  # fmt: skip
+        rows.append(
+            about | {"metric": "model_evaluations", "setting": "", "ranks": False, "property": "cost",
+                     "direction": "lower is better", "unit": "", "n": 7, "mean": 20.0, "low": 1, "high": 3}
+        )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+RANKING = {
+    "metrics": {
+        "deletion_auc": {
+            "citation": "Petsiuk <2018>", "direction": "lower is better", "mean_ranks": {"lime": 1.0, "grad_cam": 2.0},
+            "settings": {"mean": {"lime": 1.0, "grad_cam": 2.0}, "blur": {"grad_cam": 1.5, "lime": 1.5}},
+            "kendall": {"mean / blur": 0.25},
+        }
+    },
+    "emprt": {"lime": {"100 bins": True}, "grad_cam": {"100 bins": True, "50 bins": False}},
+    "verdicts": ["Deletion AUC: LIME beats every control; Grad-CAM does not beat |x|."],
+}  # fmt: skip
+COSTS = {"milliseconds": 2.5, "peak_memory": 0.25}
+TIMING = {
+    "explainer": {"lime": COSTS, "grad_cam": COSTS}, "control": {"random": COSTS, "edges": COSTS},
+    "untrained": {"lime": COSTS}, "matched": {"lime": COSTS},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -92,9 +96,13 @@ def folder(tmp_path):
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(index))
     for name, columns in (("recognised", RECOGNISED), ("mistakes", MISTAKES), ("pairs", PAIRS)):
         files.write_csv(reports / f"explain/{name}.csv", pd.DataFrame(columns=columns))
-    files.write_csv(reports / "explain/scorecard.csv", scorecard())
+    files.write_csv(reports / "score/scorecard.csv", scorecard())
+    files.write_json(reports / "score/ranking.json", RANKING)
+    files.write_json(reports / "score/gate.json", {"checks": [], "refusal": None})
+    files.write_json(reports / "score/timing.json", TIMING)
     pictures = ("prepare/samples", "tune/history", "tune/trials", "tune/parallel_coordinates", "train/curves",
-                "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "explain/scorecard",
+                "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "score/scorecard",
+                "score/faithfulness_and_cost", "score/randomization", "score/ranks/deletion_auc",
                 "explain/figures/00-correct-5", "explain/figures/01-mistake-9", "explain/analyses/recognised",
                 "explain/analyses/panels/00-correct-5")  # fmt: skip
     for name in pictures:
@@ -211,38 +219,60 @@ def test_a_missing_file_is_named(folder, params):
 
 def test_summary_and_headline(study):
     summary = report.summary(study)
-    assert json.loads(json.dumps(summary))["explain"]["lime"] == {"deletion_auc": 0.5, "insertion_auc": 0.5}
+    shown = json.loads(json.dumps(summary))["score"]
+    assert shown == {name: {"deletion_auc": 0.5} for name in ("lime", "grad_cam", "random")}
     assert "seconds" not in json.dumps(summary)
     row = report.headline(study)
     assert row["test_accuracy"] == 0.5
     assert row["deletion_auc/grad_cam"] == 0.5
+    assert "deletion_auc/edges" not in row
     assert row["best_validation_accuracy"] == 0.9
 
 
-def test_an_explainer_beats_the_control_only_when_its_interval_excludes_zero():
-    assert report.verdicts(scorecard()) == [
-        "By deletion AUC, every explainer beat the random control.",
-        "By insertion AUC, every explainer beat the random control.",
-    ]
-    assert report.verdicts(scorecard(lime_beats=False))[1] == (
-        "By insertion AUC, Grad-CAM beat the random control; LIME did not."
-    )
-    none = scorecard(lime_beats=False)
-    none = none[none["explainer"] != "grad_cam"]
-    assert report.verdicts(none)[0] == "By deletion AUC, no explainer beat the random control beyond chance."
-
-
-def test_of_a_few_images_nothing_is_concluded():
-    few = scorecard()
-    few["n"] = 4
-    assert report.verdicts(few) == ["4 images are too few to tell an explainer from chance: 5 at least."]
-
-
 def test_the_table_of_explainers(study):
-    lime, _, control = report.explainer_table(study.scorecard)
+    lime, cam, random, edges = report.explainer_table(study)
+    assert [row["title"] for row in (lime, cam, random, edges)] == ["LIME", "Grad-CAM", "random", "Sobel edges"]
+    assert [row["control"] for row in (lime, cam, random, edges)] == [False, False, True, True]
     assert lime["deletion_auc"] == "0.500 [0.400, 0.600]"
-    assert (lime["title"], lime["control"], lime["seconds"], lime["n"]) == ("LIME", False, "2", 7)
-    assert control["control"]
+    assert (lime["milliseconds"], lime["model_evaluations"]) == (2.5, 20)
+    assert lime["matched"] == {"model_evaluations": 20, "deletion_auc": "0.500 [0.400, 0.600]", "emprt": ""}
+    assert cam["matched"] is random["matched"] is None
+    assert (lime["emprt_passes"], cam["emprt_passes"], random["emprt_passes"]) == (True, False, None)
+    assert report.columns(study) == {"deletion_auc": "deletion AUC ↓"}  # eMPRT has no images
+
+
+def test_the_page_says_which_explanation_to_believe(study):
+    text = " ".join(report.page(study).split())
+    assert "LIME beats every control; Grad-CAM does not beat |x|." in text
+    assert "mean: LIME 1.0, Grad-CAM 2.0; blur: Grad-CAM 1.5, LIME 1.5." in text
+    assert "mean / blur 0.25" in text
+    assert "Petsiuk &lt;2018&gt;. Lower is better." in text
+    assert "with at most 640 evaluations a map" in text
+    assert "The evidence was planted" not in text
+    assert "The shortcut" not in text
+
+
+def test_the_page_says_why_explainers_are_not_scored(folder, params):
+    checks = [{"name": "accuracy", "value": 0.5, "limit": "at least 0.99", "passed": False}]
+    files.write_json(folder / "reports/score/gate.json", {"checks": checks, "refusal": "Explainers are not scored."})
+    files.write_json(folder / "reports/score/timing.json", {})
+    for name in ("scorecard.csv", "ranking.json"):
+        (folder / "reports/score" / name).unlink()
+    study = report.read(params, folder / "reports", folder / "models")
+    text = " ".join(report.page(study).split())
+    assert "<li>Explainers are not scored.</li>" in text
+    assert "<td>0.5000</td><td>at least 0.99</td><td>no</td>" in text
+    assert report.summary(study)["score"] == {}
+    assert report.explainer_table(study) == []
+    assert "not scored" in report.description(study)
+
+
+def test_the_page_tells_of_a_shortcut(folder, params):
+    told = {"target": 0, "arms": [], "gate": [], "contrast": None, "verdicts": ["The network loses 20 %."]}
+    files.write_json(folder / "reports/score/shortcut.json", told)
+    study = report.read(params, folder / "reports", folder / "models")
+    assert report.verdicts(study)[-1] == "The network loses 20 %."
+    assert "The shortcut" in report.page(study)
 
 
 def test_the_description_for_mlflow(study):

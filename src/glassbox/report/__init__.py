@@ -81,11 +81,11 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
     def optional(name: str) -> pd.DataFrame | None:
         return files.read_csv(folder / name) if (folder / name).exists() else None
 
-    gate = files.read_json(folder / "score/gate.json")
+    card, gate = (files.read_json(folder / name) for name in ("prepare/card.json", "score/gate.json"))
     return Study(
         params=params,
         folder=folder,
-        card=files.read_json(folder / "prepare/card.json"),
+        card=card,
         search=files.read_json(folder / "tune/best.json"),
         trials=files.read_csv(folder / "tune/trials.csv"),
         model=files.read_json(Path(model) / "model.json"),

@@ -1,0 +1,220 @@
+"""Scoring on a network that was trained on planted glyphs, for seconds: what is right and wrong is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from glassbox import config, explainers, gate, models, scoring
+from glassbox.data.batches import to_float
+from glassbox.data.planted import plant
+from glassbox.data.store import Description, Split
+from glassbox.models import Spec
+from glassbox.names import CONTROLS
+from glassbox.scoring import METRICS, Column
+
+N, TRAIN, SIDE = 3000, 2400, 16
+CNN = {
+    "conv1_filters": 16, "conv1_kernel_size": 5, "activation_func1": "relu", "leaky_relu_alpha_1": None,
+    "l2_reg_1": 0.0, "pool_size_1": 2, "dropout_1": 0.0, "conv2_filters": 32, "conv2_kernel_size": 5,
+    "activation_func2": "relu", "leaky_relu_alpha_2": None, "l2_reg_2": 0.0, "pool_size_2": 2, "dense_units_1": 32,
+    "dense_l2_reg_1": 0.0, "activation_func_dense": "relu", "leaky_relu_alpha_3": None, "dense_dropout_1": 0.0,
+    "batch_norm_momentum": 0.9,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant(N, SIDE, 2, "linear", "white", seed=0)
+
+
+@pytest.fixture(scope="module")
+def test(planted):
+    part = planted.take(np.arange(TRAIN, N))
+    tensors = {name: torch.from_numpy(pixels) for name, pixels in part.changed.items()}
+    return Split(
+        torch.from_numpy(part.pixels), torch.from_numpy(part.labels), torch.from_numpy(part.masks), torch.arange(N),
+        None, tensors,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(planted):
+    """The network and its card."""
+    x, y = to_float(torch.from_numpy(planted.pixels[:TRAIN])), torch.from_numpy(planted.labels[:TRAIN])
+    about = Description("planted", planted.classes, SIDE, {}, (0.5,) * 3, (0.3,) * 3, True, "0" * 64)
+    spec = Spec("cnn", CNN, "data", None)
+    classifier = models.fresh(spec, about, 0, torch.device("cpu")).train()
+    optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, 600)
+    for rows in torch.randint(0, TRAIN, (600, 64), generator=torch.Generator().manual_seed(0)):
+        optimizer.zero_grad()
+        cross_entropy(classifier(x[rows]), y[rows]).backward()
+        optimizer.step()
+        schedule.step()
+    return classifier.eval(), models.describe(spec, classifier, about, [])
+
+
+@pytest.fixture(scope="module")
+def settings(params):
+    score = params.score
+    changes = {
+        "images": 40,
+        "matched_evaluations": 200,
+        "correlation": score.correlation.model_copy(update={"draws": 40}),
+        "robustness": score.robustness.model_copy(update={"images": 4, "attack_steps": 3}),
+        "randomization": score.randomization.model_copy(update={"images": 4, "steps": 2}),
+    }
+    explain = params.explain
+    quick = {
+        "explainers": ("integrated_gradients", "grad_cam", "lime"),
+        "lime": explain.lime.model_copy(update={"samples": 60}),
+        "superpixels": config.Superpixels(segments=20, compactness=10.0, sigma=0.0),
+        "integrated_gradients": config.IntegratedGradients(steps=16, baseline="mean"),
+    }
+    return explain.model_copy(update=quick), score.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def ground(trained, test, settings):
+    classifier, card = trained
+    predicted = models.probabilities(classifier, test.images, 128).argmax(dim=1).numpy()
+    return scoring.prepare(classifier, card, test, predicted, (0.7, 0.7, 0.7), *settings, 128, seed=0)
+
+
+@pytest.fixture(scope="module")
+def scored(ground):
+    moved = []
+    made = list(scoring.score(ground, torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8), moved.append))
+    assert sum(moved) == scoring.steps(ground)
+    return made
+
+
+def test_the_gate_opens_for_a_network_that_learnt_the_glyphs(trained, test):
+    checks = gate.check(trained[0], test, 128)
+    assert {c.name: c.passed for c in checks} == {
+        "accuracy": True, "accuracy without the glyph": True, "predictions changed by another glyph": True,
+        "predictions changed by moving the distractor": True,
+    }  # fmt: skip
+
+
+def test_the_gate_stays_shut_for_one_that_did_not(trained, test, ground):
+    checks = gate.check(ground.untrained, test, 128)
+    assert not checks[0].passed
+    assert "accuracy is 0." in gate.refusal(checks)
+
+
+def test_images_are_drawn_by_the_seed_alone(ground, test):
+    assert ground.rows.tolist() == scoring.draw(len(test), 40, seed=0).tolist()
+    assert scoring.draw(100, 40, seed=0).tolist() != scoring.draw(100, 40, seed=1).tolist()
+    assert sorted(scoring.draw(7, 40, seed=0)) == list(range(7))  # there are no more
+    assert len(set(ground.rows)) == 40
+    assert torch.equal(ground.request.images, test.images[ground.rows])
+
+
+def broken(maps: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "sign flipped": -maps,
+        "shifted by 8 pixels": np.roll(maps, (8, 8), axis=(1, 2)),
+        "transposed": maps.transpose(0, 2, 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion", "kernel_shap"])
+def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
+    explain = ground.explain.model_copy(
+        update={"explainers": (name,), "kernel_shap": config.KernelShap(coalitions=64, tolerance=None, background=1,
+                                                                        classes=0),
+                "occlusion": config.Occlusion(window=4, stride=2)}
+    )  # fmt: skip
+    white = torch.full((1, SIDE, SIDE, 3), 255, dtype=torch.uint8)
+    explainer = explainers.make(explain, white, ground.mean, 128)[name]
+    maps = explainer(ground.classifier, ground.request).maps
+    intact = scoring.measure(ground, maps, only_first=True)
+    firsts = {column.metric: column for column in reversed(intact)}  # the settings that rank
+    ranked = [column for metric, column in firsts.items() if METRICS[metric].higher_is_better is not None]
+    assert {METRICS[column.metric].property for column in ranked} == {"faithfulness", "localization"}
+    assert len(ranked) == 8
+    for how, wrong in broken(maps).items():
+        worse = scoring.measure(ground, wrong, only_first=True)
+        for column in ranked:
+            gain = np.nanmean(intact[column]) - np.nanmean(worse[column])
+            sign = 1 if METRICS[column.metric].higher_is_better else -1
+            assert sign * gain > 0, (how, str(column))
+
+
+def test_every_subject_is_measured_by_what_belongs_to_it(scored):
+    kinds = {}
+    for one in scored:
+        kinds.setdefault(one.kind, []).append(one.name)
+    names = ["integrated_gradients", "grad_cam", "lime"]
+    assert kinds == {"explainer": names, "control": list(CONTROLS), "untrained": names, "matched": ["lime"]}
+    full = dict.fromkeys(METRICS, 3) | {"gini": 1}
+    for one in scored:
+        counted = {metric: sum(column.metric == metric for column in one.values) for metric in METRICS}
+        own = one.kind in ("explainer", "control")
+        first = {"road": 3, "faithfulness_correlation": 3} | dict.fromkeys(
+            ("deletion_auc", "insertion_auc", "excess_relevance_mass", "excess_rank_accuracy", "excess_pointing_game",
+             "earth_movers_distance", "gini"), 1
+        )  # fmt: skip
+        assert {k: v for k, v in counted.items() if v} == (full if own else first)
+        assert all(values.shape == (40,) for values in one.values.values())
+        assert (one.curve is not None) == own
+
+
+def test_the_first_settings_are_those_of_the_parameters(scored):
+    columns = list(scored[0].values)
+    firsts = {column.metric: column.setting for column in reversed(columns)}
+    assert firsts["deletion_auc"] == "mean"
+    assert firsts["insertion_auc"] == "blur"
+    assert firsts["road"] == "all shares"
+    assert firsts["faithfulness_correlation"] == "0.25 hidden"
+    assert firsts["excess_relevance_mass"] == "margin 0"
+    assert firsts["max_sensitivity"] == "noise 0.05"
+    assert firsts["emprt"] == "100 bins"
+    assert [Column.parse(str(column)) for column in columns] == columns
+
+
+def test_random_maps_score_what_chance_does_and_gradients_more(scored):
+    means = {(one.kind, one.name): {str(c): np.nanmean(v) for c, v in one.values.items()} for one in scored}
+    mass = "excess_relevance_mass[margin 0]"
+    assert abs(means["control", "random"][mass]) < 0.02
+    assert means["explainer", "integrated_gradients"][mass] > 0.2
+    assert means["untrained", "integrated_gradients"][mass] < means["explainer", "integrated_gradients"][mass] - 0.1
+    assert means["control", "centre"]["attack_sensitivity[radius 0.02]"] == 0  # it looks at nothing
+    assert means["explainer", "integrated_gradients"]["attack_sensitivity[radius 0.04]"] > 0
+
+
+def test_a_control_does_not_notice_that_the_weights_are_gone(scored):
+    rise = {one.name: one.values[Column("emprt", "100 bins")][:4] for one in scored if one.kind == "control"}
+    assert all((values == 0).all() for name, values in rise.items())
+    curve = next(one.curve for one in scored if one.name == "integrated_gradients")
+    assert curve["step"].tolist() == [1] * 4 + [2] * 4
+    assert curve["randomised_from"].tolist()[-1] == "block1.conv"
+    agreement = curve.groupby("step")["rank_agreement"].mean()
+    assert agreement.max() < 0.9
+
+
+def test_localization_counts_only_where_the_prediction_is_right(ground):
+    maps = np.random.default_rng(0).normal(size=(40, SIDE, SIDE))
+    wrong = np.zeros(40, bool)
+    wrong[:3] = True
+    values = scoring.measure(replace(ground, right=~wrong), maps, only_first=True)
+    for column, scores in values.items():
+        local = METRICS[column.metric].property == "localization"
+        assert np.isnan(scores).tolist() == (wrong.tolist() if local else [False] * 40)
+
+
+def test_the_table_holds_every_value(scored, ground):
+    table = scoring.table(scored, ground, ("I", "O", "T", "S", "L"))
+    assert len(table) == 40 * len(scored)
+    row = table[(table["kind"] == "matched") & (table["image"] == ground.rows[3])].iloc[0]
+    assert row["deletion_auc[mean]"] == scored[-1].values[Column("deletion_auc", "mean")][3]
+    assert np.isnan(row["deletion_auc[blur]"])
+    spent = scoring.budgets(scored).set_index(["kind", "explainer"])
+    assert spent.loc[("explainer", "integrated_gradients")].tolist() == [18, 18, 16, 16]
+    assert (spent["model_evaluations"] <= spent["stated_evaluations"]).all()
+    costs = scoring.costs(scored)
+    assert costs["explainer"]["lime"]["milliseconds"] > costs["control"]["random"]["milliseconds"]
