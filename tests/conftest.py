@@ -41,6 +41,14 @@ SHRINK = [
     "explain.gradient_shap.background=10",
     "explain.integrated_gradients.steps=8",
     "explain.faithfulness.steps=4",
+    "score.images=6",
+    "score.matched_evaluations=70",
+    "score.steps=4",
+    "score.correlation.draws=10",
+    "score.robustness.images=2",
+    "score.robustness.attack_steps=1",
+    "score.randomization.images=2",
+    "score.randomization.steps=2",
 ]
 
 

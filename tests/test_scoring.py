@@ -218,3 +218,33 @@ def test_the_table_holds_every_value(scored, ground):
     assert (spent["model_evaluations"] <= spent["stated_evaluations"]).all()
     costs = scoring.costs(scored)
     assert costs["explainer"]["lime"]["milliseconds"] > costs["control"]["random"]["milliseconds"]
+
+
+def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, trained, params, settings):
+    """Two networks whose evidence is known: one looks at the mark in the corner, the other at the middle."""
+    n = 12
+    plain, marked = np.zeros((2, n, SIDE, SIDE, 3), np.uint8)
+    plain[:, 6:10, 6:10] = marked[:, 6:10, 6:10] = 200
+    marked[:, :3, :3] = 255
+    of_class = np.arange(n) % 2 == 0
+    test = Split(
+        torch.from_numpy(np.where(of_class[:, None, None, None], marked, plain)),
+        torch.from_numpy(of_class.astype(int)), None, torch.arange(n), None, {"unmarked": torch.from_numpy(plain), "marked": torch.from_numpy(marked)},
+    )  # fmt: skip
+    corner, middle = np.zeros((2, SIDE, SIDE))
+    corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05
+    explain = settings[0].model_copy(update={"explainers": ("integrated_gradients",)})
+    ground = scoring.Ground(
+        probability(corner, 0.1), None, None, {}, None, {}, [], None, [], (0.0,) * 3, explain,
+        params.score.model_copy(update={"images": 5}), 64,
+    )  # fmt: skip
+    moved = []
+    made = scoring.expose(ground, probability(middle, 0.1), test, torch.zeros(1, SIDE, SIDE, 3), 0, moved.append)
+    assert sum(moved) == scoring.steps_to_expose(ground, test) == 2 * 5 * 7
+    assert made.images.shape == (5, SIDE, SIDE, 3)
+    assert all(mask[:3, :3].all() and mask.sum() == 9 for mask in made.masks)
+    found = made.contrast.set_index("explainer")
+    assert found.loc["integrated_gradients", "confounded"] == pytest.approx(1, abs=1e-6)
+    assert found.loc["integrated_gradients", "control"] == pytest.approx(0, abs=1e-6)
+    assert (found.drop("integrated_gradients")["contrast"] == 0).all()
+    assert not found.drop("integrated_gradients")["exposed"].any()

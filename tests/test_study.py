@@ -51,7 +51,7 @@ def test_it_ends_with_a_summary(study):
     summary = said[said.index("\nStudy digits: ") :]
     accuracy = json.loads((project / "reports/evaluate/metrics.json").read_text())["accuracy"]
     assert f"test accuracy  {100 * accuracy:.2f} %  (95 % interval" in summary
-    for title in ("LIME", "KernelSHAP", "GradientSHAP", "Integrated Gradients", "Grad-CAM", "random (control)"):
+    for title in ("LIME", "KernelSHAP", "GradientSHAP", "Integrated Gradients", "Grad-CAM", "random", "Sobel edges"):
         assert f"\n  {title} " in summary
     assert "reports/index.html" in summary
     assert "make ui" in summary
@@ -463,10 +463,8 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     from glassbox.data import store
 
     project = clone(tmp_path / "glassbox")
-    changes = ["data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2"]
-    (project / "params.yaml").write_text(config.edit(project / "studies/watermark.yaml", changes))
-    for name in ("prepare", "tune", "train"):
-        said = shell("python", "-m", f"stages.{name}", cwd=project, GLASSBOX_TRACKING="off").stdout
+    (project / "params.yaml").write_text(config.edit(project / "studies/watermark.yaml", TINY))
+    said = alone(project, "prepare", "tune", "train")
     assert "trained 2 epochs on" in said
     assert "trained the arm noise, 2 epochs on" in said
     main, noise = (table(project, f"train/{name}.csv") for name in ("curves", "curves_noise"))
@@ -486,6 +484,45 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     assert measured.target == ("I", "O", "T", "S", "L").index("I")
     assert measured.arms["n"].tolist() == [20, 20]
     assert not measured.has_control  # two epochs teach nobody anything
+
+    said = alone(project, "evaluate", "score")
+    assert "Without the watermark the network that learnt it as a shortcut loses" in said
+    assert "not measured, because the control is none: accuracy_unmarked is " in said
+    told = json.loads((project / "reports/score/shortcut.json").read_text())
+    assert told["contrast"] is None
+    assert len(told["gate"]) == 2
+    assert (project / "reports/score/scorecard.csv").exists()  # of the network on its own
+    assert "excess_relevance_mass" not in (project / "reports/score/scorecard.csv").read_text()
+
+
+def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_glyph(tmp_path):
+    from glassbox import config
+
+    project = clone(tmp_path / "glassbox")
+    (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
+    said = alone(project, "prepare", "tune", "train", "evaluate", "score")
+    assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
+    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.json"}
+    checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
+    assert not checks[0]["passed"]
+    alone(project, "explain", "report")
+    summary = shell("python", "-m", "glassbox", "summary", cwd=project).stdout
+    assert "Explainers are not scored" in summary
+    assert "Explainers are not scored" in (project / "reports/index.html").read_text()
+
+
+TINY = [
+    "data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2",
+    "explain.explainers=[grad_cam]", "score.images=6", "score.steps=4", "score.robustness.images=1",
+    "score.robustness.attack_steps=1", "score.randomization.images=1",
+]  # fmt: skip
+
+
+def alone(project: Path, *stages: str) -> str:
+    """What stages print that are run without DVC and MLflow."""
+    return "".join(
+        shell("python", "-m", f"stages.{name}", cwd=project, GLASSBOX_TRACKING="off").stdout for name in stages
+    )
 
 
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):

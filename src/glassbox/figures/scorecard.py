@@ -23,6 +23,9 @@ LOOKS = {
 }
 ARROWS = {"higher is better": "→ better", "lower is better": "← better", "unranked": "unranked"}
 COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their explainer
+# By explainer, the same in every study. Okabe & Ito's colours.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+SHAPES = dict(zip(TITLES, "osD^vP*X", strict=True))
 COST = "images through the network for a map, forward and backward"
 
 
@@ -125,7 +128,6 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
     metrics = list(dict.fromkeys(ranked["metric"]))
     paid = card[card["property"] == "cost"].groupby(["kind", "explainer"])["mean"].sum()
     names = list(dict.fromkeys(ranked[ranked["kind"] == EXPLAINER]["explainer"]))
-    shapes = dict(zip(TITLES, "osD^vP*X", strict=True))  # by explainer, the same in every study
     with figure(path, 7.2, 2.6 * -(-len(metrics) // 2) + 0.5) as drawing:
         axes = drawing.subplots(-(-len(metrics) // 2), 2, squeeze=False)
         for axis in axes.flat[len(metrics) :]:
@@ -143,7 +145,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
                         axis.plot((x, x), (low, high), color=colour, linewidth=1)
                     face = colour if kind == EXPLAINER else "white"
                     label = title_of(name) if kind == EXPLAINER and axis is axes[0, 0] else None
-                    axis.plot(x, y, shapes[name], color=colour, markerfacecolor=face, markersize=6, label=label,
+                    axis.plot(x, y, SHAPES[name], color=colour, markerfacecolor=face, markersize=6, label=label,
                               zorder=3 + place)  # fmt: skip
             chance = part.xs(CONTROLLED, level="kind")["mean"]
             best = chance.max() if part["direction"].iloc[0] == "higher is better" else chance.min()
@@ -154,9 +156,6 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
             axis.grid(axis="both")
         drawing.supxlabel(f"{COST}; hollow: common number of evaluations; dashed: best control", fontsize=8)
         drawing.legend(loc="outside upper center", ncols=4, fontsize=8)
-
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe & Ito
 
 
 def randomization(path: str | Path, curves: pd.DataFrame) -> None:
@@ -174,9 +173,8 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
             means = curves.groupby(["explainer", "step"])[column].mean()
             for name in names:
                 colour = COLOURS[list(TITLES).index(name) % len(COLOURS)]
-                marker = dict(zip(TITLES, "osD^vP*X", strict=True))[name]
                 label = title_of(name) if axis is axes[0] else None
-                axis.plot(means[name].index, means[name], marker=marker, color=colour, label=label, markersize=5)
+                axis.plot(means[name].index, means[name], marker=SHAPES[name], color=colour, label=label, markersize=5)
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set_ylabel(text)
             axis.set_xticks(steps["step"], _layers(steps["randomised_from"]), rotation=30, ha="right", fontsize=7)

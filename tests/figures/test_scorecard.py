@@ -1,0 +1,130 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from glassbox.figures import scorecard, shortcut, style
+from glassbox.names import CONTROLS, MEASUREMENTS, TITLES
+
+RNG = np.random.default_rng(0)
+EXPLAINERS = [name for name in TITLES if name not in CONTROLS]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a test draws."""
+    figures: list[Figure] = []
+    savefig = Figure.savefig
+
+    def listening(self, *arguments, **options):
+        savefig(self, *arguments, **options)
+        figures.append(self)
+
+    monkeypatch.setattr(style.Figure, "savefig", listening)
+    return figures
+
+
+def words(figure: Figure) -> set[str]:
+    return {text.get_text() for text in figure.findobj(match=Text)}
+
+
+def has_ink(path) -> bool:
+    return Image.open(path).convert("L").getextrema()[0] < 128
+
+
+def card(explainers: list[str], n: int = 20) -> pd.DataFrame:
+    subjects = [(name, kind) for kind in ("explainer", "untrained", "matched") for name in explainers]
+    subjects += [(name, "control") for name in CONTROLS]
+    rows = []
+    for name, kind in subjects:
+        about = {"explainer": name, "kind": kind, "n": n}
+        for metric, prop in (("deletion_auc", "faithfulness"), ("road", "faithfulness"),
+                             ("excess_relevance_mass", "localization"), ("emprt", "dependence")):  # fmt: skip
+            mean = RNG.normal()
+            direction = "lower is better" if metric == "deletion_auc" else "higher is better"
+            rows.append(about | {"metric": metric, "setting": "mean", "ranks": True, "property": prop, "mean": mean,
+                                 "direction": direction, "low": mean - 0.1, "high": mean + 0.1})  # fmt: skip
+        rows += [
+            about | {"metric": cost, "setting": "", "ranks": False, "property": "cost", "mean": float(paid),
+                     "direction": "lower is better", "low": 0, "high": 0}
+            for cost, paid in (("model_evaluations", RNG.integers(1, 1000)), ("backward_passes", 0))
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("explainers", "n"), [(EXPLAINERS, 20), (["lime"], 3)])
+def test_the_forest_names_everyone_and_says_what_is_better(tmp_path, drawn, explainers, n):
+    scorecard.forest(
+        tmp_path / "f.png", card(explainers, n), ["deletion_auc", "road", "excess_relevance_mass", "emprt"]
+    )
+    said = words(drawn[0])
+    assert {TITLES[name] for name in explainers} | set(CONTROLS.values()) <= said
+    assert f"{MEASUREMENTS['deletion_auc']}, mean\n← better" in said
+    assert f"{MEASUREMENTS['road']}, mean\n→ better" in said
+    assert has_ink(tmp_path / "f.png")
+
+
+@pytest.mark.parametrize("names", [[*EXPLAINERS, *CONTROLS], ["lime", "random"]])
+def test_ranks_are_in_their_places_and_cliques_are_joined(tmp_path, drawn, names):
+    ranks = {name: 1.0 + place for place, name in enumerate(names)}
+    row = {"mean_ranks": ranks, "cliques": [tuple(names[:2])], "n": 20}
+    scorecard.critical_difference(tmp_path / "c.png", "road", row)
+    said = words(drawn[0])
+    assert f"{scorecard.title_of(names[0])}  1.0" in said
+    assert f"{len(names)}.0  {scorecard.title_of(names[-1])}" in said
+    assert "Mean rank by ROAD, 20 images; a bar joins what cannot be told apart" in said
+    axis = drawn[0].axes[0]
+    bars = [lines for lines in axis.collections if lines.get_linewidth()[0] == 3]
+    (bar,) = bars
+    ends = bar.get_segments()[0][:, 0]
+    assert ends[0] < 1 < 2 < ends[1] < 3
+
+
+def test_nothing_is_joined_where_all_can_be_told_apart(tmp_path, drawn):
+    row = {"mean_ranks": {"lime": 1.0, "random": 2.0}, "cliques": [], "n": 20}
+    scorecard.critical_difference(tmp_path / "c.png", "road", row)
+    assert "Mean rank by ROAD, 20 images" in words(drawn[0])
+
+
+@pytest.mark.parametrize(("explainers", "n"), [(EXPLAINERS, 20), (["lime"], 3)])
+def test_faithfulness_against_cost(tmp_path, drawn, explainers, n):
+    scorecard.faithfulness_and_cost(tmp_path / "f.png", card(explainers, n))
+    assert {"deletion AUC ↓", "ROAD ↑"} | {TITLES[name] for name in explainers} <= words(drawn[0])
+    assert has_ink(tmp_path / "f.png")
+
+
+def test_explainers_keep_their_marker_and_colour_in_every_study():
+    looks = {(scorecard.COLOURS[place % len(scorecard.COLOURS)], scorecard.SHAPES[name])
+             for place, name in enumerate(TITLES)}  # fmt: skip
+    assert len(looks) == len(TITLES)
+
+
+def test_randomization_draws_explainers_and_no_controls(tmp_path, drawn):
+    rows = [
+        {"explainer": name, "step": step, "randomised_from": layer, "image": image, "entropy_rise": RNG.normal(),
+         "rank_agreement": RNG.uniform(-1, 1)}
+        for name in ("lime", "edges") for step, layer in ((1, "fc"), (2, "a.very.long.name.of.a.layer.conv1"))
+        for image in range(3)
+    ]  # fmt: skip
+    scorecard.randomization(tmp_path / "r.png", pd.DataFrame(rows))
+    said = words(drawn[0])
+    assert "LIME" in said
+    assert "Sobel edges" not in said
+    assert "fc" in said
+    assert any(text.startswith("…") and text.endswith("layer.conv1") for text in said)
+
+
+def test_the_contrast_of_a_shortcut(tmp_path, drawn):
+    rows = pd.DataFrame(
+        {"explainer": ["lime", "edges"], "confounded": [0.5, 0.2], "control": [0.1, 0.2], "contrast": [0.4, 0.0],
+         "low": [0.3, 0.0], "high": [0.5, 0.0], "exposed": [True, False]}
+    )  # fmt: skip
+    shortcut.contrast(tmp_path / "s.png", rows)
+    assert {"LIME", "Sobel edges"} <= words(drawn[0])
+    image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    maps = {name: (RNG.normal(size=(8, 8)), np.zeros((8, 8))) for name in EXPLAINERS}
+    shortcut.pictures(tmp_path / "p.png", image, np.eye(8, dtype=bool), maps)
+    assert {TITLES[name] for name in EXPLAINERS} <= words(drawn[1])
+    assert has_ink(tmp_path / "p.png")
