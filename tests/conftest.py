@@ -45,6 +45,7 @@ SHRINK = [
     "score.matched_evaluations=70",
     "score.steps=4",
     "score.correlation.draws=10",
+    "score.road.shares=[0.2,0.5,0.8]",
     "score.robustness.images=2",
     "score.robustness.attack_steps=1",
     "score.randomization.images=2",

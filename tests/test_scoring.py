@@ -229,7 +229,8 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, tra
     of_class = np.arange(n) % 2 == 0
     test = Split(
         torch.from_numpy(np.where(of_class[:, None, None, None], marked, plain)),
-        torch.from_numpy(of_class.astype(int)), None, torch.arange(n), None, {"unmarked": torch.from_numpy(plain), "marked": torch.from_numpy(marked)},
+        torch.from_numpy(of_class.astype(int)), None, torch.arange(n), None,
+        {"unmarked": torch.from_numpy(plain), "marked": torch.from_numpy(marked)},
     )  # fmt: skip
     corner, middle = np.zeros((2, SIDE, SIDE))
     corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05

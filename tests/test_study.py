@@ -506,7 +506,7 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
     assert not checks[0]["passed"]
     alone(project, "explain", "report")
-    summary = shell("python", "-m", "glassbox", "summary", cwd=project).stdout
+    summary = shell("python", "-m", "glassbox", "summary", cwd=project, PYTHONPATH=str(project / "src")).stdout
     assert "Explainers are not scored" in summary
     assert "Explainers are not scored" in (project / "reports/index.html").read_text()
 
@@ -514,7 +514,8 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
 TINY = [
     "data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2",
     "explain.explainers=[grad_cam]", "score.images=6", "score.steps=4", "score.robustness.images=1",
-    "score.robustness.attack_steps=1", "score.randomization.images=1",
+    "score.robustness.attack_steps=1", "score.randomization.images=1", "score.correlation.draws=10",
+    "score.road.shares=[0.2,0.5,0.8]",
 ]  # fmt: skip
 
 
