@@ -87,6 +87,12 @@ def test_who_fails_to_beat_which_control(values):
     ]
 
 
+def test_who_beats_no_control_is_said_in_short():
+    values = made(SCORES | {("explainer", "grad_cam"): 0.6})
+    said = s.verdicts(s.rank(values, seed=0), {})
+    assert said[0] == "Deletion AUC: LIME beats every control; Grad-CAM beats no control."
+
+
 def test_a_difference_within_the_spread_is_not_beaten():
     values = made(SCORES | {("explainer", "lime"): 0.299}, spread=0.1)
     tests = s.rank(values, seed=0)["deletion_auc"]["controls"]

@@ -184,14 +184,20 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
         if row["n"] < FEWEST:
             sentences.append(f"{_title(metric)}: {row['n']} images are too few to compare, {FEWEST} at least.")
             continue
-        lost: dict[str, list[str]] = {}
+        lost: dict[str, list[str]] = {}  # to which controls, by explainer
+        met: dict[str, int] = {}  # how many
         for test in row["controls"]:
-            lost.setdefault(test["explainer"], [])
-            if not test["beaten"]:
-                lost[test["explainer"]].append(_control(test["control"]))
-        winners = [TITLES[name] for name, to in lost.items() if not to]
-        said = [f"{_enumerate(winners)} {'beats' if len(winners) == 1 else 'beat'} every control"] if winners else []
-        said += [f"{TITLES[name]} does not beat {_enumerate(to, 'or')}" for name, to in lost.items() if to]
+            name = test["explainer"]
+            met[name] = met.get(name, 0) + 1
+            lost.setdefault(name, []).extend([] if test["beaten"] else [_control(test["control"])])
+        said = [
+            f"{_enumerate(group)} {'beats' if len(group) == 1 else 'beat'} {what}"
+            for what, group in (("every control", [TITLES[name] for name, to in lost.items() if not to]),
+                                ("no control", [TITLES[name] for name, to in lost.items() if len(to) == met[name]]))
+            if group
+        ]  # fmt: skip
+        partly = {name: to for name, to in lost.items() if 0 < len(to) < met[name]}
+        said += [f"{TITLES[name]} does not beat {_enumerate(to, 'or')}" for name, to in partly.items()]
         sentences.append(f"{_title(metric)}: {'; '.join(said)}.")
     fails = [TITLES[name] for name, by in passed.items() if name in TITLES and name not in CONTROLS
              and not all(by.values())]  # fmt: skip
