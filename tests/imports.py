@@ -29,6 +29,11 @@ def imported(path: Path) -> set[Path]:
     return {file for module in parents if (file := _file(module))}
 
 
+def _by_name(path: Path) -> set[Path]:
+    """Files that are imported by a name that is not known before: explainers by theirs."""
+    return {*path.parent.glob("*.py")} if path == PACKAGES["glassbox"] / "explainers/__init__.py" else set()
+
+
 def transitive(path: Path) -> set[Path]:
     """The same, through every import; with the package of the file itself, and without the file."""
     found: set[Path] = set()
@@ -37,5 +42,5 @@ def transitive(path: Path) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting |= imported(file)
+            waiting |= imported(file) | _by_name(file)
     return found - {path}

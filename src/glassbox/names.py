@@ -1,7 +1,7 @@
 """What the explainers are called, for the parameters and for people. Imports nothing: a table needs no torch."""
 
 CONTROL = "random"
-TITLES = {
+TITLES = {  # of explainers, by the name of their file in explainers/
     "lime": "LIME",
     "kernel_shap": "KernelSHAP",
     "partition_shap": "PartitionSHAP",

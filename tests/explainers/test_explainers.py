@@ -6,6 +6,7 @@ from glassbox import config, explainers, models
 from glassbox.explainers.base import Request
 from glassbox.models.cnn import Hyperparameters
 from glassbox.names import CONTROL, TITLES
+from tests.conftest import clone, shell
 
 SMALL = Hyperparameters(
     4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
@@ -106,3 +107,51 @@ def test_the_same_evaluations_for_all_that_only_ask_the_model(params, classifier
 def test_matched_evaluations_of_one_kind_of_explainer_leave_none(params):
     only = params.explain.model_copy(update={"explainers": ("grad_cam", "integrated_gradients")})
     assert explainers.matched(only, 640, side=32).explainers == ()
+
+
+OWN = """
+from glassbox.explainers.base import Budget, Common, in_batches
+
+
+def make(common: Common):
+    return Darkness()
+
+
+class Darkness:
+    looks_at = "gradient"
+
+    def budget(self, _):
+        return Budget(0)
+
+    def __call__(self, classifier, request):
+        def dark(_, images, __):
+            return 255.0 - images.float().mean(dim=3).numpy(), {}
+
+        return in_batches(dark, classifier, request, 8)
+"""
+USE = """
+import sys
+sys.path.insert(0, "src")
+import torch
+from glassbox import config, explainers, names
+from glassbox.figures import scorecard
+from glassbox.models import Classifier
+
+explain = config.load("explain")
+image = torch.full((1, 4, 4, 3), 55, dtype=torch.uint8)
+made = explainers.make(explain, image, (0.5,) * 3, 8)["darkness"]
+model = Classifier(torch.nn.Linear(1, 1), (0, 0, 0), (1, 1, 1))
+maps = made(model, explainers.Request(image, torch.tensor([0]), (0,))).maps
+print(scorecard.title_of("darkness"), maps.mean())
+"""
+
+
+def test_an_explainer_of_ones_own_is_one_file_and_one_line(tmp_path):
+    project = clone(tmp_path / "glassbox")
+    (project / "src/glassbox/explainers/darkness.py").write_text(OWN)
+    titles = project / "src/glassbox/names.py"
+    titles.write_text(titles.read_text().replace('    "lime":', '    "darkness": "Darkness",\n    "lime":', 1))
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("explainers: [lime,", "explainers: [darkness, lime,"))
+    said = shell("python", "-c", USE, cwd=project).stdout
+    assert said.split() == ["Darkness", "200.0"]

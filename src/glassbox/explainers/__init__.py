@@ -1,25 +1,34 @@
-"""Explainers by name. A new one is one file and one line in `make`."""
+"""Explainers by name."""
+
+from importlib import import_module
 
 import torch
 
 from glassbox.config import Explain
-from glassbox.explainers.base import Attribution, Explainer, Request
+from glassbox.explainers.base import Attribution, Common, Explainer, Request
 from glassbox.explainers.controls import Control, all_controls, noise
-from glassbox.explainers.grad_cam import GradCam
-from glassbox.explainers.gradient_shap import GradientShap
-from glassbox.explainers.integrated_gradients import IntegratedGradients
-from glassbox.explainers.kernel_shap import KernelShap
-from glassbox.explainers.lime import Lime
 from glassbox.explainers.occlusion import Occlusion
-from glassbox.explainers.partition_shap import PartitionShap
 from glassbox.names import CONTROL
 from glassbox.seeds import derive
 
-__all__ = ["Attribution", "Explainer", "Request", "all_controls", "draw_background", "make", "matched", "n_background"]
+__all__ = [
+    "Attribution",
+    "Common",
+    "Explainer",
+    "Request",
+    "all_controls",
+    "draw_background",
+    "make",
+    "matched",
+    "n_background",
+]
 
 
 def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], batch_size: int) -> dict[str, Explainer]:
     """The explainers that the section `explain` names, in its order, then the random control.
+
+    A new explainer is one file in this folder, with a function `make` like those of the others, and one line in
+    `names.TITLES`; parameters that it has get a section of `explain` in `config`.
 
     Args:
         settings: the section.
@@ -27,19 +36,9 @@ def make(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], b
         mean: colour of the training images, 0..1 a channel.
         batch_size: images in one forward pass.
     """
-    s = settings
-    makers = {
-        "lime": lambda: Lime(s.lime.samples, s.superpixels, batch_size),
-        "kernel_shap": lambda: KernelShap(
-            s.kernel_shap, s.superpixels, background[: s.kernel_shap.background], batch_size
-        ),
-        "partition_shap": lambda: PartitionShap(s.partition_shap, mean, batch_size),
-        "gradient_shap": lambda: GradientShap(s.gradient_shap, background[: s.gradient_shap.background], batch_size),
-        "integrated_gradients": lambda: IntegratedGradients(s.integrated_gradients, mean, batch_size),
-        "grad_cam": lambda: GradCam(s.grad_cam, batch_size),
-        "occlusion": lambda: Occlusion(s.occlusion, mean, batch_size),
-    }
-    return {name: makers[name]() for name in s.explainers} | {CONTROL: Control(noise)}
+    common = Common(settings, background, mean, batch_size)
+    made = {name: import_module(f"{__name__}.{name}").make(common) for name in settings.explainers}
+    return made | {CONTROL: Control(noise)}
 
 
 def matched(settings: Explain, evaluations: int, side: int) -> Explain:

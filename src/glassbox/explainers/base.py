@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from glassbox.config import Explain
 from glassbox.models import Classifier, frozen
 
 
@@ -80,6 +81,23 @@ def join(parts: list[Attribution]) -> Attribution:
         np.concatenate([part.backward_passes for part in parts]),
         {name: np.concatenate([part.details[name] for part in parts]) for name in parts[0].details},
     )
+
+
+@dataclass(frozen=True)
+class Common:
+    """What explainers are made from.
+
+    Attributes:
+        settings: the section `explain`.
+        background: (B, H, W, 3) uint8 training images in random order; each explainer takes as many as it wants.
+        mean: colour of the training images, 0..1 a channel.
+        batch_size: images in one forward pass.
+    """
+
+    settings: Explain
+    background: torch.Tensor
+    mean: tuple[float, ...]
+    batch_size: int
 
 
 @dataclass(frozen=True)

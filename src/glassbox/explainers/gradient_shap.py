@@ -6,8 +6,13 @@ from torch import nn
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.models import Classifier
+
+
+def make(c: Common) -> "GradientShap":
+    """The explainer of a study."""
+    return GradientShap(c.settings.gradient_shap, c.background[: c.settings.gradient_shap.background], c.batch_size)
 
 
 class GradientShap:

@@ -6,9 +6,16 @@ import torch
 from glassbox import config, shapley
 from glassbox.data.batches import to_float
 from glassbox.errors import UserError
-from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier, probabilities
+
+
+def make(c: Common) -> "KernelShap":
+    """The explainer of a study."""
+    return KernelShap(
+        c.settings.kernel_shap, c.settings.superpixels, c.background[: c.settings.kernel_shap.background], c.batch_size
+    )
 
 
 class KernelShap:

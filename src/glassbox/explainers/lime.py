@@ -7,9 +7,14 @@ import numpy as np
 import torch
 
 from glassbox import config
-from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier, probabilities
+
+
+def make(c: Common) -> "Lime":
+    """The explainer of a study."""
+    return Lime(c.settings.lime.samples, c.settings.superpixels, c.batch_size)
 
 
 class Lime:

@@ -7,8 +7,13 @@ import torch
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, Common, Request, in_batches
 from glassbox.models import Classifier
+
+
+def make(c: Common) -> "Occlusion":
+    """The explainer of a study."""
+    return Occlusion(c.settings.occlusion, c.mean, c.batch_size)
 
 
 class Occlusion:

@@ -4,8 +4,13 @@ import numpy as np
 import torch
 
 from glassbox import config
-from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.models import Classifier, probabilities
+
+
+def make(c: Common) -> "PartitionShap":
+    """The explainer of a study."""
+    return PartitionShap(c.settings.partition_shap, c.mean, c.batch_size)
 
 
 class PartitionShap:

@@ -1,5 +1,6 @@
 """The scorecard in pictures: means with intervals, ranks with what tells them apart, and what faithfulness costs."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ARROWS = {"higher is better": "→ better", "lower is better": "← better", "un
 COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their explainer
 # By explainer, the same in every study. Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-SHAPES = dict(zip(TITLES, "osD^vP*X", strict=True))
+SHAPES = dict(zip(TITLES, cycle("osD^vP*X"), strict=False))
 COST = "images through the network for a map, forward and backward"
 
 
@@ -43,7 +44,7 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
     """
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
     names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))[::-1]
-    across = min(3, len(metrics))
+    across = 2 if len(metrics) == 4 else min(3, len(metrics))
     down = -(-len(metrics) // across)
     with figure(path, 2.6 * across + 1.4, (0.27 * len(names) + 0.75) * down + 0.4) as drawing:
         axes = drawing.subplots(down, across, sharey=True, squeeze=False)
@@ -159,7 +160,8 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
 
 
 def randomization(path: str | Path, curves: pd.DataFrame) -> None:
-    """How much more complex maps become, and how alike they stay, while layers lose what they learnt.
+    """How much more complex maps become, and how alike they stay, while layers lose what they learnt: from nothing
+    changed (entropy as before, correlation 1) to all weights lost.
 
     Args:
         curves: of `scoring.curves`.
@@ -170,14 +172,19 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     with figure(path, 7.2, 3.2) as drawing:
         axes = drawing.subplots(1, 2)
         for axis, (column, text) in zip(axes, panels.items(), strict=True):
-            means = curves.groupby(["explainer", "step"])[column].mean()
+            means = curves.groupby(["explainer", "step"])[column].mean().sort_index()
             for name in names:
                 colour = COLOURS[list(TITLES).index(name) % len(COLOURS)]
                 label = title_of(name) if axis is axes[0] else None
-                axis.plot(means[name].index, means[name], marker=SHAPES[name], color=colour, label=label, markersize=5)
+                before = float(column == "rank_agreement")
+                course = [before, *means[name]]
+                axis.plot(range(len(course)), course, marker=SHAPES[name], color=colour, label=label, markersize=5)
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set_ylabel(text)
-            axis.set_xticks(steps["step"], _layers(steps["randomised_from"]), rotation=30, ha="right", fontsize=7)
+            if column == "entropy_rise":  # maps that were nearly empty rise by many times their entropy
+                axis.set_yscale("symlog", linthresh=0.1)
+            layers = ["none", *_layers(steps["randomised_from"])]
+            axis.set_xticks(range(len(layers)), layers, rotation=30, ha="right", fontsize=7)
             axis.grid(axis="y")
         drawing.supxlabel("randomised from this layer to the output", fontsize=9)
         drawing.legend(loc="outside upper center", ncols=4, fontsize=8)
