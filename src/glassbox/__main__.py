@@ -70,7 +70,7 @@ def summary() -> None:
         measures.append("excess_relevance_mass")
     print("\nWhich explanation to believe (means with 95 % intervals; arrows point to better)")
     if rows:
-        shown = report.columns(study)
+        shown = report.columns(study)["against the controls"]
         print(f"  {'':{width}}  {'  '.join(f'{shown[name]:23}' for name in measures)}  ms a map")
     for row in rows:
         cells = "  ".join(f"{row.get(name, ''):23}" for name in measures)

@@ -238,7 +238,7 @@ def test_the_table_of_explainers(study):
     assert lime["matched"] == {"model_evaluations": 20, "deletion_auc": "0.500 [0.400, 0.600]", "emprt": ""}
     assert cam["matched"] is random["matched"] is None
     assert (lime["emprt_passes"], cam["emprt_passes"], random["emprt_passes"]) == (True, False, None)
-    assert report.columns(study) == {"deletion_auc": "deletion AUC ↓"}  # eMPRT has no images
+    assert report.columns(study) == {"against the controls": {"deletion_auc": "deletion AUC ↓"}, "further": {}}
 
 
 def test_the_page_says_which_explanation_to_believe(study):

@@ -224,13 +224,17 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def columns(study: Study) -> dict[str, str]:
-    """Columns of the table of explainers: metrics that were measured, with the way that is better."""
-    if study.scorecard is None:
-        return {}
-    arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
-    rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
-    return {r.metric: MEASUREMENTS[r.metric] + arrows[r.direction] for r in rows.itertuples()}
+def columns(study: Study) -> dict[str, dict[str, str]]:
+    """Titles of the metrics that were measured, with the way that is better: those "against the controls", faithfulness
+    and localization, and "further" ones."""
+    found: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
+    if study.scorecard is not None:
+        arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
+        rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
+        for row in rows.itertuples():
+            kind = "against the controls" if row.property in ("faithfulness", "localization") else "further"
+            found[kind][row.metric] = MEASUREMENTS[row.metric] + arrows[row.direction]
+    return found
 
 
 def page(study: Study) -> str:
