@@ -166,7 +166,7 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     Args:
         curves: of `scoring.curves`.
     """
-    panels = {"entropy_rise": "relative rise of the entropy", "rank_agreement": "rank correlation with the map before"}
+    panels = {"entropy_rise": "relative rise of the entropy", "rank_agreement": "rank correlation\nwith the map before"}
     steps = curves.drop_duplicates("step").sort_values("step")
     names = [name for name in TITLES if name in set(curves["explainer"]) and name not in CONTROLS]
     with figure(path, 7.2, 3.2) as drawing:
