@@ -41,14 +41,14 @@ SHRINK = [
     "explain.gradient_shap.background=10",
     "explain.integrated_gradients.steps=8",
     "explain.faithfulness.steps=4",
-    "score.images=6",
+    "score.images=5",
     "score.matched_evaluations=70",
     "score.steps=4",
     "score.correlation.draws=10",
     "score.road.shares=[0.2,0.5,0.8]",
-    "score.robustness.images=2",
+    "score.robustness.images=1",
     "score.robustness.attack_steps=1",
-    "score.randomization.images=2",
+    "score.randomization.images=1",
     "score.randomization.steps=2",
 ]
 
