@@ -202,7 +202,7 @@ def test_every_stage_is_in_mlflow(study):
     assert "test accuracy" in first.data.tags["mlflow.note.content"]
     assert first.outputs.model_outputs
     artifacts = {file.path for file in client.list_artifacts(first.info.run_id)}
-    assert artifacts == {"prepare", "tune", "train", "evaluate", "explain", "report", "index.html", "summary.json"}
+    assert artifacts == {*NAMES, "index.html", "summary.json"}
     pictures = {file.path for file in client.list_artifacts(first.info.run_id, "explain/figures")}
     assert len(pictures) == len(list((project / "reports/explain/figures").iterdir()))
     assert [dataset.dataset.name for dataset in first.inputs.dataset_inputs] == ["digits"]
