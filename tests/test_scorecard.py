@@ -101,7 +101,13 @@ def test_a_difference_within_the_spread_is_not_beaten():
 
 def test_too_few_images_are_not_compared(values):
     few = values[values["image"] < 3]
-    assert s.verdicts(s.rank(few, seed=0), {})[0] == "Deletion AUC: 3 images are too few to compare, 5 at least."
+    assert s.verdicts(s.rank(few, seed=0), {})[0] == "Deletion AUC: 3 images are too few to compare, 10 at least."
+
+
+@pytest.mark.parametrize("tests", [1, 14, 35, 40, 41])
+def test_the_fewest_images_are_those_that_can_be_told_apart(tests):
+    n = s.fewest(tests)
+    assert tests * 2 / 2**n < 0.05 <= tests * 2 / 2 ** (n - 1)
 
 
 def test_only_images_that_all_have_are_compared(values):

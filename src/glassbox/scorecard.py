@@ -1,5 +1,6 @@
 """Which explanation to believe: the measured values of all images, summarised, tested, ranked and put into words."""
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -9,7 +10,6 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from glassbox import bootstrap, comparison, scoring
-from glassbox.bootstrap import FEWEST
 from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
@@ -181,8 +181,8 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
     for metric, row in ranking.items():
         if "controls" not in row:
             continue
-        if row["n"] < FEWEST:
-            sentences.append(f"{_title(metric)}: {row['n']} images are too few to compare, {FEWEST} at least.")
+        if row["n"] < (least := fewest(len(row["controls"]))):
+            sentences.append(f"{_title(metric)}: {row['n']} images are too few to compare, {least} at least.")
             continue
         lost: dict[str, list[str]] = {}  # to which controls, by explainer
         met: dict[str, int] = {}  # how many
@@ -215,6 +215,12 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
     if shaky:
         sentences.append(f"The order of the explainers hangs on the metric's settings by {_enumerate(shaky)}.")
     return sentences
+
+
+def fewest(tests: int) -> int:
+    """Images below which Holm's correction lets none of so many signed-rank tests reject: N differences of one sign
+    have p = 2 / 2^N."""
+    return 1 + math.floor(math.log2(2 * tests / comparison.LEVEL))
 
 
 def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
