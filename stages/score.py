@@ -5,7 +5,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from glassbox import compute, config, explainers, files, gate, models, scorecard, scoring, shortcut, tracking
+from glassbox import compute, config, explainers, files, gate, headline, models, scorecard, scoring, shortcut, tracking
 from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.errors import run
@@ -53,7 +53,7 @@ def main() -> None:
                 files.write_csv(folder / f"{name}.csv", table)
             files.write_json(folder / "ranking.json", found.ranking)
             figures.draw_all(folder, found)
-            tracked.log_headline(scorecard.headline(found.tables["scorecard"]))
+            tracked.log_headline(headline.flat(headline.headline(found.tables["scorecard"])))
             said += found.ranking["verdicts"]
         if test.arms:
             told = shortcut.summary(measured, exposed and exposed.contrast, TITLES | CONTROLS)

@@ -145,6 +145,9 @@ def test_a_peak_begins_where_it_is_made():
     held = np.ones(2**25)
     del held
     assert 0.2 < peak() < 0.4
+    highest = compute.peak_memory(torch.device("cpu"))
+    compute.Peak(torch.device("cpu"))
+    assert compute.peak_memory(torch.device("cpu")) >= highest  # so far: what a stage says of itself
 
 
 def test_peak_memory_grows_with_what_is_used(monkeypatch):

@@ -305,3 +305,23 @@ def test_every_key_has_a_comment(study):
     if config.read(study).model.name != "cnn":  # what belongs to that network may be left out
         expected = [leaf for leaf in expected if not set(leaf.split(".")) & set(config.CNN_KEYS)]
     assert len(lines) - len(bare) >= len(expected) - 2 * sum(".high" in leaf for leaf in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("score.road.shares=[0.5,0.3,0.7]", "score.road.shares is [0.5, 0.3, 0.7]: the shares must rise"),
+        ("score.robustness.noise=[0.1,0.1,0.2]", "score.robustness.noise is [0.1, 0.1, 0.2]: must not name one twice"),
+        ("score.margins=[0,1]", "score.margins is [0, 1], but must be"),
+        ("score.deletion=[mean,blur,grey]", "score.deletion.2 is 'grey', but must be 'mean', 'blur' or 'black'"),
+        ("score.robustness.images=99", "score: robustness.images is 99: it must not be above images, 12"),
+        (
+            "score.matched_evaluations=100",
+            "score.matched_evaluations is 100: with kernel_shap it must be at least 1 more",
+        ),
+    ],
+)
+def test_wrong_settings_of_the_scorecard_are_refused(change, sentence):
+    with pytest.raises(UserError) as error:
+        config.edit(ROOT / "params.yaml", [change])
+    assert sentence in str(error.value)

@@ -17,7 +17,7 @@ import torch
 from glassbox import config
 from glassbox.errors import UserError
 
-PROCESS = Path("/proc/self")  # what Linux says of this process
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # where Linux counts this process's memory
 
 
 @dataclass(frozen=True)
@@ -135,32 +135,42 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
+_before_reset = 0.0  # GiB, the highest that `Peak` has seen before it set the system's own count back
+
+
 def peak_memory(device: torch.device) -> float:
     """Most memory that was in use at a time since the process began, GiB: on CUDA what PyTorch's tensors took, on the
     CPU the whole process."""
+    return max(_before_reset, _counted(device))
+
+
+def _counted(device: torch.device) -> float:
+    """GiB at the highest since the count was last set back."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    if PROCESS.exists():
-        return _status("VmHWM")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB elsewhere
+    found = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
+    if found:
+        return int(found.group(1)) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 class Peak:
-    """Memory that work takes beyond what is in use when this is made, GiB, at its highest; on systems without /proc
-    only what exceeds all that the process took before."""
+    """Memory that work takes beyond what is in use when this is made, GiB, at its highest; on systems whose count
+    cannot be set back only what exceeds all that the process took before."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        global _before_reset
+        self.device, _before_reset = device, peak_memory(device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        elif PROCESS.exists():
-            (PROCESS / "clear_refs").write_text("5")  # the highest becomes the present
-        self.before = peak_memory(device)
+        elif RESET.exists():
+            RESET.write_text("5")  # the highest becomes the present
+        self.before = _counted(device)
 
     def __call__(self) -> float:
         """So far."""
-        return peak_memory(self.device) - self.before
+        return _counted(self.device) - self.before
 
 
 def costs(place: Place, since: float, images: int) -> dict[str, float]:
@@ -182,11 +192,6 @@ def machine(place: Place) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],  # without the kind of build
     }
-
-
-def _status(key: str) -> float:
-    found = re.search(rf"^{key}:\s*(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
-    return int(found.group(1)) / 2**20
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

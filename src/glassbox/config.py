@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -382,9 +391,15 @@ class Explain(_Section):
         return self
 
 
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name one twice")
+    return values
+
+
 def _settings_of(element: Any) -> Any:
     # The first one ranks; with three or more the others tell whether the ranking hangs on the choice.
-    return Annotated[tuple[element, ...], Field(strict=False, min_length=3)]
+    return Annotated[tuple[element, ...], Field(strict=False, min_length=3), AfterValidator(_each_once)]
 
 
 Above = Annotated[float, Field(gt=0, lt=1)]  # a share
@@ -400,6 +415,13 @@ class Correlation(_Section):
 class Road(_Section):
     shares: _settings_of(Above)
     noise: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("shares")
+    @classmethod
+    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if list(values) != sorted(values):
+            raise ValueError("the shares must rise")  # so that there is a lower and an upper half of them
+        return values
 
 
 class Robustness(_Section):
@@ -429,13 +451,6 @@ class Score(_Section):
     margins: _settings_of(Count)
     robustness: Robustness
     randomization: Randomization
-
-    @field_validator("deletion", "insertion", "margins")
-    @classmethod
-    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("must not name one twice")
-        return values
 
     @model_validator(mode="after")
     def _some_of_the_images(self) -> "Score":

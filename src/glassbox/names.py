@@ -38,7 +38,13 @@ MEASUREMENTS = {  # of the scorecard
     "emprt": "eMPRT",
     "gini": "Gini index",
 }
+EXPLAINERS = tuple(name for name in TITLES if name != CONTROL)
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
+
+
+def title_of(name: str) -> str:
+    """Of an explainer or a control of the scorecard, for people."""
+    return CONTROLS.get(name) or TITLES[name]
 
 
 def analyst(explainers: "tuple[str, ...]") -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from glassbox import bootstrap, comparison, scoring
-from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
+from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT
@@ -122,7 +122,7 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
         if n == 0:
             continue
         ranking = comparison.rank(scores, direction, resamples)
-        own = [name for name in scores if name in TITLES and name not in CONTROLS]
+        own = [name for name in scores if name in EXPLAINERS]
         orders = {}
         for column in settings:
             by = complete(values, str(column), (EXPLAINER,))
@@ -143,17 +143,6 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
             row["matched"] = comparison.mean_ranks(alike, direction)
         found[metric] = row
     return found
-
-
-def headline(card: pd.DataFrame) -> dict[str, float]:
-    """Means of the explainers, and of the random control, by `metric/explainer`.
-
-    Args:
-        card: of `summarise`.
-    """
-    shown = card[card["ranks"] & ((card["kind"] == EXPLAINER) | (card["explainer"] == CONTROL)) & (card["n"] > 0)]
-    shown = shown[shown["kind"].isin((EXPLAINER, CONTROLLED))]
-    return {f"{row.metric}/{row.explainer}": row.mean for row in shown.itertuples()}
 
 
 def passes(card: pd.DataFrame) -> dict[str, dict[str, bool]]:
@@ -199,8 +188,7 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
         partly = {name: to for name, to in lost.items() if 0 < len(to) < met[name]}
         said += [f"{TITLES[name]} does not beat {_enumerate(to, 'or')}" for name, to in partly.items()]
         sentences.append(f"{_title(metric)}: {'; '.join(said)}.")
-    fails = [TITLES[name] for name, by in passed.items() if name in TITLES and name not in CONTROLS
-             and not all(by.values())]  # fmt: skip
+    fails = [TITLES[name] for name, by in passed.items() if name in EXPLAINERS and not all(by.values())]
     if passed and fails:
         sentences.append(
             f"eMPRT: {_enumerate(fails)} {'fails' if len(fails) == 1 else 'fail'}: without the learnt weights the maps "
@@ -236,7 +224,7 @@ def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[
 
 def _against_controls(values: pd.DataFrame, column: str, higher_is_better: bool, seed: int) -> list[dict[str, Any]]:
     scores = complete(values, column, (EXPLAINER, CONTROLLED, UNTRAINED))
-    own = [name for name in scores if name in TITLES and name not in CONTROLS]
+    own = [name for name in scores if name in EXPLAINERS]
     pairs = [(name, control) for name in own for control in (*CONTROLS, f"{UNTRAINED} {name}") if control in scores]
     tests = comparison.paired(scores, seed, pairs)
     better = (tests["difference"] > 0) == higher_is_better

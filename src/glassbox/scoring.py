@@ -211,39 +211,35 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
     side = ground.request.images.shape[1]
     own = _make(ground.explain, background, ground)
     controls = explainers.all_controls(ground.explain.superpixels, side)
-    for name, explainer in (own | controls).items():
-        made = _explain(explainer, ground.classifier, ground.request, ground, progress)
-        values = measure(ground, made[0].maps)
-        progress(len(ground.request))
-        values |= _robustness(ground, explainer, made[0].maps, progress)
-        moved, curve = _randomization(ground, name, explainer, made[0].maps, progress)
-        kind = EXPLAINER if name in own else CONTROLLED
-        yield Scored(name, kind, values | moved, explainer.budget(side), *made, curve)
-    for name, explainer in own.items():
-        made = _explain(explainer, ground.untrained, ground.request, ground, progress)
-        values = measure(ground, made[0].maps, only_first=True)
-        progress(len(ground.request))
-        yield Scored(name, UNTRAINED, values, explainer.budget(side), *made)
-    alike = explainers.matched(ground.explain, ground.settings.matched_evaluations, side)
-    for name, explainer in _make(alike, background, ground).items():
-        made = _explain(explainer, ground.classifier, ground.request, ground, progress)
-        values = measure(ground, made[0].maps, only_first=True)
-        progress(len(ground.request))
-        yield Scored(name, MATCHED, values, explainer.budget(side), *made)
+    alike = _make(explainers.matched(ground.explain, ground.settings.matched_evaluations, side), background, ground)
+    for kind, subjects in ((EXPLAINER, own), (CONTROLLED, controls), (UNTRAINED, own), (MATCHED, alike)):
+        whole = kind in (EXPLAINER, CONTROLLED)
+        model = ground.untrained if kind == UNTRAINED else ground.classifier
+        for name, explainer in subjects.items():
+            peak = Peak(next(model.parameters()).device)
+            made = _explain(explainer, model, ground.request, ground, progress)
+            memory, curve = peak(), None
+            values = measure(ground, made.maps, only_first=not whole)
+            progress(len(ground.request))
+            if whole:
+                values |= _robustness(ground, explainer, made.maps, progress)
+                moved, curve = _randomization(ground, name, explainer, made.maps, progress)
+                values |= moved
+            yield Scored(name, kind, values, explainer.budget(side), made, memory, curve)
 
 
 def steps(ground: Ground) -> int:
     """How many steps `score` reports."""
-    n, changed = len(ground.request), len(_first(ground.request, ground.settings.robustness.images))
-    lost = len(_first(ground.request, ground.settings.randomization.images))
+    s, n = ground.settings, len(ground.request)
+    changed, lost = min(s.robustness.images, n), min(s.randomization.images, n)
     draws = len({variation.draw for variation in ground.variations})
-    attacks = len(ground.settings.robustness.attack)  # of the three stand-ins an explainer meets one
+    attacks = len(s.robustness.attack)  # of the three stand-ins an explainer meets one
     variations = len(ground.variations) - attacks * (len(attack.SURROGATES) - 1)
     once = 2 * n + changed * (draws + variations) + lost * len(ground.cascade)
     side = ground.request.images.shape[1]
-    alike = explainers.matched(ground.explain, ground.settings.matched_evaluations, side).explainers
+    alike = explainers.matched(ground.explain, s.matched_evaluations, side).explainers
     own = len(ground.explain.explainers)
-    return once * (own + len(explainers.all_controls(ground.explain.superpixels, side))) + 2 * n * (own + len(alike))
+    return once * (own + len(CONTROLS)) + 2 * n * (own + len(alike))
 
 
 def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Values:
@@ -312,7 +308,7 @@ def expose(
     side = request.images.shape[1]
     made = _make(ground.explain, background, ground) | explainers.all_controls(ground.explain.superpixels, side)
     maps = {
-        name: tuple(_explain(explainer, model, request, ground, progress)[0].maps
+        name: tuple(_explain(explainer, model, request, ground, progress).maps
                     for model in (ground.classifier, control))
         for name, explainer in made.items()
     }  # fmt: skip
@@ -371,16 +367,15 @@ def budgets(scored: list[Scored]) -> pd.DataFrame:
 def _explain(
     explainer: Explainer, classifier: Classifier, request: Request, ground: Ground,
     progress: Callable[[int], object],
-) -> tuple[Attribution, float]:  # fmt: skip
-    """Maps, and the memory that they took."""
+) -> Attribution:  # fmt: skip
     device = next(classifier.parameters()).device
     side = classifier.input_size or request.images.shape[1]
-    parts, peak = [], Peak(device)
+    parts = []
     with refusals(device, "compute.batch_size", ground.batch_size, side):
         for part in request.parts(CHUNK):
             parts.append(explainer(classifier, part))
             progress(len(part))
-    return join(parts), peak()
+    return join(parts)
 
 
 def _make(settings: Explain, background: torch.Tensor, ground: Ground) -> dict[str, Explainer]:
@@ -390,17 +385,17 @@ def _make(settings: Explain, background: torch.Tensor, ground: Ground) -> dict[s
 
 def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, progress: Callable[[int], object]) -> Values:
     """How far maps of the first images move, less what the explainer moves by itself."""
-    first = _first(ground.request, ground.settings.robustness.images)
+    first = ground.request.part(0, ground.settings.robustness.images)
     n, before = len(first), maps[: len(first)]
 
     def made(images: torch.Tensor, draw: int) -> np.ndarray:
         seeds = tuple(derive(seed, "draw", draw) for seed in first.seeds)
         asked = replace(first, images=images, seeds=seeds)
-        return _explain(explainer, ground.classifier, asked, ground, progress)[0].maps
+        return _explain(explainer, ground.classifier, asked, ground, progress).maps
 
     still = {draw: made(first.images, draw) for draw in sorted({v.draw for v in ground.variations})}
     found: dict[Column, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-    for v in _variations_for(explainer, ground):
+    for v in [v for v in ground.variations if v.looks_at in (None, explainer.looks_at)]:
         known = np.stack([perturbations.still_there(*before.shape[1:], by) for by in v.shift.tolist()])
         after = perturbations.shifted(made(v.images, v.draw), -v.shift)
         own = sensitivity.change(before, still[v.draw], known)
@@ -417,10 +412,10 @@ def _randomization(
 ) -> tuple[Values, pd.DataFrame]:
     """eMPRT of the first images, and the way there."""
     s = ground.settings.randomization
-    first = _first(ground.request, s.images)
+    first = ground.request.part(0, s.images)
     n, rows, after = len(first), [], maps
     for step, (layer, model) in enumerate(ground.cascade, 1):
-        after = _explain(explainer, model, first, ground, progress)[0].maps
+        after = _explain(explainer, model, first, ground, progress).maps
         rise = randomization.emprt(maps[:n], after, s.bins[0])
         for place in range(n):
             pair = np.stack([maps[place].ravel(), after[place].ravel()])
@@ -465,14 +460,6 @@ def _variations(classifier: Classifier, first: Request, settings: Score, batch_s
             )  # fmt: skip
             add(Column(ATTACK.name, f"radius {radius:g}"), changed, looks_at=name)
     return found
-
-
-def _variations_for(explainer: Explainer, ground: Ground) -> list[Variation]:
-    return [v for v in ground.variations if v.looks_at in (None, explainer.looks_at)]
-
-
-def _first(request: Request, n: int) -> Request:
-    return request.part(0, min(n, len(request)))
 
 
 def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:

@@ -5,9 +5,9 @@ from importlib import import_module
 import torch
 
 from glassbox.config import Explain
+from glassbox.explainers import occlusion
 from glassbox.explainers.base import Attribution, Common, Explainer, Request
 from glassbox.explainers.controls import Control, all_controls, noise
-from glassbox.explainers.occlusion import Occlusion
 from glassbox.names import CONTROL
 from glassbox.seeds import derive
 
@@ -55,11 +55,7 @@ def matched(settings: Explain, evaluations: int, side: int) -> Explain:
     background = max(1, min(s.kernel_shap.background, (evaluations - 1) // fewest))
     coalitions = (evaluations - 1) // background
     window = min(s.occlusion.window, side)
-
-    def positions(stride: int) -> int:
-        return Occlusion(s.occlusion.model_copy(update={"stride": stride}), (0.0,) * 3, 1).budget(side).evaluations
-
-    stride = next((n for n in range(1, window) if positions(n) <= evaluations), window)
+    stride = next((n for n in range(1, window) if occlusion.evaluations(window, n, side) <= evaluations), window)
     changes = {
         "lime": {"samples": evaluations},
         "kernel_shap": {"background": background, "coalitions": coalitions, "classes": 0},

@@ -16,6 +16,12 @@ def make(c: Common) -> "Occlusion":
     return Occlusion(c.settings.occlusion, c.mean, c.batch_size)
 
 
+def evaluations(window: int, stride: int, side: int) -> int:
+    """Images that go through the model for a map of an image of `side` x `side` pixels: one a square, and the image."""
+    window, stride = min(window, side), min(stride, side)
+    return 1 + (1 + math.ceil((side - window) / stride)) ** 2
+
+
 class Occlusion:
     """Occlusion (Zeiler & Fergus 2014, section 4.2), computed by the library captum.
 
@@ -37,14 +43,10 @@ class Occlusion:
         self.colour = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
 
     def budget(self, side: int) -> Budget:
-        window, step = self._sizes(side)
-        return Budget(1 + (1 + math.ceil((side - window) / step)) ** 2)
+        return Budget(evaluations(self.settings.window, self.settings.stride, side))
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)
-
-    def _sizes(self, side: int) -> tuple[int, int]:
-        return min(self.settings.window, side), min(self.settings.stride, side)
 
     @torch.inference_mode()
     def _explain(
@@ -53,7 +55,7 @@ class Occlusion:
         from captum.attr import Occlusion as Captum
 
         x = to_float(images)
-        window, step = self._sizes(x.shape[2])
+        window, step = (min(value, x.shape[2]) for value in (self.settings.window, self.settings.stride))
         values = Captum(lambda batch: classifier(batch).double().softmax(dim=1)).attribute(
             x, (3, window, window), (3, step, step), baselines=self.colour.to(x.device).expand_as(x), target=targets,
             perturbations_per_eval=max(1, self.batch_size // len(x)),

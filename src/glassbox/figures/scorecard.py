@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from glassbox.bootstrap import FEWEST
 from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
+from glassbox.names import (
+    CONTROLLED,
+    CONTROLS,
+    EXPLAINER,
+    EXPLAINERS,
+    MATCHED,
+    MEASUREMENTS,
+    TITLES,
+    UNTRAINED,
+    title_of,
+)
 from glassbox.scorecard import Scorecard
 from glassbox.scoring import Exposed
 
@@ -28,11 +38,6 @@ COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their ex
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 SHAPES = dict(zip(TITLES, cycle("osD^vP*X"), strict=False))
 COST = "images through the network for a map, forward and backward"
-
-
-def title_of(name: str) -> str:
-    """Of an explainer or control, for people."""
-    return CONTROLS.get(name) or TITLES[name]
 
 
 def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
@@ -168,7 +173,7 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     """
     panels = {"entropy_rise": "relative rise of the entropy", "rank_agreement": "rank correlation\nwith the map before"}
     steps = curves.drop_duplicates("step").sort_values("step")
-    names = [name for name in TITLES if name in set(curves["explainer"]) and name not in CONTROLS]
+    names = [name for name in EXPLAINERS if name in set(curves["explainer"])]
     with figure(path, 7.2, 3.2) as drawing:
         axes = drawing.subplots(1, 2)
         for axis, (column, text) in zip(axes, panels.items(), strict=True):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from glassbox.figures.maps import blend, frame, normalise
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import CONTROLS, TITLES
+from glassbox.names import CONTROLS, TITLES, title_of
 
 
 def contrast(path: str | Path, found: pd.DataFrame) -> None:
@@ -31,7 +31,7 @@ def contrast(path: str | Path, found: pd.DataFrame) -> None:
             right.plot(row.contrast, height, "o", color=colour, markerfacecolor=colour if row.exposed else "white")
         right.axvline(0, color=GREY, linewidth=0.8)
         right.set_xlabel("contrast of the two networks\n(filled: exposes the shortcut)")
-        left.set_yticks(heights, [CONTROLS.get(name) or TITLES[name] for name in rows["explainer"]])
+        left.set_yticks(heights, [title_of(name) for name in rows["explainer"]])
         for axis in (left, right):
             axis.grid(axis="x")
 

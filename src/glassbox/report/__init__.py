@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from glassbox import config, files
+from glassbox import headline as scores
 from glassbox.bootstrap import FEWEST
-from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, analyst
+from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, analyst, title_of
 from glassbox.report import analyses, hypotheses
 
 
@@ -114,20 +115,12 @@ def summary(study: Study) -> dict[str, Any]:
         "test": study.metrics,
         "train": study.training,
         "tune": {key: study.search[key] for key in ("validation_accuracy", "trials", "epochs")},
-        "score": {
-            name: {row.metric: row.mean for row in part.itertuples()}
-            for name, part in _headline_rows(study).groupby("explainer", sort=False)
-        },
+        "score": _headline(study),
     }
 
 
-def _headline_rows(study: Study) -> pd.DataFrame:
-    """Of the scorecard what stands in summaries: explainers and the random control, by the settings that rank."""
-    card = study.scorecard
-    if card is None:
-        return pd.DataFrame(columns=["explainer", "metric", "mean"])
-    shown = (card["kind"] == EXPLAINER) | ((card["kind"] == CONTROLLED) & (card["explainer"] == CONTROL))
-    return card[card["ranks"] & shown & (card["n"] > 0)]
+def _headline(study: Study) -> dict[str, dict[str, float]]:
+    return {} if study.scorecard is None else scores.headline(study.scorecard)
 
 
 def headline(study: Study) -> dict[str, float]:
@@ -144,7 +137,7 @@ def headline(study: Study) -> dict[str, float]:
     used = stability_of_the_study(study)
     if used is not None:
         row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
-    return row | {f"{r.metric}/{r.explainer}": r.mean for r in _headline_rows(study).itertuples()}
+    return row | scores.flat(_headline(study))
 
 
 def hypotheses_of(study: Study) -> list[dict[str, Any]]:
@@ -175,7 +168,7 @@ def explainer_table(study: Study) -> list[dict[str, Any]]:
     spent = card[card["metric"] == "model_evaluations"].set_index(["kind", "explainer"])["mean"]
     for (kind, name), part in card[card["ranks"]].groupby(["kind", "explainer"], sort=False):
         if kind in (EXPLAINER, CONTROLLED):
-            row = {"name": name, "title": CONTROLS.get(name) or TITLES[name], "control": kind == CONTROLLED,
+            row = {"name": name, "title": title_of(name), "control": kind == CONTROLLED,
                    "milliseconds": study.costs[kind][name]["milliseconds"],
                    "peak_memory": study.costs[kind][name]["peak_memory"],
                    "model_evaluations": spent[kind, name],
