@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from glassbox import config
+from glassbox import config, models
 from glassbox.models import Classifier
+from glassbox.models.cnn import Hyperparameters
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,6 +90,20 @@ class ProbabilityNetwork(nn.Module):
 def plain(network: nn.Module) -> Classifier:
     """A classifier that does not change colours before its network sees them, in training mode as a network starts."""
     return Classifier(network, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture(scope="session")
+def small_cnn() -> Callable[[int], Classifier]:
+    """A real network of four classes for images of so many pixels a side, its weights drawn from seed 0."""
+    small = Hyperparameters(
+        4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
+    )
+
+    def build(side: int) -> Classifier:
+        torch.manual_seed(0)
+        return models.build("cnn", small.__dict__, side, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+    return build
 
 
 @pytest.fixture

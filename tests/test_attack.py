@@ -8,18 +8,12 @@ from glassbox import models
 from glassbox.attack import SURROGATES, Smooth, attack, by_features, by_gradient, by_regions
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
-from glassbox.models.cnn import Hyperparameters
 from glassbox.xai_metrics.sensitivity import change
-
-SMALL = Hyperparameters(
-    4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
-)
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    torch.manual_seed(0)
-    return models.build("cnn", SMALL.__dict__, 16, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+def classifier(small_cnn):
+    return small_cnn(16)
 
 
 @pytest.fixture(scope="module")

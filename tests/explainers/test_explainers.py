@@ -2,21 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox import config, explainers, models
+from glassbox import config, explainers
 from glassbox.explainers.base import Request
-from glassbox.models.cnn import Hyperparameters
 from glassbox.names import CONTROL, TITLES
 from tests.conftest import clone, shell
 
-SMALL = Hyperparameters(
-    4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
-)
-
 
 @pytest.fixture(scope="module")
-def classifier():
-    torch.manual_seed(0)
-    return models.build("cnn", SMALL.__dict__, 32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+def classifier(small_cnn):
+    return small_cnn(32)
 
 
 @pytest.fixture(scope="module")

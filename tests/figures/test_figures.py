@@ -12,7 +12,6 @@ import torch
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
 
 from glassbox.analyses import Analyses
 from glassbox.explainers.base import Attribution, Request
@@ -23,25 +22,9 @@ from glassbox.lime_stability import Stability
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Cases, Pick
 
+from .conftest import has_ink
+
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def texts(monkeypatch):
-    """All the words of the figures that a test draws."""
-    said: list[str] = []
-    savefig = Figure.savefig
-
-    def listening(self, *arguments, **options):
-        savefig(self, *arguments, **options)
-        said.extend(t.get_text() for t in self.findobj(match=Text))
-
-    monkeypatch.setattr(style.Figure, "savefig", listening)
-    return said
-
-
-def has_ink(path) -> bool:
-    return Image.open(path).convert("L").getextrema()[0] < 128
 
 
 def test_samples(tmp_path, texts):

@@ -1,37 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 
-from glassbox.figures import scorecard, shortcut, style
-from glassbox.names import CONTROLS, MEASUREMENTS, TITLES
+from glassbox.figures import scorecard, shortcut
+from glassbox.names import CONTROLS, EXPLAINERS, MEASUREMENTS, TITLES
+
+from .conftest import has_ink, words
 
 RNG = np.random.default_rng(0)
-EXPLAINERS = [name for name in TITLES if name not in CONTROLS]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that a test draws."""
-    figures: list[Figure] = []
-    savefig = Figure.savefig
-
-    def listening(self, *arguments, **options):
-        savefig(self, *arguments, **options)
-        figures.append(self)
-
-    monkeypatch.setattr(style.Figure, "savefig", listening)
-    return figures
-
-
-def words(figure: Figure) -> set[str]:
-    return {text.get_text() for text in figure.findobj(match=Text)}
-
-
-def has_ink(path) -> bool:
-    return Image.open(path).convert("L").getextrema()[0] < 128
 
 
 def card(explainers: list[str], n: int = 20) -> pd.DataFrame:
