@@ -240,6 +240,8 @@ def test_of_two_hundred_classes_every_fifth_is_named(tmp_path, texts):
 
 def test_a_constant_image_can_be_shown():
     assert np.isfinite(explanations.blend(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4)))).all()
+    nearly_nothing = np.full((1, 1), 1e-13, np.float32)  # 1 less this is 1 in float32
+    assert explanations.blend(np.full((1, 1, 3), 255, np.uint8), nearly_nothing).max() <= 1
 
 
 def test_a_map_that_may_not_be_shown_is_not_drawn(tmp_path, texts, monkeypatch):

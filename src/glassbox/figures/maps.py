@@ -31,7 +31,8 @@ def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     cover = np.abs(values)[..., None] ** 0.6
     # The scale's own white centre would hide the image: cover by strength, colour by the scale's saturated part.
     colour = colormaps[DIVERGING](0.5 + 0.5 * np.sign(values) * (0.35 + 0.65 * np.abs(values)))[..., :3]
-    return (1 - cover) * faint[..., None] + cover * colour
+    mixed = (1 - cover) * faint[..., None] + cover * colour
+    return mixed.clip(0, 1)  # rounding may lead a little outside
 
 
 def frame(axis: Axes) -> None:
