@@ -32,8 +32,10 @@ study: setup
 	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select "$(STUDY)" $(SET) &&) \
 		python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
+# A file a core, one thread each: two tests that share two cores by threads wait for each other many times longer.
 test: setup
-	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m pytest
+	@$(enter) python -m ruff check . && python -m ruff format --check . && OMP_NUM_THREADS=1 \
+		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 format: setup
 	@$(enter) python -m ruff check --fix . && python -m ruff format .

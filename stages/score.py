@@ -10,7 +10,6 @@ from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.errors import run
 from glassbox.figures import scorecard as figures
-from glassbox.names import CONTROLS, TITLES
 from glassbox.seeds import derive
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/score"
@@ -56,7 +55,7 @@ def main() -> None:
             tracked.log_headline(headline.flat(headline.headline(found.tables["scorecard"])))
             said += found.ranking["verdicts"]
         if test.arms:
-            told = shortcut.summary(measured, exposed and exposed.contrast, TITLES | CONTROLS)
+            told = shortcut.summary(measured, exposed and exposed.contrast)
             files.write_json(folder / "shortcut.json", told)
             if exposed:
                 figures.draw_exposed(folder, exposed)

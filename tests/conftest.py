@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -17,6 +19,8 @@ from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters
 
 ROOT = Path(__file__).resolve().parent.parent
+
+NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
 
 # A small version of the shipped study: the same code, minutes become seconds.
 SHRINK = [
@@ -59,6 +63,11 @@ SHRINK = [
 def params() -> config.Params:
     """The parameters of the shipped default study."""
     return config.read(ROOT / "params.yaml")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole studies first: with several workers the longest files must not be the last to begin."""
+    items.sort(key=lambda item: not item.path.stem.endswith(("_study", "_studies")))
 
 
 class LinearNetwork(nn.Module):
@@ -148,3 +157,28 @@ def clone(to: Path) -> Path:
     author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     shell("git", *author, "commit", "-qm", "as it is now", cwd=to)
     return to
+
+
+def make(project: Path, *arguments: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess:
+    """`make` with the environment of this test."""
+    return shell("make", *arguments, f"VENV={Path(sys.executable).parent.parent}", cwd=project, check=check, **changes)
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return [name for line in output.splitlines() for name in NAMES if line == f"Running stage '{name}':"]
+
+
+def table(project: Path, name: str) -> pd.DataFrame:
+    """Of a study's reports."""
+    return pd.read_csv(project / "reports" / name)
+
+
+def studies(project: Path) -> dict[str, dict[str, str]]:
+    """Name and tags of every parent run in the study's store."""
+    with sqlite3.connect(project / "mlruns/mlflow.db") as store:
+        rows = store.execute(
+            "select r.name, t.key, t.value from runs r join tags t on r.run_uuid = t.run_uuid "
+            "where r.run_uuid in (select run_uuid from tags where key = 'kind' and value = 'study')"
+        ).fetchall()
+    return {name: {key: value for other, key, value in rows if other == name} for name, *_ in rows}

@@ -182,23 +182,25 @@ def test_an_image_without_a_watermark_is_a_slip(masks):
 def test_in_words(test, looking_at, masks):
     measured = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4)
     used, less = np.linspace(0.4, 0.6, 10), np.linspace(0.0, 0.2, 10)
-    found = shortcut.table({"lime": (maps(used), maps(less)), "edges": (maps(used), maps(used))}, masks, seed=0)
-    told = shortcut.summary(measured, found, {"lime": "LIME", "edges": "Sobel edges"})
-    cost, first, second = told["verdicts"]
+    same = (maps(used), maps(used))
+    pairs = {"lime": (maps(used), maps(less)), "grad_cam": same, "edges": same}
+    told = shortcut.summary(measured, shortcut.table(pairs, masks, seed=0))
+    cost, first, second, controls = told["verdicts"]
     assert cost.startswith("Without the watermark the network that learnt it as a shortcut loses 40.0 % [")
     assert cost.endswith("of its accuracy, the control, for which it was noise, 0.0 % [0.0, 0.0].")
     assert first == (
         "LIME exposes the shortcut: it gives the watermark 50.0 % of the positive attribution, in the control 10.0 %, "
         "a contrast of 40.0 points [40.0, 40.0]."
     )
-    assert second.startswith("Sobel edges does not expose the shortcut: it gives the watermark 50.0 %")
-    assert [row["exposed"] for row in told["contrast"]] == [True, False]
+    assert second.startswith("Grad-CAM does not expose the shortcut: it gives the watermark 50.0 %")
+    assert controls == "Controls that expose it: none."
+    assert [row["exposed"] for row in told["contrast"]] == [True, False, False]
     assert [row["arm"] for row in told["arms"]] == ["confounded", "control"]
 
 
 def test_without_a_control_nothing_is_contrasted(test, looking_at):
     measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 4)
-    told = shortcut.summary(measured, None, {})
+    told = shortcut.summary(measured, None)
     assert told["contrast"] is None
     assert told["verdicts"][1].startswith("Whether explainers expose it is not measured, because the control is none: ")
     assert "changed is 1, limit 0.01" in told["verdicts"][1]

@@ -20,6 +20,7 @@ from glassbox import bootstrap, comparison
 from glassbox.data.base import NOISE
 from glassbox.data.store import Split
 from glassbox.models import Classifier, predict
+from glassbox.names import CONTROLS, title_of
 from glassbox.xai_metrics.localization import relevance_mass
 
 UNMARKED, MARKED = "unmarked", "marked"  # interventions of the test split
@@ -166,26 +167,24 @@ def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray, see
     return rows.assign(p_holm=corrected, exposed=(rows["low"] > 0) & (corrected < comparison.LEVEL))
 
 
-def summary(measured: Shortcut, found: pd.DataFrame | None, titles: dict[str, str]) -> dict[str, Any]:
+def summary(measured: Shortcut, found: pd.DataFrame | None) -> dict[str, Any]:
     """All that was found, as it is kept: the class `target`, the rows of `arms`, `gate` and `contrast`, and `verdicts`.
 
     Args:
         measured: of `measure`.
         found: of `table`; None where the control is none.
-        titles: names of explainers and controls for people.
     """
     rows = None if found is None else found.to_dict("records")
     parts = {"arms": measured.arms.to_dict("records"), "gate": measured.gate.to_dict("records"), "contrast": rows}
-    return {"target": measured.target} | parts | {"verdicts": verdicts(measured, found, titles)}
+    return {"target": measured.target} | parts | {"verdicts": verdicts(measured, found)}
 
 
-def verdicts(measured: Shortcut, found: pd.DataFrame | None, titles: dict[str, str]) -> list[str]:
+def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
     """What the shortcut costs and which explainers expose it, in words.
 
     Args:
         measured: of `measure`.
         found: of `table`; None where the control is none.
-        titles: names of explainers and controls for people.
     """
     rows = {row.arm: row for row in measured.arms.itertuples()}
     of_both = [
@@ -201,11 +200,15 @@ def verdicts(measured: Shortcut, found: pd.DataFrame | None, titles: dict[str, s
             *said,
             f"Whether explainers expose it is not measured, because the control is none: {'; '.join(failed)}.",
         ]
-    for row in found.itertuples():
+    blind = found["explainer"].isin(CONTROLS)
+    for row in found[~blind].itertuples():
         what = "exposes the shortcut" if row.exposed else "does not expose the shortcut"
         said.append(
-            f"{titles[row.explainer]} {what}: it gives the watermark {100 * row.confounded:.1f} % of the positive "
+            f"{title_of(row.explainer)} {what}: it gives the watermark {100 * row.confounded:.1f} % of the positive "
             f"attribution, in the control {100 * row.control:.1f} %, a contrast of {100 * row.contrast:.1f} points "
             f"[{100 * row.low:.1f}, {100 * row.high:.1f}]."
         )
+    if blind.any():
+        exposing = [title_of(name) for name in found.loc[blind & found["exposed"], "explainer"]]
+        said.append(f"Controls that expose it: {', '.join(exposing) or 'none'}.")
     return said

@@ -1,0 +1,175 @@
+"""Studies that are not the default one, through the real scripts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import NAMES, SHRINK, clone, make, ran, shell, studies, table
+from PIL import Image
+
+TINY = [
+    "data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2",
+    "explain.explainers=[grad_cam]", "score.images=6", "score.steps=4", "score.robustness.images=1",
+    "score.robustness.attack_steps=1", "score.randomization.images=1", "score.correlation.draws=10",
+    "score.road.shares=[0.2,0.5,0.8]",
+]  # fmt: skip
+
+
+def alone(project: Path, *stages: str) -> str:
+    """What stages print that are run without DVC and MLflow."""
+    return "".join(
+        shell("python", "-m", f"stages.{name}", cwd=project, GLASSBOX_TRACKING="off").stdout for name in stages
+    )
+
+
+def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
+    """The search draws the optimizer alone, the head learns first, and every class is explained by KernelSHAP."""
+    import torch
+    from torchvision.models import resnet18
+
+    project = clone(tmp_path / "glassbox")
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), project / "data/weights/own.pth")
+    changes = [
+        "study.name=fine-tuned", "data.limit=150", "data.image_size=16", "model.name=resnet18", "model.stem=cifar",
+        "model.dropout=0.2", "model.weights=data/weights/own.pth", "tune.n_trials=1", "tune.epochs=1", "train.epochs=2",
+        "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
+        "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
+        "explain.kernel_shap.classes=3", "score.images=2",
+    ]  # fmt: skip
+    shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
+    said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *changes])}").stdout
+    assert ran(said) == NAMES
+    fresh = "conv1.weight, fc.weight, fc.bias"
+    assert f"not in data/weights/own.pth, so begun fresh: {fresh}" in said
+    assert "test accuracy on images changed at random" in said
+    model = json.loads((project / "models/model.json").read_text())
+    choices = {choice["key"]: (choice["value"], choice["source"]) for choice in model["choices"]}
+    assert model["name"] == "resnet18"
+    assert choices["model.weights"] == ("data/weights/own.pth", "params.yaml")
+    assert choices["train.optimizer"][1] == "tune, trial 0"
+    assert not any(key.startswith("model.conv1") for key in choices)
+    assert list(table(project, "train/curves.csv")["epoch"]) == [1, 2]
+    metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
+    assert 0 <= metrics["augmented_accuracy"] <= 1
+    timing = json.loads((project / "reports/train/timing.json").read_text())
+    assert all(value > 0 for name in ("images_per_second", "peak_memory", "seconds") for value in timing[name])
+    panels = table(project, "explain/panels.csv")
+    assert (panels.groupby("image").size() >= 3).all()
+    assert (panels["additivity_error"] < 1e-3).all()
+    assert panels["shown"].all()
+    assert len(np.load(project / "reports/explain/attributions.npz")["panels"]) == len(panels)
+    hypotheses = json.loads((project / "reports/report/hypotheses.json").read_text())
+    assert [row["number"] for row in hypotheses] == [1, 2, 3]
+    assert hypotheses[1]["checks"][0]["verdict"] == "supported"  # Shapley values add up
+    assert "RESNET18" in (project / "reports/index.html").read_text()
+    assert ran(shell("dvc", "repro", cwd=project).stdout) == []
+
+    # Other weights are another study: the search and all after it run again; here they do not fit.
+    torch.save({"fc.weight": torch.zeros(10, 512)}, project / "data/weights/own.pth")
+    refused = shell("dvc", "repro", cwd=project, check=False)
+    assert refused.returncode != 0
+    assert "model.weights: data/weights/own.pth does not fit resnet18 (" in refused.stderr
+
+
+def test_both_arms_of_a_watermark_are_trained(tmp_path):
+    from glassbox import config, models, shortcut
+    from glassbox.data import store
+
+    project = clone(tmp_path / "glassbox")
+    (project / "params.yaml").write_text(config.edit(project / "studies/watermark.yaml", TINY))
+    said = alone(project, "prepare", "tune", "train")
+    assert "trained 2 epochs on" in said
+    assert "trained the arm noise, 2 epochs on" in said
+    main, noise = (table(project, f"train/{name}.csv") for name in ("curves", "curves_noise"))
+    assert main.columns.tolist() == noise.columns.tolist()
+    assert len(main) == len(noise) == 2
+    assert main["train_loss"][0] != noise["train_loss"][0]
+    metrics = json.loads((project / "reports/train/metrics.json").read_text())
+    best = noise[noise["epoch"] == metrics["noise_best_epoch"]]
+    assert best["validation_accuracy"].tolist() == pytest.approx([metrics["noise_best_epoch_validation_accuracy"]])
+    timing = json.loads((project / "reports/train/timing.json").read_text())
+    assert timing["epoch"] == timing["noise_epoch"] == [1, 2]
+
+    test = store.read(project / "data/prepared", "test")
+    confounded, control = (models.load(project / folder)[0] for folder in ("models", "models/noise"))
+    assert models.load(project / "models")[1] == models.load(project / "models/noise")[1]
+    measured = shortcut.measure(confounded, control, test, 0, 128)
+    assert measured.target == ("I", "O", "T", "S", "L").index("I")
+    assert measured.arms["n"].tolist() == [20, 20]
+    assert not measured.has_control  # two epochs teach nobody anything
+
+    said = alone(project, "evaluate", "score")
+    assert "Without the watermark the network that learnt it as a shortcut loses" in said
+    assert "not measured, because the control is none: accuracy_unmarked is " in said
+    told = json.loads((project / "reports/score/shortcut.json").read_text())
+    assert told["contrast"] is None
+    assert len(told["gate"]) == 2
+    assert (project / "reports/score/scorecard.csv").exists()  # of the network on its own
+    assert "excess_relevance_mass" not in (project / "reports/score/scorecard.csv").read_text()
+
+
+def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_glyph(tmp_path):
+    from glassbox import config
+
+    project = clone(tmp_path / "glassbox")
+    (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
+    said = alone(project, "prepare", "tune", "train", "evaluate", "score")
+    assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
+    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.json"}
+    checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
+    assert not checks[0]["passed"]
+
+
+def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
+    """Circles and squares, as a person might have collected them: many formats, sizes, modes, a file that is none."""
+    from PIL import ImageDraw
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "my shapes"
+    modes = [
+        ("RGB", "jpg"),
+        ("L", "png"),
+        ("RGBA", "png"),
+        ("P", "gif"),
+        ("1", "png"),
+        ("CMYK", "jpg"),
+        ("LA", "png"),
+        ("RGB", "webp"),
+    ]
+    for label, name in enumerate(("circles", "big squares")):
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            width, height = (int(side) for side in rng.integers(20, 90, 2))
+            image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(170, 256, 3)))
+            radius = min(width, height) // 3
+            box = [width // 2 - radius, height // 2 - radius, width // 2 + radius, height // 2 + radius]
+            draw = ImageDraw.Draw(image)
+            (draw.rectangle if label else draw.ellipse)(box, fill=tuple(int(v) for v in rng.integers(0, 90, 3)))
+            mode, ending = modes[number % len(modes)]
+            image.convert(mode).save(folder / name / f"{number:02d}.{ending}")
+    (folder / "circles" / "read me.txt").write_text("not an image")
+
+    project = clone(tmp_path / "glassbox")
+    shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
+    own = [
+        "data.source=image_folder",
+        f'"data.path={folder}"',
+        "data.image_size=24",
+        "train.epochs=8",
+        "study.name=shapes",
+    ]
+    said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *own])}").stdout
+    assert ran(said) == NAMES
+    card = json.loads((project / "reports/prepare/card.json").read_text())
+    assert card["classes"] == ["big squares", "circles"]
+    assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}
+    assert card["images_skipped"] == ["circles/read me.txt"]
+    assert len(studies(project)) == 1
+    assert "big squares" in (project / "reports/index.html").read_text()
+    predictions, index = table(project, "evaluate/predictions.csv"), table(project, "explain/index.csv")
+    assert all((folder / file).is_file() for file in predictions["file"])
+    assert set(index["file"]) <= set(predictions["file"])
+    by_image = predictions.set_index("image")["file"]
+    assert (index["file"] == by_image.loc[index["image"]].to_numpy()).all()
