@@ -43,8 +43,8 @@ def test_whether_two_glyphs_are_alike_is_the_class_and_each_alone_says_nothing()
     kinds = [glyphs_of(mask) for mask in made.masks]
     assert all(len(pair) == 2 for pair in kinds)
     assert [int(a != b) for a, b in kinds] == made.labels.tolist()
-    of_t = made.labels[[pair[0] == "T" for pair in kinds]]
-    assert of_t.mean() == pytest.approx(0.5, abs=0.1)
+    of_i = made.labels[[pair[0] == "I" for pair in kinds]]
+    assert of_i.mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("variant", ["linear", "xor"])

@@ -24,7 +24,7 @@ TETROMINOES = {
     }.items()
 }
 DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
-PAIR = ("T", "L")  # kinds of the XOR variant
+PAIR = ("I", "O")  # kinds of the XOR variant; a small CNN does not learn to compare those that look alike
 WATERMARK = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)  # a ring, pixel by pixel: closed, as no glyph is
 MARGIN = 1  # pixels between the watermark and the lower left corner
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
