@@ -93,6 +93,15 @@ def test_who_beats_no_control_is_said_in_short():
     assert said[0] == "Deletion AUC: LIME beats every control; Grad-CAM beats no control."
 
 
+def test_explainers_that_fail_to_beat_the_same_controls_share_a_sentence():
+    values = made(SCORES | {("explainer", "occlusion"): 0.4, ("untrained", "occlusion"): 0.4})
+    said = s.verdicts(s.rank(values, seed=0), {})
+    assert said[0] == (
+        "Deletion AUC: LIME beats every control; Grad-CAM and Occlusion do not beat Sobel edges or themselves on an "
+        "untrained network."
+    )
+
+
 def test_a_difference_within_the_spread_is_not_beaten():
     values = made(SCORES | {("explainer", "lime"): 0.299}, spread=0.1)
     tests = s.rank(values, seed=0)["deletion_auc"]["controls"]

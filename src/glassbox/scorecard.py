@@ -20,6 +20,7 @@ AGAINST_CONTROLS = (
     "faithfulness",
     "localization",
 )  # properties that a map which knows nothing of the model cannot have
+EVERY, NONE = "every control", "no control"  # that explainers beat, in words
 UNSTABLE = 0.5  # Kendall's tau between two settings, below which the order hangs on the choice
 
 
@@ -178,15 +179,15 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
         for test in row["controls"]:
             name = test["explainer"]
             met[name] = met.get(name, 0) + 1
-            lost.setdefault(name, []).extend([] if test["beaten"] else [_control(test["control"])])
-        said = [
-            f"{_enumerate(group)} {'beats' if len(group) == 1 else 'beat'} {what}"
-            for what, group in (("every control", [TITLES[name] for name, to in lost.items() if not to]),
-                                ("no control", [TITLES[name] for name, to in lost.items() if len(to) == met[name]]))
-            if group
-        ]  # fmt: skip
-        partly = {name: to for name, to in lost.items() if 0 < len(to) < met[name]}
-        said += [f"{TITLES[name]} does not beat {_enumerate(to, 'or')}" for name, to in partly.items()]
+            lost.setdefault(name, []).extend([] if test["beaten"] else [test["control"]])
+        groups: dict[str, list[str]] = {}  # of explainers of which the same is said
+        for name, to in lost.items():
+            none_beaten = len(to) == met[name]
+            controls = [CONTROLS.get(control, UNTRAINED) for control in to]
+            what = NONE if none_beaten else _enumerate(controls, "or") if to else EVERY
+            groups.setdefault(what, []).append(TITLES[name])
+        said = [_beats(groups.pop(what), what) for what in (EVERY, NONE) if what in groups]
+        said += [_beats(group, what) for what, group in groups.items()]
         sentences.append(f"{_title(metric)}: {'; '.join(said)}.")
     fails = [TITLES[name] for name, by in passed.items() if name in EXPLAINERS and not all(by.values())]
     if passed and fails:
@@ -253,8 +254,12 @@ def _title(metric: str, lower: bool = False) -> str:
     return title if lower else title[0].upper() + title[1:]
 
 
-def _control(name: str) -> str:
-    return CONTROLS.get(name, "itself on an untrained network")
+def _beats(group: list[str], what: str) -> str:
+    """`what`: EVERY, NONE, or the controls that these explainers fail to beat."""
+    several = len(group) > 1
+    verb = ("beat" if several else "beats") if what in (EVERY, NONE) else f"{'do' if several else 'does'} not beat"
+    untrained = f"{'themselves' if several else 'itself'} on an untrained network"
+    return f"{_enumerate(group)} {verb} {what.replace(UNTRAINED, untrained)}"
 
 
 def _enumerate(items: list[str], last: str = "and") -> str:
