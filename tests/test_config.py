@@ -312,7 +312,7 @@ def test_every_key_has_a_comment(study):
     [
         ("score.road.shares=[0.5,0.3,0.7]", "score.road.shares is [0.5, 0.3, 0.7]: the shares must rise"),
         ("score.robustness.noise=[0.1,0.1,0.2]", "score.robustness.noise is [0.1, 0.1, 0.2]: must not name one twice"),
-        ("score.margins=[0,1]", "score.margins is [0, 1], but must be"),
+        ("score.margins=[0,1]", "score.margins is [0, 1], but must be a list of at least 3 values"),
         ("score.deletion=[mean,blur,grey]", "score.deletion.2 is 'grey', but must be 'mean', 'blur' or 'black'"),
         ("score.robustness.images=99", "score: robustness.images is 99: it must not be above images, 12"),
         (

@@ -664,7 +664,6 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
 # pydantic speaks of Python's types; a parameter file has lists and keys.
 _ALLOWED = {
     "tuple_type": "a list",
-    "too_short": "a list of at least one value",
     "model_type": "a section of keys",
     "finite_number": "a finite number",
     "string_type": "text",
@@ -683,6 +682,9 @@ _PATTERNS = {
 def _allowed(problem: dict[str, Any], path: tuple[Any, ...]) -> str:
     if problem["type"] in ("string_pattern_mismatch", "string_too_long"):
         return _PATTERNS[path]
+    if problem["type"] == "too_short":
+        least = problem["ctx"]["min_length"]
+        return f"a list of at least {'one value' if least == 1 else f'{least} values'}"
     return _ALLOWED.get(problem["type"]) or problem["msg"].removeprefix("Input should be ")
 
 
