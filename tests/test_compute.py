@@ -1,5 +1,7 @@
 import os
+import platform
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from glassbox import compute, config
 from glassbox.compute import Place
 from glassbox.errors import UserError
+from tests.conftest import ROOT, shell
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +151,35 @@ def test_a_peak_begins_where_it_is_made():
     highest = compute.peak_memory(torch.device("cpu"))
     compute.Peak(torch.device("cpu"))
     assert compute.peak_memory(torch.device("cpu")) >= highest  # so far: what a stage says of itself
+
+
+KEPT = """
+import resource, sys, torch
+from glassbox.compute import Peak, Place
+if sys.argv[1] == "settled":
+    Place(torch.device("cpu"), torch.float32, 1).settle()
+
+def use(): # 10 tensors of 20 MiB at a time
+    held = [torch.ones(5 * 2**20) for _ in range(10)]
+
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+peak = Peak(torch.device("cpu"))
+use()
+print(peak())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="other systems' malloc")
+def test_freed_memory_is_kept_and_counts_all_the_same():
+    faults, peaks = zip(*(map(float, shell(sys.executable, "-c", KEPT, how, cwd=ROOT, PYTHONPATH="src").stdout.split())
+                          for how in ("settled", "as it was")), strict=True)  # fmt: skip
+    assert faults[0] < 10_000  # of the 256,000 pages of 4 KiB, hardly any is cleared again
+    assert faults[1] > 50_000
+    assert peaks == pytest.approx([0.195, 0.195], abs=0.01)  # GiB
 
 
 def test_peak_memory_grows_with_what_is_used(monkeypatch):
