@@ -263,8 +263,8 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
   ResNet-50 as well); single steps of ResNet-50 took 3.21 s compiled and 3.09 s not;
 - what SHAP says of a ResNet-50 that has learnt more than 1,600 images could teach it;
 - the time of KernelSHAP for 64 images, 10 classes and 100 background images (`python -m benchmarks kernel_shap`). On
-  two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.40 s, a bare forward
-  pass of as many images 3.41 s.
+  two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.24 s, a bare forward
+  pass of as many images 3.32 s.
 
 On such a machine:
 
