@@ -149,7 +149,7 @@ def _glibc(function: str, *arguments: int) -> None:
 def _keep_freed_memory() -> None:
     """What tensors leave is kept for the next ones. By itself the C library gives it back to the system again and
     again, which then clears every page anew: a quarter of the time of a scoring on two cores."""
-    if not any(name.startswith("MALLOC_") for name in os.environ):  # else the user has settled it
+    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):  # else the user has settled it
         _glibc("mallopt", MMAP_THRESHOLD, 2**25)  # the highest that it takes
         _glibc("mallopt", TRIM_THRESHOLD, 2**31 - 1)
 

@@ -174,17 +174,10 @@ def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> lis
         if row["n"] < (least := fewest(len(row["controls"]))):
             sentences.append(f"{_title(metric)}: {row['n']} images are too few to compare, {least} at least.")
             continue
-        lost: dict[str, list[str]] = {}  # to which controls, by explainer
-        met: dict[str, int] = {}  # how many
-        for test in row["controls"]:
-            name = test["explainer"]
-            met[name] = met.get(name, 0) + 1
-            lost.setdefault(name, []).extend([] if test["beaten"] else [test["control"]])
-        groups: dict[str, list[str]] = {}  # of explainers of which the same is said
-        for name, to in lost.items():
-            none_beaten = len(to) == met[name]
-            controls = [CONTROLS.get(control, UNTRAINED) for control in to]
-            what = NONE if none_beaten else _enumerate(controls, "or") if to else EVERY
+        groups: dict[str | tuple[str, ...], list[str]] = {}  # of explainers of which the same is said
+        for name, tests in pd.DataFrame(row["controls"]).groupby("explainer", sort=False):
+            unbeaten = tuple(tests.loc[~tests["beaten"], "control"].map(lambda c: CONTROLS.get(c, UNTRAINED)))
+            what = EVERY if not unbeaten else NONE if len(unbeaten) == len(tests) else unbeaten
             groups.setdefault(what, []).append(TITLES[name])
         said = [_beats(groups.pop(what), what) for what in (EVERY, NONE) if what in groups]
         said += [_beats(group, what) for what, group in groups.items()]
@@ -254,12 +247,14 @@ def _title(metric: str, lower: bool = False) -> str:
     return title if lower else title[0].upper() + title[1:]
 
 
-def _beats(group: list[str], what: str) -> str:
-    """`what`: EVERY, NONE, or the controls that these explainers fail to beat."""
+def _beats(group: list[str], what: str | tuple[str, ...]) -> str:
+    """`what`: EVERY, NONE, or the controls that these explainers fail to beat, UNTRAINED for themselves untrained."""
     several = len(group) > 1
-    verb = ("beat" if several else "beats") if what in (EVERY, NONE) else f"{'do' if several else 'does'} not beat"
+    if what in (EVERY, NONE):
+        return f"{_enumerate(group)} {'beat' if several else 'beats'} {what}"
     untrained = f"{'themselves' if several else 'itself'} on an untrained network"
-    return f"{_enumerate(group)} {verb} {what.replace(UNTRAINED, untrained)}"
+    controls = [untrained if control == UNTRAINED else control for control in what]
+    return f"{_enumerate(group)} {'do' if several else 'does'} not beat {_enumerate(controls, 'or')}"
 
 
 def _enumerate(items: list[str], last: str = "and") -> str:
