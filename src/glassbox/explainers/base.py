@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from glassbox.config import Explain
 from glassbox.models import Classifier, frozen
@@ -140,7 +141,7 @@ def counting(classifier: Classifier) -> Iterator[list[int]]:
     def backward(gradient: torch.Tensor) -> None:
         count[1] += len(gradient)
 
-    def forward(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def forward(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         count[0] += len(inputs[0])
         if output.requires_grad:
             output.register_hook(backward)
@@ -149,6 +150,28 @@ def counting(classifier: Classifier) -> Iterator[list[int]]:
     try:
         with frozen(classifier):
             yield count
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def gradients_end_at(layer: nn.Module, *, in_place: bool = False) -> Iterator[list[torch.Tensor]]:
+    """Inside the block gradients go back to the layer's output and no further: what comes before it costs its forward
+    pass alone. The list receives that output, once for each forward pass.
+
+    Args:
+        layer: of the model.
+        in_place: whether what comes after the layer may overwrite its output, which is copied then.
+    """
+    outputs: list[torch.Tensor] = []
+
+    def end(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        outputs.append(output.detach().requires_grad_(True))
+        return outputs[-1].clone() if in_place else outputs[-1]
+
+    handle = layer.register_forward_hook(end)
+    try:
+        yield outputs
     finally:
         handle.remove()
 

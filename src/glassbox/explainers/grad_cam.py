@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from glassbox import config
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Common, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, Common, Request, gradients_end_at, in_batches
 from glassbox.models import Classifier
 
 
@@ -15,7 +16,7 @@ def make(c: Common) -> "GradCam":
 
 
 class GradCam:
-    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2), computed by the library captum.
+    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     A map is the weighted sum of the feature maps of the network's own choice of layer, the weights being the spatial
     means of the gradient of the target's logit; enlarged bilinearly to the image. With `relu` it keeps only what is
@@ -29,8 +30,6 @@ class GradCam:
     looks_at = "features"
 
     def __init__(self, settings: config.GradCam, batch_size: int) -> None:
-        import captum.attr  # noqa: F401 (seconds, which belong to no image)
-
         self.settings, self.batch_size = settings, batch_size
 
     def budget(self, _: int) -> Budget:
@@ -42,11 +41,14 @@ class GradCam:
     def _explain(
         self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        from captum.attr import LayerAttribution, LayerGradCam
-
-        # A gradient at the layer needs something before it to differentiate by.
-        x = to_float(images).requires_grad_(True)
-        layer = classifier.network.grad_cam_layer()
-        coarse = LayerGradCam(classifier, layer).attribute(x, target=targets, relu_attributions=self.settings.relu)
-        fine = LayerAttribution.interpolate(coarse, tuple(x.shape[2:]), interpolate_mode="bilinear")
-        return fine[:, 0].detach().cpu().numpy(), {}
+        x = to_float(images)
+        with gradients_end_at(classifier.network.grad_cam_layer(), in_place=True) as outputs:
+            logits = classifier(x)
+        features = outputs[-1]  # (B, C, h, w)
+        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)
+        weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+        coarse = (weights * features.detach()).sum(dim=1, keepdim=True)  # (B, 1, h, w)
+        if self.settings.relu:
+            coarse = coarse.relu()
+        fine = functional.interpolate(coarse, x.shape[2:], mode="bilinear")  # (B, 1, H, W)
+        return fine[:, 0].cpu().numpy(), {}

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from glassbox import config
 from glassbox.data.batches import to_float
@@ -16,10 +15,11 @@ def make(c: Common) -> "GradientShap":
 
 
 class GradientShap:
-    """Expected gradients (Erion et al. 2021), computed by the library shap as GradientExplainer.
+    """Expected gradients (Erion et al. 2021, equation 3), which the library shap calls GradientExplainer.
 
     A map holds, at each pixel, the sum over channels of the mean of (x - x') * gradient of the target's logit at
-    random points between x and random background images x'. Unit: logit.
+    random points between x and random background images x'. Unit: logit. The points are those that shap draws for the
+    same seed.
 
     Args:
         settings: samples an explanation.
@@ -30,13 +30,10 @@ class GradientShap:
     looks_at = "gradient"
 
     def __init__(self, settings: config.GradientShap, background: torch.Tensor, batch_size: int) -> None:
-        import shap  # noqa: F401 (seconds, which belong to no image)
-
         self.settings, self.background, self.batch_size = settings, background, batch_size
 
     def budget(self, _: int) -> Budget:
-        n = self.settings.samples
-        return Budget(n + len(self.background), n)  # shap asks for the background's own logits too
+        return Budget(self.settings.samples, self.settings.samples)
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)
@@ -44,31 +41,19 @@ class GradientShap:
     def _explain(
         self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        import shap
-
         device = next(classifier.parameters()).device
-        x, background = to_float(image[None].to(device)), to_float(self.background.to(device))
-        maps = []
-        state = np.random.get_state()  # noqa: NPY002 (shap seeds numpy's global state)
-        try:
-            for target in targets:
-                # With one output to explain, shap neither ranks the classes nor explains the others.
-                explainer = shap.GradientExplainer(
-                    _OneLogit(classifier, target), background, batch_size=self.batch_size
-                )
-                values = explainer.shap_values(x, nsamples=self.settings.samples, rseed=seed)  # (1, 3, H, W, 1)
-                maps.append(np.asarray(values).reshape(3, *image.shape[:2]).sum(axis=0))
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-        return np.stack(maps), {}
+        x = to_float(image[None].to(device))  # (1, 3, H, W)
+        draw = np.random.RandomState(seed)  # noqa: NPY002 (shap's generator)
+        drawn = [(draw.randint(len(self.background)), draw.uniform()) for _ in range(self.settings.samples)]
+        rows, shares = torch.tensor([row for row, _ in drawn]), torch.tensor([share for _, share in drawn])
 
-
-class _OneLogit(nn.Module):
-    """The logit of one class, (N, 1)."""
-
-    def __init__(self, classifier: Classifier, target: int) -> None:
-        super().__init__()
-        self.classifier, self.target = classifier, target
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(x)[:, self.target, None]
+        maps = torch.zeros(len(targets), *image.shape[:2], device=device)
+        for rows, shares in zip(rows.split(self.batch_size), shares.split(self.batch_size), strict=True):
+            background = to_float(self.background[rows].to(device))  # (s, 3, H, W)
+            way = x - background
+            points = (background + shares.to(device).view(-1, 1, 1, 1) * way).requires_grad_(True)
+            logits = classifier(points).sum(dim=0)  # (K,)
+            for place, target in enumerate(targets):
+                (gradient,) = torch.autograd.grad(logits[target], points, retain_graph=place + 1 < len(targets))
+                maps[place] += (way * gradient).sum(dim=(0, 1))
+        return (maps / self.settings.samples).cpu().numpy(), {}

@@ -77,7 +77,7 @@ class Classifier(nn.Module):
     images' own size.
 
     Args:
-        network: with `head()`, `penalties()` and `grad_cam_layer()`.
+        network: with `head()`, `penalties()` and `grad_cam_layer()`; `affine_stem()` if it has one.
         mean, std: per channel, on the scale 0..1.
         input_size: side in pixels to which images are resized, bilinearly, for the network; None leaves them as they
             are.
@@ -93,6 +93,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.input_size = network, input_size
+        self.normalized = nn.Identity()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         # A channel without variation (grey images have none in colour) would divide by zero.
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1).clamp_min(1e-3))
@@ -101,7 +102,12 @@ class Classifier(nn.Module):
         x = (x - self.mean) / self.std
         if self.input_size is not None and self.input_size != x.shape[-1]:
             x = resized(x, self.input_size)
-        return self.network(x)
+        return self.network(self.normalized(x))
+
+    def affine_stem(self) -> nn.Module:
+        """The last layer known to be reached from colours by affine maps alone: of the network, or before it."""
+        of_network = getattr(self.network, "affine_stem", None)
+        return of_network() if of_network else self.normalized
 
     def train_head_only(self, frozen: bool) -> None:
         """In training mode: freeze all but the last layer, which then learns from fixed features, or undo that. What is

@@ -64,9 +64,9 @@ class TwoBlockCNN(nn.Module):
             )
         act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
         keep = p.batch_norm_momentum
-        self.block1 = _block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
+        self.block1 = Block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
         self.dropout1 = nn.Dropout(p.dropout_1)
-        self.block2 = _block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
+        self.block2 = Block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
         self.flatten = nn.Flatten()
         self.dense = nn.Linear(p.conv2_filters * side * side, p.dense_units_1)
         self.activation = _activation(p.activation_func_dense, p.leaky_relu_alpha_3)
@@ -93,20 +93,42 @@ class TwoBlockCNN(nn.Module):
         """The last layer."""
         return self.output
 
+    def affine_stem(self) -> nn.Module:
+        """A layer that is reached from the input by affine maps alone."""
+        return self.block1.conv
+
     def grad_cam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM weighs: the last convolution after its activation, before the pooling."""
         return self.block2.activation
 
 
-def _block(
-    channels: int, filters: int, kernel: int, activation: str, alpha: float | None, pool: int, momentum: float
-) -> nn.Sequential:
-    block = nn.Sequential()
-    block.add_module("conv", nn.Conv2d(channels, filters, kernel, padding="same"))
-    block.add_module("activation", _activation(activation, alpha))
-    block.add_module("norm", nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum))
-    block.add_module("pool", nn.MaxPool2d(pool))
-    return block
+class Block(nn.Module):
+    """conv - activation - batch norm - max pool."""
+
+    def __init__(
+        self, channels: int, filters: int, kernel: int, activation: str, alpha: float | None, pool: int, momentum: float
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel, padding="same")
+        self.activation = _activation(activation, alpha)
+        self.norm = nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum)
+        self.pool = nn.MaxPool2d(pool)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if self._pools_first(x):
+            return self.norm(self.activation(self.pool(x)))
+        return self.pool(self.norm(self.activation(x)))
+
+    def _pools_first(self, x: torch.Tensor) -> bool:
+        """Whether maxima may be taken at once, which leaves a fraction of the pixels to activation and batch norm. Both
+        keep the order of values, this one if its statistics are fixed and no weight is below 0: so the result is the
+        same to the last bit. Not on CUDA, which would have to wait for the weights' signs, nor in a graph that is
+        being made, nor under a hook, which sees the layers in their order."""
+        watched = any(layer._forward_hooks for layer in (self.activation, self.norm, self.pool))
+        if self.training or watched or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return False
+        return bool((self.norm.weight >= 0).all())
 
 
 def _activation(name: str, alpha: float | None) -> nn.Module:
