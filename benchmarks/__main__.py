@@ -2,10 +2,12 @@
 
 import importlib
 import sys
+import time
 
+from benchmarks import harness
 from glassbox.errors import UserError, run
 
-SUBJECTS = ("training", "tracking", "kernel_shap", "shapley")
+SUBJECTS = ("lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients", "grad_cam")
 LONG = ("pruning", "compiling")  # only when named
 
 
@@ -15,7 +17,10 @@ def main() -> None:
         if name not in SUBJECTS + LONG:
             raise UserError(f"{name} is no benchmark: there are {', '.join(SUBJECTS + LONG)}")
     for name in wanted:
+        start = time.perf_counter()
         importlib.import_module(f"benchmarks.{name}").main()
+        print(f"    {name} took {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"written: {harness.results().relative_to(harness.RESULTS.parent.parent)}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
-from benchmarks.training import AUGMENT, NETWORK
+from benchmarks.common import AUGMENT, NETWORK
 from glassbox import compute, config, models, shapley, training
 from glassbox.data import digits
 from glassbox.data.batches import to_float

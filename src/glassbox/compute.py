@@ -57,9 +57,7 @@ class Place:
 
     def autocast(self) -> AbstractContextManager:
         """Mixed precision, where it was chosen: weights and sums stay float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return autocast(self.device, self.dtype)
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
@@ -83,13 +81,22 @@ def resolve(compute: config.Compute) -> Place:
             found = f"{torch.cuda.device_count()} CUDA device(s)" if has_cuda else "no CUDA device"
             raise UserError(f"compute.device is {compute.device!r}, but this machine has {found}: use auto or cpu")
     device = torch.device(("cuda" if has_cuda else "cpu") if compute.device == "auto" else compute.device)
-    if compute.precision == "auto":
-        dtype = torch.bfloat16 if _computes_bfloat16(device) else torch.float32
-    else:
-        dtype = getattr(torch, compute.precision)
+    dtype = number(compute.precision, device)
     place = Place(device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compute.compile)
     place.settle()
     return place
+
+
+def number(precision: config.Precision, device: torch.device) -> torch.dtype:
+    """The kind of number that a precision stands for on a device: "auto" is bfloat16 where the chip computes it."""
+    if precision == "auto":
+        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+    return getattr(torch, precision)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
+    """Mixed precision inside the block, unless `dtype` is float32: weights and sums stay float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 @contextmanager

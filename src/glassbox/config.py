@@ -87,9 +87,12 @@ class Study(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 class Compute(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Precision
     tf32: bool
     deterministic: bool
     compile: bool
@@ -360,6 +363,7 @@ class Explain(_Section):
     pairs: Count
     images_per_pair: Positive
     explainers: _list_of(ExplainerName)
+    precision: Precision
     superpixels: Superpixels
     lime: Lime
     kernel_shap: KernelShap

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import lapack
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
@@ -19,6 +19,9 @@ Game = Callable[[np.ndarray], np.ndarray]
 
 PLAYERS = 16  # most whose coalitions are enumerated
 FITTED = 256  # most pairs from which relevances are found: more make the search longer than its answer better
+BEGUN = 64  # most pairs by which that search is begun
+STEPS = (8, 3)  # of that search, on pairs by which it is begun and on all: with more errors were the same
+BLOCK = 256  # pairs drawn at a time
 JITTER = 1e-10  # of the kernel's diagonal, which is 1; games are without noise
 SPREAD = 0.5  # variance of the logarithm of relevances around their common mean
 BOUNDS = (math.log(1e-4), math.log(3.0))  # of the logarithm of a relevance
@@ -85,8 +88,7 @@ def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: f
     values, complements = _ask(game, masks[:done])
     odd = _odd(values, complements)
     while True:
-        with _blas().limit(limits=1, user_api="blas"):
-            found = _solve(masks[:done], odd)
+        found = _solve(masks[:done], odd)
         if done == pairs or found[1].max() <= tolerance:
             return Estimate(*found, complements[0], 2 * done)
         more = min(done + done // 2 + 1, pairs)
@@ -96,7 +98,6 @@ def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: f
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Matrices are small: where cores are shared, threads that wait for each other took hundreds of times as long."""
     return ThreadpoolController()
 
 
@@ -116,20 +117,26 @@ def _draw(pairs: int, players: int, seed: int) -> np.ndarray:
     sizes = np.arange(1, players // 2 + 1)
     # Of half the players every pair is there twice, so that its size is drawn half as often.
     twice = 2 * sizes == players
-    left = [math.comb(players, size) // (1 + both) for size, both in zip(sizes.tolist(), twice.tolist(), strict=True)]
+    left = np.array([math.comb(players, size) for size in sizes.tolist()], object) // (1 + twice)
     masks, seen = [np.ones(players, bool)], set()
+
+    def some(places: np.ndarray) -> np.ndarray:
+        """A coalition of each of these sizes (N, S)."""
+        drawn = rng.permuted(np.tile(np.arange(players), (len(places), 1)), axis=1) < sizes[places, None]
+        drawn[twice[places] & ~drawn[:, 0]] ^= True  # one of the two
+        return drawn
+
     while len(masks) < pairs:
-        weights = np.where(np.array(left) > 0, 1 / (1 + twice), 0)
-        place = rng.choice(len(sizes), p=weights / weights.sum())
-        mask = np.zeros(players, bool)
-        mask[rng.permutation(players)[: sizes[place]]] = True
-        if twice[place] and not mask[0]:
-            mask = ~mask
-        if mask.tobytes() not in seen:
-            seen.add(mask.tobytes())
-            left[place] -= 1
-            masks.append(mask)
-    return np.array(masks)
+        weights = (left > 0) / (1 + twice)
+        places = rng.choice(len(sizes), BLOCK, p=weights / weights.sum())
+        for place, mask in zip(places, some(places), strict=True):
+            while left[place] and mask.tobytes() in seen:
+                mask = some(place[None])[0]
+            if left[place]:
+                seen.add(mask.tobytes())
+                left[place] -= 1
+                masks.append(mask)
+    return np.array(masks[:pairs])
 
 
 def _solve(masks: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +147,9 @@ def _solve(masks: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, errors = np.zeros((2, targets, players))
     told = odd.any(axis=0)  # a target whose odd part is 0 has nothing but zeros, and no scale
     if told.any():
-        values[told], errors[told] = _posterior(2.0 * masks - 1, odd[:, told])
+        # Where cores are shared, threads of small matrices that wait for each other took hundreds of times as long.
+        with _blas().limit(limits=1, user_api="blas"):
+            values[told], errors[told] = _posterior(2.0 * masks - 1, odd[:, told])
     # What the jitter has left of the first pair.
     values += (2 * odd[0] - values.sum(axis=1))[:, None] / players
     return values, errors
@@ -157,43 +166,72 @@ def _from_all(masks: np.ndarray, odd: np.ndarray) -> np.ndarray:
 def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean and standard deviation (T, S) of the Shapley values, given z (M, S) of -1 and 1."""
     pairs, players = z.shape
-    relevance = _relevances(z[:FITTED], odd[:FITTED])
-    inverse = cho_solve(cho_factor(_kernel(z, relevance)[0] + JITTER * np.eye(pairs)), np.eye(pairs))
-    weights = inverse @ odd  # (M, T)
+    relevance = _relevances(z, odd)
     covariance, variance = _prior_of_values(z, relevance)
+    up, down = _kernel(z, relevance)
+    up -= down
+    factor = _factor(up)
+    solved = _solve_lower(factor, np.concatenate([odd, covariance.T], axis=1))  # (M, T + S)
+    of_odd, of_values = solved[:, : odd.shape[1]], solved[:, odd.shape[1] :]
     # Leave-one-out residuals (Rasmussen & Williams 2006, equation 5.12) in units of their standard deviations; they are
-    # too small by what was spent on the relevances.
-    scale = (weights**2 / inverse.diagonal()[:, None]).mean(axis=0) * (1 + players / pairs)
-    left = variance - np.einsum("sm,mn,sn->s", covariance, inverse, covariance, optimize=True)
-    return (covariance @ weights).T, np.sqrt(scale[:, None] * left.clip(min=0))
+    # too small by what was spent on the relevances. Those of the last pairs are enough, and need a corner of the factor.
+    last = slice(max(0, pairs - FITTED), pairs)
+    root = _inverse(factor[last, last])
+    scale = ((root.T @ of_odd[last]) ** 2 / (root**2).sum(axis=0)[:, None]).mean(axis=0) * (1 + players / pairs)
+    left = variance - (of_values**2).sum(axis=0)
+    return of_odd.T @ of_values, np.sqrt(scale[:, None] * left.clip(min=0))
+
+
+def _factor(kernel: np.ndarray) -> np.ndarray:
+    """Lower triangular L (M, M), L L' the kernel with its jitter; its memory is used."""
+    kernel[np.diag_indices_from(kernel)] += JITTER
+    factor, failed = lapack.dpotrf(kernel.T, lower=True, clean=True, overwrite_a=True)  # in Fortran's order
+    if failed:
+        raise np.linalg.LinAlgError(f"the kernel of {len(kernel)} pairs is not positive definite")
+    return factor
+
+
+def _solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return lapack.dtrtrs(factor, right, lower=True)[0]
+
+
+def _inverse(factor: np.ndarray) -> np.ndarray:
+    return lapack.dtrtri(factor, lower=True)[0]
 
 
 def _kernel(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """sinh(a) and cosh(a) (M, M), a = sum_i r_i z_i z'_i, over the sinh of the largest a, which is that of equal z."""
+    """exp(a) and exp(-a) (M, M), a = sum_i r_i z_i z'_i, over twice the sinh of the largest a, which is that of equal
+    z. Their difference is the kernel: sinh(a), over that of equal z."""
     a, top = (z * relevance) @ z.T, relevance.sum()
-    up, down = np.exp(a - top), np.exp(-a - top)  # no overflow with many players
-    return (up - down) / -np.expm1(-2 * top), (up + down) / -np.expm1(-2 * top)
+    over = top + math.log(-math.expm1(-2 * top))
+    up = a - over
+    down = np.subtract(-over, a, out=a)
+    return np.exp(up, out=up), np.exp(down, out=down)  # each at most 1, however many players
 
 
 def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:
     """(S,) of maximum posterior density; the targets' common scale is profiled out."""
-    pairs = len(z)
 
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        relevance = np.exp(x)
-        sinh, cosh = _kernel(z, relevance)
-        factor = cho_factor(sinh + JITTER * np.eye(pairs), lower=True)
-        weights = cho_solve(factor, odd)
-        square = max((odd * weights).mean(), np.finfo(float).tiny)  # the scale; 0 where only later pairs are not
-        gradient = cho_solve(factor, np.eye(pairs)) - weights @ weights.T / (square * odd.shape[1])
-        value = (pairs * math.log(square) + 2 * np.log(factor[0].diagonal()).sum()) / 2
-        slope = np.einsum("mi,mi->i", z, (gradient * cosh) @ z) - (gradient * sinh).sum() / np.tanh(relevance.sum())
+    def loss(x: np.ndarray, pairs: int) -> tuple[float, np.ndarray]:
+        relevance, z_, odd_ = np.exp(x), z[:pairs], odd[:pairs]
+        up, down = _kernel(z_, relevance)
+        sinh, cosh = up - down, up + down
+        root = _inverse(_factor(sinh.copy()))
+        solved = root @ odd_
+        weights = root.T @ solved
+        square = max((solved**2).mean(), np.finfo(float).tiny)  # the scale; 0 where only later pairs are not
+        gradient = root.T @ root - weights @ weights.T / (square * odd_.shape[1])
+        value = pairs * math.log(square) / 2 - np.log(root.diagonal()).sum()
+        slope = ((gradient * cosh) @ z_ * z_).sum(axis=0) - (gradient * sinh).sum() / np.tanh(relevance.sum())
         off = x - x.mean()
         return value + (off**2).sum() / (2 * SPREAD), slope * relevance / 2 + off / SPREAD
 
-    start = min((np.full(z.shape[1], math.log(r)) for r in STARTS), key=lambda x: loss(x)[0])
-    options = {"maxiter": 15}
-    return np.exp(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(start), options=options).x)
+    some = [min(n, len(z)) for n in (BEGUN, FITTED)]
+    x = min((np.full(z.shape[1], math.log(r)) for r in STARTS), key=lambda x: loss(x, some[0])[0])
+    for pairs, most in zip(some, STEPS, strict=True):
+        options = {"jac": True, "method": "L-BFGS-B", "bounds": [BOUNDS] * len(x), "options": {"maxiter": most}}
+        x = minimize(loss, x, (pairs,), **options).x
+    return np.exp(x)
 
 
 def _prior_of_values(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,18 +246,22 @@ def _prior_of_values(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, 
     nodes, weights = np.polynomial.legendre.leggauss(players // 2 + 1)
     nodes, weights = (nodes + 1) / 2, weights / 2
     tanh, top = np.tanh(relevance), relevance.sum()
-    norm = -np.expm1(-2 * top) / 2 * np.exp(np.log1p(tanh).sum())  # the kernel's largest value in this basis
+    # The kernel's largest value in this basis, as a logarithm.
+    norm = math.log(-math.expm1(-2 * top) / 2) + np.log1p(tanh).sum()
 
-    def others(t: np.ndarray, signs: np.ndarray) -> np.ndarray:
-        """Even part of the product over all players but each one, over `norm`: t (Q,), signs (M, S) to (M, S, Q)."""
-        both = []
-        for sign in (1, -1):
-            logs = np.log1p(sign * signs[..., None] * tanh[:, None] * t)
-            both.append(np.exp(logs.sum(axis=1, keepdims=True) - logs))
-        return (both[0] + both[1]) / (2 * norm)
+    def products(t: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of 1 + t tanh(r_j) z_j over all players, over `norm`, at z = `signs` (M, S) and at -z: the sum and the
+        difference of the two, (M, Q) each, for t (Q,). And of what a player's own factor divides them by, at z = 1 and
+        z = -1, half the sum and half the difference, (S, Q) each."""
+        own = t * tanh[:, None]
+        up, down = np.log1p(own), np.log1p(-own)
+        middle, way = (up + down).sum(axis=0) / 2 - norm, signs @ ((up - down) / 2)
+        high, low = np.exp(middle + way), np.exp(middle - way)
+        return high + low, high - low, 1 / (1 - own**2), -own / (1 - own**2)
 
-    covariance = np.zeros((players, len(z)))
-    for t, weight in zip(nodes, weights, strict=True):
-        covariance += (weight * 2 * tanh * z * others(np.array([t]), z)[..., 0]).T
-    products = others(np.outer(nodes, nodes).ravel(), np.ones((1, players)))[0]
-    return covariance, 4 * tanh * (products @ np.outer(weights, weights).ravel())
+    sums, differences, even, odd = products(nodes, z)
+    # A player's factor is taken out of the product: on the same side it is that of z_i, on the other that of -z_i.
+    covariance = tanh[:, None] * (z.T * ((even * weights) @ sums.T) + (odd * weights) @ differences.T)
+    sums, differences, even, odd = products(np.outer(nodes, nodes).ravel(), np.ones((1, players)))
+    inner = (even * sums + odd * differences) / 2  # (S, Q * Q)
+    return covariance, 4 * tanh * (inner @ np.outer(weights, weights).ravel())

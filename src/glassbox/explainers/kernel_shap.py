@@ -1,21 +1,21 @@
 """KernelSHAP: Shapley values of regions, hidden regions taken from images of the training set."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
-from glassbox import config, shapley
-from glassbox.data.batches import to_float
+from glassbox import compute, config, shapley
 from glassbox.errors import UserError
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
-from glassbox.explainers.superpixels import segment
+from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
 
 
 def make(c: Common) -> "KernelShap":
     """The explainer of a study."""
-    return KernelShap(
-        c.settings.kernel_shap, c.settings.superpixels, c.background[: c.settings.kernel_shap.background], c.batch_size
-    )
+    background = c.background[: c.settings.kernel_shap.background]
+    return KernelShap(c.settings.kernel_shap, c.settings.superpixels, background, c.batch_size, c.settings.precision)
 
 
 class KernelShap:
@@ -37,6 +37,7 @@ class KernelShap:
         superpixels: regions.
         background: (B, H, W, 3) uint8 training images.
         batch_size: images in one forward pass.
+        precision: of the network's products, but for the two coalitions that the values' sum is made from.
 
     Raises:
         UserError: fewer coalitions than twice the regions of an image.
@@ -45,10 +46,11 @@ class KernelShap:
     looks_at = "regions"
 
     def __init__(
-        self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int
-    ) -> None:
+        self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int,
+        precision: config.Precision = "float32",
+    ) -> None:  # fmt: skip
         self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
-        self.background = background
+        self.background, self.precision = background, precision
 
     def budget(self, _: int) -> Budget:
         return Budget(1 + self.settings.coalitions * len(self.background))
@@ -67,20 +69,23 @@ class KernelShap:
                 "must be at least twice their number, or lower explain.superpixels.segments"
             )
         device = next(classifier.parameters()).device
-        where = torch.from_numpy(segments).to(device)
-        x = to_float(image[None].to(device))  # (1, 3, H, W)
-        background = to_float(self.background.to(device))  # (B, 3, H, W)
 
-        def value(masks: np.ndarray) -> np.ndarray:  # (M, S) of bool -> (M, T)
-            on = torch.from_numpy(masks).to(device)
-            pairs = torch.arange(len(on) * len(background), device=device)  # each mask with each background image
-            p = torch.empty(len(pairs), len(targets), dtype=torch.float64, device=device)
+        def ask(masks: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:  # (M, S) of bool -> (M, T)
+            total = torch.zeros(len(masks), len(targets), dtype=torch.float64, device=device)
             with torch.inference_mode():
-                for part in pairs.split(self.batch_size):
-                    visible = on[part // len(background)][:, where]  # (P, H, W)
-                    mixed = torch.where(visible[:, None], x, background[part % len(background)])  # (P, 3, H, W)
-                    p[part] = classifier(mixed).double().softmax(dim=1)[:, targets]
-            return p.view(len(on), -1, len(targets)).mean(dim=1).cpu().numpy()
+                for rows, images in self._images(segments, image, masks):
+                    with compute.autocast(device, dtype):
+                        logits = classifier(images)
+                    total.index_add_(0, rows, logits.double().softmax(dim=1)[:, targets])
+            return total / len(self.background)
+
+        def value(masks: np.ndarray) -> np.ndarray:
+            on, dtype = torch.from_numpy(masks).to(device), compute.number(self.precision, device)
+            if dtype == torch.float32:
+                return ask(on, dtype).cpu().numpy()
+            ends, p = on.all(dim=1) | ~on.any(dim=1), torch.empty(len(on), len(targets), dtype=torch.float64)
+            p[ends.cpu()], p[~ends.cpu()] = ask(on[ends], torch.float32).cpu(), ask(on[~ends], dtype).cpu()
+            return p.numpy()
 
         how = self.settings
         found = shapley.estimate(value, regions, how.coalitions, seed, how.tolerance)
@@ -93,3 +98,17 @@ class KernelShap:
             "evidence_against": found.values.clip(max=0).sum(axis=1),
         }
         return found.values[:, segments], details
+
+    def _images(
+        self, segments: np.ndarray, image: torch.Tensor, masks: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Full batches of images (P, 3, H, W), every mask before every background image, and each one's row in the
+        masks (P,)."""
+        m, made_for = len(masks), None
+        for pairs in torch.arange(m * len(self.background)).split(self.batch_size):
+            parts = []
+            for number in range(int(pairs[0]) // m, int(pairs[-1]) // m + 1):
+                if number != made_for:
+                    compose, made_for = Composition(segments, image, self.background[number], masks.device), number
+                parts.append(compose(masks[(pairs[pairs // m == number] % m).to(masks.device)]))
+            yield (pairs % m).to(masks.device), parts[0] if len(parts) == 1 else torch.cat(parts)

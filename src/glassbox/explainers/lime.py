@@ -8,13 +8,13 @@ import torch
 
 from glassbox import config
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
-from glassbox.explainers.superpixels import segment
+from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
 
 
 def make(c: Common) -> "Lime":
     """The explainer of a study."""
-    return Lime(c.settings.lime.samples, c.settings.superpixels, c.batch_size)
+    return Lime(c.settings.lime.samples, c.settings.superpixels, c.batch_size, c.settings.precision)
 
 
 class Lime:
@@ -28,14 +28,17 @@ class Lime:
         samples: perturbed images an explanation.
         superpixels: regions.
         batch_size: images in one forward pass.
+        precision: of the network's products.
     """
 
     looks_at = "regions"
 
-    def __init__(self, samples: int, superpixels: config.Superpixels, batch_size: int) -> None:
+    def __init__(
+        self, samples: int, superpixels: config.Superpixels, batch_size: int, precision: config.Precision = "float32"
+    ) -> None:
         from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
 
-        self.samples, self.superpixels, self.batch_size = samples, superpixels, batch_size
+        self.samples, self.superpixels, self.batch_size, self.precision = samples, superpixels, batch_size, precision
 
     def budget(self, _: int) -> Budget:
         return Budget(self.samples)
@@ -47,17 +50,22 @@ class Lime:
         self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         pixels = image.cpu().numpy()
-        segments = segment(pixels, self.superpixels)
+        segments, device = segment(pixels, self.superpixels), next(classifier.parameters()).device
 
-        def of_batch(batch: np.ndarray) -> np.ndarray:
-            return probabilities(classifier, torch.from_numpy(batch), self.batch_size).numpy()
+        def ask(visible: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+            """Probabilities (M, K), by masks (M, S) of the regions and what takes the place of the others."""
+            images = Composition(segments, image, torch.from_numpy(hidden), device)
+            p = probabilities(
+                classifier, torch.from_numpy(visible), self.batch_size, prepare=images, precision=self.precision
+            )
+            return p.numpy()
 
         # A fresh explainer for each image: its random state advances from call to call.
-        explainer = _explainer(seed)
+        explainer = _explainer(seed, ask)
         scores = _record_scores(explainer.base)
         explanation = explainer.explain_instance(
-            pixels, of_batch, labels=tuple(targets), top_labels=None, num_samples=self.samples,
-            batch_size=self.batch_size, segmentation_fn=lambda _: segments, random_seed=seed,
+            pixels, None, labels=tuple(targets), top_labels=None, num_samples=self.samples,
+            segmentation_fn=lambda _: segments, random_seed=seed,
         )  # fmt: skip
         weights = np.zeros((len(targets), segments.max() + 1))
         for place, target in enumerate(targets):
@@ -80,23 +88,19 @@ def _record_scores(base: Any) -> dict[int, float]:
     return scores
 
 
-def _explainer(seed: int) -> Any:
-    """lime's explainer, with its perturbed images made a batch at a time: lime copies and masks each one in Python and
-    draws a progress bar. Masks, surrogate and weights stay lime's own."""
+def _explainer(seed: int, ask: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Any:
+    """lime's explainer, with its perturbed images made on the network's device, a batch at a time: lime copies and
+    masks each one in Python. Masks, surrogate and weights stay lime's own."""
     from lime.lime_image import LimeImageExplainer
 
     class BatchedLimeImageExplainer(LimeImageExplainer):
         def data_labels(
-            self, image: np.ndarray, fudged_image: np.ndarray, segments: np.ndarray, classifier_fn: Callable,
-            num_samples: int, batch_size: int = 10,
-        ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+            self, _: np.ndarray, fudged_image: np.ndarray, segments: np.ndarray, __: None, num_samples: int, **___: Any
+        ) -> tuple[np.ndarray, np.ndarray]:
             regions = np.unique(segments).shape[0]
             data = self.random_state.randint(0, 2, num_samples * regions).reshape((num_samples, regions))
             data[0, :] = 1
-            labels = []
-            for start in range(0, num_samples, batch_size):
-                visible = data[start : start + batch_size].astype(bool)[:, segments]  # (B, H, W)
-                labels.append(classifier_fn(np.where(visible[..., None], image, fudged_image)))
-            return data, np.concatenate(labels)
+            return data, ask(data.astype(bool), fudged_image)
 
-    return BatchedLimeImageExplainer(random_state=seed)
+    # Of all features none is selected, for which lime would fit one more regression.
+    return BatchedLimeImageExplainer(feature_selection="none", random_state=seed)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from glassbox import files
+from glassbox import compute, files
 from glassbox.compute import refusals
-from glassbox.config import CNN
+from glassbox.config import CNN, Precision
 from glassbox.data.batches import resized, to_float
 from glassbox.data.store import Description
 from glassbox.errors import UserError
@@ -234,16 +234,18 @@ def predict(
     images: torch.Tensor,
     batch_size: int,
     progress: Callable[[int], object] = int,
-    prepare: Callable[[torch.Tensor], torch.Tensor] = to_float,
+    prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    precision: Precision = "float32",
 ) -> torch.Tensor:
-    """Logits of many images, batch by batch, in float32.
+    """Logits of many images, batch by batch.
 
     Args:
         classifier: on any device; left in the mode it was in.
-        images: (N, H, W, 3) uint8 or (N, 3, H, W) float in 0..1, on any device.
+        images: (N, H, W, 3) uint8 or (N, 3, H, W) float in 0..1, on any device; or what `prepare` makes images of.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done.
-        prepare: makes (B, H, W, 3) uint8 to (B, 3, H, W) float.
+        prepare: makes B rows of `images`, on the classifier's device, to (B, 3, H, W) float in 0..1.
+        precision: of the network's products.
 
     Returns:
         (N, K) float32 on the CPU.
@@ -252,16 +254,18 @@ def predict(
         UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
-    side = getattr(classifier, "input_size", None) or images.shape[2]
-    outputs = []
-    with refusals(device, "compute.batch_size", batch_size, side), evaluating(classifier):
+    outputs, number = [], compute.number(precision, device)
+    with evaluating(classifier):
         for batch in images.split(batch_size):
             batch = batch.to(device)
-            outputs.append(classifier(prepare(batch) if batch.dtype == torch.uint8 else batch).float().cpu())
+            x = prepare(batch) if prepare else to_float(batch) if batch.dtype == torch.uint8 else batch
+            side = getattr(classifier, "input_size", None) or x.shape[2]
+            with refusals(device, "compute.batch_size", batch_size, side), compute.autocast(device, number):
+                outputs.append(classifier(x).float().cpu())
             progress(len(batch))
     return torch.cat(outputs)
 
 
-def probabilities(classifier: nn.Module, images: torch.Tensor, batch_size: int) -> torch.Tensor:
+def probabilities(classifier: nn.Module, images: torch.Tensor, batch_size: int, **options: Any) -> torch.Tensor:
     """Softmax of `predict`, in float64: (N, K) on the CPU."""
-    return predict(classifier, images, batch_size).double().softmax(dim=1)
+    return predict(classifier, images, batch_size, **options).double().softmax(dim=1)

@@ -128,7 +128,7 @@ class Block(nn.Module):
         watched = any(layer._forward_hooks for layer in (self.activation, self.norm, self.pool))
         if self.training or watched or x.device.type != "cpu" or torch.compiler.is_compiling():
             return False
-        return bool((self.norm.weight >= 0).all())
+        return self.norm.weight.min().item() >= 0
 
 
 def _activation(name: str, alpha: float | None) -> nn.Module:
