@@ -7,7 +7,7 @@ import time
 from benchmarks import harness
 from glassbox.errors import UserError, run
 
-SUBJECTS = ("lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients", "grad_cam")
+SUBJECTS = ("lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients", "grad_cam", "deletion_insertion")
 LONG = ("pruning", "compiling")  # only when named
 
 

@@ -67,7 +67,7 @@ def usual(classifier: Classifier) -> nn.Sequential:
     model = nn.Sequential(
         Normalize(classifier.mean, classifier.std), *blocks, n.flatten, n.dense, n.activation, n.dropout2, n.output
     )
-    return copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    return copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
 
 
 def check_same(theirs: np.ndarray, ours: np.ndarray) -> None:

@@ -143,11 +143,10 @@ def explain(
             attribution = whole.rows([place[row] for row in _rows(request)])
         how = settings.faithfulness
         common = (classifier, request.images, request.targets, attribution.maps)
-        deletion = faithfulness.deletion_auc(*common, colour=mean, steps=how.steps, batch_size=batch_size)
+        asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
+        deletion = faithfulness.deletion_auc(*common, colour=mean, **asked)
         progress(len(request))
-        insertion = faithfulness.insertion_auc(
-            *common, blur_sigma=how.blur_sigma, steps=how.steps, batch_size=batch_size
-        )
+        insertion = faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked)
         progress(len(request))
         scores = {
             DELETION.name: deletion,

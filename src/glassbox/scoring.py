@@ -254,13 +254,12 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
     images, targets = ground.request.images, ground.request.targets
     upto = 1 if only_first else None
     x, places, values = to_float(images), faithfulness.rank(maps), {}
+    asked = {"steps": s.steps, "batch_size": size, "precision": ground.explain.precision}
     for metric, baselines in ((DELETION, s.deletion), (INSERTION, s.insertion)):
         for by in baselines[:upto]:
             empty = faithfulness.replaced(x, by, mean, ground.explain.faithfulness.blur_sigma)
             ends = (x, empty) if metric is DELETION else (empty, x)
-            values[Column(metric.name, by)] = faithfulness.auc(
-                ground.classifier, *ends, targets, places, steps=s.steps, batch_size=size
-            )
+            values[Column(metric.name, by)] = faithfulness.auc(ground.classifier, *ends, targets, places, **asked)
     seeds, road_how = ground.request.seeds, {"shares": s.road.shares, "noise": s.road.noise, "batch_size": size}
     by_share = road(ground.classifier, images, targets, maps, seeds, **road_how)  # (N, K)
     half = (len(s.road.shares) + 1) // 2

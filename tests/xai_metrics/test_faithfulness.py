@@ -63,14 +63,28 @@ def test_insertion_by_hand(probability):
 
 def test_uneven_steps_end_at_the_whole_image(probability):
     model = probability(WEIGHTS)
-    start, end = torch.ones(3, 2, 2), torch.zeros(3, 2, 2)
-    curve = f.curve(model, start, end, 1, np.array([[0, 1], [2, 3]]), steps=3, batch_size=2)
-    assert curve == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=1e-6)  # 0, 1, 3 and 4 pixels replaced
+    start, end = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    curve = f.curves(model, start, end, torch.tensor([1]), np.array([[[0, 1], [2, 3]]]), steps=3, batch_size=2)
+    assert curve == pytest.approx(np.array([[1.0, 0.5, 0.0, 0.0]]), abs=1e-6)  # 0, 1, 3 and 4 pixels replaced
 
 
 def test_area():
-    assert f.area(np.array([1.0, 0.0])) == 0.5
-    assert f.area(np.array([0.0, 1.0, 1.0])) == pytest.approx(0.75)
+    assert f.areas(np.array([[1.0, 0.0], [0.0, 0.0]])).tolist() == [0.5, 0.0]
+    assert f.areas(np.array([[0.0, 1.0, 1.0]])) == pytest.approx([0.75])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_images_that_share_a_batch_keep_their_own_curves(probability, batch_size):
+    model, g = probability(WEIGHTS), np.random.default_rng(0)
+    start, end = (torch.from_numpy(g.random((3, 3, 2, 2), np.float32)) for _ in range(2))
+    places = f.rank(g.random((3, 2, 2)))
+    targets = torch.tensor([1, 0, 1])
+    together = f.curves(model, start, end, targets, places, steps=4, batch_size=batch_size)
+    for i, curve in enumerate(together):
+        one = slice(i, i + 1)
+        alone = f.curves(model, start[one], end[one], targets[one], places[one], steps=4, batch_size=8)
+        assert curve == pytest.approx(alone[0], abs=1e-6)
+    assert together[0, 0] == pytest.approx(float((start[0].mean(dim=0) * torch.from_numpy(WEIGHTS)).sum()), abs=1e-6)
 
 
 def test_metrics_say_what_they_are():

@@ -1,9 +1,12 @@
 """Faithfulness: do the pixels that an explanation ranks first carry the prediction?"""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from glassbox.config import Precision
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric
@@ -25,30 +28,35 @@ def rank(maps: np.ndarray) -> np.ndarray:
     return places.reshape(n, h, w)
 
 
-def curve(
-    classifier: Classifier,
-    start: torch.Tensor,
-    end: torch.Tensor,
-    target: int,
-    places: np.ndarray,
-    steps: int,
-    batch_size: int,
-) -> np.ndarray:
-    """Probability of the target while the pixels of `start` are replaced by those of `end` in the order of `places`.
+def curves(
+    classifier: Classifier, start: torch.Tensor, end: torch.Tensor, targets: torch.Tensor, places: np.ndarray,
+    *, steps: int, batch_size: int, precision: Precision = "float32",
+) -> np.ndarray:  # fmt: skip
+    """Probabilities of the targets while the pixels of `start` are replaced by those of `end` in the order of `places`.
 
     Args:
-        start, end: (3, H, W) float in 0..1.
-        target: class.
-        places: (H, W), of `rank`.
+        start, end: (N, 3, H, W) float in 0..1.
+        targets: (N,) classes.
+        places: (N, H, W), of `rank`.
         steps: how many equal portions.
+        batch_size: images in one forward pass, whichever of the N they come from.
+        precision: of the network's products.
 
     Returns:
-        (steps + 1,) from no pixel replaced to all.
+        (N, steps + 1), each row from no pixel replaced to all.
     """
-    replaced = torch.from_numpy(np.round(np.linspace(0, places.size, steps + 1)).astype(np.int64))
-    mask = torch.from_numpy(places)[None] < replaced[:, None, None]  # (steps + 1, H, W)
-    mixed = torch.where(mask[:, None].to(start.device), end, start)  # (steps + 1, 3, H, W)
-    return probabilities(classifier, mixed, batch_size)[:, target].numpy()
+    device, points = next(classifier.parameters()).device, steps + 1
+    start, end = (x.to(device).contiguous(memory_format=torch.channels_last) for x in (start, end))
+    order = torch.from_numpy(places.astype(np.int32)).to(device)
+    replaced = torch.from_numpy(np.round(np.linspace(0, places[0].size, points)).astype(np.int32)).to(device)
+
+    def mixed(rows: torch.Tensor) -> torch.Tensor:
+        which, mask = rows // points, order[rows // points] < replaced[rows % points, None, None]  # (B,), (B, H, W)
+        return torch.where(mask[:, None], end[which], start[which])  # (B, 3, H, W)
+
+    rows = torch.arange(len(targets) * points)
+    p = probabilities(classifier, rows, batch_size, prepare=mixed, precision=precision)
+    return p[rows, targets.cpu().repeat_interleave(points)].view(-1, points).numpy()
 
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -56,9 +64,9 @@ def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return torch.from_numpy(gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
 
 
-def area(values: np.ndarray) -> float:
-    """Area under a curve over 0..1 by the trapezoidal rule."""
-    return float(np.trapezoid(values, dx=1 / (len(values) - 1)))
+def areas(values: np.ndarray) -> np.ndarray:
+    """Areas (N,) under curves (N, P) over 0..1 by the trapezoidal rule."""
+    return np.trapezoid(values, dx=1 / (values.shape[1] - 1), axis=1)
 
 
 def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigma: float) -> torch.Tensor:
@@ -77,36 +85,27 @@ def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigm
 
 def auc(
     classifier: Classifier, start: torch.Tensor, end: torch.Tensor, targets: torch.Tensor, places: np.ndarray,
-    *, steps: int, batch_size: int,
+    **how: Any,
 ) -> np.ndarray:  # fmt: skip
     """Area under the target's probability while pixels of `start` are replaced by those of `end`, the highest-ranked
     first (N,): from an image to what carries no information it is the deletion AUC, and low is good; back it is the
-    insertion AUC, and high is good.
-
-    Args:
-        start, end: (N, 3, H, W) float in 0..1.
-        targets: (N,).
-        places: (N, H, W), of `rank`.
-        steps: equal portions of the pixels.
-    """
-    rows = zip(start, end, targets.tolist(), places, strict=True)
-    return np.array([area(curve(classifier, *row, steps, batch_size)) for row in rows])
+    insertion AUC, and high is good. Arguments are those of `curves`."""
+    return areas(curves(classifier, start, end, targets, places, **how))
 
 
 def deletion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, colour: tuple[float, ...], steps: int, batch_size: int,
+    *, colour: tuple[float, ...], **how: Any,
 ) -> np.ndarray:  # fmt: skip
     """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`."""
     x = to_float(images)
-    flat = replaced(x, "mean", colour, 0)
-    return auc(classifier, x, flat, targets, rank(maps), steps=steps, batch_size=batch_size)
+    return auc(classifier, x, replaced(x, "mean", colour, 0), targets, rank(maps), **how)
 
 
 def insertion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, blur_sigma: float, steps: int, batch_size: int,
+    *, blur_sigma: float, **how: Any,
 ) -> np.ndarray:  # fmt: skip
     """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8."""
     x = to_float(images)
-    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps), steps=steps, batch_size=batch_size)
+    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps), **how)
