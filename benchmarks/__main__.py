@@ -7,7 +7,10 @@ import time
 from benchmarks import harness
 from glassbox.errors import UserError, run
 
-SUBJECTS = ("lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients", "grad_cam", "deletion_insertion")
+SUBJECTS = (
+    "training_input", "training_step", "lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients",
+    "grad_cam", "deletion_insertion",
+)  # fmt: skip
 LONG = ("pruning", "compiling")  # only when named
 
 

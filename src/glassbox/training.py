@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COSTS = ("seconds", "images_per_second", "peak_memory")  # fields of a record that differ from run to run
+AHEAD = {"cpu": 2**24, "cuda": 2**28}  # bytes of images that are made at a time, by kind of device
 KERAS_EPSILON = 1e-7  # of Adam and RMSprop; PyTorch's own default is 1e-8
 
 
@@ -272,6 +273,7 @@ def fit(
     best_loss, best_weights, stale = math.inf, None, 0
     n = len(train)
     side = classifier.input_size or train.images.shape[1]
+    changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
     forward = torch.compile(classifier, dynamic=False) if place.compiled else classifier
     plateau = cycle = None
@@ -296,25 +298,23 @@ def fit(
         classifier.train()
         if head_epochs:
             classifier.train_head_only(epoch <= head_epochs)
-        for rows in batches(torch.randperm(n, generator=generator, device=place.device), batch_size):
-            with refusals(place.device, f"{section}.batch_size", batch_size, side):
-                x = augment(train.images[rows], how, generator, classifier.input_size)  # (B, 3, H, W)
-                y = train.labels[rows]  # (B,)
+        order = torch.randperm(n, generator=generator, device=place.device)
+        with refusals(place.device, f"{section}.batch_size", batch_size, side):
+            for x, y in stream(train, order, batch_size, changed):  # (B, 3, H, W), (B,)
                 with place.autocast():
                     logits = forward(x)  # (B, K)
                 loss = cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            if cycle:
-                cycle.step()
-            plain = cross_entropy(logits.detach().float(), y) if label_smoothing else loss.detach()
-            loss_sum += plain * len(rows)
-            correct += (logits.argmax(1) == y).sum()
+                if cycle:
+                    cycle.step()
+                plain = cross_entropy(logits.detach().float(), y) if label_smoothing else loss.detach()
+                loss_sum += plain * len(y)
+                correct += (logits.argmax(1) == y).sum()
         train_loss, train_accuracy = loss_sum.item() / n, correct.item() / n
         trained = time.perf_counter()
 
-        changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
         validation_loss, validation_accuracy = assess(
             classifier, validation, place, changed if how.validation_and_test else to_float
         )
@@ -358,6 +358,27 @@ def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
+
+
+def stream(
+    split: Split, order: torch.Tensor, size: int, change: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of images (B, 3, H, W) and labels (B,), in the given order. Several are made at a time, as long as they
+    are small: what it takes to begin an operation is then shared.
+
+    Args:
+        split: on any device.
+        order: (N,) rows, on the same.
+        size: images in a batch; see `batches`.
+        change: makes (B, H, W, 3) uint8 to (B, 3, H, W) float.
+    """
+    parts = batches(order, size)
+    at_once = max(1, AHEAD[split.images.device.type] // (4 * size * split.images[0].numel()))
+    for start in range(0, len(parts), at_once):
+        some = parts[start : start + at_once]
+        rows, sizes = torch.cat(some), [len(part) for part in some]
+        x, y = change(split.images.index_select(0, rows)), split.labels.index_select(0, rows)
+        yield from zip(x.split(sizes), y.split(sizes), strict=True)
 
 
 @torch.inference_mode()

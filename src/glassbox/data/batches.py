@@ -1,5 +1,7 @@
 """From bytes on the device to what a network takes: whole batches at a time, no worker processes."""
 
+from functools import cache
+
 import torch
 
 from glassbox.config import Augment
@@ -43,8 +45,7 @@ def augment(
     b, h, w, _ = images.shape
     device = images.device
     if how.flip or how.crop:
-        rows = torch.arange(h, device=device).expand(b, h)
-        columns = torch.arange(w, device=device).expand(b, w)
+        rows, columns = torch.arange(h, device=device).expand(b, h), torch.arange(w, device=device).expand(b, w)
         if how.flip:
             flipped = torch.rand(b, 1, generator=generator, device=device) < 0.5
             columns = torch.where(flipped, w - 1 - columns, columns)
@@ -52,17 +53,21 @@ def augment(
             images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
             shift = torch.randint(0, 2 * how.crop + 1, (2, b, 1), generator=generator, device=device)
             rows, columns = rows + shift[0], columns + shift[1]
-        which = torch.arange(b, device=device)[:, None, None]
-        images = images[which, rows[:, :, None], columns[:, None, :]]  # one gather for crop and flip: (B, H, W, 3)
+        high, wide = images.shape[1:3]
+        rows = torch.arange(b, device=device)[:, None] * high + rows  # of all images, one above the other
+        pixels = (rows[:, :, None] * wide + columns[:, None, :]).flatten()
+        images = images.view(-1, 3).index_select(0, pixels).view(b, h, w, 3)  # crop and flip at once
     x = to_float(images)
     if how.brightness:
-        x = x * _factors(b, how.brightness, generator, device)
+        x.mul_(_factors(b, how.brightness, generator, device))
     if how.contrast:
-        grey = _grey(x).mean(dim=(2, 3), keepdim=True)
-        x = grey + (x - grey) * _factors(b, how.contrast, generator, device)
+        grey = (x.mean(dim=(2, 3)) @ _luma(device))[:, None, None, None]  # (B, 1, 1, 1)
+        factors = _factors(b, how.contrast, generator, device)
+        x.mul_(factors).add_((1 - factors) * grey)
     if how.saturation:
-        grey = _grey(x)
-        x = grey + (x - grey) * _factors(b, how.saturation, generator, device)
+        # The grey version in all three channels: where one value serves three, the processor takes them one by one.
+        grey = torch.nn.functional.conv2d(x, _luma(device).expand(3, 3)[:, :, None, None])  # (B, 3, H, W)
+        x = grey.lerp_(x, _factors(b, how.saturation, generator, device))
     return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x
 
 
@@ -70,7 +75,7 @@ def _factors(b: int, strength: float, generator: torch.Generator, device: torch.
     return 1 + strength * (2 * torch.rand(b, 1, 1, 1, generator=generator, device=device) - 1)
 
 
-def _grey(x: torch.Tensor) -> torch.Tensor:
-    """Luma of (B, 3, H, W) by ITU-R BT.601, as torchvision and Pillow use it: (B, 1, H, W)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
-    return (x * weights).sum(dim=1, keepdim=True)
+@cache
+def _luma(device: torch.device) -> torch.Tensor:
+    """Weights of red, green and blue in the luma of ITU-R BT.601, as torchvision and Pillow use it: (3,)."""
+    return torch.tensor([0.299, 0.587, 0.114], device=device)
