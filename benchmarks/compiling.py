@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks import harness
-from benchmarks.training import AUGMENT, MEAN, NETWORK, STD, some_images
+from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images
 from glassbox import compute, config, models, training
 from glassbox.data.store import Split
 

@@ -40,7 +40,7 @@ def main() -> None:
             order, other = np.argsort(-values.ravel(), kind="stable"), torch.zeros_like(image)
             if not deletion:
                 blurred = faithfulness.blur(image[None].cpu(), SIGMA)[0].to(device)
-                image, other = blurred, image  # noqa: PLW2901
+                image, other = blurred, image
             now, curve, done = image.clone(), [], 0
             for portion in portions:
                 now.view(3, -1)[:, order[done:portion]] = other.reshape(3, -1)[:, order[done:portion]]

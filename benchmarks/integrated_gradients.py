@@ -1,4 +1,4 @@
-"""Integrated Gradients of 16 images, 50 steps: captum on a plain model, image by image as its examples have it; ours."""
+"""Integrated Gradients of 16 images, 50 steps: captum on a plain model, image by image as in its examples; ours."""
 
 import numpy as np
 import torch

@@ -83,7 +83,7 @@ def main() -> None:
         x.sum().item()
         return EPOCHS * len(here)
 
-    def rate(work) -> float:  # noqa: ANN001
+    def rate(work) -> float:
         counted: list[float] = []
         seconds = harness.seconds(lambda: counted.append(work()))()
         return counted[0] / seconds

@@ -350,7 +350,7 @@ train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr
 train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1
 train.keep=last train.schedule=one_cycle train.warmup=0.1
 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
-evaluate.gallery=5 explain.images=[3,5]
+evaluate.gallery=5 explain.images=[3,5] explain.precision=float32
 explain.correct_per_class=2 explain.mistakes=3 explain.pairs=2 explain.images_per_pair=1
 explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.superpixels.compactness=5.0
 explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3

@@ -174,7 +174,7 @@ def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     solved = _solve_lower(factor, np.concatenate([odd, covariance.T], axis=1))  # (M, T + S)
     of_odd, of_values = solved[:, : odd.shape[1]], solved[:, odd.shape[1] :]
     # Leave-one-out residuals (Rasmussen & Williams 2006, equation 5.12) in units of their standard deviations; they are
-    # too small by what was spent on the relevances. Those of the last pairs are enough, and need a corner of the factor.
+    # too small by what was spent on the relevances. The last pairs are enough, and need a corner of the factor only.
     last = slice(max(0, pairs - FITTED), pairs)
     root = _inverse(factor[last, last])
     scale = ((root.T @ of_odd[last]) ** 2 / (root**2).sum(axis=0)[:, None]).mean(axis=0) * (1 + players / pairs)

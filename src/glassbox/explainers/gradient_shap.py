@@ -43,12 +43,12 @@ class GradientShap:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         device = next(classifier.parameters()).device
         x = to_float(image[None].to(device))  # (1, 3, H, W)
-        draw = np.random.RandomState(seed)  # noqa: NPY002 (shap's generator)
+        draw = np.random.RandomState(seed)
         drawn = [(draw.randint(len(self.background)), draw.uniform()) for _ in range(self.settings.samples)]
-        rows, shares = torch.tensor([row for row, _ in drawn]), torch.tensor([share for _, share in drawn])
+        all_rows, all_shares = torch.tensor([row for row, _ in drawn]), torch.tensor([share for _, share in drawn])
 
         maps = torch.zeros(len(targets), *image.shape[:2], device=device)
-        for rows, shares in zip(rows.split(self.batch_size), shares.split(self.batch_size), strict=True):
+        for rows, shares in zip(all_rows.split(self.batch_size), all_shares.split(self.batch_size), strict=True):
             background = to_float(self.background[rows].to(device))  # (s, 3, H, W)
             way = x - background
             points = (background + shares.to(device).view(-1, 1, 1, 1) * way).requires_grad_(True)

@@ -99,7 +99,11 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1).clamp_min(1e-3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = (x - self.mean) / self.std
+        # Row by row, with the three channels' values repeated: three at a time the processor takes ten times as long.
+        n, c, h, w = x.shape
+        mean, std = self.mean.flatten().repeat(w), self.std.flatten().repeat(w)
+        rows = (x.permute(0, 2, 3, 1).reshape(n, h, w * c) - mean) / std
+        x = rows.view(n, h, w, c).permute(0, 3, 1, 2)
         if self.input_size is not None and self.input_size != x.shape[-1]:
             x = resized(x, self.input_size)
         return self.network(self.normalized(x))

@@ -65,12 +65,12 @@ class TwoBlockCNN(nn.Module):
         act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
         keep = p.batch_norm_momentum
         self.block1 = Block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
-        self.dropout1 = nn.Dropout(p.dropout_1)
+        self.dropout1 = Dropout(p.dropout_1)
         self.block2 = Block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
         self.flatten = nn.Flatten()
         self.dense = nn.Linear(p.conv2_filters * side * side, p.dense_units_1)
         self.activation = _activation(p.activation_func_dense, p.leaky_relu_alpha_3)
-        self.dropout2 = nn.Dropout(p.dense_dropout_1)
+        self.dropout2 = Dropout(p.dense_dropout_1)
         self.output = nn.Linear(p.dense_units_1, n_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -80,7 +80,12 @@ class TwoBlockCNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout1(self.block1(x))  # (N, F1, H/p1, W/p1)
-        x = self.flatten(self.block2(x))  # (N, F2 * H/p1/p2 * W/p1/p2)
+        x = self.block2(x)
+        if x.requires_grad and not torch.compiler.is_compiling():
+            # The gradient comes back from the flat vector in another memory order than that of the features: the
+            # pooling would bring these into it, and its result back.
+            x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        x = self.flatten(x)  # (N, F2 * H/p1/p2 * W/p1/p2)
         x = self.dropout2(self.activation(self.dense(x)))  # (N, D)
         return self.output(x)  # (N, K)
 
@@ -100,6 +105,20 @@ class TwoBlockCNN(nn.Module):
     def grad_cam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM weighs: the last convolution after its activation, before the pooling."""
         return self.block2.activation
+
+
+class Dropout(nn.Dropout):
+    """PyTorch's, which on the CPU takes a 64-bit random number for every value: here 16 bits of one decide, so that the
+    share that is dropped is p to within 1/65536, and drawing takes a quarter of the time (on two cores 7 % of that of
+    a training step)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        drawn = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        like_x = torch.empty_like(x, device="meta").stride()  # dense, in the memory order of x
+        kept = drawn.as_strided(x.shape, like_x) >= round(2**16 * self.p) - 2**15
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
 
 
 class Block(nn.Module):

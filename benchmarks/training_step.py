@@ -1,0 +1,84 @@
+"""Steps of training the CNN paper's network on 32x32 images, batches of 128, Adam: the loop that most people write,
+eager and in float32, on float images that lie ready; `fit`, in float32 and in the precision that "auto" chooses."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from benchmarks import common, harness
+from benchmarks.harness import Bar
+from glassbox import compute, models, training
+from glassbox.data.batches import to_float
+from glassbox.data.store import Split
+
+BATCH, STEPS = 128, 24
+SETTINGS = training.OptimizerSettings("adam", 1e-3)
+
+
+def make(place: compute.Place) -> models.Classifier:
+    torch.manual_seed(0)
+    return models.build("cnn", common.NETWORK, common.SIDE, common.CLASSES, common.MEAN, common.STD).to(place.device)
+
+
+def check(split: Split, place: compute.Place) -> None:
+    """Without dropout a step of the plain loop and one of ours give the same loss and the same weights."""
+    exact = replace(place, dtype=torch.float32)
+    ours = make(exact)
+    for name in ("dropout1", "dropout2"):
+        getattr(ours.network, name).p = 0.0
+    ours.network.l2 = (0.0, 0.0, 0.0)
+    plain = common.usual(copy.deepcopy(ours)).train()
+    few = Split(split.images[:BATCH], split.labels[:BATCH], None, split.index[:BATCH], None)
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3, eps=training.KERAS_EPSILON)
+    loss = cross_entropy(plain(to_float(few.images)), few.labels)
+    loss.backward()
+    optimizer.step()
+    epochs = training.fit(
+        ours, few, few, training.make_optimizer(ours, SETTINGS), place=exact, epochs=1, batch_size=BATCH,
+        how=common.OFF, patience=1, keep="last", seed=0,
+    )  # fmt: skip
+    assert abs(next(epochs).train_loss - loss.item()) < 1e-5 * loss.item()
+    for a, b in zip(plain.parameters(), ours.parameters(), strict=True):
+        # Adam's first step has the length of the rate, whichever the gradient; its sign is rounding where that is 0.
+        assert (a - b).abs().median() < 1e-6
+
+
+def main() -> None:
+    place = common.place()
+    split = common.some_images(BATCH * STEPS).to(place.device)
+    check(split, place)
+    few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
+    x, y = to_float(split.images).contiguous().split(BATCH), split.labels.split(BATCH)
+    plain = common.usual(make(place)).train()
+    optimizer = torch.optim.Adam(plain.parameters(), SETTINGS.learning_rate)
+
+    def eager() -> float:
+        total = 0.0
+        for images, labels in zip(x, y, strict=True):
+            loss = cross_entropy(plain(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        return total
+
+    def of_fit(place: compute.Place):
+        classifier = make(place)
+        epochs = training.fit(
+            classifier, split, few, training.make_optimizer(classifier, SETTINGS), place=place, epochs=10**6,
+            batch_size=BATCH, how=common.OFF, patience=10**6, keep="last", seed=0,
+        )  # fmt: skip
+        return lambda: next(epochs).images_per_second
+
+    seconds = harness.seconds(eager)
+    contenders = {
+        "eager float32": lambda: len(split) / seconds(), "glassbox": of_fit(place),
+        "glassbox float32": of_fit(replace(place, dtype=torch.float32)),
+    }  # fmt: skip
+    row = harness.compare(
+        f"training steps of {BATCH} images of {common.SIDE}x{common.SIDE}", "images/s", contenders,
+        [Bar("glassbox", "eager float32", at_least=2), Bar("glassbox float32", "eager float32")],
+    )  # fmt: skip
+    harness.record("training_step", [row])
