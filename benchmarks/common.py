@@ -1,6 +1,9 @@
 """What subjects share: the CNN paper's network, as glassbox has it and as a plain PyTorch model, and images."""
 
 import copy
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +28,17 @@ OFF = config.Augment(
     flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
 )
 AUGMENT = OFF.model_copy(update={"flip": True, "crop": 4, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2})
+
+
+def copy_project(to: Path) -> None:
+    """What the pipeline needs, with the shipped parameters, in a git repository of its own."""
+    for name in ("stages", "src", "data/raw", "data/weights", ".dvc"):
+        skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
+        shutil.copytree(name, to / name, ignore=skip)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy2(name, to)
+    shutil.copy2("studies/digits.yaml", to / "params.yaml")
+    subprocess.run(["git", "init", "-q"], cwd=to, check=True)  # asked for its state at every stage
 
 
 def place() -> compute.Place:

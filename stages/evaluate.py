@@ -7,7 +7,6 @@ from tqdm import tqdm
 from glassbox import compute, config, evaluation, files, models, tracking
 from glassbox.data import store
 from glassbox.errors import run
-from glassbox.figures import evaluation as figures
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
@@ -34,6 +33,8 @@ def main() -> None:
         names, labels = card.classes, test.labels.numpy()
         found = (logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy())
         e = evaluation.evaluate(*found, names, settings, test.names)
+
+        from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
 
         folder, m = files.fresh_folder(REPORTS), e.metrics
         if how.validation_and_test:

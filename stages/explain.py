@@ -18,7 +18,6 @@ from glassbox import (
 )  # fmt: skip
 from glassbox.data import store
 from glassbox.errors import run
-from glassbox.figures import explain as figures
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/explain"
 
@@ -48,6 +47,8 @@ def main() -> None:
             how = (s.lime, s.superpixels, size, seed)
             stability = lime_stability.measure(classifier, again, cases.images, *how, bar.update) if again else None
         costs, additive = compute.costs(place, start, len(picks)), explaining.additivity(results)
+
+        from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
         folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
         if stability:

@@ -7,7 +7,6 @@ from tqdm import tqdm
 from glassbox import config, files, tracking
 from glassbox.data import preparation, store
 from glassbox.errors import run
-from glassbox.figures import data as figures
 
 DATA, REPORTS = "data/prepared", "reports/prepare"
 
@@ -17,6 +16,8 @@ def main() -> None:
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
         bar = partial(tqdm, desc="reading", unit="image", disable=None)
         prepared = preparation.prepare(settings, seed, bar)
+        from glassbox.figures import data as figures  # matplotlib takes half a second, and draws last
+
         folder = files.fresh_folder(REPORTS)
         description = store.write(files.fresh_folder(DATA), prepared.images, prepared.index, settings.source)
         tracked.begin(description)

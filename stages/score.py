@@ -9,7 +9,6 @@ from glassbox import compute, config, explainers, files, gate, headline, models,
 from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.errors import run
-from glassbox.figures import scorecard as figures
 from glassbox.seeds import derive
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/score"
@@ -42,6 +41,8 @@ def main() -> None:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
                     exposed = scoring.expose(ground, control, test, background, seed, bar.update)
         costs = compute.costs(place, start, s.images)
+
+        from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
 
         folder, said = files.fresh_folder(REPORTS), [refusal] if refusal else []
         files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})

@@ -9,7 +9,6 @@ from tqdm import tqdm
 from glassbox import compute, config, files, hyperparameters, models, tracking, training
 from glassbox.data import store
 from glassbox.errors import run
-from glassbox.figures import training as figures
 
 DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
 
@@ -39,6 +38,8 @@ def main() -> None:
         for arm, splits in arms.items():
             classifier, epochs = training.begin(network, d, *splits, optimizer, settings, how, place, seed)
             trained[arm] = classifier, follow(epochs, settings.epochs, tracked, arm)
+
+        from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
         folder, made_from = files.fresh_folder(REPORTS), hyperparameters.table(choices)
         card = models.describe(network, trained[""][0], d, made_from)

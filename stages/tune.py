@@ -7,7 +7,6 @@ from tqdm import tqdm
 from glassbox import compute, config, files, hyperparameters, tracking, tuning
 from glassbox.data import store
 from glassbox.errors import run
-from glassbox.figures import search as figures
 
 DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
@@ -39,6 +38,8 @@ def main() -> None:
             else:
                 bar.set_postfix_str(f"trial {number}, epoch {record.epoch}: {100 * record.validation_accuracy:.1f} %")
         bar.close()
+
+        from glassbox.figures import search as figures  # matplotlib takes half a second, and draws last
 
         folder, trials = files.fresh_folder(REPORTS), search.trials()
         best = search.best() if settings.n_trials else None

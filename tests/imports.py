@@ -17,7 +17,7 @@ def _file(module: str) -> Path | None:
 
 
 def imported(path: Path) -> set[Path]:
-    """The project's files that one file imports anywhere in it, the packages around them included."""
+    """The project's files that one file imports anywhere in it, and the packages around them that hold code."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -26,7 +26,12 @@ def imported(path: Path) -> set[Path]:
             assert node.level == 0, f"{path}: imports are absolute here"
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     parents = {".".join(m.split(".")[:n]) for m in modules for n in range(1, m.count(".") + 2)}
-    return {file for module in parents if (file := _file(module))}
+    return {file for module in parents if (file := _file(module)) and not _only_says(file)}
+
+
+def _only_says(path: Path) -> bool:
+    """Whether a file holds no code, only a docstring."""
+    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
 
 
 def _by_name(path: Path) -> set[Path]:

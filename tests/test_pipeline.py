@@ -7,8 +7,6 @@ import pytest
 from imports import ROOT, transitive
 from ruamel.yaml import YAML
 
-from glassbox import config
-
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
 OF_THE_USER = {"data/raw", "data/weights"}  # whose files params.yaml names
@@ -37,21 +35,28 @@ def test_declared_code_is_imported_code(name):
     assert files <= needed, f"dvc.yaml, stage {name}, deps: remove {sorted(files - needed)}"
 
 
+ALL = "params.yaml"
+
+
 def loaded(name: str) -> set[str]:
-    """The keys that a stage passes to config.load; all sections where it calls config.read."""
+    """The keys that a stage passes to config.load; all of the file where it calls config.read."""
     tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
     calls = [
         node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("config.")
     ]
     keys = {arg.value for call in calls if ast.unparse(call.func) == "config.load" for arg in call.args}
     if any(ast.unparse(call.func) == "config.read" for call in calls):
-        keys |= set(config.Params.model_fields)
+        keys.add(ALL)
     return keys
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_declared_parameters_are_loaded_parameters(name):
-    assert set(STAGES[name]["params"]) == loaded(name)
+    assert set(STAGES[name].get("params", [])) | {ALL} & set(STAGES[name]["deps"]) == loaded(name)
+
+
+def test_all_parameters_are_shown_and_compared():
+    assert PIPELINE["params"] == [ALL]
 
 
 def paths(name: str) -> set[str]:
@@ -73,7 +78,7 @@ def test_every_file_that_is_read_is_made_by_an_earlier_stage():
     made: set[str] = set()
     for name in NAMES:
         for dep in STAGES[name]["deps"]:
-            if not dep.startswith(("src", "stages", *OF_THE_USER)):
+            if not dep.startswith(("src", "stages", ALL, *OF_THE_USER)):
                 assert any(dep == out or dep.startswith(f"{out}/") for out in made), f"{name} reads {dep}"
         made |= {out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]}
 

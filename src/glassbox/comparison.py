@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from glassbox import bootstrap
 
@@ -61,7 +61,7 @@ def paired(scores: dict[str, np.ndarray], seed: int, pairs: Iterable[tuple[str, 
     for a, b in combinations(scores, 2) if pairs is None else pairs:
         difference = np.asarray(scores[a] - scores[b], float)
         low, high = bootstrap.interval(difference, seed)
-        p = stats.wilcoxon(difference, zero_method="pratt").pvalue if difference.any() else 1.0
+        p = scipy.stats.wilcoxon(difference, zero_method="pratt").pvalue if difference.any() else 1.0
         rows.append({"a": a, "b": b, "difference": difference.mean(), "low": low, "high": high, "p": float(p)})
     table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "p"])
     return table.assign(p_holm=holm(table["p"].to_numpy()))
@@ -75,7 +75,7 @@ def mean_ranks(scores: dict[str, np.ndarray], higher_is_better: bool) -> dict[st
         higher_is_better: direction of the metric.
     """
     values = np.stack(list(scores.values()), axis=1)  # (N, E)
-    ranks = stats.rankdata(-values if higher_is_better else values, axis=1).mean(axis=0)
+    ranks = scipy.stats.rankdata(-values if higher_is_better else values, axis=1).mean(axis=0)
     order = np.argsort(ranks, kind="stable")
     names = list(scores)
     return {names[place]: float(ranks[place]) for place in order}
@@ -91,7 +91,7 @@ def rank(scores: dict[str, np.ndarray], higher_is_better: bool, seed: int) -> Ra
     """
     ranks, values = mean_ranks(scores, higher_is_better), np.stack(list(scores.values()), axis=1)  # (N, E)
     told_apart = len(scores) > 2 and bool(np.ptp(values, axis=1).any())
-    friedman = float(stats.friedmanchisquare(*values.T).pvalue) if told_apart else 1.0
+    friedman = float(scipy.stats.friedmanchisquare(*values.T).pvalue) if told_apart else 1.0
     pairs = paired(scores, seed)
     differ = {frozenset((row.a, row.b)) for row in pairs.itertuples() if row.p_holm < LEVEL}
     return Ranking(ranks, friedman, pairs, cliques(list(ranks), differ))

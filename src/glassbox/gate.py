@@ -7,8 +7,8 @@ Attribute Features?
 
 from dataclasses import dataclass
 
+import scipy
 import torch
-from scipy.stats import binomtest
 
 from glassbox.data.store import Split
 from glassbox.models import Classifier, probabilities
@@ -51,7 +51,7 @@ def check(classifier: Classifier, test: Split, batch_size: int) -> list[Check]:
     accuracy = float((before == labels).double().mean())
     guessed = int((after["removed"] == labels).sum())
     chance = float(labels.bincount().max() / n)  # of whoever names the same class every time
-    p = binomtest(guessed, n, chance, alternative="greater").pvalue
+    p = scipy.stats.binomtest(guessed, n, chance, alternative="greater").pvalue
     swapped, moved = (float((after[name] != before).double().mean()) for name in ("swapped", "moved"))
     return [
         Check("accuracy", accuracy, f"at least {ACCURACY:g}", accuracy >= ACCURACY),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+import scipy
 
 from glassbox import bootstrap, comparison, scoring
 from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
@@ -238,7 +238,7 @@ def _kendall(a: dict[str, float], b: dict[str, float]) -> float:
     names = [name for name in a if name in b]
     if len(names) < 2:
         return 1.0
-    tau = float(kendalltau([a[name] for name in names], [b[name] for name in names]).statistic)
+    tau = float(scipy.stats.kendalltau([a[name] for name in names], [b[name] for name in names]).statistic)
     return 0.0 if np.isnan(tau) else tau  # one of them ranks nothing
 
 

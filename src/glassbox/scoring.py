@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
-from scipy.ndimage import binary_dilation
 
 from glassbox import attack, explainers, models, perturbations, shortcut
 from glassbox.compute import Peak, refusals
@@ -464,7 +464,7 @@ def _variations(classifier: Classifier, first: Request, settings: Score, batch_s
 def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:
     """Masks (N, H, W) with everything within so many pixels of them, diagonals included."""
     around = np.ones((1, 3, 3), bool)
-    return {n: binary_dilation(masks, around, iterations=n) if n else masks for n in margins}
+    return {n: scipy.ndimage.binary_dilation(masks, around, iterations=n) if n else masks for n in margins}
 
 
 def _untrained(card: Card, device: torch.device, seed: int) -> Classifier:

@@ -6,7 +6,7 @@ class there is a shortcut too, and an arm of the same images in which the waterm
 """
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter
+import scipy
 
 from glassbox.data.base import NOISE, Images
 from glassbox.errors import UserError
@@ -113,7 +113,7 @@ def _background(rng: np.random.Generator, kind: str, size: int, scenes: np.ndarr
     if kind == "white":
         return np.ones((size, size, 3))
     if kind == "noise":
-        smooth = gaussian_filter(rng.standard_normal((size, size)), SMOOTHNESS, mode="wrap")
+        smooth = scipy.ndimage.gaussian_filter(rng.standard_normal((size, size)), SMOOTHNESS, mode="wrap")
         grey = (smooth - smooth.min()) / np.ptp(smooth)
         return DIMMED * np.repeat(grey[..., None], 3, axis=2)
     return DIMMED * scenes[rng.integers(len(scenes))] / 255
@@ -151,7 +151,7 @@ def _put(
     h, w = figure.shape
     if h > size or w > size:
         return None
-    near = binary_dilation(np.any(taken, axis=0), np.ones((3, 3)))
+    near = scipy.ndimage.binary_dilation(np.any(taken, axis=0), np.ones((3, 3)))
     for _ in range(20):
         y, x = int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1))
         if not (near[y : y + h, x : x + w] & figure).any():

@@ -76,6 +76,7 @@ def _draw(rows: np.ndarray, strata: np.ndarray, n: int, seed: int, parameter: st
             f"{parameter} cannot be drawn from {len(rows)} images in {kinds} strata, the smallest ({name}) with "
             f"{members}: it must leave at least one image of each on both sides"
         )
+
     chosen, _ = train_test_split(rows, train_size=n, stratify=strata, random_state=seed)
     return chosen
 

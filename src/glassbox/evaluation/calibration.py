@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+import scipy
 
 
 def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """(N, K) logarithms of the softmax of logits / temperature, in float64."""
-    return log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return scipy.special.log_softmax(logits.astype(np.float64) / temperature, axis=1)
 
 
 def log_loss(log_p: np.ndarray, labels: np.ndarray) -> float:
@@ -52,7 +51,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Fit it on validation images, never on those it is judged by.
     """
-    result = minimize_scalar(
+    result = scipy.optimize.minimize_scalar(
         lambda log_t: log_loss(log_probabilities(logits, float(np.exp(log_t))), labels),
         bounds=(np.log(0.05), np.log(20)),
         method="bounded",

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+import scipy
 
 
 def accuracy_interval(correct: int, n: int, confidence: float) -> tuple[float, float, float]:
@@ -14,17 +13,21 @@ def accuracy_interval(correct: int, n: int, confidence: float) -> tuple[float, f
     >>> [round(value, 4) for value in accuracy_interval(8, 10, 0.95)]
     [0.8, 0.4902, 0.9433]
     """
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
     return correct / n, float(interval.low), float(interval.high)
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """(K, K) counts: a row for each true class, a column for each predicted one."""
+    from sklearn.metrics import confusion_matrix  # takes a second, and this is wanted late
+
     return confusion_matrix(labels, predicted, labels=np.arange(n_classes))
 
 
 def classification_report(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
     """Precision, recall, F1 (0 where nothing was predicted) and support of each class, then their macro average."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     columns = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(classes)), zero_division=0.0)
     table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)))
     table.insert(0, "class", classes)

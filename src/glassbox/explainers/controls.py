@@ -8,8 +8,8 @@ same map for every class of an image; the random ones are drawn by the seed of t
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import gaussian_filter
 
 from glassbox import config
 from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
@@ -63,7 +63,7 @@ def noise(image: np.ndarray, seed: list[int]) -> np.ndarray:
 
 def smooth_noise(sigma: float) -> Draw:
     """Such values after a Gaussian blur of standard deviation `sigma`, pixels: as smooth as Grad-CAM's maps."""
-    return lambda image, seed: gaussian_filter(noise(image, seed), sigma)
+    return lambda image, seed: scipy.ndimage.gaussian_filter(noise(image, seed), sigma)
 
 
 def region_noise(superpixels: config.Superpixels) -> Draw:

@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import gaussian_filter
 
 from glassbox.config import Precision
 from glassbox.data.batches import to_float
@@ -61,7 +61,7 @@ def curves(
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """(N, 3, H, W) float images on the CPU, blurred by a Gaussian of standard deviation `sigma`, pixels."""
-    return torch.from_numpy(gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
+    return torch.from_numpy(scipy.ndimage.gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
 
 
 def areas(values: np.ndarray) -> np.ndarray:
