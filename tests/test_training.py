@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from glassbox import config, hyperparameters
+from glassbox import config, hyperparameters, training
 from glassbox.compute import OutOfMemory, Place
 from glassbox.config import Augment
 from glassbox.data.store import Description, Split
@@ -26,6 +26,7 @@ from glassbox.training import (
     fit,
     make_optimizer,
     make_schedule,
+    stream,
     summary,
 )  # fmt: skip
 
@@ -394,3 +395,22 @@ def test_no_batch_of_one_is_left_over(n, size, sizes):
     parts = batches(torch.arange(n), size)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat(parts), torch.arange(n))
+
+
+@pytest.mark.parametrize("ahead", [1, 2**16, 2**30])  # bytes: one batch, some, all at a time
+def test_batches_come_in_order_however_many_are_made_at_a_time(monkeypatch, ahead):
+    n, size = 131, 10  # the last image joins the batch before
+    monkeypatch.setitem(training.AHEAD, "cpu", ahead)
+    images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 12, 12, 3).contiguous()
+    split = Split(images, torch.arange(n), None, torch.arange(n), None)
+    order, asked = torch.randperm(n, generator=torch.Generator().manual_seed(0)), []
+
+    def change(some: torch.Tensor) -> torch.Tensor:
+        asked.append(len(some))
+        return some.permute(0, 3, 1, 2).float()
+
+    parts = list(stream(split, order, size, change))
+    assert [len(y) for _, y in parts] == [*[10] * 12, 11]
+    assert torch.equal(torch.cat([y for _, y in parts]), order)
+    assert torch.equal(torch.cat([x[:, 0, 0, 0] for x, _ in parts]), order.float())
+    assert len(asked) == {1: 13, 2**16: 5, 2**30: 1}[ahead]

@@ -267,6 +267,13 @@ def test_a_real_trial_trains_the_network(settings, params, tmp_path):
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]
 
 
+def test_a_trial_copies_no_weights(settings, params, tmp_path, monkeypatch):
+    # Nobody asks for those of a trial, pruned or not: its parameters are trained anew.
+    made = tuning.Search(settings.model_copy(update={"n_trials": 1}), KNOWN, params.augment, 0, DATA, PLACE, tmp_path)
+    monkeypatch.setattr("glassbox.training.copy", None)  # the module
+    assert isinstance(list(made.try_out(0, *map(black_and_white, ("train", "validation"))))[-1], tuning.Trial)
+
+
 # Searches with several workers: the real trials, in real processes, and some that go wrong.
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.explainers.base import Attribution, Request, counting, image_by_image, in_batches, join
+from glassbox.explainers.base import Attribution, Request, counting, gradients_end_at, image_by_image, in_batches, join
 
 
 def request(n: int = 4) -> Request:
@@ -68,3 +68,28 @@ def test_parts_joined_are_the_whole():
     one = Attribution(np.zeros((1, 2, 2)), np.ones(1), np.ones(1), np.zeros(1), {"a": np.array([1.0])})
     assert len(join([one, one]).maps) == 2
     assert join([one, one]).details["a"].tolist() == [1, 1]
+
+
+def test_gradients_end_at_a_layer_and_no_further():
+    first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
+    model, x = torch.nn.Sequential(first, second), torch.rand(3, 2, requires_grad=True)
+    with gradients_end_at(first) as outputs:
+        out = model(x)
+        model(x)
+    assert len(outputs) == 2
+    assert torch.equal(outputs[0], first(x))
+    (gradient,) = torch.autograd.grad(out.sum(), outputs[0], retain_graph=True)
+    assert torch.equal(gradient, second.weight.expand(3, 2))
+    (before,) = torch.autograd.grad(out.sum(), x, allow_unused=True)
+    assert before is None
+    assert not first._forward_hooks
+
+
+def test_what_comes_after_may_overwrite_the_layers_output():
+    first = torch.nn.Linear(2, 2)
+    model, x = torch.nn.Sequential(first, torch.nn.ReLU(inplace=True)), torch.rand(3, 2)
+    with gradients_end_at(first, in_place=True) as outputs:
+        out = model(x)
+    (gradient,) = torch.autograd.grad(out.sum(), outputs[0])
+    assert torch.equal(outputs[0], first(x))
+    assert torch.equal(gradient, (first(x) > 0).float())

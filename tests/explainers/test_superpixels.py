@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from glassbox.config import Superpixels
 from glassbox.errors import UserError
-from glassbox.explainers.superpixels import segment
+from glassbox.explainers.superpixels import Composition, segment
 
 
 def test_regions_are_numbered_without_gaps_and_follow_edges():
@@ -32,3 +33,15 @@ def test_too_few_are_refused():
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     with pytest.raises(UserError, match=r"explain.superpixels gives an image only \d regions, at least 8 are needed"):
         segment(noise, Superpixels(segments=50, compactness=10.0, sigma=0.0))
+
+
+def test_a_composition_shows_each_region_as_its_mask_says_to_the_last_bit():
+    g = torch.Generator().manual_seed(0)
+    image, other = torch.randint(0, 256, (2, 6, 7, 3), dtype=torch.uint8, generator=g)
+    segments = np.random.default_rng(0).integers(0, 5, (6, 7))
+    masks = torch.rand(9, 5, generator=g) < 0.5
+    made = Composition(segments, image, other, torch.device("cpu"))(masks)
+    shown = masks[:, torch.from_numpy(segments)][..., None]  # (9, 6, 7, 1)
+    expected = torch.where(shown, image, other).permute(0, 3, 1, 2).float() / 255
+    assert torch.equal(made, expected)
+    assert made.is_contiguous(memory_format=torch.channels_last)

@@ -181,3 +181,29 @@ def test_predict_is_the_same_for_any_batch_and_for_bytes(classifier):
         logits, models.predict(classifier, images.permute(0, 3, 1, 2).float() / 255, batch_size=2)
     )
     assert classifier.training
+
+
+def test_weights_are_made_where_they_will_be():
+    # "meta" makes none: a tensor that was made elsewhere and had to be moved there would have to hold values.
+    data = Description("toy", ("a", "b", "c"), 8, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
+    made: list[str] = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                made.append(result.device.type)
+            return result
+
+    with Watch():
+        fresh = models.fresh(SPEC, data, 0, torch.device("meta"))
+    assert {tensor.device.type for tensor in fresh.state_dict().values()} == {"meta"}
+    assert set(made) == {"meta"}
+
+
+def test_normalisation_row_by_row_is_that_of_each_channel(classifier):
+    seen = []
+    classifier.normalized.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    x = torch.rand(2, 3, 8, 8)
+    classifier.eval()(x)
+    assert torch.equal(seen[0], (x - classifier.mean) / classifier.std)

@@ -6,7 +6,7 @@ from torch import nn
 
 from glassbox import models
 from glassbox.errors import UserError
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.cnn import Dropout, Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import layers, totals
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.
@@ -111,3 +111,49 @@ def test_an_image_that_is_pooled_away_is_refused():
         UserError, match=r"model.pool_size_1 = 3 and model.pool_size_2 = 3 leave nothing of an image of 8"
     ):
         TwoBlockCNN(replace(PAPER, pool_size_2=3), 8, 10)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_maxima_taken_first_change_no_bit(negative):
+    torch.manual_seed(0)
+    block = TwoBlockCNN(PAPER, 32, 10).block1
+    x = torch.rand(4, 3, 32, 32)
+    block(x)  # running statistics other than 0 and 1
+    with torch.no_grad():
+        block.norm.weight.uniform_(-1 if negative else 0, 1)
+        block.eval()
+        assert block._pools_first(x) is not negative
+        expected = block.pool(block.norm(block.activation(block.conv(x))))
+        assert torch.equal(block(x), expected)
+
+
+def test_a_hook_sees_the_layers_in_their_order():
+    block = TwoBlockCNN(PAPER, 32, 10).eval().block1
+    seen = []
+    block.activation.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape)))
+    block(torch.rand(2, 3, 32, 32))
+    assert seen == [(2, 32, 32, 32)]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_dropout_drops_its_share_and_keeps_the_mean(p, order):
+    x = (torch.rand(64, 16, 10, 10) + 1).to(memory_format=order).requires_grad_(True)
+    layer = Dropout(p).train()
+    torch.manual_seed(0)
+    out = layer(x)
+    kept = out != 0
+    # 102,400 draws: five standard deviations of the share.
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / kept.numel()) ** 0.5)
+    assert torch.allclose(out[kept], x[kept] / (1 - p))
+    assert out.is_contiguous(memory_format=order)
+    out.sum().backward()
+    assert torch.allclose(x.grad, kept.float() / (1 - p))  # the same ones
+    # Neighbours, images and passes are dropped independently.
+    again = layer(x) != 0
+    pairs = ((kept[1:], kept[:-1]), (kept[..., 1:], kept[..., :-1]), (kept[:, 1:], kept[:, :-1]), (kept, again))
+    for a, b in pairs:
+        assert (a & b).float().mean().item() == pytest.approx((1 - p) ** 2, abs=0.01)
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), out)
+    assert layer.eval()(x) is x

@@ -168,12 +168,13 @@ def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Cla
     torch.manual_seed(seed)
     sizes = data.image_size, len(data.classes)
     statistics = normalization(spec.normalization, data)
-    classifier = build(spec.name, spec.hyperparameters, *sizes, *statistics, spec.input_size)
+    with device:  # its weights are drawn there
+        classifier = build(spec.name, spec.hyperparameters, *sizes, *statistics, spec.input_size)
     if weights := spec.hyperparameters.get("weights"):
         from glassbox.models import registry
 
         registry.load_weights(classifier.network, weights)
-    return classifier.to(device)
+    return classifier
 
 
 def digest_of_weights(spec: Spec) -> str | None:

@@ -1,0 +1,82 @@
+"""Explainers of our own against the libraries that people use: the same maps, on networks with all kinds of layers."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from glassbox import config, models
+from glassbox.data.batches import to_float
+from glassbox.explainers.base import Request
+from glassbox.explainers.grad_cam import GradCam
+from glassbox.explainers.gradient_shap import GradientShap
+from glassbox.explainers.integrated_gradients import IntegratedGradients
+from glassbox.models.cnn import Hyperparameters
+from glassbox.models.registry import Hyperparameters as OfTorchvision
+
+CNN = Hyperparameters(
+    6, 3, "leaky_relu", 0.2, 0.0, 2, 0.3, 8, 3, "relu", None, 0.0, 2, 16, 0.0, "leaky_relu", 0.1, 0.3, 0.9
+)
+RESNET = OfTorchvision(weights=None, stem="cifar", dropout=0.0, batch_norm_momentum=0.9)
+SIDE, CLASSES, SEED = 16, 4, 3
+
+
+@pytest.fixture(params=[("cnn", CNN), ("resnet18", RESNET)], ids=["cnn", "resnet18"])
+def classifier(request) -> models.Classifier:
+    name, hyperparameters = request.param
+    torch.manual_seed(0)
+    made = models.build(name, asdict(hyperparameters), SIDE, CLASSES, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
+    made.train()
+    with torch.no_grad():  # running statistics that are not 0 and 1
+        for _ in range(3):
+            made(torch.rand(16, 3, SIDE, SIDE))
+    return made.eval()
+
+
+@pytest.fixture
+def request_() -> Request:
+    images = torch.randint(0, 256, (5, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Request(images, torch.tensor([0, 1, 2, 3, 1]), (SEED,) * 5)
+
+
+def agree(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """But for rounding, which also decides on which side of a kink, of ReLU or of a maximum, a gradient is taken."""
+    assert ours.shape == theirs.shape
+    assert np.linalg.norm(ours - theirs) < 0.01 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("batch_size", [3, 1000])
+def test_integrated_gradients_is_captums(classifier, request_, batch_size):
+    from captum.attr import IntegratedGradients as Captum
+
+    settings = config.IntegratedGradients(steps=20, baseline="mean")
+    made = IntegratedGradients(settings, (0.5, 0.4, 0.3), batch_size)(classifier, request_)
+    x = to_float(request_.images)
+    baseline = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1).expand_as(x)
+    theirs = Captum(classifier).attribute(x, baseline, request_.targets, n_steps=20, method="gausslegendre")
+    agree(made.maps, theirs.sum(dim=1).detach().numpy())
+
+
+def test_grad_cam_is_captums(classifier, request_):
+    from captum.attr import LayerGradCam
+
+    made = GradCam(config.GradCam(relu=False), 2)(classifier, request_)
+    coarse = LayerGradCam(classifier, classifier.network.grad_cam_layer()).attribute(
+        to_float(request_.images), request_.targets
+    )
+    agree(made.maps, functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")[:, 0].detach().numpy())
+
+
+def test_gradient_shap_is_shaps(classifier, request_):
+    import shap
+
+    background = torch.randint(
+        0, 256, (9, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
+    made = GradientShap(config.GradientShap(samples=12, background=9), background, 5)(classifier, request_)
+    explainer = shap.GradientExplainer(classifier, to_float(background))
+    for row, target in enumerate(request_.targets.tolist()):
+        values = explainer.shap_values(to_float(request_.images[row : row + 1]), nsamples=12, rseed=SEED)
+        agree(made.maps[row], values[0, ..., target].sum(axis=0))
