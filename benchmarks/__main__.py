@@ -9,7 +9,7 @@ from glassbox.errors import UserError, run
 
 SUBJECTS = (
     "training_input", "training_step", "lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients",
-    "grad_cam", "deletion_insertion", "repro", "startup", "tracking",
+    "grad_cam", "deletion_insertion", "precision", "repro", "startup", "tracking",
 )  # fmt: skip
 LONG = ("pruning", "compiling")  # only when named
 
