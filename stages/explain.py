@@ -15,7 +15,7 @@ from glassbox import (
     models,
     selection,
     tracking,
-)  # fmt: skip
+)
 from glassbox.data import store
 from glassbox.errors import run
 
@@ -32,30 +32,30 @@ def main() -> None:
         classifier, card = models.load(MODEL, place.device)
         test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
         cases = selection.cases(test, p, card.classes, s, seed)
-        picks, size = cases.picks, place.batch_size
-        request, panels = explaining.request_for(picks, test.images, seed), explaining.panels_for(cases, s, seed)
+        picks, size, disk = cases.picks, place.batch_size, "data"  # disk: of images and maps meanwhile
+        request = explaining.request_for(picks, test.images, seed, folder=disk)
+        panels = explaining.panels_for(cases, s, seed, disk)
         background = explainers.draw_background(store.read(DATA, "train").images, explainers.n_background(s), seed)
-        marked = cases.objects([pick.row for pick in picks for _ in pick.targets])
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
         start, results = time.perf_counter(), []
         with tqdm(total=steps, desc="explaining", unit="step", disable=None) as bar:
-            for r in explaining.explain(classifier, request, background, d.mean, s, size, bar.update, panels, marked):
+            how = (d.mean, s, size, bar.update, panels, explaining.marker(cases), disk)
+            for r in explaining.explain(classifier, request, background, *how):
                 results.append(r)
                 tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
             found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update)
-            how = (s.lime, s.superpixels, size, seed)
-            stability = lime_stability.measure(classifier, again, cases.images, *how, bar.update) if again else None
+            asked = (s.lime, s.superpixels, size, seed, bar.update)
+            stability = lime_stability.measure(classifier, again, cases.images, *asked) if again else None
         costs, additive = compute.costs(place, start, len(picks)), explaining.additivity(results)
 
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
         folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
-        if stability:
-            tables["lime_stability"] = stability.table
+        tables |= {"lime_stability": stability.table} if stability else {}
         for name, rows in (tables | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
-        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request))
+        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, disk))
         files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs)
         figures.draw_all(folder, cases, request, results, found, stability, again, s)
 

@@ -190,3 +190,34 @@ def test_what_lies_on_the_object_is_measured(params, linear):
     assert 36 / 256 <= area <= 64 / 256
     assert made.scores["relevance_mass"].tolist() == pytest.approx([1])
     assert control.scores["relevance_mass"][0] == pytest.approx(area, abs=0.15)
+
+
+def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
+    settings = with_classes(params, 2).model_copy(
+        update={"explainers": ("kernel_shap", "integrated_gradients"),
+                                "faithfulness": config.Faithfulness(steps=3, blur_sigma=1.0)}
+    )  # fmt: skip
+    model = linear(np.linspace(-1, 1, 64).reshape(8, 8))
+    images = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picked = Cases(images, np.zeros(6, int), np.tile([0.4, 0.6], (6, 1)), ("cat", "dog"), PICKS)
+
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda *_: np.arange(64).reshape(8, 8) // 6)
+
+    def run(folder) -> dict[str, np.ndarray]:
+        request = explaining.request_for(PICKS, images, 9, folder=folder)
+        panels = explaining.panels_for(picked, settings, 9, folder)
+        asked = (model, request, images, (0.5,) * 3, settings, 64, int, panels)
+        results = list(explaining.explain(*asked, folder=folder))
+        scores = {f"{r.name} {name}": values for r in results for name, values in r.scores.items()}
+        return explaining.arrays(results, request, folder) | scores
+
+    kept = run(None)
+    monkeypatch.setattr(explaining, "MEASURED", 2)  # and measured in parts
+    on_disk = run(tmp_path)
+    assert kept["maps"].shape == (9, 8, 8)
+    assert kept["maps"].any(axis=(1, 2)).sum() == 8  # class 0 never changes: its gradients are none
+    assert kept["panels"].shape == (4, 8, 8)
+    assert {type(on_disk[name]) for name in ("maps", "panels")} == {np.memmap}
+    for name, values in kept.items():
+        np.testing.assert_allclose(on_disk[name], values, atol=1e-6, err_msg=name)
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -97,3 +98,17 @@ def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_leaves_nothing
                 break
         except UserError:
             assert time.monotonic() < deadline
+
+
+def test_an_array_on_disk_is_written_and_leaves_nothing(tmp_path):
+    array = files.on_disk(tmp_path, (3, 2), "float32")
+    assert (array.dtype, array.shape, array.any()) == (np.float32, (3, 2), False)
+    array[1] = 7
+    assert array.sum() == 14
+    assert list(tmp_path.iterdir()) == []
+    # What is in its file is no memory of this process.
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert str(tmp_path) in maps.read_text()
+    assert type(files.on_disk(None, (3,), "float32")) is np.ndarray
+    assert files.on_disk(tmp_path, (0, 2), "uint8").shape == (0, 2)

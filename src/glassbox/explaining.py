@@ -1,15 +1,16 @@
 """Explain the picked images with every explainer, and measure the explanations."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import explainers, objects
+from glassbox import explainers, files, objects
 from glassbox.compute import refusals
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
@@ -24,6 +25,7 @@ from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_ma
 
 PANELS = "kernel_shap"  # the explainer that has further classes from the same evaluations
 CHUNK = 16  # maps between two movements of the progress bar
+MEASURED = 64  # maps that are measured at a time: memory is that of so many images, however many there are
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,11 @@ class Explained:
 
 
 def request_for(
-    picks: list[Pick], images: torch.Tensor, seed: int, classes: list[tuple[int, ...]] | None = None
+    picks: list[Pick],
+    images: torch.Tensor,
+    seed: int,
+    classes: list[tuple[int, ...]] | None = None,
+    folder: str | Path | None = None,
 ) -> Request:
     """One row for every explained class of every picked image; the rows of an image share its seed.
 
@@ -74,20 +80,24 @@ def request_for(
         images: (N, H, W, 3) uint8, the test split.
         seed: of the study.
         classes: for each pick the classes to explain, if not its own targets.
+        folder: for a file that holds the images; None keeps them in memory.
     """
     rows = [
         (pick.row, target)
         for pick, targets in zip(picks, classes or [pick.targets for pick in picks], strict=True)
         for target in targets
     ]
+    shown = files.on_disk(folder, (len(rows), *images.shape[1:]), "uint8")
+    for place, (row, _) in enumerate(rows):
+        shown[place] = images[row].numpy()
     return Request(
-        images[torch.tensor([row for row, _ in rows])],
+        torch.from_numpy(shown),
         torch.tensor([target for _, target in rows]),
         tuple(derive(seed, "explain", "image", row) for row, _ in rows),
     )
 
 
-def panels_for(cases: Cases, settings: Explain, seed: int) -> Request | None:
+def panels_for(cases: Cases, settings: Explain, seed: int, folder: str | Path | None = None) -> Request | None:
     """The same images with further classes for KernelSHAP: of each the classes to explain and the most probable ones,
     as many as `kernel_shap.classes` says. None where it says 0, or KernelSHAP is not asked for."""
     n = settings.kernel_shap.classes
@@ -97,7 +107,13 @@ def panels_for(cases: Cases, settings: Explain, seed: int) -> Request | None:
     for pick in cases.picks:
         order = np.argsort(-cases.probabilities[pick.row], kind="stable").tolist()
         classes.append(tuple(label for place, label in enumerate(order) if place < n or label in pick.targets))
-    return request_for(cases.picks, cases.images, seed, classes)
+    return request_for(cases.picks, cases.images, seed, classes, folder)
+
+
+def marker(cases: Cases) -> Callable[[slice], np.ndarray]:
+    """What `explain` calls `marked`: where the objects are, as the source marks them or as `objects.estimate` does."""
+    rows = [pick.row for pick in cases.picks for _ in pick.targets]
+    return lambda some: cases.objects(rows[some])
 
 
 def explain(
@@ -109,7 +125,8 @@ def explain(
     batch_size: int,
     progress: Callable[[int], object] = int,
     panels: Request | None = None,
-    masks: np.ndarray | None = None,
+    marked: Callable[[slice], np.ndarray] | None = None,
+    folder: str | Path | None = None,
 ) -> Iterator[Explained]:
     """Run explainer after explainer, the random control last.
 
@@ -122,39 +139,79 @@ def explain(
         batch_size: images in one forward pass.
         progress: called with the number of steps since the last call; `steps` says how many there are.
         panels: the same images with further classes, which KernelSHAP has from the same evaluations.
-        masks: (N, H, W) bool, where the object of each row of the request is; None estimates it.
+        marked: where the objects of these rows of the request are, (N, H, W) bool; None estimates it.
+        folder: for files that hold the maps; None keeps them in memory.
 
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
     side = classifier.input_size or request.images.shape[1]
-    masks = objects.estimate(request.images.numpy()) if masks is None else masks
     made: dict[str, Explainer] = explainers.make(settings, background, mean, batch_size)
     for name, explainer in made.items():
-        wanted, parts = panels if panels and name == PANELS else request, []
-        with refusals(device, "compute.batch_size", batch_size, side):
+        wanted = panels if panels and name == PANELS else request
+
+        def explained(explainer: Explainer = explainer, wanted: Request = wanted) -> Iterator[Attribution]:
             for part in wanted.parts(CHUNK):
-                parts.append(explainer(classifier, part))
+                yield explainer(classifier, part)
                 progress(len(part))
-        whole = attribution = join(parts)
+
+        with refusals(device, "compute.batch_size", batch_size, side):
+            whole = attribution = gather(explained(), len(wanted), folder)
         if wanted is panels:
             place = {row: number for number, row in enumerate(_rows(panels))}
-            attribution = whole.rows([place[row] for row in _rows(request)])
-        how = settings.faithfulness
-        common = (classifier, request.images, request.targets, attribution.maps)
-        asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
-        deletion = faithfulness.deletion_auc(*common, colour=mean, **asked)
-        progress(len(request))
-        insertion = faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked)
-        progress(len(request))
-        scores = {
-            DELETION.name: deletion,
-            INSERTION.name: insertion,
-            RELEVANCE_MASS.name: relevance_mass(attribution.maps, masks),
+            places = [place[row] for row in _rows(request)]
+            attribution = gather((whole.rows([place]) for place in places), len(places), folder)
+        measured = _measure(classifier, request, attribution.maps, marked, mean, settings, batch_size)
+        scores: dict[str, list[np.ndarray]] = {}
+        for start, found in zip(range(0, len(request), MEASURED), measured, strict=True):
+            for score, values in found.items():
+                scores.setdefault(score, []).append(values)
+            progress(2 * len(request.part(start, start + MEASURED)))
+        joined = {score: np.concatenate(values) for score, values in scores.items()}
+        yield Explained(name, attribution, joined, Panels(panels, whole) if wanted is panels else None)
+
+
+def gather(parts: Iterator[Attribution], n: int, folder: str | Path | None) -> Attribution:
+    """The attributions of `n` consecutive rows as one, whose maps lie in a file of `folder`."""
+    few: list[Attribution] = []
+
+    def maps() -> Iterator[np.ndarray]:
+        for part in parts:
+            few.append(replace(part, maps=part.maps[:0]))
+            yield part.maps
+
+    whole = _gather_maps(maps(), n, folder)
+    return replace(join(few), maps=whole)
+
+
+def _gather_maps(parts: Iterator[np.ndarray], n: int, folder: str | Path | None) -> np.ndarray:
+    whole, done = np.zeros((0,)), 0
+    for part in parts:
+        whole = whole if done else files.on_disk(folder, (n, *part.shape[1:]), "float32")
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return whole
+
+
+def _measure(
+    classifier: Classifier, request: Request, maps: np.ndarray, marked: Callable[[slice], np.ndarray] | None,
+    mean: tuple[float, ...], settings: Explain, batch_size: int,
+) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
+    """The scores of the maps, part by part."""
+    how = settings.faithfulness
+    asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
+    for start in range(0, len(request), MEASURED):
+        rows = slice(start, start + MEASURED)
+        part = request.part(rows.start, rows.stop)
+        masks = marked(rows) if marked else objects.estimate(part.images.numpy())
+        common = (classifier, part.images, part.targets, maps[rows])
+        yield {
+            DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
+            INSERTION.name: faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked),
+            RELEVANCE_MASS.name: relevance_mass(maps[rows], masks),
             "object_area": area(masks),
         }
-        yield Explained(name, attribution, scores, Panels(panels, whole) if wanted is panels else None)
 
 
 def _rows(request: Request) -> list[tuple[int, int]]:
@@ -214,10 +271,17 @@ def tables(
     return {"index": index} | ({"panels": panels_table(cases, wider)} if wider else {})
 
 
-def arrays(results: list[Explained], request: Request) -> dict[str, np.ndarray]:
+def arrays(results: list[Explained], request: Request, folder: str | Path | None = None) -> dict[str, np.ndarray]:
     """The maps in the order of the tables: `maps` (M, H, W) and `panels` (P, H, W) float32; and `images` (R, H, W, 3)
-    uint8, one a row of the request."""
-    maps, wider = np.concatenate([result.attribution.maps for result in results]), panels_of(results)
+    uint8, one a row of the request.
+
+    Args:
+        results: of every explainer.
+        request: the rows of each.
+        folder: for a file that holds the maps; None keeps them in memory.
+    """
+    maps = _gather_maps((result.attribution.maps for result in results), len(request) * len(results), folder)
+    wider = panels_of(results)
     return {"maps": maps, "images": request.images.numpy()} | ({"panels": wider.attribution.maps} if wider else {})
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,17 @@ def write_npz(path: str | Path, arrays: "dict[str, Any]") -> None:
 
     with replacing(path) as partial:
         np.savez(partial, **arrays)
+
+
+def on_disk(folder: str | Path | None, shape: tuple[int, ...], dtype: str) -> "Any":
+    """A numpy array of zeros for more values than memory should hold: the system keeps them in a file of `folder` that
+    has no name, and that is gone with the array, or with the process. Without a folder they are in memory after all."""
+    import numpy as np
+
+    if folder is None or 0 in shape:  # a file without bytes cannot be mapped
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def fresh_folder(path: str | Path) -> Path:
