@@ -45,6 +45,31 @@ def check(split: Split, place: compute.Place) -> None:
         assert (a - b).abs().median() < 1e-6
 
 
+def products(place: compute.Place, n: int):
+    """The step's convolutions and matrix products alone, forward and backward, n times: the least that it can take."""
+    net, middle = make(place).network, common.SIDE // common.NETWORK["pool_size_1"]
+    shapes = {
+        net.block1.conv: (3, common.SIDE, common.SIDE), net.block2.conv: (net.block2.conv.in_channels, middle, middle),
+        net.dense: (net.dense.in_features,), net.output: (net.output.in_features,),
+    }  # fmt: skip
+    inputs = [(layer, torch.rand(BATCH, *shape, device=place.device)) for layer, shape in shapes.items()]
+    inputs = [(m, x.to(memory_format=torch.channels_last) if x.ndim == 4 else x) for m, x in inputs]
+    inputs = [(m, x.requires_grad_(m is not net.block1.conv)) for m, x in inputs]  # images need no gradient
+    with place.autocast():
+        gradients = [torch.rand_like(layer(x)) for layer, x in inputs]
+
+    def work() -> None:
+        for _ in range(n):
+            for (layer, x), gradient in zip(inputs, gradients, strict=True):
+                with place.autocast():
+                    out = layer(x)
+                needed = [layer.weight, *([x] if x.requires_grad else [])]
+                found = torch.autograd.grad(out, needed, gradient)
+        found[0].sum().item()  # waits for the device
+
+    return work
+
+
 def main() -> None:
     place = common.place()
     split = common.some_images(BATCH * STEPS).to(place.device)
@@ -72,13 +97,15 @@ def main() -> None:
         )  # fmt: skip
         return lambda: next(epochs).images_per_second
 
-    seconds = harness.seconds(eager)
+    seconds, bare = harness.seconds(eager), harness.seconds(products(place, STEPS))
     contenders = {
         "eager float32": lambda: len(split) / seconds(), "glassbox": of_fit(place),
-        "glassbox float32": of_fit(replace(place, dtype=torch.float32)),
+        "glassbox float32": of_fit(replace(place, dtype=torch.float32)), "products alone": lambda: len(split) / bare(),
     }  # fmt: skip
     row = harness.compare(
         f"training steps of {BATCH} images of {common.SIDE}x{common.SIDE}", "images/s", contenders,
-        [Bar("glassbox", "eager float32", at_least=2), Bar("glassbox float32", "eager float32")],
+        [Bar("glassbox", "eager float32", at_least=2), Bar("glassbox float32", "eager float32"),
+         Bar("glassbox", "products alone")],
+        pairs=9,
     )  # fmt: skip
     harness.record("training_step", [row])

@@ -60,6 +60,16 @@ def test_the_machine_is_the_one_that_computed(monkeypatch):
     assert compute.machine(Place(torch.device("cuda:1"), torch.float32, 1))["gpu"] == "GPU 1"
 
 
+def test_cuda_graphs_are_asked_for_by_name(monkeypatch):
+    with pytest.raises(UserError, match=r"compute.compile is cuda_graphs, but the device is cpu: use false or true"):
+        compute.resolve(settings("cpu", "float32", compile="cuda_graphs"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    place = compute.resolve(settings("cuda", "float32", compile="cuda_graphs"))
+    assert (place.compiled, place.graphs) == (True, True)
+    assert not compute.resolve(settings("cuda", "float32", compile=True)).graphs
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("tf32", [False, True])
 def test_what_holds_for_the_whole_process_is_set(tf32, deterministic):
@@ -126,9 +136,7 @@ def test_a_network_that_cannot_be_compiled_is_said():
         raise ValueError("no compiler")
 
     with (
-        pytest.raises(
-            UserError, match=r"compute.compile is true, but torch.compile does not work here \(.*no compiler"
-        ),
+        pytest.raises(UserError, match=r"compute.compile is on, but torch.compile does not work here \(.*no compiler"),
         compute.refusals(torch.device("cpu"), "k", 1, 1),
     ):
         torch.compile(lambda x: x + 1, backend=backend)(torch.ones(1))

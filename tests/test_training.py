@@ -348,9 +348,10 @@ def test_a_batch_that_does_not_fit_in_memory_is_named(monkeypatch):
         list(run(model, split(8), split(8), OptimizerSettings("adam", 0.1)))
 
 
-def test_a_compiled_network_trains_alike():
+@pytest.mark.parametrize("graphs", [False, True])  # on the CPU nothing is recorded, but the way is the same
+def test_a_compiled_network_trains_alike(graphs):
     def epochs(compiled: bool) -> list:
-        place = replace(PLACE, compiled=compiled)
+        place = replace(PLACE, compiled=compiled, graphs=compiled and graphs)
         model = classifier()
         records = list(run(model, split(30, noise=0.2), split(8), OptimizerSettings("adam", 0.1), place=place))
         assert all(name.startswith(("network.", "mean", "std")) for name in model.state_dict())

@@ -508,9 +508,10 @@ def test_a_network_that_cannot_be_had_ends_the_search_before_it_begins(
 
 
 def test_trials_are_not_compiled(settings, params, tmp_path):
-    place = replace(PLACE, compiled=True)
+    place = replace(PLACE, compiled=True, graphs=True)
     made = tuning.Search(settings, KNOWN, params.augment, 0, DATA, place, tmp_path)
     assert not made.place.compiled
+    assert not made.place.graphs
     assert made.file == tuning.Search(settings, KNOWN, params.augment, 0, DATA, PLACE, tmp_path).file
 
 

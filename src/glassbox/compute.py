@@ -33,6 +33,8 @@ class Place:
         tf32: whether CUDA may round the factors of float32 products to 10 bits.
         deterministic: whether only algorithms may run that give the same bits every time.
         compiled: whether training runs the network through torch.compile.
+        graphs: whether what is compiled is also recorded as CUDA graphs, each of which starts all of its kernels at
+            once: a small network's kernels take less time than starting them one by one.
     """
 
     device: torch.device
@@ -41,6 +43,7 @@ class Place:
     tf32: bool = False
     deterministic: bool = True
     compiled: bool = False
+    graphs: bool = False
 
     def settle(self) -> None:
         """Set what PyTorch keeps for the whole process. A process that gets a place from another has to call it."""
@@ -82,7 +85,11 @@ def resolve(compute: config.Compute) -> Place:
             raise UserError(f"compute.device is {compute.device!r}, but this machine has {found}: use auto or cpu")
     device = torch.device(("cuda" if has_cuda else "cpu") if compute.device == "auto" else compute.device)
     dtype = number(compute.precision, device)
-    place = Place(device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compute.compile)
+    graphs = compute.compile == "cuda_graphs"
+    if graphs and device.type != "cuda":
+        raise UserError(f"compute.compile is cuda_graphs, but the device is {device.type}: use false or true")
+    compiled = bool(compute.compile)
+    place = Place(device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compiled, graphs)
     place.settle()
     return place
 
@@ -134,7 +141,7 @@ def refusals(place: torch.device, key: str, images: int, side: int) -> Iterator[
             ) from error
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(
-                f"compute.compile is true, but torch.compile does not work here ({said[:200]}): set it to false"
+                f"compute.compile is on, but torch.compile does not work here ({said[:200]}): set it to false"
             ) from error
         raise
 

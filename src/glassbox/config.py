@@ -95,7 +95,7 @@ class Compute(_Section):
     precision: Precision
     tf32: bool
     deterministic: bool
-    compile: bool
+    compile: bool | Literal["cuda_graphs"]
     batch_size: Positive
 
 

@@ -275,7 +275,8 @@ def fit(
     side = classifier.input_size or train.images.shape[1]
     changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
-    forward = torch.compile(classifier, dynamic=False) if place.compiled else classifier
+    mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
+    forward = torch.compile(classifier, dynamic=False, mode=mode) if place.compiled else classifier
     plateau = cycle = None
     if isinstance(schedule, Plateau):
         # PyTorch lowers the rate in the epoch after `patience` bad ones, Keras in the last of them.
@@ -301,6 +302,8 @@ def fit(
         order = torch.randperm(n, generator=generator, device=place.device)
         with refusals(place.device, f"{section}.batch_size", batch_size, side):
             for x, y in stream(train, order, batch_size, changed):  # (B, 3, H, W), (B,)
+                if place.graphs:
+                    torch.compiler.cudagraph_mark_step_begin()  # what the last step made may be overwritten
                 with place.autocast():
                     logits = forward(x)  # (B, K)
                 loss = cross_entropy(logits.float(), y, label_smoothing=label_smoothing)

@@ -99,7 +99,7 @@ class Search:
     ) -> None:  # fmt: skip
         self._arguments = (settings, known, how, seed, description, place, folder)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
-        self.place = replace(place, compiled=False)  # compiling takes longer than many a trial
+        self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
         # workers, to be lowered on the way if need be; but one alone promises a history that timing has no part in.
         identity = {

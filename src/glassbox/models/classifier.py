@@ -259,16 +259,21 @@ def predict(
         UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
-    outputs, number = [], compute.number(precision, device)
+    # One tensor for all: kept one by one between what the batches free, outputs would part memory into pieces that are
+    # too small for the next batch.
+    outputs, done, number = torch.empty(0), 0, compute.number(precision, device)
     with evaluating(classifier):
         for batch in images.split(batch_size):
             batch = batch.to(device)
             x = prepare(batch) if prepare else to_float(batch) if batch.dtype == torch.uint8 else batch
             side = getattr(classifier, "input_size", None) or x.shape[2]
             with refusals(device, "compute.batch_size", batch_size, side), compute.autocast(device, number):
-                outputs.append(classifier(x).float().cpu())
+                logits = classifier(x)
+                outputs = outputs if done else torch.empty(len(images), logits.shape[1])
+                outputs[done : done + len(batch)] = logits
+            done += len(batch)
             progress(len(batch))
-    return torch.cat(outputs)
+    return outputs
 
 
 def probabilities(classifier: nn.Module, images: torch.Tensor, batch_size: int, **options: Any) -> torch.Tensor:
