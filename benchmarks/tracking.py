@@ -45,5 +45,7 @@ def main() -> None:
         rows = []
         for stage in CHOSEN:
             contenders = {how: lambda how=how, stage=stage: seconds(stage, where, how) for how in ("off", "on")}
-            rows.append(harness.compare(f"stage {stage}", "s", contenders, [Bar("on", "off", at_most=1.05)]))
+            rows.append(
+                harness.compare(f"stage {stage}", "s", contenders, [Bar("on", "off", at_most=1.05)], warm_up=False)
+            )
     harness.record("tracking", rows)
