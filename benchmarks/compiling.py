@@ -1,7 +1,8 @@
-"""Training steps with torch.compile (B) against without (A): what `compute.compile` is for.
+"""Training steps with and without torch.compile: what `compute.compile` is for.
 
-Both train side by side, an epoch of a few batches in turn; the first epoch of each, which compiles, is not counted but
-printed. On CUDA also TF32 (B) against float32 (A), and ResNet-50 at 224 x 224 pixels, which takes a CPU too long.
+All train side by side, an epoch of a few batches in turn; the first epoch of each, which compiles, is not counted but
+printed. On CUDA also CUDA graphs, TF32 against float32, algorithms that are not deterministic, and ResNet-50 at
+224 x 224 pixels, which takes a CPU too long.
 """
 
 import time
@@ -13,6 +14,7 @@ import torch
 
 from benchmarks import harness
 from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images
+from benchmarks.harness import Bar
 from glassbox import compute, config, models, training
 from glassbox.data.store import Split
 
@@ -44,22 +46,22 @@ def epochs(subject: dict[str, Any], place: compute.Place) -> Iterator[float]:
     return (epoch.images_per_second for epoch in made)
 
 
-def measured(title: str, subject: dict[str, Any], a: tuple[str, compute.Place], b: tuple[str, compute.Place]) -> Any:
-    """Compare two places on one network."""
-
-    def prepared(label: str, place: compute.Place) -> tuple[str, Callable[[], float]]:
+def measured(title: str, subject: dict[str, Any], places: dict[str, compute.Place]) -> dict[str, Any]:
+    """Compare places on one network, the others with the first."""
+    contenders: dict[str, Callable[[], float]] = {}
+    for label, place in places.items():
         place.settle()
         start, rates = time.perf_counter(), epochs(subject, place)
         next(rates)
         print(f"{title}, {label}: the first epoch took {time.perf_counter() - start:.1f} s", flush=True)
 
-        def rate() -> float:
+        def rate(place: compute.Place = place, rates: Iterator[float] = rates) -> float:
             place.settle()
             return next(rates)
 
-        return label, rate
-
-    return harness.compare(title, prepared(*a), prepared(*b), "images/s")
+        contenders[label] = rate
+    first, *others = places
+    return harness.compare(title, "images/s", contenders, [Bar(label, first) for label in others], warm_up=False)
 
 
 def main() -> None:
@@ -69,13 +71,16 @@ def main() -> None:
         if place.device.type == "cpu" and subject["size"]:
             print(f"{title}: left out on the CPU")
             continue
-        compiled = ("compiled", replace(place, compiled=True))
-        rows.append(measured(title, subject, ("as it is", replace(place, compiled=False)), compiled))
+        plain = replace(place, compiled=False)
+        places = {"as it is": plain, "compiled": replace(place, compiled=True)}
         if place.device.type == "cuda":
-            exact = replace(place, dtype=torch.float32, tf32=False)
-            rows.append(measured(title, subject, ("float32", exact), ("TF32", replace(exact, tf32=True))))
-            fast = replace(place, deterministic=False)
-            rows.append(measured(title, subject, ("deterministic", place), ("not deterministic", fast)))
+            places |= {
+                "CUDA graphs": replace(place, compiled=True, graphs=True),
+                "not deterministic": replace(plain, deterministic=False),
+                "float32": replace(plain, dtype=torch.float32, tf32=False),
+                "TF32": replace(plain, dtype=torch.float32, tf32=True),
+            }
+        rows.append(measured(title, subject, places))
     harness.record("compiling", rows)
 
 

@@ -262,7 +262,7 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
   and 46 s of compiling (`python -m benchmarks compiling`, which on CUDA measures TF32, deterministic algorithms and
   ResNet-50 as well); single steps of ResNet-50 took 3.21 s compiled and 3.09 s not;
 - what SHAP says of a ResNet-50 that has learnt more than 1,600 images could teach it;
-- the time of KernelSHAP for 64 images, 10 classes and 100 background images (`python -m benchmarks kernel_shap`). On
+- the time of KernelSHAP with 100 background images, of training and of the search (`sh benchmarks/gpu.sh`). On
   two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.24 s, a bare forward
   pass of as many images 3.32 s.
 
