@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import torch
 from scipy.linalg import lapack
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
@@ -18,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 Game = Callable[[np.ndarray], np.ndarray]
 
 PLAYERS = 16  # most whose coalitions are enumerated
-FITTED = 256  # most pairs from which relevances are found: more make the search longer than its answer better
+FITTED = 192  # most pairs from which relevances are found: more make the search longer than its answer better
 BEGUN = 64  # most pairs by which that search is begun
 STEPS = (8, 3)  # of that search, on pairs by which it is begun and on all: with more errors were the same
 BLOCK = 256  # pairs drawn at a time
@@ -170,8 +171,7 @@ def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covariance, variance = _prior_of_values(z, relevance)
     up, down = _kernel(z, relevance)
     up -= down
-    factor = _factor(up)
-    solved = _solve_lower(factor, np.concatenate([odd, covariance.T], axis=1))  # (M, T + S)
+    factor, solved = _solve_lower(up, np.concatenate([odd, covariance.T], axis=1))  # (M, M), (M, T + S)
     of_odd, of_values = solved[:, : odd.shape[1]], solved[:, odd.shape[1] :]
     # Leave-one-out residuals (Rasmussen & Williams 2006, equation 5.12) in units of their standard deviations; they are
     # too small by what was spent on the relevances. The last pairs are enough, and need a corner of the factor only.
@@ -187,12 +187,23 @@ def _factor(kernel: np.ndarray) -> np.ndarray:
     kernel[np.diag_indices_from(kernel)] += JITTER
     factor, failed = lapack.dpotrf(kernel.T, lower=True, clean=True, overwrite_a=True)  # in Fortran's order
     if failed:
-        raise np.linalg.LinAlgError(f"the kernel of {len(kernel)} pairs is not positive definite")
+        raise _not_positive(kernel)
     return factor
 
 
-def _solve_lower(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return lapack.dtrtrs(factor, right, lower=True)[0]
+def _not_positive(kernel: np.ndarray) -> np.linalg.LinAlgError:
+    return np.linalg.LinAlgError(f"the kernel of {len(kernel)} pairs is not positive definite")
+
+
+def _solve_lower(kernel: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_factor` L of the kernel (M, M), and the solution of L X = right (M, N); by PyTorch, whose threads are those
+    that the game has just used: others would wait for them."""
+    matrix = torch.from_numpy(kernel)
+    matrix.diagonal().add_(JITTER)
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        raise _not_positive(kernel)
+    return factor.numpy(), torch.linalg.solve_triangular(factor, torch.from_numpy(right), upper=False).numpy()
 
 
 def _inverse(factor: np.ndarray) -> np.ndarray:
@@ -204,9 +215,9 @@ def _kernel(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarra
     z. Their difference is the kernel: sinh(a), over that of equal z."""
     a, top = (z * relevance) @ z.T, relevance.sum()
     over = top + math.log(-math.expm1(-2 * top))
-    up = a - over
-    down = np.subtract(-over, a, out=a)
-    return np.exp(up, out=up), np.exp(down, out=down)  # each at most 1, however many players
+    down = -over - a
+    a -= over
+    return np.exp(a, out=a), np.exp(down, out=down)  # each at most 1, however many players
 
 
 def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:

@@ -276,7 +276,7 @@ class Search:
         yield from fit(
             model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=self.place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
-            patience=settings.patience, keep="last", seed=seed, section="tune",  # copies of weights that nobody wants
+            patience=settings.patience, keep="last", seed=seed, section="tune",  # no trial's weights are wanted
         )  # fmt: skip
 
     def best(self) -> Trial:
