@@ -151,6 +151,8 @@ def page(all_results: dict[str, dict[str, Any]]) -> str:
     parts = [HEAD]
     for results in all_results.values():
         bench = {name: content for name, content in results.items() if name not in ("scaling", "pruning", "compiling")}
+        if not bench:
+            continue
         about = next(iter(bench.values()))["machine"]
         where = about["gpu"] or f"{about['processor']}, {about['threads']} threads"
         versions = ", ".join(f"{k} {v}" for k, v in {"torch": about["torch"], **about["versions"]}.items())

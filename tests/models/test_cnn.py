@@ -159,19 +159,20 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p, order):
     assert layer.eval()(x) is x
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 6, 6), (2, 4, 7, 5), (1, 3, 1, 9)])
+@pytest.mark.parametrize("shape", [(2, 4, 6, 6), (2, 4, 11, 8), (1, 3, 1, 9)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_maxima_of_two_by_two_are_those_of_pooling(shape, dtype):
-    pool = nn.MaxPool2d(2)
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_maxima_are_those_of_pooling(shape, dtype, k):
+    pool = nn.MaxPool2d(k)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     x = x.to(memory_format=torch.channels_last).requires_grad_(True)
-    if min(shape[2:]) < 2:
+    if min(shape[2:]) < k:
         with pytest.raises(RuntimeError, match="too small"):
             _maxima(x, pool)
         return
     with torch.no_grad():
         assert torch.equal(_maxima(x, pool), pool(x))
     # With gradients it is the pooling itself: of equal values one alone has the gradient.
-    equal = torch.ones(1, 1, 2, 2, requires_grad=True)
+    equal = torch.ones(1, 1, k, k, requires_grad=True)
     _maxima(equal, pool).sum().backward()
-    assert equal.grad.flatten().tolist() == [1, 0, 0, 0]
+    assert equal.grad.flatten().tolist() == [1] + [0] * (k * k - 1)

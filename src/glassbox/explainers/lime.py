@@ -63,10 +63,13 @@ class Lime:
         # A fresh explainer for each image: its random state advances from call to call.
         explainer = _explainer(seed, ask)
         scores = _record_scores(explainer.base)
-        explanation = explainer.explain_instance(
-            pixels, None, labels=tuple(targets), top_labels=None, num_samples=self.samples,
-            segmentation_fn=lambda _: segments, random_seed=seed,
-        )  # fmt: skip
+        from sklearn import config_context
+
+        with config_context(assume_finite=True, skip_parameter_validation=True):  # masks and probabilities are
+            explanation = explainer.explain_instance(
+                pixels, None, labels=tuple(targets), top_labels=None, num_samples=self.samples,
+                segmentation_fn=lambda _: segments, random_seed=seed,
+            )  # fmt: skip
         weights = np.zeros((len(targets), segments.max() + 1))
         for place, target in enumerate(targets):
             for region, weight in explanation.local_exp[target]:

@@ -152,13 +152,19 @@ class Block(nn.Module):
 
 
 def _maxima(x: torch.Tensor, pool: nn.MaxPool2d) -> torch.Tensor:
-    """What `pool` gives. Of windows of 2 x 2, half the time is enough: the larger of two rows, then of two columns,
-    without their places, which only a gradient asks for."""
-    if pool.kernel_size != 2 or torch.is_grad_enabled() or min(x.shape[2:]) < 2:
+    """What `pool` gives: the largest of k rows, then of k columns, in two thirds of its time, but without the places,
+    which only a gradient asks for."""
+    k = pool.kernel_size
+    if k == 1 or torch.is_grad_enabled() or min(x.shape[2:]) < k:
         return pool(x)
-    x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
-    rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
-    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+    high, wide = (side // k * k for side in x.shape[2:])
+    rows = torch.maximum(x[:, :, 0:high:k], x[:, :, 1:high:k])
+    for i in range(2, k):
+        torch.maximum(rows, x[:, :, i:high:k], out=rows)
+    found = torch.maximum(rows[..., 0:wide:k], rows[..., 1:wide:k])
+    for i in range(2, k):
+        torch.maximum(found, rows[..., i:wide:k], out=found)
+    return found
 
 
 def _activation(name: str, alpha: float | None) -> nn.Module:
