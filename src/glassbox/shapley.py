@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 Game = Callable[[np.ndarray], np.ndarray]
 
 PLAYERS = 16  # most whose coalitions are enumerated
-FITTED = 192  # most pairs from which relevances are found: more make the search longer than its answer better
+FITTED = 160  # most pairs from which relevances are found: more make the search longer than its answer better
 BEGUN = 64  # most pairs by which that search is begun
 STEPS = (8, 3)  # of that search, on pairs by which it is begun and on all: with more errors were the same
 BLOCK = 256  # pairs drawn at a time
