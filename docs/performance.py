@@ -76,8 +76,7 @@ subject; a missed bar is printed as MISSED.
 The usual way is the library's own function on a plain PyTorch model in its default memory order and float32, as in the
 libraries' examples. "glassbox" is what the shipped parameters do on that machine: with `auto` precision, bfloat16 where
 the processor has instructions for it. One parameter away, `explain.precision: float32` and `compute.precision:
-float32`, is what the lines with "float32" tell.
-"""
+float32`, is what the lines with "float32" tell."""
 
 GROWTH = """
 ### How it grows
@@ -91,12 +90,14 @@ NOTES = """
 - **LIME** leaves masks, distances and the surrogate to the library lime; only the images are made and sent through the
   network otherwise. The same masks give the same coefficients.
 - **Quantus** takes the pixels' colours for features: for the same portions of an image it asks the network three times
-  as often. At equal numbers of steps the last line of its table holds.
+  as often. Where it asks for as many as glassbox, in the lines "of Quantus 24", the ratio is smaller.
 - **KernelSHAP** draws pairs of coalitions and solves for all of them at once; its values are not shap's, but nearer to
   the exact ones: subject `shapley`.
 - **Precision** is judged on maps: the change from float32 to `auto` moves them less than another seed does, for every
   explainer that uses it. Gradients (GradientSHAP, Integrated Gradients, Grad-CAM) and SHAP's two end points are always
   in float32.
+- **No GPU was at hand**: `sh benchmarks/gpu.sh` measures one, in one call, and this page then has a section for it. Its
+  parts were run on a CPU with small numbers, and the paths that need CUDA not at all.
 - Machines differ, and one differs from day to day: single medians by up to a factor of two here, ratios by a tenth.
 """
 
