@@ -3,13 +3,14 @@
 import copy
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from glassbox import compute, config, models
+from glassbox import compute, config, hyperparameters, models, training
 from glassbox.data.store import Split
 from glassbox.models import Classifier
 
@@ -24,6 +25,8 @@ NETWORK = {
     "activation_func_dense": "leaky_relu", "leaky_relu_alpha_3": 0.15102871289677247,
     "dense_dropout_1": 0.25226452604864213, "batch_norm_momentum": 0.99,
 }  # fmt: skip
+UNSEARCHED = ("name", "normalization", "input_size", "weights", "stem", "dropout", "batch_norm_momentum")
+ADAM = training.OptimizerSettings("adam", 1e-3)
 OFF = config.Augment(
     flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
 )
@@ -55,10 +58,27 @@ def some_images(n: int) -> Split:
     return Split(torch.from_numpy(images.astype(np.uint8)), labels, None, torch.arange(n), None)
 
 
-def cnn(device: torch.device) -> Classifier:
-    """The network with fresh weights, in evaluation mode."""
+def cnn(device: torch.device, side: int = SIDE) -> Classifier:
+    """The network for images of this size with fresh weights, in evaluation mode."""
     torch.manual_seed(0)
-    return models.build("cnn", NETWORK, SIDE, CLASSES, MEAN, STD).to(device).eval()
+    return models.build("cnn", NETWORK, side, CLASSES, MEAN, STD).to(device).eval()
+
+
+def training_epochs(
+    classifier: Classifier, split: Split, place: compute.Place, how: config.Augment, batch: int,
+    settings: training.OptimizerSettings = ADAM,
+) -> Iterator[training.Epoch]:  # fmt: skip
+    """Of `fit`, as many as are asked for; two images validate, so that training is what takes the time."""
+    few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
+    return training.fit(
+        classifier, split, few, training.make_optimizer(classifier, settings), place=place, epochs=10**6,
+        batch_size=batch, how=how, patience=10**6, keep="last", seed=0,
+    )  # fmt: skip
+
+
+def unsearched(params: config.Params) -> models.Spec:
+    """What of a study's network is not searched."""
+    return hyperparameters.unsearched(**{key: getattr(params.model, key) for key in UNSEARCHED})
 
 
 class Normalize(nn.Module):

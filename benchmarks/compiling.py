@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from benchmarks import harness
-from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images
+from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images, training_epochs
 from benchmarks.harness import Bar
 from glassbox import compute, config, models, training
-from glassbox.data.store import Split
 
 STEPS = 4
 RESNET = {"weights": None, "dropout": 0.0, "batch_norm_momentum": 0.9}
@@ -38,11 +37,7 @@ def epochs(subject: dict[str, Any], place: compute.Place) -> Iterator[float]:
     model.to(place.device)
     batch = subject["batch"]
     split = some_images(batch * STEPS).to(place.device)
-    few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
-    optimizer = training.make_optimizer(model, training.OptimizerSettings("sgd", 0.01, 0.9))
-    made = training.fit(
-        model, split, few, optimizer, place=place, epochs=10**6, batch_size=batch, how=AUGMENT, patience=10**6, seed=0
-    )
+    made = training_epochs(model, split, place, AUGMENT, batch, training.OptimizerSettings("sgd", 0.01, 0.9))
     return (epoch.images_per_second for epoch in made)
 
 

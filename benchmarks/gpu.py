@@ -20,25 +20,19 @@ from torch.nn.functional import cross_entropy
 from benchmarks import common, harness
 from benchmarks.harness import Bar
 from benchmarks.kernel_shap import SEGMENTS
-from glassbox import compute, config, hyperparameters, training, tuning
+from glassbox import compute, config, training, tuning
 from glassbox.data import preparation, store
-from glassbox.data.store import Split
+from glassbox.data.batches import to_float
 from glassbox.errors import UserError, run
 from glassbox.explainers import Request, kernel_shap
 
-BATCH, STUDY, FEW = 128, "studies/cifar10-cnn.yaml", 2
-KNOWN = ("name", "normalization", "input_size", "weights", "stem", "dropout", "batch_norm_momentum")
+BATCH, STUDY = 128, "studies/cifar10-cnn.yaml"
 
 
-def rate_of(place: compute.Place, n: int, how: config.Augment = common.AUGMENT) -> Callable[[], float]:
+def rate_of(place: compute.Place, n: int) -> Callable[[], float]:
     """Images a second of an epoch of n images, as `fit` counts them."""
     split = common.some_images(n).to(place.device)
-    few = Split(split.images[:FEW], split.labels[:FEW], None, split.index[:FEW], None)
-    made = common.cnn(place.device)
-    epochs = training.fit(
-        made, split, few, training.make_optimizer(made, training.OptimizerSettings("adam", 1e-3)), place=place,
-        epochs=10**6, batch_size=BATCH, how=how, patience=10**6, keep="last", seed=0,
-    )  # fmt: skip
+    epochs = common.training_epochs(common.cnn(place.device), split, place, common.AUGMENT, BATCH)
 
     def rate() -> float:
         place.settle()
@@ -67,8 +61,8 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
     """A training step's kernels: how many, and what share of the time the GPU is busy with them. The rest of the time
     it waits for Python to start the next."""
     model, split = common.cnn(place.device).train(), common.some_images(BATCH).to(place.device)
-    optimizer = training.make_optimizer(model, training.OptimizerSettings("adam", 1e-3))
-    x, y = split.images.permute(0, 3, 1, 2).float() / 255, split.labels
+    optimizer = training.make_optimizer(model, common.ADAM)
+    x, y = to_float(split.images), split.labels
 
     def step() -> None:
         with place.autocast():
@@ -130,7 +124,7 @@ def search(place: compute.Place, params: config.Params, workers: tuple[int, ...]
         folder = Path(name)
         prepared = preparation.prepare(params.data, params.study.seed)
         store.write(folder / "data", prepared.images, prepared.index, params.data.source)
-        known = hyperparameters.unsearched(**{key: getattr(params.model, key) for key in KNOWN})
+        known = common.unsearched(params)
 
         def trials(n: int) -> None:
             settings = params.tune.model_copy(update={"workers": n})

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
-from glassbox import compute, config, hyperparameters, tuning
+from benchmarks.common import unsearched
+from glassbox import compute, config, tuning
 from glassbox.data import preparation, store
 
 SEEDS = range(5)
 TRIALS, EPOCHS = 20, 20
-
-KNOWN = ("name", "normalization", "input_size", "weights", "stem", "dropout", "batch_norm_momentum")
 
 
 def search(params: config.Params, seed: int, pruned: bool, folder: Path) -> tuple[int, float]:
@@ -27,9 +26,8 @@ def search(params: config.Params, seed: int, pruned: bool, folder: Path) -> tupl
                 "pruner_warmup_epochs": 3 if pruned else EPOCHS}
     )  # fmt: skip
     data = folder / "data"
-    known = hyperparameters.unsearched(**{key: getattr(params.model, key) for key in KNOWN})
     made = tuning.Search(
-        settings, known, params.augment, seed,
+        settings, unsearched(params), params.augment, seed,
         store.describe(data), compute.resolve(params.compute), folder / "search",
     )  # fmt: skip
     for _ in made.run(partial(store.read, data)):

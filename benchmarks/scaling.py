@@ -5,7 +5,7 @@ holds beyond what it held before the work, at its highest ("anonymous" memory: n
 takes back when it wants them). Exponents are slopes of log(seconds), or of log(memory in all, with the libraries), on
 log(value) over all points: 0 does not grow, 1 is proportional.
 
-About 6 minutes on 2 cores, so only when named: python -m benchmarks scaling
+About 7 minutes on 2 cores, so only when named: python -m benchmarks scaling
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import common, harness
-from glassbox import config, evaluation, explainers, explaining, files, models, selection, training
+from glassbox import config, evaluation, explainers, explaining, files, models, selection
 from glassbox.data import cifar10, preparation, store
 from glassbox.explainers import Request, kernel_shap, lime
 
@@ -67,14 +67,9 @@ def written(folder: Path, n: int) -> store.Split:
 
 def epoch(n: int, folder: Path) -> Work:
     """One epoch of training."""
-    place, train, few = common.place(), written(folder, n), common.some_images(2)
-    torch.manual_seed(0)
-    made = models.build("cnn", common.NETWORK, common.SIDE, common.CLASSES, common.MEAN, common.STD).to(place.device)
-    optimizer = training.make_optimizer(made, training.OptimizerSettings("adam", 1e-3))
-    epochs = training.fit(
-        made, train.to(place.device), few.to(place.device), optimizer, place=place, epochs=1, batch_size=BATCH,
-        how=common.AUGMENT, patience=1, keep="last", seed=0,
-    )  # fmt: skip
+    place = common.place()
+    train = written(folder, n).to(place.device)
+    epochs = common.training_epochs(common.cnn(place.device), train, place, common.AUGMENT, BATCH)
     return lambda: next(epochs)
 
 
@@ -96,16 +91,15 @@ def evaluate(n: int, folder: Path) -> Work:
 
 def predict_size(side: int, _: Path) -> Work:
     """256 images of this size through the network."""
-    place, images = common.place(), torch.randint(0, 256, (256, side, side, 3), dtype=torch.uint8)
-    made = models.build("cnn", common.NETWORK, side, common.CLASSES, common.MEAN, common.STD).to(place.device)
-    return lambda: models.predict(made.eval(), images, 32, precision="auto")
+    images = torch.randint(0, 256, (256, side, side, 3), dtype=torch.uint8)
+    made = common.cnn(common.place().device, side)
+    return lambda: models.predict(made, images, 32, precision="auto")
 
 
 def explain_size(side: int, _: Path) -> Work:
     """KernelSHAP of two images of this size, 64 regions, 256 coalitions."""
-    place, images = common.place(), torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
-    made = models.build("cnn", common.NETWORK, side, common.CLASSES, common.MEAN, common.STD).to(place.device).eval()
-    return shap_of(made, images, 64, 256)
+    images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+    return shap_of(common.cnn(common.place().device, side), images, 64, 256)
 
 
 def shap_of(made: models.Classifier, images: torch.Tensor, regions: int, coalitions: int) -> Work:

@@ -9,23 +9,17 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import compute, models, training
+from glassbox import compute, training
 from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 
 BATCH, STEPS = 128, 24
-SETTINGS = training.OptimizerSettings("adam", 1e-3)
-
-
-def make(place: compute.Place) -> models.Classifier:
-    torch.manual_seed(0)
-    return models.build("cnn", common.NETWORK, common.SIDE, common.CLASSES, common.MEAN, common.STD).to(place.device)
 
 
 def check(split: Split, place: compute.Place) -> None:
     """Without dropout a step of the plain loop and one of ours give the same loss and the same weights."""
     exact = replace(place, dtype=torch.float32)
-    ours = make(exact)
+    ours = common.cnn(exact.device)
     for name in ("dropout1", "dropout2"):
         getattr(ours.network, name).p = 0.0
     ours.network.l2 = (0.0, 0.0, 0.0)
@@ -36,7 +30,7 @@ def check(split: Split, place: compute.Place) -> None:
     loss.backward()
     optimizer.step()
     epochs = training.fit(
-        ours, few, few, training.make_optimizer(ours, SETTINGS), place=exact, epochs=1, batch_size=BATCH,
+        ours, few, few, training.make_optimizer(ours, common.ADAM), place=exact, epochs=1, batch_size=BATCH,
         how=common.OFF, patience=1, keep="last", seed=0,
     )  # fmt: skip
     assert abs(next(epochs).train_loss - loss.item()) < 1e-5 * loss.item()
@@ -47,7 +41,7 @@ def check(split: Split, place: compute.Place) -> None:
 
 def products(place: compute.Place, n: int):
     """The step's convolutions and matrix products alone, forward and backward, n times: the least that it can take."""
-    net, middle = make(place).network, common.SIDE // common.NETWORK["pool_size_1"]
+    net, middle = common.cnn(place.device).network, common.SIDE // common.NETWORK["pool_size_1"]
     shapes = {
         net.block1.conv: (3, common.SIDE, common.SIDE), net.block2.conv: (net.block2.conv.in_channels, middle, middle),
         net.dense: (net.dense.in_features,), net.output: (net.output.in_features,),
@@ -74,10 +68,9 @@ def main() -> None:
     place = common.place()
     split = common.some_images(BATCH * STEPS).to(place.device)
     check(split, place)
-    few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
     x, y = to_float(split.images).contiguous().split(BATCH), split.labels.split(BATCH)
-    plain = common.usual(make(place)).train()
-    optimizer = torch.optim.Adam(plain.parameters(), SETTINGS.learning_rate)
+    plain = common.usual(common.cnn(place.device)).train()
+    optimizer = torch.optim.Adam(plain.parameters(), common.ADAM.learning_rate)
 
     def eager() -> float:
         total = 0.0
@@ -90,11 +83,7 @@ def main() -> None:
         return total
 
     def of_fit(place: compute.Place):
-        classifier = make(place)
-        epochs = training.fit(
-            classifier, split, few, training.make_optimizer(classifier, SETTINGS), place=place, epochs=10**6,
-            batch_size=BATCH, how=common.OFF, patience=10**6, keep="last", seed=0,
-        )  # fmt: skip
+        epochs = common.training_epochs(common.cnn(place.device), split, place, common.OFF, BATCH)
         return lambda: next(epochs).images_per_second
 
     seconds, bare = harness.seconds(eager), harness.seconds(products(place, STEPS))
