@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from glassbox import models
+from glassbox import compute, models
 from glassbox.errors import UserError
 from glassbox.models.cnn import Dropout, Hyperparameters, TwoBlockCNN, _maxima
 from glassbox.models.layers import layers, totals
@@ -114,12 +114,15 @@ def test_an_image_that_is_pooled_away_is_refused():
 
 
 @pytest.mark.parametrize("negative", [False, True])
-def test_maxima_taken_first_change_no_bit(negative):
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", [("relu", None), ("leaky_relu", 0.2)])
+def test_maxima_taken_first_change_no_bit(negative, number, activation):
     torch.manual_seed(0)
-    block = TwoBlockCNN(PAPER, 32, 10).block1
+    kind, alpha = activation
+    block = TwoBlockCNN(replace(PAPER, activation_func1=kind, leaky_relu_alpha_1=alpha), 32, 10).block1
     x = torch.rand(4, 3, 32, 32)
     block(x)  # running statistics other than 0 and 1
-    with torch.no_grad():
+    with torch.no_grad(), compute.autocast(x.device, number):
         block.norm.weight.uniform_(-1 if negative else 0, 1)
         block.eval()
         assert block._pools_first(x) is not negative
@@ -172,6 +175,9 @@ def test_maxima_are_those_of_pooling(shape, dtype, k):
         return
     with torch.no_grad():
         assert torch.equal(_maxima(x, pool), pool(x))
+        # For ReLU all that is above 0 is the same, and nothing else is.
+        assert torch.equal(_maxima(x, pool, for_relu=True).relu(), pool(x).relu())
+        assert torch.isnan(_maxima(torch.full_like(x, torch.nan), pool, for_relu=True)).all()
     # With gradients it is the pooling itself: of equal values one alone has the gradient.
     equal = torch.ones(1, 1, k, k, requires_grad=True)
     _maxima(equal, pool).sum().backward()
