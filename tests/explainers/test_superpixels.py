@@ -37,11 +37,12 @@ def test_too_few_are_refused():
 
 def test_a_composition_shows_each_region_as_its_mask_says_to_the_last_bit():
     g = torch.Generator().manual_seed(0)
-    image, other = torch.randint(0, 256, (2, 6, 7, 3), dtype=torch.uint8, generator=g)
-    segments = np.random.default_rng(0).integers(0, 5, (6, 7))
+    image, other = torch.randint(0, 256, (2, 60, 70, 3), dtype=torch.uint8, generator=g)
+    image[0], other[0], image[1], other[1] = 255, 0, 0, 255
+    segments = np.random.default_rng(0).integers(0, 5, (60, 70))
     masks = torch.rand(9, 5, generator=g) < 0.5
     made = Composition(segments, image, other, torch.device("cpu"))(masks)
-    shown = masks[:, torch.from_numpy(segments)][..., None]  # (9, 6, 7, 1)
+    shown = masks[:, torch.from_numpy(segments)][..., None]  # (9, 60, 70, 1)
     expected = torch.where(shown, image, other).permute(0, 3, 1, 2).float() / 255
     assert torch.equal(made, expected)
     assert made.is_contiguous(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from glassbox import compute
 from glassbox.config import Superpixels
 from glassbox.errors import UserError
 
@@ -36,7 +37,7 @@ class Composition:
     """Images whose regions show one image or another, many at a time.
 
     They are a matrix product, of masks and the differences that regions make, several times as quick as choosing pixel
-    by pixel, and exact: colours are whole numbers.
+    by pixel, and exact: colours are whole numbers, which bfloat16 holds up to 256.
 
     Args:
         segments: (H, W) labels 0..S-1.
@@ -48,13 +49,14 @@ class Composition:
     def __init__(self, segments: np.ndarray, image: torch.Tensor, other: torch.Tensor, device: torch.device) -> None:
         self.shape = image.shape
         where = torch.from_numpy(segments).to(device).flatten()
-        self.other = other.to(device).float().view(1, -1)  # (1, H * W * 3)
-        pixels = image.to(device).float().view(1, -1) - self.other
+        self.number = compute.number("auto", device)
+        self.other = other.to(device, self.number).view(1, -1)  # (1, H * W * 3)
+        pixels = image.to(device, self.number).view(1, -1) - self.other
         differences = pixels.new_zeros(int(where.max()) + 1, len(where), 3)
         differences[where, torch.arange(len(where), device=device)] = pixels.view(-1, 3)
         self.differences = differences.flatten(1)  # (S, H * W * 3)
 
     def __call__(self, masks: torch.Tensor) -> torch.Tensor:
         """Masks (M, S) of bool on the device to images (M, 3, H, W) float in 0..1, in channels_last memory order."""
-        colours = torch.addmm(self.other, masks.float(), self.differences).div_(255)
+        colours = torch.addmm(self.other, masks.to(self.number), self.differences).float().div_(255)
         return colours.view(-1, *self.shape).permute(0, 3, 1, 2)
