@@ -66,5 +66,6 @@ def main() -> None:
         {label: harness.seconds(work) for label, work in contenders.items()},
         [Bar("lime", "glassbox", at_least=2.5), Bar("glassbox", "bare forward", at_most=1.2),
          Bar("lime", "glassbox float32"), Bar("glassbox float32", "bare forward float32")],
+        pairs=9,
     )  # fmt: skip
     harness.record("lime", [row])
