@@ -57,8 +57,8 @@ CEILINGS: dict[str, tuple[str, str, str, str]] = {
     ),
     "repro": (
         "an empty pipeline", "empty pipeline", "study",
-        "seven stages instead of five, about 150 files and folders whose dates are compared, and as many entries in dvc.lock, "
-        "which DVC reads twice.",
+        "seven stages instead of five, about 150 files and folders whose dates are compared, and as many entries in "
+        "dvc.lock, which DVC reads twice.",
     ),
     "tracking": (
         "the stage without tracking", "off", "on",
