@@ -39,18 +39,19 @@ def main() -> None:
             classifier, epochs = training.begin(network, d, *splits, optimizer, settings, how, place, seed)
             trained[arm] = classifier, follow(epochs, settings.epochs, tracked, arm)
 
+        folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
+        card = models.describe(network, trained[""][0], d, made_from := hyperparameters.table(choices))
+        for arm, (classifier, _) in trained.items():
+            models.save(model_folder / arm, classifier, card)
+        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].numpy())  # beside what follows
         from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
-        folder, made_from = files.fresh_folder(REPORTS), hyperparameters.table(choices)
-        card = models.describe(network, trained[""][0], d, made_from)
-        files.fresh_folder(MODEL)
         metrics, times = {}, {"machine": compute.machine(place)}
-        for arm, (classifier, table) in trained.items():
+        for arm, (_, table) in trained.items():
             before, after = (f"{arm}_", f"_{arm}") if arm else ("", "")
             numbers = training.summary(table, settings.keep)
             metrics |= {f"{before}{name}": value for name, value in numbers.items()}
             times |= {f"{before}{name}": table[name].tolist() for name in ("epoch", *training.COSTS)}
-            models.save(f"{MODEL}/{arm}", classifier, card)
             files.write_csv(folder / f"curves{after}.csv", table.drop(columns=[*training.COSTS, "is_best"]))
             figures.curves(folder / f"curves{after}.png", table, numbers["best_epoch"])
             accuracy = 100 * numbers["best_epoch_validation_accuracy"]
@@ -60,7 +61,6 @@ def main() -> None:
             files.write_json(folder / f"{name}.json", content)
         tracked.log_headline({name: value for name, value in metrics.items() if "best_epoch_" in name})
         tracked.log_files(folder)
-        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].numpy())
         if card.began_fresh:
             print(f"not in {network.hyperparameters['weights']}, so begun fresh: {', '.join(card.began_fresh)}")
         print("network of {total:,} parameters, {trainable:,} of them trainable".format(**card.parameters))
