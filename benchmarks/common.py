@@ -94,12 +94,14 @@ class Normalize(nn.Module):
 
 
 def usual(classifier: Classifier) -> nn.Sequential:
-    """The same layers and weights as people write them: one after the other, in PyTorch's default memory order."""
+    """The same layers and weights as people write them: PyTorch's own, one after the other, in its default memory
+    order."""
     n = classifier.network
     blocks = [layer for b in (n.block1, n.block2) for layer in (b.conv, b.activation, b.norm, b.pool)]
-    blocks.insert(4, n.dropout1)
+    drop1, drop2 = nn.Dropout(n.dropout1.p), nn.Dropout(n.dropout2.p)
+    blocks.insert(4, drop1)
     model = nn.Sequential(
-        Normalize(classifier.mean, classifier.std), *blocks, n.flatten, n.dense, n.activation, n.dropout2, n.output
+        Normalize(classifier.mean, classifier.std), *blocks, n.flatten, n.dense, n.activation, drop2, n.output
     )
     return copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
 
