@@ -47,5 +47,6 @@ def main() -> None:
         f"Integrated Gradients, {IMAGES} images, {STEPS} steps", "s",
         {label: harness.seconds(work) for label, work in contenders.items()},
         [Bar("captum", "glassbox", at_least=1.8), Bar("glassbox", "bare gradients")],
+        pairs=11,
     )  # fmt: skip
     harness.record("integrated_gradients", [row])
