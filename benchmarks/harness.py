@@ -1,5 +1,6 @@
 """Interleaved measurements, medians, ratios beside their bars, and the file that keeps them."""
 
+import importlib
 import re
 import statistics
 import subprocess
@@ -82,6 +83,13 @@ def compare(
     print(f"{name}: " + ", ".join(f"{label} {medians[label]:,.4g} {unit}" for label in medians), flush=True)
     ratios = [bar.judge(values) for bar in bars]
     return {"name": name, "unit": unit, "medians": medians, "ratios": ratios, "values": values}
+
+
+def measure(subject: str) -> None:
+    """Run one of the benchmarks."""
+    start = time.perf_counter()
+    importlib.import_module(f"benchmarks.{subject}").main()
+    print(f"    {subject} took {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def machine() -> dict[str, Any]:
