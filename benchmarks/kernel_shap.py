@@ -7,6 +7,9 @@ each is to exact ones at equal evaluations is measured by the subject `shapley`.
 and that a coalition has the same value in both.
 """
 
+from functools import partial
+from unittest import mock
+
 import numpy as np
 import torch
 
@@ -19,6 +22,7 @@ from glassbox.names import TOLERANCE
 
 SIDE, COALITIONS, BATCH = 8, 2048, 128  # of the grid of superpixels
 SEGMENTS = np.kron(np.arange(SIDE**2).reshape(SIDE, SIDE), np.ones([common.SIDE // SIDE] * 2, int))
+on_grid = partial(mock.patch.object, kernel_shap, "segment", lambda *_: SEGMENTS)  # inside, regions are this grid's
 
 
 def mask_image(zs: np.ndarray, segmentation: np.ndarray, image: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -53,12 +57,12 @@ def main() -> None:
         explainer = shap.KernelExplainer(game, np.zeros((1, players)))
         return explainer.shap_values(np.ones((1, players)), nsamples=COALITIONS, l1_reg=False, silent=True)[0]
 
-    kernel_shap.segment = lambda *_: SEGMENTS
     settings = config.KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=common.CLASSES)
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
 
     def ours(precision: config.Precision) -> np.ndarray:
-        made = kernel_shap.KernelShap(settings, None, images[1:], BATCH, precision)(classifier, request)
+        with on_grid():
+            made = kernel_shap.KernelShap(settings, None, images[1:], BATCH, precision)(classifier, request)
         assert made.details["additivity_error"].max() < TOLERANCE
         return made.maps
 
