@@ -3,6 +3,9 @@
 #   SET='data.limit=3000 train.epochs=5'   with these values changed
 # make test             tests and linters
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
+# make verify           run the study in reports/ again, in a folder of its own, and compare every file
+#   RUN=0123abcd        a study by its digest, or by name or id of its row in MLflow
+# make faults           20 random kills, full disks, damaged files, lost servers: an hour (KILLS=20)
 # make bench            measurements: benchmarks/
 # make setup            the environment alone
 #
@@ -12,7 +15,9 @@
 VENV ?= .venv
 STUDY ?=
 SET ?=
+RUN ?=
 PORT ?= 5000
+KILLS ?= 20
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
@@ -20,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # The environment's programs first, this clone's own library before the installed one.
 enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH="$$PWD/src" &&
 
-.PHONY: help setup study test ui bench format
+.PHONY: help setup study verify test faults ui bench format
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -32,10 +37,19 @@ study: setup
 	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select "$(STUDY)" $(SET) &&) \
 		python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
+verify: setup
+	@$(enter) place=$$(mktemp -d) && trap 'rm -rf "$$place"; exit 130' INT TERM && \
+		python -m glassbox restore "$(RUN)" "$$place" && \
+		(cd "$$place" && python -m dvc init --quiet --no-scm && GLASSBOX_TRACKING=off python -m dvc repro) && \
+		python -m glassbox verify "$$place" && rm -rf "$$place"
+
 # A file a core, one thread each: two tests that share two cores by threads wait for each other many times longer.
 test: setup
 	@$(enter) python -m ruff check . && python -m ruff format --check . && OMP_NUM_THREADS=1 \
 		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+faults: setup
+	@$(enter) GLASSBOX_FAULTS=all GLASSBOX_FAULT_KILLS="$(KILLS)" python -m pytest tests/faults
 
 format: setup
 	@$(enter) python -m ruff check --fix . && python -m ruff format .

@@ -31,9 +31,9 @@ RUNS, PAGE = HERE / "cnn-paper", HERE / "cnn-paper.md"
 SEEDS_OF = {"paper": "the paper's hyperparameters", "tuned": "the best of our search"}  # groups of one run a seed
 SEARCHES = {"search": "The search", "fine": "A finer search"}
 NAME = re.compile(rf"({'|'.join(SEEDS_OF)})-\d+|{'|'.join(SEARCHES)}")
-OF_A_SEARCH = ("tune/best.json", "tune/trials.csv", "tune/timing.json", "tune/history.png", "tune/trials.png")
+OF_A_SEARCH = ("tune/best.json", "tune/trials.csv", "tune/timing.yaml", "tune/history.png", "tune/trials.png")
 OF_A_SEED = (
-    "train/curves.csv", "train/metrics.json", "train/timing.json", "evaluate/metrics.json",
+    "train/curves.csv", "train/metrics.json", "train/timing.yaml", "evaluate/metrics.json",
     "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv",
 )  # fmt: skip
 OF_LIME = ("explain/lime_stability.csv", "explain/lime_stability.png")  # where its stability was asked for
@@ -81,9 +81,9 @@ def collect(name: str, source: str, note: str = "") -> None:
     root, reports = Path(source), Path(source) / "reports"
     params = read_params(root / "params.yaml")
     if name in SEARCHES:
-        taken, timing, lime = OF_A_SEARCH, "tune/timing.json", None
+        taken, timing, lime = OF_A_SEARCH, "tune/timing.yaml", None
     else:
-        taken, timing, lime = OF_A_SEED, "train/timing.json", explained(reports, params["explain"])
+        taken, timing, lime = OF_A_SEED, "train/timing.yaml", explained(reports, params["explain"])
     pictures = {image: picture_of(reports, image) for image in lime["images"]} if lime else {}
     stable = bool(lime) and params["explain"]["lime"].get("stability", {"images": 0})["images"] > 0
     if stable:
@@ -232,7 +232,7 @@ def summary(groups: dict[str, list[Run]]) -> str:
 
 
 def training_time(run: Run) -> str:
-    return duration(sum(run.json("train/timing.json")["seconds"]))
+    return duration(sum(run.json("train/timing.yaml")["seconds"]))
 
 
 def classification(groups: dict[str, list[Run]]) -> str:
@@ -252,7 +252,7 @@ def classification(groups: dict[str, list[Run]]) -> str:
 
 
 def search_section(run: Run, tuned: list[Run]) -> str:
-    tune, best, timing = run.params["tune"], run.json("tune/best.json"), run.json("tune/timing.json")
+    tune, best, timing = run.params["tune"], run.json("tune/best.json"), run.json("tune/timing.yaml")
     trials = run.csv("tune/trials.csv")
     states = trials["state"].value_counts()
     counts = ", ".join(str(states.get(state, 0)) for state in ("complete", "pruned", "failed"))

@@ -22,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "resnet50-paper", HERE / "resnet50-paper.md"
 TITLES = {"paper": "the text", "appendix": "the appendix", "resnet18": "ResNet-18"}
 STUDIES = {name: f"cifar10-resnet50-{name}" for name in ("paper", "appendix")} | {"resnet18": "cifar10-resnet18"}
-TAKEN = ("train/curves.csv", "train/metrics.json", "train/timing.json", "evaluate/metrics.json",
+TAKEN = ("train/curves.csv", "train/metrics.json", "train/timing.yaml", "evaluate/metrics.json",
          "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv")  # fmt: skip
-IF_THERE = ("report/hypotheses.json", "explain/timing.json", "explain/analyses/recognised.png",
+IF_THERE = ("report/hypotheses.json", "explain/timing.yaml", "explain/analyses/recognised.png",
             "explain/analyses/mistakes.png", "explain/analyses/pair-01.png")  # fmt: skip
 
 # Table 4, and the log that the paper prints in the place of its figure 1.
@@ -77,7 +77,7 @@ def collect(name: str, source: str, note: str = "") -> None:
         raise UserError(f"{root} holds the study {study}, but {name} is {STUDIES[name]}")
     require(root, TAKEN)
     taken = (*TAKEN, *(file for file in IF_THERE if (reports / file).exists()))
-    keep(RUNS / name, root, taken, files.read_json(reports / "train/timing.json")["machine"], note)
+    keep(RUNS / name, root, taken, files.read_json(reports / "train/timing.yaml")["machine"], note)
 
 
 def load() -> list[Run]:
@@ -105,7 +105,7 @@ def runs_table(runs: list[Run]) -> str:
     """What was trained, on how much, how long."""
 
     def row(made: Run) -> list[str]:
-        params, timing, curves = made.params, made.json("train/timing.json"), made.csv("train/curves.csv")
+        params, timing, curves = made.params, made.json("train/timing.yaml"), made.csv("train/curves.csv")
         size = params["model"]["input_size"] or params["data"]["image_size"]
         test = made.json("evaluate/metrics.json")["images"]
         return [

@@ -19,6 +19,10 @@ if _missing:
     sys.exit(2)
 
 if sys.argv[0] == "-m":  # as long as Python looks for the stage that it was asked to run
+    from glassbox import errors
+
+    errors.leave_quietly()
+
     from glassbox import tracking
 
     tracking.start_early()

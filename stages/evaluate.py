@@ -1,12 +1,9 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
-import time
-
-from tqdm import tqdm
-
-from glassbox import compute, config, evaluation, files, models, tracking
+from glassbox import compute, config, evaluation, files, models, resume, tracking
 from glassbox.data import store
 from glassbox.errors import run
+from glassbox.progress import Bar
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
@@ -21,15 +18,15 @@ def main() -> None:
         classifier, card = models.load(MODEL, place.device)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
         n = len(validation) + len(test) * (1 + how.validation_and_test)
-        start = time.perf_counter()
-        with tqdm(total=n, desc="predicting", unit="image", disable=None) as bar:
+        keep = resume.parts("evaluate", place, seed, d.digest, resume.digest(MODEL), how)
+        with Bar(total=n, desc="predicting", unit="image") as bar:
             logits = [
-                models.predict(classifier, split.images, place.batch_size, bar.update).numpy()
+                models.predict(classifier, split.images, place.batch_size, bar.update, keep=keep).numpy()
                 for split in (validation, test)
             ]
             if how.validation_and_test:
-                changed = evaluation.augmented_accuracy(classifier, test, how, seed, place.batch_size, bar.update)
-        costs = compute.costs(place, start, n)
+                changed = evaluation.augmented_accuracy(classifier, test, how, seed, place.batch_size, bar.update, keep)
+        costs = compute.costs(place, keep.began, n)
         names, labels = card.classes, test.labels.numpy()
         found = (logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy())
         e = evaluation.evaluate(*found, names, settings, test.names)
@@ -40,7 +37,7 @@ def main() -> None:
         if how.validation_and_test:
             m["augmented_accuracy"] = changed
         files.write_json(folder / "metrics.json", m)
-        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs)
+        files.write_times(folder, {"machine": compute.machine(place)} | costs)
         for name, table in e.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
         figures.confusion(folder / "confusion_matrix.png", e.matrix, names)
@@ -52,6 +49,7 @@ def main() -> None:
         tracked.log_metrics(m | costs)
         tracked.log_headline({"test_accuracy": m["accuracy"], "test_macro_f1": m["macro_f1"], "test_ece": m["ece"]})
         tracked.log_files(folder)
+        keep.finish()
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
         if how.validation_and_test:
             print(f"test accuracy on images changed at random {100 * changed:.2f} %")

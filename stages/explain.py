@@ -1,9 +1,5 @@
 """explain: why the classifier decided as it did, image by image and by every explainer."""
 
-import time
-
-from tqdm import tqdm
-
 from glassbox import (
     analyses,
     compute,
@@ -13,11 +9,14 @@ from glassbox import (
     files,
     lime_stability,
     models,
+    resume,
     selection,
     tracking,
 )
 from glassbox.data import store
 from glassbox.errors import run
+from glassbox.predictions import read as read_predictions
+from glassbox.progress import Bar
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/explain"
 
@@ -30,24 +29,24 @@ def main() -> None:
         tracked.log_params(config.flatten(s, "explain."))
         place = compute.resolve(machine)
         classifier, card = models.load(MODEL, place.device)
-        test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
-        cases = selection.cases(test, p, card.classes, s, seed)
+        test = store.read(DATA, "test")
+        cases = selection.cases(test, read_predictions(PREDICTIONS, len(test), card.classes), card.classes, s, seed)
         picks, size, disk = cases.picks, place.batch_size, "data"  # disk: of images and maps meanwhile
         request = explaining.request_for(picks, test.images, seed, folder=disk)
         panels = explaining.panels_for(cases, s, seed, disk)
         background = explainers.draw_background(store.read(DATA, "train").images, explainers.n_background(s), seed)
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
-        start, results = time.perf_counter(), []
-        with tqdm(total=steps, desc="explaining", unit="step", disable=None) as bar:
-            how = (d.mean, s, size, bar.update, panels, explaining.marker(cases), disk)
+        keep, results = resume.parts("explain", place, seed, d.digest, resume.digest(MODEL, PREDICTIONS), s), []
+        with Bar(total=steps, desc="explaining", unit="step") as bar:
+            how = (d.mean, s, size, bar.update, panels, explaining.marker(cases), disk, keep)
             for r in explaining.explain(classifier, request, background, *how):
                 results.append(r)
                 tracked.log_metrics({f"seconds_a_map/{r.name}": r.attribution.seconds.mean()})
-            found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update)
-            asked = (s.lime, s.superpixels, size, seed, bar.update)
+            found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update, keep)
+            asked = (s.lime, s.superpixels, size, seed, bar.update, keep)
             stability = lime_stability.measure(classifier, again, cases.images, *asked) if again else None
-        costs, additive = compute.costs(place, start, len(picks)), explaining.additivity(results)
+        costs, additive = compute.costs(place, keep.began, len(picks)), explaining.additivity(results)
 
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
@@ -56,11 +55,12 @@ def main() -> None:
         for name, rows in (tables | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, disk))
-        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs)
+        files.write_times(folder, explaining.seconds(results) | {"machine": compute.machine(place)} | costs)
         figures.draw_all(folder, cases, request, results, found, stability, again, s)
 
         tracked.log_metrics(costs | additive)
         tracked.log_files(folder)
+        keep.finish()
         print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(tables['index'])} maps")
         if additive:
             print("KernelSHAP: {maps_not_additive} of {maps_checked} maps miss f(x)".format(**additive))

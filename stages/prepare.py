@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from tqdm import tqdm
-
 from glassbox import config, files, tracking
 from glassbox.data import preparation, store
 from glassbox.errors import run
+from glassbox.progress import Bar
 
 DATA, REPORTS = "data/prepared", "reports/prepare"
 
@@ -14,7 +13,7 @@ DATA, REPORTS = "data/prepared", "reports/prepare"
 def main() -> None:
     seed, settings = config.load("study.seed", "data")
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
-        bar = partial(tqdm, desc="reading", unit="image", disable=None)
+        bar = partial(Bar, desc="reading", unit="image")
         prepared = preparation.prepare(settings, seed, bar)
         from glassbox.figures import data as figures  # matplotlib takes half a second, and draws last
 

@@ -1,14 +1,13 @@
 """score: which explanation to believe, on images drawn before any map is made, beside controls that know nothing."""
 
-import time
 from functools import partial
 
-from tqdm import tqdm
-
-from glassbox import compute, config, explainers, files, gate, headline, models, scorecard, scoring, shortcut, tracking
+from glassbox import compute, config, explainers, files, gate, models, resume, scorecard, scoring, shortcut, tracking
 from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.errors import run
+from glassbox.predictions import read as read_predictions
+from glassbox.progress import Bar
 from glassbox.seeds import derive
 
 DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/score"
@@ -22,38 +21,38 @@ def main() -> None:
         tracked.log_params(config.flatten(s, "score."))
         place = compute.resolve(machine)
         classifier, card = models.load(MODEL, place.device)
-        test, p = store.read(DATA, "test"), files.read_csv(PREDICTIONS).filter(regex=r"^p\(").to_numpy()
-        train = store.read(DATA, "train").images
-        background = explainers.draw_background(train, explainers.n_background(explain), seed)
-        start, scored, size, exposed = time.perf_counter(), [], place.batch_size, None
-        maps = partial(tqdm, unit="map", disable=None)
-        checks = gate.check(classifier, test, size) if test.masks is not None and test.changed else []
+        test, train = (store.read(DATA, split) for split in ("test", "train"))
+        p = read_predictions(PREDICTIONS, len(test), card.classes)
+        background = explainers.draw_background(train.images, explainers.n_background(explain), seed)
+        keep = resume.parts("score", place, seed, d.digest, resume.digest(MODEL, PREDICTIONS), explain, s)
+        scored, size, exposed, maps = [], place.batch_size, None, partial(Bar, unit="map")
+        checks = gate.check(classifier, test, size, keep) if test.masks is not None and test.changed else []
         refusal = gate.refusal(checks)
         if refusal is None:
-            about = (d.mean, explain, s, size, seed)
+            about = (d.mean, explain, s, size, seed, keep)
             ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
             with maps(total=scoring.steps(ground), desc="scoring") as bar:
                 scored += scoring.score(ground, background, bar.update)
         if test.arms:
             control, _ = models.load(f"{MODEL}/{NOISE}", place.device)
-            measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size)
+            measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size, keep=keep)
             if measured.has_control:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
                     exposed = scoring.expose(ground, control, test, background, seed, bar.update)
-        costs = compute.costs(place, start, s.images)
+        costs = compute.costs(place, keep.began, s.images)
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
 
         folder, said = files.fresh_folder(REPORTS), [refusal] if refusal else []
         files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
-        files.write_json(folder / "timing.json", {"machine": compute.machine(place)} | costs | scoring.costs(scored))
+        files.write_times(folder, {"machine": compute.machine(place)} | costs | scoring.costs(scored))
         if scored:
             found = scorecard.make(scored, ground, card.classes, seed)
             for name, table in found.tables.items():
                 files.write_csv(folder / f"{name}.csv", table)
             files.write_json(folder / "ranking.json", found.ranking)
             figures.draw_all(folder, found)
-            tracked.log_headline(headline.flat(headline.headline(found.tables["scorecard"])))
+            tracked.log_headline(found.headline())
             said += found.ranking["verdicts"]
         if test.arms:
             told = shortcut.summary(measured, exposed and exposed.contrast)
@@ -63,6 +62,7 @@ def main() -> None:
             said += told["verdicts"]
         tracked.log_metrics(costs)
         tracked.log_files(folder)
+        keep.finish()
         print("\n".join(said))
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import pandas as pd
-from tqdm import tqdm
 
-from glassbox import compute, config, files, hyperparameters, models, tracking, training
+from glassbox import compute, config, files, hyperparameters, models, resume, tracking, training
 from glassbox.data import store
 from glassbox.errors import run
+from glassbox.progress import Bar
 
 DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
 
@@ -16,7 +16,7 @@ DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models"
 def follow(epochs: Iterator[training.Epoch], at_most: int, tracked: tracking.StageRun, arm: str) -> pd.DataFrame:
     """Run a training, show and log it; one row an epoch."""
     records, before = [], arm and f"{arm}_"
-    for epoch in (bar := tqdm(epochs, f"training {arm}".strip(), at_most, unit="epoch", disable=None)):
+    for epoch in (bar := Bar(epochs, f"training {arm}".strip(), at_most, unit="epoch")):
         records.append(epoch)
         tracked.log_metrics({f"{before}{name}": value for name, value in epoch.metrics().items()}, epoch.epoch)
         bar.set_postfix_str(f"validation {100 * epoch.validation_accuracy:.1f} %, loss {epoch.validation_loss:.4f}")
@@ -36,34 +36,32 @@ def main() -> None:
         arms = {"": (train, validation)} | {arm: (train.arm(arm), validation.arm(arm)) for arm in train.arms}
         trained = {}
         for arm, splits in arms.items():
-            classifier, epochs = training.begin(network, d, *splits, optimizer, settings, how, place, seed)
-            trained[arm] = classifier, follow(epochs, settings.epochs, tracked, arm)
+            begun = training.begin(network, d, *splits, optimizer, settings, how, place, seed, arm)
+            trained[arm] = begun[0], follow(begun[1], settings.epochs, tracked, arm), begun[2]
 
         folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
         card = models.describe(network, trained[""][0], d, made_from := hyperparameters.table(choices))
-        for arm, (classifier, _) in trained.items():
+        for arm, (classifier, *_) in trained.items():
             models.save(model_folder / arm, classifier, card)
         tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].numpy())  # beside what follows
         from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
         metrics, times = {}, {"machine": compute.machine(place)}
-        for arm, (_, table) in trained.items():
+        for arm, (_, table, _) in trained.items():
             before, after = (f"{arm}_", f"_{arm}") if arm else ("", "")
             numbers = training.summary(table, settings.keep)
             metrics |= {f"{before}{name}": value for name, value in numbers.items()}
             times |= {f"{before}{name}": table[name].tolist() for name in ("epoch", *training.COSTS)}
             files.write_csv(folder / f"curves{after}.csv", table.drop(columns=[*training.COSTS, "is_best"]))
             figures.curves(folder / f"curves{after}.png", table, numbers["best_epoch"])
-            accuracy = 100 * numbers["best_epoch_validation_accuracy"]
-            kept = f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % validation accuracy"
-            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {place}; {kept}")
-        for name, content in {"timing": times, "hyperparameters": made_from, "metrics": metrics}.items():
+            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {place}; {training.told(numbers)}")
+        for name, content in {"hyperparameters": made_from, "metrics": metrics}.items():
             files.write_json(folder / f"{name}.json", content)
-        tracked.log_headline({name: value for name, value in metrics.items() if "best_epoch_" in name})
+        files.write_times(folder, times)
+        tracked.log_headline({name: metrics[name] for name in metrics if "best_epoch_" in name})
         tracked.log_files(folder)
-        if card.began_fresh:
-            print(f"not in {network.hyperparameters['weights']}, so begun fresh: {', '.join(card.began_fresh)}")
-        print("network of {total:,} parameters, {trainable:,} of them trainable".format(**card.parameters))
+        resume.finish(*(checkpoint for *_, checkpoint in trained.values()))
+        print(card.told())
 
 
 if __name__ == "__main__":

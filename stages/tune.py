@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from tqdm import tqdm
-
 from glassbox import compute, config, files, hyperparameters, tracking, tuning
 from glassbox.data import store
 from glassbox.errors import run
+from glassbox.progress import Bar
 
 DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
@@ -30,7 +29,7 @@ def main() -> None:
         done = search.trials()
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
-        bar = tqdm(total=settings.n_trials, initial=len(done), desc="trials", unit="trial", disable=None)
+        bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
         for number, record in search.run(partial(store.read, DATA)):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
@@ -48,7 +47,7 @@ def main() -> None:
         files.write_json(folder / "best.json", tuning.summary(best, trials))
         seconds = [round(trial.seconds, 3) for trial in trials]
         times = {"machine": compute.machine(place), "trials_at_once": search.at_once, "seconds": seconds}
-        files.write_json(folder / "timing.json", times)
+        files.write_times(folder, times)
         if best:
             figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)
             tracked.log_headline({"best_validation_accuracy": best.value})

@@ -23,7 +23,7 @@ def settings_of_the_process(monkeypatch):
 
 
 def settings(device: str, precision: str, **changes: bool) -> config.Compute:
-    flags = {"tf32": True, "deterministic": True, "compile": False} | changes
+    flags = {"tf32": True, "deterministic": True, "compile": False, "threads": None} | changes
     return config.Compute(device=device, precision=precision, batch_size=8, **flags)
 
 

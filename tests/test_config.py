@@ -1,7 +1,15 @@
+import base64
 import copy
+import math
+import re
+from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
@@ -220,11 +228,6 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-@pytest.mark.parametrize("key", leaves(config.Params))
-def test_no_key_takes_a_mapping_of_nonsense(tree, key, tmp_path):
-    assert refusal(tree, key, {"nonsense": 1}, tmp_path).startswith(f"{key}")
-
-
 @pytest.mark.parametrize(
     ("text", "part"),
     [("[1, 2]", "must hold the sections"), ("a: [1", "is not YAML"), ("study: {name: a, name: b}", "is not YAML")],
@@ -325,3 +328,333 @@ def test_wrong_settings_of_the_scorecard_are_refused(change, sentence):
     with pytest.raises(UserError) as error:
         config.edit(ROOT / "params.yaml", [change])
     assert sentence in str(error.value)
+
+
+# What follows asks every key of the schema, for which the JSON schema is read: it says what fits without the code that
+# is tested here.
+SCHEMA = config.Params.model_json_schema()
+few = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+Path_ = tuple[str, ...]
+
+
+@cache
+def complete(study: str) -> dict:
+    return YAML(typ="safe", pure=True).load((ROOT / "studies" / f"{study}.yaml").read_text())
+
+
+def base(path: Path_) -> dict:
+    """A right file that has this key."""
+    return complete("planted" if path[:2] == ("data", "planted") else "digits")
+
+
+def alternatives(schema: dict) -> list[dict]:
+    """What a value may be, references followed."""
+    if "$ref" in schema:
+        return [SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]]
+    return [one for member in schema["anyOf"] for one in alternatives(member)] if "anyOf" in schema else [schema]
+
+
+def walk(schema: dict = SCHEMA, path: Path_ = ()) -> dict[Path_, dict]:
+    """Every key at every level, with its schema; sections, too."""
+    found = {}
+    for name, own in schema["properties"].items():
+        found[(*path, name)] = own
+        for section in alternatives(own):
+            if section.get("type") == "object":
+                found |= walk(section, (*path, name))
+    return found
+
+
+EVERY = walk()
+SECTIONS = {path: own for path, own in EVERY.items() if any(a.get("type") == "object" for a in alternatives(own))}
+LEAVES = {path: own for path, own in EVERY.items() if path not in SECTIONS}
+
+
+def test_the_walk_meets_every_key():
+    for study in ("digits", "planted"):
+        keys = {tuple(key.split(".")) for key in config.flatten(complete(study))}
+        assert keys <= set(LEAVES)
+        assert set(LEAVES) - keys <= {path for path in LEAVES if path[:2] == ("data", "planted")}
+
+
+def within(value: float, schema: dict) -> bool:
+    return (
+        schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
+    )  # fmt: skip
+
+
+def fits(value: Any, schema: dict) -> bool:
+    """Whether a value of YAML is what the schema asks for."""
+    for one in alternatives(schema):
+        kind = one.get("type")
+        if "enum" in one or "const" in one:
+            good = isinstance(value, str) and value in one.get("enum", [one.get("const")])
+        elif kind == "integer":
+            good = type(value) is int and within(value, one)
+        elif kind == "number":
+            good = type(value) in (int, float) and abs(value) < math.inf and within(value, one)
+        elif kind == "string":
+            whole = re.fullmatch(one.get("pattern", r"[^\ud800-\udfff]*"), value) if isinstance(value, str) else None
+            good = whole and one.get("minLength", 0) <= len(value) <= one.get("maxLength", math.inf)
+        elif kind == "array":
+            good = isinstance(value, list) and len(value) >= one.get("minItems", 0)
+            good = good and all(fits(item, one["items"]) for item in value)
+        else:
+            good = {"boolean": bool, "null": type(None), "object": dict}[kind] is type(value)
+        if good:
+            return True
+    return False
+
+
+ANY_TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(
+    ["", " ", "\0", "\ud800", "a\u2028b", "\u202e", "x" * 10_000]
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.integers(2**31, 2**70) | st.floats() | ANY_TEXT
+    | st.binary(max_size=9) | st.dates() | st.sampled_from([10**400, float("nan"), float("-inf"), 1e308])
+)  # fmt: skip
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=3), max_leaves=6
+)
+
+
+def near(schema: dict) -> list[Any]:
+    """Values just outside of the bounds, and right ones in a wrong wrapping."""
+    found: list[Any] = []
+    for one in alternatives(schema):
+        step = 1 if one.get("type") == "integer" else 1e-9
+        found += [one[name] for name in ("exclusiveMinimum", "exclusiveMaximum") if name in one]
+        found += [one["minimum"] - step] if "minimum" in one else []
+        found += [one["maximum"] + step] if "maximum" in one else []
+        found += [name.upper() for name in one.get("enum", [])] + [[name] for name in one.get("enum", [])]
+        found += [[], {"nonsense": 1}] + ([[outside] * 3 for outside in near(one["items"])] if "items" in one else [])
+    return found
+
+
+def wrong(schema: dict) -> st.SearchStrategy:
+    is_section = any(one.get("type") == "object" for one in alternatives(schema))
+    values = (st.sampled_from(near(schema)) | ANYTHING).filter(lambda value: not fits(value, schema))
+    return values.filter(lambda value: not isinstance(value, dict)) if is_section else values
+
+
+def right(schema: dict) -> st.SearchStrategy:
+    def of(one: dict) -> st.SearchStrategy:
+        low, high = one.get("minimum", one.get("exclusiveMinimum")), one.get("maximum", one.get("exclusiveMaximum"))
+        kind = one.get("type")
+        if "enum" in one or "const" in one:
+            return st.sampled_from(one.get("enum", [one.get("const")]))
+        if kind in ("integer", "number"):
+            return (st.integers if kind == "integer" else st.floats)(low, high).filter(lambda value: within(value, one))
+        if kind == "string":
+            made = st.from_regex(one["pattern"], fullmatch=True) if "pattern" in one else st.text()
+            return made.filter(lambda value: fits(value, one))
+        if kind == "array":
+            return st.lists(of(one["items"]), min_size=one.get("minItems", 0), max_size=5)
+        return st.booleans() if kind == "boolean" else st.none()
+
+    return st.one_of([of(one) for one in alternatives(schema)])
+
+
+def with_value(tree: Any, path: Path_, value: Any) -> Any:
+    """A copy of the tree with another value at a key; without the key, where the value is `...`."""
+    name, *rest = path
+    if value is ... and not rest:
+        return {key: inner for key, inner in tree.items() if key != name}
+    return {**tree, name: with_value(tree[name], tuple(rest), value) if rest else value}
+
+
+def sentence_for(tree: Any) -> str:
+    """That with which a tree is refused."""
+    with mock.patch.object(config, "_parse", return_value=tree), pytest.raises(UserError) as refused:
+        config.read("params.yaml")
+    sentence = str(refused.value)
+    assert sentence.startswith("params.yaml")
+    assert sentence.isprintable()
+    assert len(sentence) < 1000
+    return sentence.removeprefix("params.yaml: ")
+
+
+@pytest.mark.parametrize("path", EVERY, ids=".".join)
+def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
+    @given(wrong(EVERY[path]))
+    @few
+    def refuse(value):
+        sentence = sentence_for(with_value(base(path), path, value))
+        assert sentence.startswith(".".join(path))
+        assert "must be" in sentence
+
+    refuse()
+
+
+# Keys whose right values can still contradict others: a rule between keys refuses them.
+RULED = re.compile(
+    r"data\.(source|planted\.(variant|watermark|background)|convert)|model\.(name|weights|stem|dropout|.*kernel_size)"
+    r"|augment\.resize_first|train\.(epochs|head_epochs)|tune\.n_trials|tune\.space\..*(kernel_size|low|high|log)"
+    r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples)"
+    r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
+    r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"
+)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_right_values_of_every_key_stay_right(path):
+    @given(right(LEAVES[path]))
+    @few
+    def take(value):
+        tree = with_value(base(path), path, value)
+        with mock.patch.object(config, "_parse", return_value=tree):
+            try:
+                taken: Any = config.read("params.yaml")
+            except UserError as error:
+                refused = str(error)
+            else:
+                refused = ""
+                for name in path:
+                    taken = getattr(taken, name)
+                assert (list(taken) if isinstance(taken, tuple) else taken) == value
+        assert not refused or RULED.fullmatch(".".join(path)), refused
+        assert "but must be" not in refused  # which is said of a value that is wrong by itself
+
+    take()
+
+
+@pytest.mark.parametrize("path", [(), *SECTIONS], ids=lambda path: ".".join(path) or "the file")
+def test_an_unknown_key_of_every_section_is_named(path):
+    known = alternatives(SECTIONS[path])[0]["properties"] if path else SCHEMA["properties"]
+    other = st.none() | st.integers() | st.floats(allow_nan=False) | st.dates() | st.tuples(st.integers())
+
+    @given(ANY_TEXT.filter(lambda key: key not in known) | other, ANYTHING)
+    @example(f"{min(known)}s", 1)
+    @few
+    def refuse(key, value):
+        sentence = sentence_for(with_value(base((*path, min(known))), (*path, key), value))
+        assert "is not a parameter" in sentence
+        if isinstance(key, str) and key and key.isprintable() and len(key) < 100:
+            assert sentence.startswith(".".join([*path, key]))
+
+    refuse()
+
+
+@pytest.mark.parametrize("path", EVERY, ids=".".join)
+def test_every_missing_key_is_named(path):
+    if path == ("data", "planted"):
+        sentence = sentence_for(with_value(complete("planted"), path, ...))
+        assert sentence == "data.planted is missing: data.source = planted needs it, see studies/planted.yaml"
+        return
+    sentence = sentence_for(with_value(base(path), path, ...))
+    assert f"{'the section ' if len(path) == 1 else ''}{'.'.join(path)} is missing" in sentence
+
+
+def written(value: Any) -> str:
+    """YAML of any value that YAML can say, on one line."""
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(letter):08x}" for letter in value) + '"'
+    if isinstance(value, bytes):
+        return f'!!binary "{base64.b64encode(value).decode()}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'? {written(key)} : {written(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[str(value)]
+    return hex(value) if isinstance(value, int) and value > 2**63 else str(value)
+
+
+def read_text(text: str | bytes, folder: Path) -> str | None:
+    """The sentence with which a file of this content is refused; None where it is right."""
+    file = folder / "p.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    try:
+        config.read(file)
+    except UserError as error:
+        sentence = str(error).removeprefix(f"{file}: ")
+    else:
+        return None
+    assert sentence.isprintable()
+    assert len(sentence) < 1000
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("params")
+
+
+@given(st.sampled_from(sorted(EVERY)).flatmap(lambda path: st.tuples(st.just(path), wrong(EVERY[path]))))
+@settings(few, max_examples=30)
+def test_a_wrong_value_in_a_real_file(folder, drawn):
+    path, value = drawn
+    assert read_text(written(with_value(base(path), path, value)), folder).startswith(".".join(path))
+
+
+FRAGMENTS = [
+    "study", "data", ": ", "\n", "  ", "\t", "- ", "[", "]", "{", "}", ",", "&a ", "*a", "? ", "| ", "> ", "'", '"',
+    "\\", "#", "%YAML 1.1\n---\n", "---\n", "...\n", "<<: ", "=", "!!int ", "!!float ", "!!bool ", "!!set ", "!!omap ",
+    "!!binary ", "!!timestamp ", "!!python/object/apply:os.system ", "!!merge ", "!x ", "1e3", "0x", "2001-99-99",
+    "2001-01-01", "\ufeff", "\0", "\ud800", '"\\U00110000"', "1" * 5000, "a" * 500,
+]  # fmt: skip
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60) | st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
+@settings(few, max_examples=300)
+def test_any_content_of_the_file_is_refused_in_one_sentence(folder, content):
+    assert read_text(content, folder)
+
+
+@given(st.data())
+@settings(few, max_examples=20)
+def test_a_damaged_file_is_right_or_refused_in_one_sentence(folder, data):
+    text = (ROOT / "params.yaml").read_text()
+    place = data.draw(st.integers(0, len(text)))
+    read_text(
+        text[:place] + data.draw(st.sampled_from(["", *FRAGMENTS])) + text[place + data.draw(st.integers(0, 9)) :],
+        folder,
+    )
+    read_text(text[:place], folder)
+
+
+def laughs(of: str, form: str) -> str:
+    """Nine times nine times ... nine times the same, in a few hundred letters."""
+    parts = (f"&a{n} " + form.format(", ".join([f"*a{n - 1}" if n else of] * 9)) for n in range(10))
+    return f"[{', '.join(parts)}]"
+
+
+WORDS, MERGES = laughs("lol", "[{}]"), laughs("{a: b}", "{{<<: [{}]}}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("convert", WORDS), ("path", WORDS), ("limit", WORDS), ("convert", MERGES), ("convert", "&me [*me]"),
+        ("path", "&me {path: *me}"), ("path", "[" * 1000 + "]" * 1000), ("limit", "!!int many"),
+        ("limit", "0x" + "f" * 100_000), ("limit", "9" * 100_000), ("path", "2001-99-99"), ("path", '"\\U00110000"'),
+        ("path", "!!python/object/apply:os.system [touch MARK]"), ("path", "!!python/name:os.system"),
+        ("path", "!!python/object/new:os.system [touch MARK]"),
+    ],
+)  # fmt: skip
+def test_yaml_that_means_harm_is_refused_and_not_run(key, value, tmp_path):
+    text, mark = (ROOT / "params.yaml").read_text(), tmp_path / "mark"
+    line = f"  {key}: {value.replace('MARK', str(mark))}"
+    sentence = read_text(re.sub(rf"^  {key}: .*", lambda _: line, text, flags=re.MULTILINE), tmp_path)
+    assert re.match(rf"data\.{key}(\.0)? is |{re.escape(str(tmp_path))}/p.yaml is not YAML: ", sentence)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("key", ["", "data.path=", "study.seed=", "explain.images=", "data="])
+def test_a_change_is_right_or_refused_in_one_sentence(key):
+    @given(ANY_TEXT)
+    @settings(few, max_examples=5)
+    def change(text):
+        try:
+            config.edit(ROOT / "params.yaml", [f"{key}{text}"])
+        except UserError as error:
+            sentence = str(error)
+        else:
+            sentence = ""
+        assert sentence == "" or sentence.isprintable()
+        assert len(sentence) < 1000
+
+    change()

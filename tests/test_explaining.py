@@ -5,7 +5,9 @@ import torch
 
 from glassbox import config, explaining
 from glassbox.explainers.base import Attribution
+from glassbox.explainers.integrated_gradients import IntegratedGradients
 from glassbox.explaining import Explained
+from glassbox.resume import Parts
 from glassbox.selection import Cases, Pick
 
 PICKS = [Pick(4, "correct", "dog, recognised", (1,)), Pick(2, "mistake", "cat, taken for dog", (1, 0))]
@@ -88,7 +90,7 @@ def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
     request = explaining.request_for([Pick(row, "correct", "", (1, 0)) for row in range(5)], images, seed=0)
     moved = []
     whole = list(explaining.explain(model, request, images, (0.5,) * 3, settings, 64, moved.append))
-    monkeypatch.setattr(explaining, "CHUNK", 3)
+    monkeypatch.setattr(IntegratedGradients, "together", 3)
     pieces = list(explaining.explain(model, request, images, (0.5,) * 3, settings, 64))
     assert [made.name for made in whole] == ["integrated_gradients", "gradient_shap", "random"]
     assert sum(moved) == explaining.steps(request, settings) == 3 * 3 * 10
@@ -144,7 +146,7 @@ class Counting:
 @pytest.mark.parametrize("chunk", [1, 3, 16])
 def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monkeypatch, chunk):
     made = Counting()
-    monkeypatch.setattr(explaining, "CHUNK", chunk)
+    monkeypatch.setattr(Counting, "together", chunk, raising=False)
     monkeypatch.setattr(explaining.explainers, "make", lambda *_: {"kernel_shap": made})
     settings = with_classes(params, 4)
     request = explaining.request_for(PICKS, cases().images, seed=9)
@@ -221,3 +223,50 @@ def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
     for name, values in kept.items():
         np.testing.assert_allclose(on_disk[name], values, atol=1e-6, err_msg=name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [1, 4, 9, 14])
+def test_explanations_go_on_after_a_kill_and_come_out_the_same(params, linear, tmp_path, after):
+    settings = params.explain.model_copy(
+        update={
+            "explainers": ("integrated_gradients", "lime", "kernel_shap"),
+            "superpixels": config.Superpixels(segments=16, compactness=10.0, sigma=0.0),
+            "lime": params.explain.lime.model_copy(update={"samples": 50}),
+            "kernel_shap": params.explain.kernel_shap.model_copy(update={"coalitions": 64, "background": 2}),
+        }
+    )
+    slopes = torch.arange(32)[:, None] * 3 + torch.arange(32) * 5 + 10 * torch.arange(6)[:, None, None]
+    images = slopes.to(torch.uint8)[..., None].expand(6, 32, 32, 3)
+    model = linear(torch.linspace(-1, 1, 1024).view(32, 32).numpy())
+    request = explaining.request_for([Pick(row, "correct", "", (1, 0)) for row in range(4)], images, seed=0)
+    asked = (model, request, images, (0.5,) * 3, settings, 64)
+    whole = list(explaining.explain(*asked))
+
+    class Killed(Exception):
+        pass
+
+    keep = Parts("explain", "key", tmp_path)
+
+    def until(name, make):
+        if keep._number == after:
+            raise Killed
+        return keep(name, make)
+
+    with pytest.raises(Killed):
+        list(explaining.explain(*asked, keep=until))
+    again = Parts("explain", "key", tmp_path)
+    assert again.found == after
+    made = []
+
+    def counted(name, make):
+        return again(name, lambda: made.append(name) or make())
+
+    resumed = list(explaining.explain(*asked, keep=counted))
+    # An image is a part of LIME and KernelSHAP, 16 are one of the rest and of the scores of each of the four.
+    assert len(made) == 1 + 4 + 4 + 4 + 4 - after
+    for one, other in zip(whole, resumed, strict=True):
+        assert np.array_equal(one.attribution.maps, other.attribution.maps)
+        assert list(one.attribution.details) == list(other.attribution.details)
+        assert list(one.scores) == list(other.scores)
+        for name, values in (one.attribution.details | one.scores).items():
+            assert values.tobytes() == (other.attribution.details | other.scores)[name].tobytes()

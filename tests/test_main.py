@@ -1,8 +1,15 @@
+import fcntl
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import environment
 
 from glassbox import __main__ as commands
+from glassbox import config, record
 from glassbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +112,7 @@ def test_check_takes_weights_that_may_be_downloaded_or_lie_in_a_file(project):
     commands.check()
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["select"], ["check", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["select"], ["check", "x"], ["restore", "x"], ["verify"]])
 def test_usage(arguments, monkeypatch):
     monkeypatch.setattr("sys.argv", ["glassbox", *arguments])
     with pytest.raises(UserError, match="usage: python -m glassbox select NAME"):
@@ -115,3 +122,112 @@ def test_usage(arguments, monkeypatch):
 def test_a_summary_without_a_study_says_what_is_missing():
     with pytest.raises(UserError, match=r"reports/prepare/card.json is missing: 'dvc repro' makes it"):
         commands.summary()
+
+
+def hold(path: Path, seconds: float = 60) -> subprocess.Popen:
+    """Another process that holds the lock of a stage."""
+    code = (
+        "import sys, time; from glassbox import files\n"
+        "with files.exclusive(sys.argv[1], 'training'):\n"
+        "    print('held', flush=True); time.sleep(float(sys.argv[2]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), str(seconds)], stdout=subprocess.PIPE, text=True,
+        env=environment(PYTHONPATH=str(ROOT / "src")),
+    )  # fmt: skip
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_parameters_do_not_change_under_a_study_at_work(project):
+    before = (project / "params.yaml").read_bytes()
+    other = hold(project / "data" / ".train.lock")
+    commands.select("digits")  # which changes nothing
+    with pytest.raises(UserError, match=rf"process {other.pid} is at work on a study in this folder: wait for it"):
+        commands.select("cifar10-cnn")
+    assert (project / "params.yaml").read_bytes() == before
+    other.kill()
+    other.wait()
+    commands.select("cifar10-cnn")
+
+
+def test_dvc_between_two_stages_and_within_one_is_seen(project):
+    (project / ".dvc/tmp").mkdir(parents=True)
+    assert commands.at_work() is None
+    with (project / ".dvc/tmp/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code = "from glassbox import __main__ as c; print(c.at_work())"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                               env=environment(PYTHONPATH=str(ROOT / "src")))  # fmt: skip
+        assert found.stdout == "dvc\n"
+    assert commands.at_work() is None
+    noted = {"write": {"models": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps(noted))
+    assert commands.at_work() == f"process {os.getpid()} (dvc)"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    noted = {"write": {}, "read": {"models": [{"pid": ended.pid, "cmd": "dvc repro"}]}}
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps(noted))
+    assert commands.at_work() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "schema: '2.0'\nstages:\n  prep: [", "schema"])
+def test_what_dvc_had_half_written_when_it_was_killed_is_put_away(project, capsys, text):
+    (project / ".dvc/tmp").mkdir(parents=True)
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    (project / "dvc.lock").write_text(text)
+    commands.check()
+    assert capsys.readouterr().out == "dvc.lock was cut off when DVC was stopped: it is now dvc.lock.damaged\n"
+    assert (project / "dvc.lock.damaged").read_text() == text
+    (project / ".dvc/tmp/rwlock").write_text(text[:1])
+    commands.check()
+    assert not (project / ".dvc/tmp/rwlock").exists()
+    commands.check()
+    assert not (project / "dvc.lock").exists()
+
+
+def test_what_is_whole_is_left_alone(project, capsys):
+    (project / ".dvc/tmp").mkdir(parents=True)
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    commands.check()
+    assert capsys.readouterr().out == ""
+    assert (project / "dvc.lock").exists()
+
+
+def recorded(project: Path, weights: str) -> None:
+    """A finished study of one file."""
+    for name, text in {"models/model.safetensors": weights, "dvc.yaml": "stages: {}\n", "requirements.lock": "a==1\n",
+                       "reports/train/timing.yaml": '{"machine": {"threads": 2}}'}.items():  # fmt: skip
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    record.write(config.read(project / "params.yaml"), "d" * 64)
+
+
+def test_a_study_is_restored_and_verified(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GLASSBOX_TRACKING", "off")
+    recorded(project, "w")
+    digest, place = record.read(record.FOLDER)["study_digest"], tmp_path / "again"
+    commands.restore(digest[:8], str(place))
+    assert f"restored study digits, {digest}" in capsys.readouterr().out
+    assert (place / "params.yaml").read_bytes() == (project / "params.yaml").read_bytes()
+    monkeypatch.chdir(place)
+    recorded(place, "w")
+    monkeypatch.chdir(project)
+    commands.verify(str(place))
+    said = capsys.readouterr().out
+    assert said.startswith("agrees   50e721e49c01  models/model.safetensors\n")
+    assert said.endswith(f"study digits, {digest}: 1 of 1 files agree\n")
+    (place / "models/model.safetensors").write_text("u")
+    with pytest.raises(SystemExit) as stop:
+        commands.verify(str(place))
+    assert stop.value.code == 1
+    said = capsys.readouterr().out
+    assert "DIFFERS  50e721e49c01 -> 0bfe935e70c3  models/model.safetensors\n" in said
+    assert "0 of 1 files agree" in said
+    assert "nothing: processor, threads and versions are as they were" in said
+
+
+def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):
+    with pytest.raises(UserError, match=r"reports/report/record.json is missing: 'dvc repro' makes it"):
+        commands.restore("", str(tmp_path / "again"))

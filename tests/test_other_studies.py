@@ -1,6 +1,7 @@
 """Studies that are not the default one, through the real scripts."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
     assert list(table(project, "train/curves.csv")["epoch"]) == [1, 2]
     metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
     assert 0 <= metrics["augmented_accuracy"] <= 1
-    timing = json.loads((project / "reports/train/timing.json").read_text())
+    timing = json.loads((project / "reports/train/timing.yaml").read_text())
     assert all(value > 0 for name in ("images_per_second", "peak_memory", "seconds") for value in timing[name])
     panels = table(project, "explain/panels.csv")
     assert (panels.groupby("image").size() >= 3).all()
@@ -89,7 +90,7 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     metrics = json.loads((project / "reports/train/metrics.json").read_text())
     best = noise[noise["epoch"] == metrics["noise_best_epoch"]]
     assert best["validation_accuracy"].tolist() == pytest.approx([metrics["noise_best_epoch_validation_accuracy"]])
-    timing = json.loads((project / "reports/train/timing.json").read_text())
+    timing = json.loads((project / "reports/train/timing.yaml").read_text())
     assert timing["epoch"] == timing["noise_epoch"] == [1, 2]
 
     test = store.read(project / "data/prepared", "test")
@@ -117,13 +118,14 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
     said = alone(project, "prepare", "tune", "train", "evaluate", "score")
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
-    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.json"}
+    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml"}
     checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
     assert not checks[0]["passed"]
 
 
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
-    """Circles and squares, as a person might have collected them: many formats, sizes, modes, a file that is none."""
+    """Circles and squares, as a person might have collected them: many formats, sizes, modes and names, one that is
+    broken, a file that is none."""
     from PIL import ImageDraw
 
     rng = np.random.default_rng(0)
@@ -138,7 +140,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         ("LA", "png"),
         ("RGB", "webp"),
     ]
-    for label, name in enumerate(("circles", "big squares")):
+    for label, name in enumerate(("кръгове", "big squares")):
         (folder / name).mkdir(parents=True)
         for number in range(40):
             width, height = (int(side) for side in rng.integers(20, 90, 2))
@@ -148,8 +150,10 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
             draw = ImageDraw.Draw(image)
             (draw.rectangle if label else draw.ellipse)(box, fill=tuple(int(v) for v in rng.integers(0, 90, 3)))
             mode, ending = modes[number % len(modes)]
-            image.convert(mode).save(folder / name / f"{number:02d}.{ending}")
-    (folder / "circles" / "read me.txt").write_text("not an image")
+            strange = (" 形", '\n"b",', "")[number % 3]
+            image.convert(mode).save(folder / name / f"{number:02d}{strange}.{ending}")
+    (folder / "кръгове" / "read me.txt").write_text("not an image")
+    (folder / "кръгове" / "99.png").write_bytes((folder / "кръгове" / "02.png").read_bytes()[:100])
 
     project = clone(tmp_path / "glassbox")
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
@@ -157,19 +161,87 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         "data.source=image_folder",
         f'"data.path={folder}"',
         "data.image_size=24",
+        "data.bad_images=skip",
+        "data.convert=[cmyk]",
         "train.epochs=8",
         "study.name=shapes",
     ]
     said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *own])}").stdout
     assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())
-    assert card["classes"] == ["big squares", "circles"]
+    assert card["classes"] == ["big squares", "кръгове"]
     assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}
-    assert card["images_skipped"] == ["circles/read me.txt"]
+    assert card["images_skipped"] == ["кръгове/read me.txt"]
+    assert card["images_unreadable"]["count"] == 1
+    assert card["images_unreadable"]["files"][0]["file"] == "кръгове/99.png"
     assert len(studies(project)) == 1
-    assert "big squares" in (project / "reports/index.html").read_text()
+    page = (project / "reports/index.html").read_text()
+    assert "big squares" in page
+    assert "1 image that could not be read was left out" in page
     predictions, index = table(project, "evaluate/predictions.csv"), table(project, "explain/index.csv")
     assert all((folder / file).is_file() for file in predictions["file"])
     assert set(index["file"]) <= set(predictions["file"])
     by_image = predictions.set_index("image")["file"]
     assert (index["file"] == by_image.loc[index["image"]].to_numpy()).all()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A clone in which a small folder of images is prepared."""
+    from glassbox import config
+
+    project = clone(tmp_path_factory.mktemp("refusals") / "glassbox")
+    for label, name in enumerate(("cats", "dogs")):
+        (project / "data/raw/pets" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (9, 9), (90 * label, 9 * number, 0)).save(project / f"data/raw/pets/{name}/{number}.png")
+    changes = ["data.source=image_folder", "data.path=data/raw/pets", "data.image_size=8"]
+    (project / "params.yaml").write_text(config.edit(project / "studies/digits.yaml", changes))
+    assert alone(project, "prepare") == "prepared 8 train, 2 validation, 2 test images of image_folder\n"
+    return project
+
+
+def truncate(project: Path) -> None:
+    file = project / "data/raw/pets/dogs/0.png"
+    Image.effect_noise((90, 90), 50).save(file)
+    file.write_bytes(file.read_bytes()[:4000])
+
+
+def empty(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda project: (project / "params.yaml").write_text((project / "params.yaml").read_text().replace(
+            "bad_images: refuse", "bad_images: ignore")),
+         "params.yaml: data.bad_images is 'ignore', but must be 'refuse' or 'skip'"),
+        (truncate, "data/raw/pets/dogs/0.png cannot be read as an image (image file is truncated): repair or remove "
+                   "it, or set data.bad_images to skip"),
+        (lambda project: (project / "data/raw/pets/cats/9.png").symlink_to("/etc/hosts"),
+         "data/raw/pets/cats/9.png is a symbolic link to /etc/hosts, which is outside of the images' folder "
+         "{project}/data/raw/pets: put a copy in its place, or remove it"),
+        (lambda project: empty(project / "data/raw/pets/cats", [f"{number}.png" for number in range(5)]),
+         "the class folder 'cats' of data/raw/pets has 1 image: it needs at least 3, one for each of train, validation "
+         "and test, which are drawn from them"),
+    ],
+    ids=["parameter", "truncated", "link", "one image"],
+)  # fmt: skip
+def test_bad_input_stops_prepare_in_one_sentence_and_nothing_is_lost(spoil, sentence, prepared, tmp_path):
+    project = tmp_path / "copy"
+    shutil.copytree(prepared, project)
+    spoil(project)
+
+    def contents() -> dict[Path, tuple[bytes, int]]:
+        written = [path for folder in ("data/prepared", "reports", "mlruns") for path in (project / folder).rglob("*")]
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written if path.is_file()}
+
+    before = contents()
+    assert {path.name for path in before} >= {"train.safetensors", "data.json", "card.json", "samples.png"}
+    said = shell("python", "-m", "stages.prepare", cwd=project, check=False, GLASSBOX_TRACKING="off")
+    assert said.returncode == 2
+    assert said.stderr == f"error: {sentence.format(project=project)}\n"
+    assert said.stdout == ""
+    assert contents() == before

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from conftest import NAMES, SHRINK, clone, environment, make, ran, shell, studies, table
 from PIL import Image
-from safetensors.numpy import load_file
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +38,17 @@ def test_everything_that_the_readme_promises_is_there(study):
     reports = study[0] / "reports"
     expected = {
         "prepare": ["card.json", "duplicates.csv", "samples.png"],
-        "tune": ["best.json", "trials.csv", "timing.json", "history.png", "trials.png", "parallel_coordinates.png"],
-        "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.json"],
+        "tune": ["best.json", "trials.csv", "timing.yaml", "history.png", "trials.png", "parallel_coordinates.png"],
+        "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.yaml"],
         "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
                      "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
-                     "reliability.png", "mistakes.png", "timing.json"],
+                     "reliability.png", "mistakes.png", "timing.yaml"],
         "explain": ["attributions.npz", "index.csv", "lime_stability.csv",
-                    "lime_stability.png", "timing.json", "figures", "analyses", "panels.csv", "recognised.csv",
+                    "lime_stability.png", "timing.yaml", "figures", "analyses", "panels.csv", "recognised.csv",
                     "mistakes.csv", "pairs.csv"],
         "score": ["scorecard.csv", "values.csv", "randomization.csv", "budgets.csv", "ranking.json", "gate.json",
-                  "timing.json", "scorecard.png", "faithfulness_and_cost.png", "randomization.png", "forest", "ranks"],
-        "report": ["hypotheses.json"],
+                  "timing.yaml", "scorecard.png", "faithfulness_and_cost.png", "randomization.png", "forest", "ranks"],
+        "report": ["hypotheses.json", "record.json", "sources.zip"],
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
@@ -112,36 +111,22 @@ def test_a_second_make_study_does_nothing_and_says_so(study):
     assert {path: path.stat().st_mtime_ns for path in (project / "reports").rglob("*")} == before
 
 
-def contents(project: Path) -> dict[str, object]:
-    """Everything that must be the same for the same parameters: every table without its times, weights and maps."""
-    found: dict[str, object] = {}
-    for path in sorted((project / "reports").rglob("*")):
-        name = path.relative_to(project).as_posix()
-        if path.name == "timing.json":
-            continue
-        if path.suffix == ".csv":
-            text = path.read_text().splitlines()
-            rows = [line.split(",") for line in text]
-            timed = {place for place, column in enumerate(rows[0]) if column == "seconds"}
-            found[name] = [[cell for place, cell in enumerate(row) if place not in timed] for row in rows]
-        elif path.suffix in (".json", ".npz"):
-            found[name] = path.read_bytes()
-    found["weights"] = (project / "models/model.safetensors").read_bytes()
-    return found
-
-
-def test_another_clone_at_another_path_gives_the_same_bytes(study, tmp_path):
+def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(study):
+    """From its row in MLflow: code, parameters, and every file of numbers, maps and weights."""
     project, _ = study
-    other = clone(tmp_path / "elsewhere")
-    shutil.copy2(project / "params.yaml", other)
-    assert ran(shell("dvc", "repro", cwd=other, GLASSBOX_TRACKING="off").stdout) == NAMES
-    one, two = contents(project), contents(other)
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
-    assert len(one) > 15
-    assert (
-        load_file(other / "models/model.safetensors").keys() == load_file(project / "models/model.safetensors").keys()
-    )
+    ((name, tags),) = studies(project).items()
+    said = make(project, "verify", f"RUN={name}").stdout
+    assert ran(said) == NAMES
+    made = [path for path in (project / "reports").rglob("*") if path.suffix in (".json", ".csv", ".npz")]
+    lines = [line for line in said.splitlines() if line.startswith("agrees ")]
+    assert {line.split("  ")[-1] for line in lines} == {
+        *(path.relative_to(project).as_posix() for path in made if path.name != "record.json"),
+        "data/prepared/data.json", "models/model.json", "models/model.safetensors",
+    }  # fmt: skip
+    outcome = f"{len(lines)} of {len(lines)} files agree"
+    assert said.endswith(f"study digits, {tags['study_digest']}: {outcome}\n")
+    ((_, tags),) = studies(project).items()
+    assert tags["verified"].endswith(outcome)
 
 
 def test_every_stage_is_in_mlflow(study):
@@ -327,10 +312,11 @@ LINEAR = ("leaky_relu_alpha_1", "dropout_1", "leaky_relu_alpha_2", "leaky_relu_a
 LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "rmsprop_lr")
 # Another value than the shipped one, for every key.
 _CHANGES = """
-study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64
+study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64 compute.threads=1
 compute.tf32=true compute.deterministic=false compute.compile=true
 data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3
-data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null augment.flip=true augment.crop=1
+data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null data.bad_images=skip
+data.convert=[16-bit,animation] augment.flip=true augment.crop=1
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.workers=2 tune.startup_trials=2
 tune.epochs=1 tune.batch_size=32

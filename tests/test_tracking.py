@@ -16,11 +16,12 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import ROOT, environment, shell
 
-from glassbox import models, tracking
+from glassbox import models, record, tracking
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
@@ -129,13 +130,6 @@ def test_stages_find_their_study_by_its_state(project):
     assert [r.info.run_name for r in runs(project, kind="stage") if r.data.tags["mlflow.parentRunId"] == first] == [
         "prepare", "tune", "report",
     ]  # fmt: skip
-
-
-def test_the_state_of_the_code_is_what_the_files_hold(project, monkeypatch):
-    before = tracking.code_digest()
-    (project / "stages").mkdir()
-    (project / "stages" / "extra.py").write_text("x = 1\n")
-    assert tracking.code_digest() != before
 
 
 def test_trials_are_nested_under_tune(project):
@@ -259,6 +253,126 @@ def test_a_stage_killed_without_a_word_is_marked_as_killed(project):
         time.sleep(0.3)
     assert runs(project, dvc_stage="train")[0].info.status == "KILLED"
     assert runs(project, kind="study")[0].info.status == "KILLED"
+
+
+def wait_until_it_runs(project: Path, name: str, times: int = 1) -> None:
+    deadline = time.monotonic() + 60
+    while len(found := runs(project, dvc_stage=name)) < times or found[-1].info.status != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def kill_with_recorder(stage: subprocess.Popen) -> None:
+    """As when the machine goes down."""
+    (recorder,) = psutil.Process(stage.pid).children()
+    for process in (recorder, stage):  # it first: it would still tell of the stage's end
+        process.send_signal(signal.SIGKILL)
+    stage.wait()
+    psutil.wait_procs([recorder], timeout=10)
+
+
+def test_the_run_of_a_machine_that_went_down_is_marked_by_the_next_stage_which_goes_on_with_it(project):
+    stage = start(project, "train", 60)
+    wait_until_it_runs(project, "train")
+    kill_with_recorder(stage)
+    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["RUNNING"], "nobody was left to say so"
+    with tracking.stage("train") as tracked:
+        tracked.begin(DATA)
+        wait_until_it_runs(project, "train", times=2)
+        first, second = runs(project, dvc_stage="train")
+        assert (first.info.status, second.info.status) == ("KILLED", "RUNNING")
+        assert runs(project, kind="study")[0].info.status == "RUNNING"
+    first, second = runs(project, dvc_stage="train")
+    assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
+    assert second.data.tags["continues"] == first.info.run_id
+    assert first.data.tags["continued_by"] == second.info.run_id
+    assert second.data.tags["mlflow.note.content"] == (
+        f"Goes on where run [{first.info.run_id}](#/experiments/{first.info.experiment_id}/runs/{first.info.run_id}) "
+        "was killed."
+    )
+    (study,) = runs(project, kind="study")
+    assert study.info.status == "FINISHED"
+    with tracking.stage("train") as tracked:  # once more, after a whole one
+        tracked.begin(DATA)
+    assert "continues" not in runs(project, dvc_stage="train")[-1].data.tags
+    assert list((project / tracking.STORE / tracking.SIGNS).iterdir()) == []
+
+
+def test_a_study_that_is_never_taken_up_again_is_marked_all_the_same(project):
+    stage = start(project, "train", 60)
+    wait_until_it_runs(project, "train")
+    kill_with_recorder(stage)
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("name: digits ", "name: another "))
+    with tracking.stage("prepare") as tracked:
+        tracked.begin(DATA)
+    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["KILLED"]
+    assert sorted(run.info.status for run in runs(project, kind="study")) == ["FINISHED", "KILLED"]
+
+
+def test_a_stage_at_work_is_not_taken_for_a_dead_one(project):
+    stage = start(project, "train", 60)
+    wait_until_it_runs(project, "train")
+    with tracking.stage("evaluate") as tracked:
+        tracked.begin(DATA)
+    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["RUNNING"]
+    stage.kill()
+    stage.wait()
+
+
+def test_a_study_is_found_by_its_digest_its_name_and_any_of_its_runs(project, tmp_path):
+    for text in ("gallery: 16 ", "gallery: 17 "):
+        params = (ROOT / "params.yaml").read_text().replace("gallery: 16 ", text)
+        (project / "params.yaml").write_text(params)
+        with tracking.stage("train") as tracked:
+            tracked.begin(DATA)
+    first, second = runs(project, kind="study")
+    store, digest = client(project), first.data.tags["study_digest"]
+    train = next(
+        r for r in runs(project, kind="stage") if r.data.tags["mlflow.parentRunId"] == second.info.run_id
+    )  # fmt: skip
+    for which, study in ((digest, first), (digest[:9], first), (first.info.run_name, first),
+                         (second.info.run_id, second), (train.info.run_id, second)):  # fmt: skip
+        assert tracking.find_study(store, which).info.run_id == study.info.run_id
+    names = ", ".join(sorted((first.info.run_name, second.info.run_name)))
+    with pytest.raises(UserError, match=rf"RUN=nonsense: no row is called so; there are: {names}"):
+        tracking.find_study(store, "nonsense")
+    with pytest.raises(UserError, match=r"RUN=x' or 'y: it must be a study digest"):
+        tracking.find_study(store, "x' or 'y")
+    with pytest.raises(UserError, match=rf"the row {first.info.run_name} has no report/record.json"):
+        tracking.fetch_record(digest, tmp_path)
+    tracking.note_verified(digest, "3 of 3 files agree")
+    assert runs(project, kind="study")[0].data.tags["verified"].endswith(": 3 of 3 files agree")
+    tracking.note_verified("0" * 16, "0 of 3 files agree")  # of which there is no row
+
+
+def test_the_record_of_a_study_is_fetched_from_its_row(project, tmp_path):
+    (project / "reports" / "report").mkdir(parents=True)
+    for name in (record.RECORD, record.SOURCES):
+        (project / "reports" / "report" / name).write_text(name)
+    save_model(project / "models")
+    complete(project)
+    (study,) = runs(project, kind="study")
+    assert tracking.fetch_record(study.info.run_name, tmp_path) == study.info.run_id
+    assert (tmp_path / record.RECORD).read_text() == record.RECORD
+    assert (tmp_path / record.SOURCES).read_text() == record.SOURCES
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("API request to http://me:se/cr@et@host:5000/api failed", "API request to http://me:***@host:5000/api failed"),
+        ("https://ghp_0123@github.com/a/b", "https://***@github.com/a/b"),
+        ("postgresql+psycopg://u:p@db/x?sslmode=require", "postgresql+psycopg://u:***@db/x?sslmode=require"),
+        (
+            "https://bucket/x?AWSAccessKeyId=1&Signature=abc&n=2",
+            "https://bucket/x?AWSAccessKeyId=***&Signature=***&n=2",
+        ),
+        ("data/raw, me@example.org: at 12:30", "data/raw, me@example.org: at 12:30"),
+    ],
+)
+def test_no_secret_of_an_address_is_told(said, shown):
+    assert tracking._masked(said) == shown
 
 
 def test_three_stages_may_start_at_once_on_a_fresh_store(project):

@@ -14,6 +14,7 @@ from glassbox.compute import OutOfMemory, Place
 from glassbox.config import Augment
 from glassbox.data.store import Description, Split
 from glassbox.models import Classifier
+from glassbox.resume import Checkpoint
 from glassbox.training import (
     COSTS,
     Diverged,
@@ -278,7 +279,8 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_arms_begin_alike_and_part_where_their_images_do():
+def test_arms_begin_alike_and_part_where_their_images_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     params = config.read(Path(__file__).resolve().parent.parent / "studies" / "watermark.yaml")
     network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
     settings = params.train.model_copy(update={"epochs": 1, "batch_size": 8})
@@ -288,7 +290,8 @@ def test_arms_begin_alike_and_part_where_their_images_do():
     about = Description("mine", ("a", "b"), 8, {}, (0.5,) * 3, (0.3,) * 3, False, "")
 
     def train(part: Split, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        model, epochs = begin(network, about, part, shown, optimizer, settings, params.augment, PLACE, seed)
+        work = str(len(list(tmp_path.rglob("*.unfinished"))))  # each one from its own beginning
+        model, epochs, _ = begin(network, about, part, shown, optimizer, settings, params.augment, PLACE, seed, work)
         before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
         list(epochs)
         return before, torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -415,3 +418,92 @@ def test_batches_come_in_order_however_many_are_made_at_a_time(monkeypatch, ahea
     assert torch.equal(torch.cat([y for _, y in parts]), order)
     assert torch.equal(torch.cat([x[:, 0, 0, 0] for x, _ in parts]), order.float())
     assert len(asked) == {1: 13, 2**16: 5, 2**30: 1}[ahead]
+
+
+SOME = Augment(
+    flip=True, crop=1, brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False, validation_and_test=True
+)
+RUNS = {
+    "adam, plateau": (OptimizerSettings("adam", 0.01), {"schedule": Plateau(0.5, 1, 0.0)}),
+    "sgd, one cycle": (OptimizerSettings("sgd", 0.05, momentum=0.9), {"schedule": OneCycle(0.3)}),
+    "rmsprop, penalties": (OptimizerSettings("rmsprop", 0.003, rho=0.9), {"weight_decay": 0.01}),
+    "the last weights": (OptimizerSettings("adam", 0.01), {"keep": "last", "label_smoothing": 0.1}),
+    "stops early": (OptimizerSettings("adam", 0.3), {"patience": 1, "epochs": 12}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, small_cnn, name, killed_after):
+    settings, options = RUNS[name]
+    data = split(40, noise=0.3), split(20, seed=1, noise=0.3)
+
+    def start(seed: int, work: str):
+        torch.manual_seed(seed)  # as in another process, nothing is as the first one left it
+        model = small_cnn(4)
+        for weight in model.parameters():
+            torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(seed))
+        checkpoint = Checkpoint(work, "key", tmp_path)
+        return model, run(model, *data, settings, epochs=options.get("epochs", 5), how=SOME, checkpoint=checkpoint,
+                          **{key: value for key, value in options.items() if key != "epochs"})  # fmt: skip
+
+    def without_costs(records):
+        return [{k: v for k, v in vars(record).items() if k not in COSTS} for record in records]
+
+    whole, epochs = start(0, "whole")
+    expected = list(epochs)
+    assert len(expected) > killed_after or name == "stops early"
+    _, epochs = start(0, "killed")
+    first = list(itertools.islice(epochs, killed_after))
+    epochs.close()
+    resumed, epochs = start(1, "killed")
+    found = list(epochs)
+    assert without_costs(found) == without_costs(expected)
+    assert found[: len(first)] == first, "what an epoch took is not measured again"
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+    again, epochs = start(2, "killed")  # killed once more, after the last epoch
+    assert list(epochs) == found
+    for key, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(tmp_path, capsys):
+    data = split(16), split(8)
+
+    def records():
+        return list(run(classifier(), *data, OptimizerSettings("sgd", 0.1, momentum=0.0),
+                        checkpoint=Checkpoint("train", "key", tmp_path)))  # fmt: skip
+
+    expected = records()
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert [record.train_loss for record in records()] == [record.train_loss for record in expected]
+    assert capsys.readouterr().err == f"{file}: this checkpoint is damaged, so train begins anew\n"
+
+
+def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch, params):
+    monkeypatch.chdir(tmp_path)
+    network = hyperparameters.unsearched(
+        "resnet18",
+        "none",
+        None,
+        weights=None,
+        stem="cifar",
+        dropout=0.0,
+        batch_norm_momentum=0.9,
+    )
+
+    def path(seed=0, digest="d" * 64, settings=params.train, rate=0.1, how=PLAIN, arm=""):
+        data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, digest)
+        asked = (OptimizerSettings("adam", rate), settings, how, PLACE, seed, arm)
+        return begin(network, data, split(4), split(4), *asked)[2].path
+
+    paths = [
+        path(), path(seed=1), path(digest="e" * 64), path(how=SOME), path(arm="noise"),
+        path(settings=params.train.model_copy(update={"epochs": 7})), path(rate=0.2),
+    ]  # fmt: skip
+    assert path() == paths[0]
+    assert len(set(paths)) == len(paths)

@@ -622,3 +622,23 @@ def test_workers_do_not_outlive_their_search(process, tmp_path):
         time.sleep(0.1)
     assert process("search", 0, 2).wait(120) == 0
     assert [number for number, *_ in history(tmp_path / "search")] == [0, 1, 2, 3]
+
+
+def test_memory_and_open_files_stay_flat_over_200_trials(settings, params, tmp_path):
+    """Of the process that trains and of the one that waits for it: a search may run for days."""
+    import psutil
+
+    made = real(tuning.Search, settings, params, tmp_path, n_trials=200, epochs=1, startup_trials=180)
+    taken = []
+    for _, record in made.run(black_and_white):
+        if isinstance(record, tuning.Trial) and record.number in (49, 99, 149, 199):
+            here = psutil.Process()
+            (worker,) = [p for p in here.children() if "spawn_main" in " ".join(p.cmdline())]
+            taken.append([(p.memory_info().rss / 2**20, p.num_fds(), p.num_threads()) for p in (here, worker)])
+    assert len(made.trials()) == 200
+    for process in zip(*taken, strict=True):
+        memory, handles, threads = zip(*process, strict=True)
+        # What Optuna keeps of 150 trials, and of a network whose size the trials draw.
+        assert max(memory[1:]) - memory[0] < 30, memory
+        assert set(handles) == {handles[0]}
+        assert set(threads) == {threads[0]}

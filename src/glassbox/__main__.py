@@ -1,14 +1,23 @@
-"""What `make` asks of the library: `python -m glassbox select NAME [KEY=VALUE ...] | check | summary`."""
+"""What `make` asks of the library: `python -m glassbox select NAME [KEY=VALUE ...] | check | summary |
+restore RUN FOLDER | verify FOLDER`."""
 
+import fcntl
+import json
+import os
 import sys
 import time
 from pathlib import Path
 
-from glassbox import config, files, tracking
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from glassbox import config, files, record, tracking
 from glassbox.errors import UserError, run
 
 STUDIES = Path("studies")
 PARAMS = Path(config.PARAMS_FILE)
+DVC = Path(".dvc/tmp")
+RECORDED = "recorded"  # folder of a restored study that holds what was recorded of it
 
 
 def select(name: str, *changes: str) -> None:
@@ -19,7 +28,8 @@ def select(name: str, *changes: str) -> None:
         changes: like "train.epochs=3".
 
     Raises:
-        UserError: there is no such study, or it is not valid with these changes.
+        UserError: there is no such study, it is not valid with these changes, or a study is at work, whose next stage
+            would be run with parameters of another one.
     """
     chosen = STUDIES / f"{name}.yaml" if name else PARAMS
     if not chosen.is_file():
@@ -29,18 +39,75 @@ def select(name: str, *changes: str) -> None:
     current = PARAMS.read_bytes() if PARAMS.exists() else None
     if current == wanted.encode():
         return
+    if who := at_work():
+        raise UserError(
+            f"{who} is at work on a study in this folder: wait for it, or stop it first; {PARAMS} is as it was"
+        )
     if current is not None and current not in [path.read_bytes() for path in STUDIES.glob("*.yaml")]:
         kept = Path(f"{PARAMS}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
-        with files.replacing(kept) as partial:
-            partial.write_bytes(current)
+        files.write_bytes(kept, current)
         print(f"{PARAMS} was no shipped study: it is kept as {kept}")
     files.write_text(PARAMS, wanted)
     print(f"{PARAMS} is now {' with '.join([str(chosen), *([', '.join(changes)] if changes else [])])}")
 
 
+def at_work() -> str | None:
+    """Who is running a study in this folder, in words: a stage, which holds a lock, or DVC, which holds another between
+    two stages, and notes its process while one runs."""
+    for lock in sorted(Path("data").glob(".*.lock")):
+        if who := files.holder(lock):
+            return who
+    for path in (DVC / "lock", DVC / "rwlock.lock"):
+        if path.exists():
+            with path.open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return "dvc"
+    return next((f"process {pid} (dvc)" for pid in _noted_by_dvc() if _is_alive(pid)), None)
+
+
+def _noted_by_dvc() -> set[int]:
+    """Processes that read or write something for DVC."""
+    if not (DVC / "rwlock").exists():
+        return set()
+    try:
+        noted = json.loads((DVC / "rwlock").read_text())
+    except ValueError:  # half written: see `mend`
+        return set()
+    writers = [info["pid"] for info in noted.get("write", {}).values()]
+    return {*writers, *(info["pid"] for readers in noted.get("read", {}).values() for info in readers)}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def mend() -> None:
+    """Put away what DVC was writing when it was killed. It writes these files in place, and refuses half of one for
+    ever; without them it looks itself what is up to date."""
+    if at_work():
+        return
+    for path, parse in ((DVC / "rwlock", json.loads), (Path("dvc.lock"), YAML(typ="safe", pure=True).load)):
+        try:
+            whole = not path.exists() or isinstance(parse(path.read_text(encoding="utf-8")), dict)
+        except (ValueError, YAMLError):
+            whole = False
+        if not whole:
+            path.replace(kept := path.with_name(f"{path.name}.damaged"))
+            print(f"{path} was cut off when DVC was stopped: it is now {kept}")
+
+
 def check() -> None:
     """Say in one sentence what is wrong with the parameter file, or that MLflow's server does not answer, before DVC
     removes an output to make it anew."""
+    mend()
     model = config.read().model
     if model.name != config.CNN:
         from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
@@ -82,11 +149,56 @@ def summary() -> None:
     print("MLflow    make ui")
 
 
+def restore(which: str, place: str) -> None:
+    """Put a recorded study into an empty folder, where it can be run again.
+
+    Args:
+        which: the digest of a study, or its row in MLflow by name or id; "" = the study in reports/.
+        place: the folder; what was recorded is kept in it as well, for `verify`.
+
+    Raises:
+        UserError: there is no such study, or it has no record.
+    """
+    kept, here = Path(place) / RECORDED, record.FOLDER
+    kept.mkdir(parents=True)
+    if not which or ((here / record.RECORD).exists() and record.read(here)["study_digest"].startswith(which)):
+        record.read(here)
+        for name in (record.RECORD, record.SOURCES):
+            files.write_bytes(kept / name, (here / name).read_bytes())
+    else:
+        tracking.fetch_record(which, kept)
+    record.restore(kept, place)
+    found = record.read(kept)
+    print(f"restored study {found['study']}, {found['study_digest']}; it runs once more, from its images on")
+
+
+def verify(place: str) -> None:
+    """Say of every file of a recorded study whether the study that was run again in `place` has made the same bytes;
+    exit code 1 where not."""
+    recorded = record.read(Path(place) / RECORDED)
+    files_of_both = record.compare(recorded, place)
+    print("\n".join(map(str, files_of_both)))
+    same = sum(file.agrees for file in files_of_both)
+    outcome = f"{same} of {len(files_of_both)} files agree"
+    if tracking.is_on():
+        tracking.note_verified(recorded["study_digest"], outcome)
+    print(f"study {recorded['study']}, {recorded['study_digest']}: {outcome}")
+    if same < len(files_of_both):
+        told = record.differences(recorded, place) or "nothing: processor, threads and versions are as they were"
+        print(f"what is different about the machine: {told}\nthe files of the second run are in {place}")
+        sys.exit(1)
+
+
 def main() -> None:
-    commands = {"select": select, "check": check, "summary": summary}
+    commands = {"select": select, "check": check, "summary": summary, "restore": restore, "verify": verify}
+    least = {"select": 1, "restore": 2, "verify": 1}
     name, *arguments = sys.argv[1:] or [""]
-    if name not in commands or bool(arguments) != (name == "select"):
-        raise UserError("usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary")
+    wanted = least.get(name, 0)
+    if name not in commands or not (len(arguments) == wanted or (name == "select" and len(arguments) > wanted)):
+        raise UserError(
+            "usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary | restore RUN FOLDER | verify "
+            "FOLDER"
+        )
     commands[name](*arguments)
 
 

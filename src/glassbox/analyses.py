@@ -16,6 +16,7 @@ from glassbox.explainers.superpixels import segment
 from glassbox.explaining import PANELS, Explained, may_be_shown
 from glassbox.models import Classifier
 from glassbox.names import CONTROL
+from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics.intervention import at_random, probabilities_without, region_means, strongest
@@ -58,6 +59,7 @@ def analyse(
     batch_size: int,
     seed: int,
     progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
 ) -> Analyses:
     """Ask the classifier again, with regions hidden.
 
@@ -69,6 +71,7 @@ def analyse(
         batch_size: images in one forward pass.
         seed: of the study.
         progress: called with the number of picked images done since the last call.
+        keep: takes the classifier's answers as soon as they are there.
     """
     classes = cases.classes
     how = settings.analyses
@@ -89,7 +92,8 @@ def analyse(
 
         def without(masks: np.ndarray | list[np.ndarray], image: torch.Tensor = image) -> np.ndarray:
             blur = settings.faithfulness.blur_sigma
-            return probabilities_without(classifier, image, np.stack(masks), blur, batch_size)  # (M, K)
+            asked = (classifier, image, np.stack(masks), blur, batch_size)
+            return keep("without", lambda: {"p": probabilities_without(*asked)})["p"]  # (M, K)
 
         other = int(np.argsort(-p, kind="stable")[1])
         if guess == truth and {guess, other} <= set(maps.get(PANELS, {})):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from glassbox import config
 from glassbox.errors import UserError
@@ -35,6 +36,8 @@ class Place:
         compiled: whether training runs the network through torch.compile.
         graphs: whether what is compiled is also recorded as CUDA graphs, each of which starts all of its kernels at
             once: a small network's kernels take less time than starting them one by one.
+        threads: of the CPU, which decide in what order sums are taken, and so their last bits; None is PyTorch's own
+            number, or OMP_NUM_THREADS.
     """
 
     device: torch.device
@@ -44,6 +47,7 @@ class Place:
     deterministic: bool = True
     compiled: bool = False
     graphs: bool = False
+    threads: int | None = None
 
     def settle(self) -> None:
         """Set what PyTorch keeps for the whole process. A process that gets a place from another has to call it."""
@@ -55,6 +59,11 @@ class Place:
         torch.backends.cudnn.benchmark = not self.deterministic  # picks the algorithm that is quickest this time
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        if self.threads:
+            torch.set_num_threads(self.threads)
+            threadpool_limits(self.threads)
+            for library in ("OMP", "OPENBLAS", "MKL"):  # those that are loaded later
+                os.environ[f"{library}_NUM_THREADS"] = str(self.threads)
         if self.device.type == "cpu":
             _keep_freed_memory()
 
@@ -89,7 +98,9 @@ def resolve(compute: config.Compute) -> Place:
     if graphs and device.type != "cuda":
         raise UserError(f"compute.compile is cuda_graphs, but the device is {device.type}: use false or true")
     compiled = bool(compute.compile)
-    place = Place(device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compiled, graphs)
+    place = Place(
+        device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compiled, graphs, compute.threads
+    )
     place.settle()
     return place
 

@@ -6,6 +6,8 @@ training, and returns just the values asked for: a stage sees only what dvc.yaml
 
 import difflib
 import io
+import reprlib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -21,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 
 from glassbox.errors import UserError
@@ -28,10 +31,13 @@ from glassbox.errors import UserError
 PARAMS_FILE = "params.yaml"
 TUNED = "tuned"  # the value that stands for: take what the search found
 
+MOST = 2**31 - 1  # of anything that is counted: what libraries take for a number of 32 bits
+LARGEST = 1024  # side of an image in pixels; a blur wider than that is none
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-TrainingBatch = Annotated[int, Field(ge=2)]  # batch normalisation needs two images to compare
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+TrainingBatch = Annotated[int, Field(ge=2, le=MOST)]  # batch normalisation needs two images to compare
+Count = Annotated[int, Field(ge=0, le=MOST)]
 Strength = Annotated[float, Field(ge=0, le=1)]
 Pool = Annotated[int, Field(ge=1, le=8)]
 Kernel = Annotated[int, Field(ge=1, le=15)]
@@ -46,6 +52,12 @@ def _odd(value: int | str) -> int | str:
     if isinstance(value, int) and value % 2 == 0:
         raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
     return value
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name one twice")
+    return values
 
 
 CNN = "cnn"  # the network of the CNN paper; any other name is one of torchvision's
@@ -91,31 +103,37 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Compute(_Section):
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
     precision: Precision
     tf32: bool
     deterministic: bool
     compile: bool | Literal["cuda_graphs"]
     batch_size: Positive
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
 
 
 class Planted(_Section):
-    images: Annotated[int, Field(ge=10)]
+    images: Annotated[int, Field(ge=10, le=MOST)]
     cell: Positive
     variant: Literal["linear", "xor"]
     background: Literal["white", "noise", "digits", "cifar10", "image_folder"]
     watermark: Literal["I", "O", "T", "S", "L"] | None
 
 
+Conversion = Literal["16-bit", "cmyk", "animation"]  # of images that are refused otherwise
+
+
 class Data(_Section):
     source: Literal["digits", "cifar10", "image_folder", "planted"]
-    path: str | None
-    image_size: Annotated[int, Field(ge=8, le=1024)]
+    path: Annotated[str, Field(min_length=1)] | None
+    image_size: Annotated[int, Field(ge=8, le=LARGEST)]
     resize: Literal["crop", "pad", "stretch"]
+    bad_images: Literal["refuse", "skip"]
+    convert: Annotated[tuple[Conversion, ...], Field(strict=False), AfterValidator(_each_once)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     drop_duplicates: bool
-    limit: Annotated[int, Field(ge=10)] | None
+    limit: Annotated[int, Field(ge=10, le=MOST)] | None
     planted: Planted | None = None  # only a study of planted glyphs has it
 
     def images_from(self) -> str:
@@ -196,6 +214,8 @@ class Space(_Section):
         if isinstance(value, Range):
             if value.low < 0:
                 raise ValueError(f"low ({value.low}) must not be below 0")
+            if info.field_name.endswith("_lr") and value.high > 10:
+                raise ValueError(f"high ({value.high}) must not be above 10")
             if not info.field_name.endswith("_lr") and value.high >= 1:
                 raise ValueError(f"high ({value.high}) must be below 1")
         return value
@@ -224,7 +244,7 @@ class Model(_Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=64)]
     normalization: Literal["data", "imagenet", "half", "none"]
-    input_size: Annotated[int, Field(ge=8, le=1024)] | None
+    input_size: Annotated[int, Field(ge=8, le=LARGEST)] | None
     batch_norm_momentum: Fraction
     weights: Annotated[str, Field(min_length=1)] | None
     stem: Literal["imagenet", "cifar"]
@@ -271,13 +291,13 @@ class Train(_Section):
     weight_decay: Penalty
     label_smoothing: Fraction
     patience: Positive
-    min_delta: Annotated[float, Field(ge=0)]
+    min_delta: Annotated[float, Field(ge=0, le=1000)]
     keep: Literal["best", "last"]
     schedule: Literal["plateau", "one_cycle", "constant"]
     warmup: Annotated[float, Field(gt=0, lt=1)]
     lr_factor: Annotated[float, Field(gt=0, lt=1)]
     lr_patience: Positive
-    min_learning_rate: Annotated[float, Field(ge=0)]
+    min_learning_rate: Annotated[float, Field(ge=0, le=10)]
 
 
 class Evaluate(_Section):
@@ -290,17 +310,17 @@ class Evaluate(_Section):
 
 class Superpixels(_Section):
     segments: Annotated[int, Field(ge=8, le=4096)]
-    compactness: Annotated[float, Field(gt=0)]
-    sigma: Annotated[float, Field(ge=0)]
+    compactness: Annotated[float, Field(gt=0, le=1e6)]
+    sigma: Annotated[float, Field(ge=0, le=LARGEST)]
 
 
-LimeSamples = Annotated[int, Field(ge=50)]
+LimeSamples = Annotated[int, Field(ge=50, le=MOST)]
 
 
 class LimeStability(_Section):
     images: Count
     samples: _list_of(LimeSamples)
-    seeds: Annotated[int, Field(ge=2)]
+    seeds: Annotated[int, Field(ge=2, le=MOST)]
 
     @field_validator("samples")
     @classmethod
@@ -324,7 +344,7 @@ class KernelShap(_Section):
 
 
 class PartitionShap(_Section):
-    evaluations: Annotated[int, Field(ge=4)]
+    evaluations: Annotated[int, Field(ge=4, le=MOST)]
 
 
 class GradientShap(_Section):
@@ -333,7 +353,7 @@ class GradientShap(_Section):
 
 
 class IntegratedGradients(_Section):
-    steps: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=2, le=MOST)]
     baseline: Literal["black", "mean"]
 
 
@@ -347,8 +367,8 @@ class Occlusion(_Section):
 
 
 class Faithfulness(_Section):
-    steps: Annotated[int, Field(ge=2)]
-    blur_sigma: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=2, le=MOST)]
+    blur_sigma: Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 class Analyses(_Section):
@@ -395,12 +415,6 @@ class Explain(_Section):
         return self
 
 
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("must not name one twice")
-    return values
-
-
 def _settings_of(element: Any) -> Any:
     # The first one ranks; with three or more the others tell whether the ranking hangs on the choice.
     return Annotated[tuple[element, ...], Field(strict=False, min_length=3), AfterValidator(_each_once)]
@@ -411,9 +425,9 @@ Baseline = Literal["mean", "blur", "black"]
 
 
 class Correlation(_Section):
-    cells: Annotated[int, Field(ge=2)]
+    cells: Annotated[int, Field(ge=2, le=MOST)]
     shares: _settings_of(Above)
-    draws: Annotated[int, Field(ge=10)]
+    draws: Annotated[int, Field(ge=10, le=MOST)]
 
 
 class Road(_Section):
@@ -441,13 +455,13 @@ class Robustness(_Section):
 class Randomization(_Section):
     images: Positive
     steps: Positive
-    bins: _settings_of(Annotated[int, Field(ge=2)])
+    bins: _settings_of(Annotated[int, Field(ge=2, le=MOST)])
 
 
 class Score(_Section):
     images: Positive
-    matched_evaluations: Annotated[int, Field(ge=50)]
-    steps: Annotated[int, Field(ge=2)]
+    matched_evaluations: Annotated[int, Field(ge=50, le=MOST)]
+    steps: Annotated[int, Field(ge=2, le=MOST)]
     deletion: _settings_of(Baseline)
     insertion: _settings_of(Baseline)
     correlation: Correlation
@@ -498,7 +512,7 @@ class Params(_Section):
                                        ("dropout", self.model.dropout, 0.0)):  # fmt: skip
                 if value != wanted:
                     allowed = "null" if wanted is None else wanted
-                    raise ValueError(f"model.{key} is {value!r}: with model.name = cnn it must be {allowed}")
+                    raise ValueError(f"model.{key} is {_shown(value)}: with model.name = cnn it must be {allowed}")
             for section, given in (("model", self.model), ("tune.space", self.tune.space)):
                 absent = [name for name in CNN_KEYS if name not in given.model_fields_set]
                 if absent:
@@ -577,17 +591,17 @@ def edit(file: str | Path, changes: Iterable[str]) -> str:
     for change in changes:
         key, equals, value = change.partition("=")
         if not (key and equals):
-            raise UserError(f"{change!r} is no change of a parameter: it must be like train.epochs=3")
+            raise UserError(f"{_shown(change)} is no change of a parameter: it must be like train.epochs=3")
         *path, last = key.split(".")
         section = tree
         for part in path:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict) or last not in section:
-            raise UserError(f"{key} is not a parameter in {file}")
+            raise UserError(f"{_dotted([key])} is not a parameter in {file}")
         try:
-            section[last] = YAML(typ="safe", pure=True).load(value)
+            section[last] = _yaml(value)
         except YAMLError:
-            raise UserError(f"{change!r} is no change of a parameter: {value!r} is not YAML") from None
+            raise UserError(f"{_shown(change)} is no change of a parameter: {_shown(value)} is not YAML") from None
     stream = io.StringIO()
     yaml.dump(tree, stream)
     _validate(_parse_text(stream.getvalue(), file), file)
@@ -623,14 +637,42 @@ def _parse(file: str | Path) -> Any:
 
 def _parse_text(text: str, file: str | Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return _yaml(text)
     except YAMLError as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+        mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(said.split()))
+        raise UserError(f"{file} is not YAML: {where}{_cut(said)}") from None
+
+
+class _Constructor(SafeConstructor):
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > 1000:  # merges of merges of merges would fill the memory
+            raise ConstructorError(problem="merges make more than 1000 keys of it", problem_mark=node.start_mark)
+
+
+def _yaml(text: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises:
+        YAMLError: it is none, or a tag of it asks for more than plain values.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on YAML 1.1, if the text says that it is that
+        try:
+            yaml = YAML(typ="safe", pure=True)
+            yaml.Constructor = _Constructor
+            return yaml.load(text)
+        except YAMLError:
+            raise
+        except Exception as error:  # a tag like !!int before what is none, a thousand brackets: anything may happen
+            raise YAMLError(f"{type(error).__name__}: {error}") from None
 
 
 def _validate(tree: Any, file: str | Path) -> Params:
     if not isinstance(tree, dict):
-        raise UserError(f"{file} must hold the sections {', '.join(Params.model_fields)}; it holds {tree!r}")
+        raise UserError(f"{file} must hold the sections {', '.join(Params.model_fields)}; it holds {_shown(tree)}")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -643,18 +685,20 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
     first, _ = _locate(problems[0]["loc"], tree)
     # A key that takes a number or a word yields one problem for each: they belong together.
     same = [problem for problem in problems if _locate(problem["loc"], tree)[0] == first]
-    problem, key = same[0], ".".join(map(str, first))
+    problem, key = same[0], _dotted(first)
+    if problem["type"] == "string_unicode" and isinstance(_locate(first, tree)[1], dict):  # half a surrogate pair
+        return f"{_dotted([*first, problem['input']])} is not a parameter: every key must be text"
     if problem["type"] == "invalid_key":
-        return f"{'.'.join(map(str, problem['loc']))} is not a parameter: every key must be text"
+        return f"{_dotted(problem['loc'])} is not a parameter: every key must be text"
     if problem["type"] == "missing":
         return f"{key}.{problem['loc'][-1]} is missing" if key else f"the section {problem['loc'][-1]} is missing"
     if problem["type"] == "extra_forbidden":
         siblings = list(_model_at(first[:-1]).model_fields)
-        close = difflib.get_close_matches(str(first[-1]), siblings, n=1)
+        close = difflib.get_close_matches(str(first[-1])[:100], siblings, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{key} is not a parameter; {hint}allowed here: {', '.join(siblings)}"
     value = problem["input"]
-    shown = "" if isinstance(value, dict | BaseModel) else f" is {value!r}"
+    shown = "" if isinstance(value, dict | BaseModel) else f" is {_shown(value)}"
     if problem["type"] == "value_error":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{key}{shown}: {message}" if key else message  # between sections it names the keys itself
@@ -662,7 +706,35 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
     field = _model_at(first[:-1]).model_fields.get(first[-1]) if isinstance(first[-1], str) else None
     if field is not None and type(None) in get_args(field.annotation):
         allowed.append("null")
-    return f"{key}{shown}, but must be {' or '.join(allowed)}"
+    return f"{key}{shown or ' is a section of keys'}, but must be {' or '.join(allowed)}"
+
+
+class _Short(reprlib.Repr):
+    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.fillvalue = 3, "…"
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 10
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
+        return repr(value) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence: on one line, and the middle left out of what is long."""
+    return _cut(_Short().repr(value))
+
+
+def _cut(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
+
+
+def _dotted(path: Iterable[Any]) -> str:
+    """Keys as a sentence names them."""
+    parts = [str(part) for part in path]
+    return ".".join(part if part and part.isprintable() and len(part) <= 100 else _shown(part) for part in parts)
 
 
 # pydantic speaks of Python's types; a parameter file has lists and keys.
@@ -671,6 +743,8 @@ _ALLOWED = {
     "model_type": "a section of keys",
     "finite_number": "a finite number",
     "string_type": "text",
+    "string_unicode": "text",
+    "string_too_short": "text that is not empty",
     "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",

@@ -1,7 +1,16 @@
 """Errors that a user can act on: one sentence, no traceback, exit code 2."""
 
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
+
+# What the user can change about a disk: there is no room on it, or it may not be written.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+STOPPED = "stopped by the user; run the same command again to go on"
 
 
 class UserError(Exception):
@@ -9,13 +18,34 @@ class UserError(Exception):
     what is allowed."""
 
 
+def leave_quietly() -> None:
+    """Let Ctrl-C end the process with one line until `run` takes over: while libraries are imported, for seconds, it
+    would show where in them it came."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in the background
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(*_: object) -> None:
+    print(STOPPED, file=sys.stderr, flush=True)
+    os._exit(130)
+
+
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a UserError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Call `main`; a UserError, and a disk that is full or may not be written, becomes one line on stderr and exit code
+    2, Ctrl-C exit code 130."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        said = f"{error.filename or 'a file cannot be written'}: {os.strerror(error.errno)}"
+        print(f"error: {said}: put that right, then run the same command again to go on", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped by the user; run the same command again to go on", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)

@@ -14,9 +14,10 @@ from glassbox import explainers, files, objects
 from glassbox.compute import refusals
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
-from glassbox.explainers.base import join
+from glassbox.explainers.base import in_parts, join
 from glassbox.models import Classifier
 from glassbox.names import TOLERANCE
+from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics import faithfulness
@@ -24,8 +25,7 @@ from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_mass
 
 PANELS = "kernel_shap"  # the explainer that has further classes from the same evaluations
-CHUNK = 16  # maps between two movements of the progress bar
-MEASURED = 64  # maps that are measured at a time: memory is that of so many images, however many there are
+MEASURED = 16  # maps that are measured at a time: memory is that of so many images, however many there are
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def explain(
     panels: Request | None = None,
     marked: Callable[[slice], np.ndarray] | None = None,
     folder: str | Path | None = None,
+    keep: Keep = unkept,
 ) -> Iterator[Explained]:
     """Run explainer after explainer, the random control last.
 
@@ -141,6 +142,7 @@ def explain(
         panels: the same images with further classes, which KernelSHAP has from the same evaluations.
         marked: where the objects of these rows of the request are, (N, H, W) bool; None estimates it.
         folder: for files that hold the maps; None keeps them in memory.
+        keep: takes maps and scores as soon as they are made.
 
     Raises:
         UserError: the device refuses; see `compute.refusals`.
@@ -151,10 +153,12 @@ def explain(
     for name, explainer in made.items():
         wanted = panels if panels and name == PANELS else request
 
-        def explained(explainer: Explainer = explainer, wanted: Request = wanted) -> Iterator[Attribution]:
-            for part in wanted.parts(CHUNK):
-                yield explainer(classifier, part)
-                progress(len(part))
+        def explained(
+            name: str = name, explainer: Explainer = explainer, wanted: Request = wanted
+        ) -> Iterator[Attribution]:
+            for part in in_parts(explainer, classifier, wanted, keep, name):
+                yield part
+                progress(len(part.maps))
 
         with refusals(device, "compute.batch_size", batch_size, side):
             whole = attribution = gather(explained(), len(wanted), folder)
@@ -162,7 +166,7 @@ def explain(
             place = {row: number for number, row in enumerate(_rows(panels))}
             places = [place[row] for row in _rows(request)]
             attribution = gather((whole.rows([place]) for place in places), len(places), folder)
-        measured = _measure(classifier, request, attribution.maps, marked, mean, settings, batch_size)
+        measured = _measure(classifier, request, attribution.maps, marked, mean, settings, batch_size, keep)
         scores: dict[str, list[np.ndarray]] = {}
         for start, found in zip(range(0, len(request), MEASURED), measured, strict=True):
             for score, values in found.items():
@@ -196,22 +200,26 @@ def _gather_maps(parts: Iterator[np.ndarray], n: int, folder: str | Path | None)
 
 def _measure(
     classifier: Classifier, request: Request, maps: np.ndarray, marked: Callable[[slice], np.ndarray] | None,
-    mean: tuple[float, ...], settings: Explain, batch_size: int,
+    mean: tuple[float, ...], settings: Explain, batch_size: int, keep: Keep,
 ) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
     """The scores of the maps, part by part."""
     how = settings.faithfulness
     asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
-    for start in range(0, len(request), MEASURED):
+
+    def scores(start: int) -> dict[str, np.ndarray]:
         rows = slice(start, start + MEASURED)
         part = request.part(rows.start, rows.stop)
         masks = marked(rows) if marked else objects.estimate(part.images.numpy())
         common = (classifier, part.images, part.targets, maps[rows])
-        yield {
+        return {
             DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
             INSERTION.name: faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked),
             RELEVANCE_MASS.name: relevance_mass(maps[rows], masks),
             "object_area": area(masks),
         }
+
+    for start in range(0, len(request), MEASURED):
+        yield keep("scores", lambda start=start: scores(start))
 
 
 def _rows(request: Request) -> list[tuple[int, int]]:
@@ -244,7 +252,6 @@ def index_table(
                     "predicted_class": classes[predicted[pick.row]],
                     "explained_class": classes[target],
                     "explainer": result.name,
-                    "seconds": round(float(result.attribution.seconds[place]), 6),
                     "model_evaluations": round(float(result.attribution.evaluations[place]), 3),
                     "backward_passes": round(float(result.attribution.backward_passes[place]), 3),
                     "all_zero": bool(not result.attribution.maps[place].any()),
@@ -253,6 +260,11 @@ def index_table(
                 | {name: float(values[place]) for name, values in result.scores.items()}
             )
     return pd.DataFrame(rows)
+
+
+def seconds(results: list[Explained]) -> dict[str, list[float]]:
+    """What each map took, in the order of the table `index`, which is the same in every rerun."""
+    return {"seconds_a_map": [round(float(value), 6) for one in results for value in one.attribution.seconds]}
 
 
 def tables(

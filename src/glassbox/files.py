@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,19 +16,28 @@ import filelock
 
 from glassbox.errors import UserError
 
+TIMES = "timing.yaml"
+os.umask(UMASK := os.umask(0))  # the user's; there is no other way to read it
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path` in one step."""
+    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path` in one step. One
+    writer at a time: the name is always the same, so that what a killed process leaves is written over."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: matplotlib and Pillow choose the format by it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -36,6 +47,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_times(folder: str | Path, value: Any) -> None:
+    """Write what differs from run to run, times and memory, to timing.yaml in `folder`: no .json and no .csv, which are
+    the same bytes in every rerun, though what stands in it is JSON, which YAML includes."""
+    write_json(Path(folder) / TIMES, value)
 
 
 def write_csv(path: str | Path, table: "Any") -> None:
@@ -53,6 +70,25 @@ def write_npz(path: str | Path, arrays: "dict[str, Any]") -> None:
         np.savez(partial, **arrays)
 
 
+def write_tensors(path: str | Path, tensors: "dict[str, Any]") -> None:
+    """Write numpy arrays or PyTorch tensors by name as safetensors."""
+    from safetensors import SafetensorError
+
+    if all(type(value).__module__ == "numpy" for value in tensors.values()):
+        from safetensors.numpy import save_file
+    else:
+        from safetensors.torch import save_file
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial)
+        except SafetensorError as error:  # what the system says stands in its text alone
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        partial.chmod(0o666 & ~UMASK)  # safetensors lets nobody else read
+
+
 def on_disk(folder: str | Path | None, shape: tuple[int, ...], dtype: str) -> "Any":
     """A numpy array of zeros for more values than memory should hold: the system keeps them in a file of `folder` that
     has no name, and that is gone with the array, or with the process. Without a folder they are in memory after all."""
@@ -61,6 +97,8 @@ def on_disk(folder: str | Path | None, shape: tuple[int, ...], dtype: str) -> "A
     if folder is None or 0 in shape:  # a file without bytes cannot be mapped
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # writing to a page for which the disk has no room would end the process
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
@@ -107,6 +145,12 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}): delete it, then 'dvc repro' makes it anew") from None
 
 
+def sha256(path: str | Path) -> str:
+    """Of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest(*parts: bytes | str) -> str:
     """SHA-256 of the parts, each with its length, as 64 hex digits."""
     state = hashlib.sha256()
@@ -115,6 +159,19 @@ def digest(*parts: bytes | str) -> str:
         state.update(len(data).to_bytes(8, "big"))
         state.update(data)
     return state.hexdigest()
+
+
+def holder(path: str | Path) -> str | None:
+    """Who holds the lock file `path` of `exclusive`, in words; None when nobody does."""
+    path = Path(path)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        owner = path.with_suffix(".owner")
+        return owner.read_text().strip() if owner.exists() else "another process"
+    lock.release()
+    return None
 
 
 @contextmanager

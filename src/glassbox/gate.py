@@ -12,6 +12,7 @@ import torch
 
 from glassbox.data.store import Split
 from glassbox.models import Classifier, probabilities
+from glassbox.resume import Keep, unkept
 
 ACCURACY, SWAPPED, MOVED = 0.99, 0.99, 0.01
 ALARM = 0.01  # chance of a false alarm when the accuracy without a glyph is that of guessing
@@ -34,17 +35,18 @@ class Check:
     passed: bool
 
 
-def check(classifier: Classifier, test: Split, batch_size: int) -> list[Check]:
+def check(classifier: Classifier, test: Split, batch_size: int, keep: Keep = unkept) -> list[Check]:
     """Accuracy on the test images, then what interventions do whose effect on the label is known.
 
     Args:
         classifier: what is to be explained.
         test: with the images "removed", "swapped" and "moved" in `changed`.
         batch_size: images in one forward pass.
+        keep: takes the model's answers as soon as they are there.
     """
 
     def predicted(images: torch.Tensor) -> torch.Tensor:
-        return probabilities(classifier, images, batch_size).argmax(dim=1)
+        return probabilities(classifier, images, batch_size, keep=keep).argmax(dim=1)
 
     before, labels, n = predicted(test.images), test.labels.cpu(), len(test)
     after = {name: predicted(test.changed[name]) for name in ("removed", "swapped", "moved")}

@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 
 from glassbox import config
-from glassbox.explainers.base import Request
+from glassbox.explainers.base import Request, in_parts, join
 from glassbox.explainers.lime import Lime
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
+from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Pick
 from glassbox.xai_metrics.stability import (
@@ -60,6 +61,7 @@ def measure(
     batch_size: int,
     seed: int,
     progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
 ) -> Stability:
     """Explain the predicted class of every picked image again and again.
 
@@ -72,6 +74,7 @@ def measure(
         batch_size: images in one forward pass.
         seed: of the study.
         progress: called with the number of explanations made since the last call.
+        keep: takes explanations as soon as they are made.
     """
     how, rows, all_maps = settings.stability, [], []
     for pick in picks:
@@ -83,7 +86,8 @@ def measure(
         for samples in how.samples:
             # Seeds of its own for each number of samples: a short run must not be the beginning of a longer one.
             seeds = tuple(derive(seed, "explain", "stability", pick.row, samples, run) for run in range(how.seeds))
-            made.append(Lime(samples, superpixels, batch_size)(classifier, Request(same, targets, seeds)))
+            lime = Lime(samples, superpixels, batch_size)
+            made.append(join([*in_parts(lime, classifier, Request(same, targets, seeds), keep, "stability")]))
             progress(how.seeds)
         weights = [attribution.maps.reshape(how.seeds, -1)[:, first] for attribution in made]
         for samples, own, attribution in zip(how.samples, weights, made, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap, comparison, scoring
+from glassbox import bootstrap, comparison, headline, scoring
 from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
@@ -36,6 +36,10 @@ class Scorecard:
 
     tables: dict[str, pd.DataFrame]
     ranking: dict[str, Any]
+
+    def headline(self) -> dict[str, float]:
+        """What of it stands in summaries, by `metric/explainer`."""
+        return headline.flat(headline.headline(self.tables["scorecard"]))
 
 
 def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: int) -> Scorecard:

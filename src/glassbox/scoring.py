@@ -15,9 +15,10 @@ from glassbox.config import Explain, Score
 from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
-from glassbox.explainers.base import Attribution, Budget, join
+from glassbox.explainers.base import Attribution, Budget, in_parts, join
 from glassbox.models import Card, Classifier, probabilities
 from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
+from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.xai_metrics import correlation, faithfulness, localization, randomization, sensitivity
 from glassbox.xai_metrics.base import Metric
@@ -37,7 +38,7 @@ METRICS: dict[str, Metric] = {
         MAX_SENSITIVITY, BRIGHTNESS, SHIFT, ATTACK, EMPRT, GINI,
     )
 }  # fmt: skip
-CHUNK = 16  # maps between two movements of the progress bar
+MEASURED = 16  # maps that are measured at a time; no more are lost when the process is killed
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Ground:
         mean: colour of the training images, 0..1 a channel.
         explain, settings: sections of the parameters.
         batch_size: images in one forward pass.
+        keep: takes maps and values as soon as they are made.
     """
 
     classifier: Classifier
@@ -113,6 +115,7 @@ class Ground:
     explain: Explain
     settings: Score
     batch_size: int
+    keep: Keep = unkept
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def draw(n: int, images: int, seed: int) -> np.ndarray:
 
 def prepare(
     classifier: Classifier, card: Card, test: Split, predicted: np.ndarray, mean: tuple[float, ...], explain: Explain,
-    settings: Score, batch_size: int, seed: int,
+    settings: Score, batch_size: int, seed: int, keep: Keep = unkept,
 ) -> Ground:  # fmt: skip
     """Choose the images and do all that maps have no part in.
 
@@ -176,27 +179,34 @@ def prepare(
         explain, settings: sections of the parameters.
         batch_size: images in one forward pass.
         seed: of the study.
+        keep: takes what is made as soon as it is made.
     """
     rows = draw(len(test), settings.images, seed)
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
     masks = {} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins)
     how = settings.correlation
-    hidden = {
-        share: correlation.hide(
-            classifier, request.images, request.targets, seeds, side=how.cells, share=share, draws=how.draws,
-            colour=mean, batch_size=batch_size,
-        )
-        for share in how.shares
-    }  # fmt: skip
+    asked = {"side": how.cells, "draws": how.draws, "colour": mean, "batch_size": batch_size}
+    hidden = {share: _hide(classifier, request, keep, share=share, **asked) for share in how.shares}
     fresh = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
     layers = [layer["name"] for layer in card.layers]
     return Ground(
         classifier, request, rows, masks, predicted[rows] == test.labels.numpy()[rows], hidden,
-        _variations(classifier, request.part(0, settings.robustness.images), settings, batch_size), fresh,
+        _variations(classifier, request.part(0, settings.robustness.images), settings, batch_size, keep), fresh,
         [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, explain, settings,
-        batch_size,
+        batch_size, keep,
     )  # fmt: skip
+
+
+def _hide(classifier: Classifier, request: Request, keep: Keep, **asked: Any) -> Hidden:
+    """`correlation.hide`, image by image."""
+
+    def one(row: int) -> dict[str, np.ndarray]:
+        part = request.part(row, row + 1)
+        return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **asked))
+
+    found = [keep("hidden", lambda row=row: one(row)) for row in range(len(request))]
+    return Hidden(found[0]["cells"], *(np.concatenate([each[name] for each in found]) for name in ("sets", "drops")))
 
 
 def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], object] = int) -> Iterator[Scored]:
@@ -218,7 +228,7 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
         for name, explainer in subjects.items():
             peak = Peak(next(model.parameters()).device)
             made = _explain(explainer, model, ground.request, ground, progress)
-            memory, curve = peak(), None
+            memory, curve = float(ground.keep("memory", lambda peak=peak: {"gib": np.array([peak()])})["gib"][0]), None
             values = measure(ground, made.maps, only_first=not whole)
             progress(len(ground.request))
             if whole:
@@ -250,8 +260,19 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
         maps: (N, H, W).
         only_first: whether only the first setting of each metric is taken, the one that ranks.
     """
-    s, mean, size = ground.settings, ground.mean, ground.batch_size
-    images, targets = ground.request.images, ground.request.targets
+    parts = [slice(start, start + MEASURED) for start in range(0, len(maps), MEASURED)]
+
+    def values(rows: slice) -> dict[str, np.ndarray]:
+        return {str(column): values for column, values in _measure(ground, maps, rows, only_first).items()}
+
+    found = [ground.keep("values", lambda rows=rows: values(rows)) for rows in parts]
+    return {Column.parse(name): np.concatenate([one[name] for one in found]) for name in found[0]}
+
+
+def _measure(ground: Ground, all_maps: np.ndarray, rows: slice, only_first: bool) -> Values:
+    s, mean, size, maps = ground.settings, ground.mean, ground.batch_size, all_maps[rows]
+    part = ground.request.part(rows.start, rows.stop)
+    images, targets = part.images, part.targets
     upto = 1 if only_first else None
     x, places, values = to_float(images), faithfulness.rank(maps), {}
     asked = {"steps": s.steps, "batch_size": size, "precision": ground.explain.precision}
@@ -260,8 +281,8 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
             empty = faithfulness.replaced(x, by, mean, ground.explain.faithfulness.blur_sigma)
             ends = (x, empty) if metric is DELETION else (empty, x)
             values[Column(metric.name, by)] = faithfulness.auc(ground.classifier, *ends, targets, places, **asked)
-    seeds, road_how = ground.request.seeds, {"shares": s.road.shares, "noise": s.road.noise, "batch_size": size}
-    by_share = road(ground.classifier, images, targets, maps, seeds, **road_how)  # (N, K)
+    road_how = {"shares": s.road.shares, "noise": s.road.noise, "batch_size": size}
+    by_share = road(ground.classifier, images, targets, maps, part.seeds, **road_how)  # (N, K)
     half = (len(s.road.shares) + 1) // 2
     for name, part in (
         ("all shares", by_share),
@@ -269,9 +290,11 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
         ("upper half", by_share[:, -half:]),
     ):
         values[Column(ROAD.name, name)] = part.mean(axis=1)
-    for share, hidden in ground.hidden.items():
+    for share, of_all in ground.hidden.items():
+        hidden = replace(of_all, sets=of_all.sets[rows], drops=of_all.drops[rows])
         values[Column(CORRELATION.name, f"{share:g} hidden")] = correlation.faithfulness_correlation(maps, hidden)
-    for margin, masks in [*ground.masks.items()][:upto]:
+    for margin, of_all in [*ground.masks.items()][:upto]:
+        masks = of_all[rows]
         chance = localization.area(masks)
         found = {
             EXCESS_MASS: localization.relevance_mass(maps, masks) - chance,
@@ -280,7 +303,7 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
             TRANSPORT: localization.transport(maps, masks),
         }
         for metric, scores in found.items():
-            values[Column(metric.name, f"margin {margin}")] = np.where(ground.right, scores, np.nan)
+            values[Column(metric.name, f"margin {margin}")] = np.where(ground.right[rows], scores, np.nan)
     return values | {Column(GINI.name, "all pixels"): gini(maps)}
 
 
@@ -371,9 +394,9 @@ def _explain(
     side = classifier.input_size or request.images.shape[1]
     parts = []
     with refusals(device, "compute.batch_size", ground.batch_size, side):
-        for part in request.parts(CHUNK):
-            parts.append(explainer(classifier, part))
-            progress(len(part))
+        for part in in_parts(explainer, classifier, request, ground.keep):
+            parts.append(part)
+            progress(len(part.maps))
     return join(parts)
 
 
@@ -429,7 +452,9 @@ def _randomization(
     return values, pd.DataFrame(rows)
 
 
-def _variations(classifier: Classifier, first: Request, settings: Score, batch_size: int) -> list[Variation]:
+def _variations(
+    classifier: Classifier, first: Request, settings: Score, batch_size: int, keep: Keep
+) -> list[Variation]:
     """All small changes of the first images, and which predictions they leave."""
     s, pixels = settings.robustness, first.images.numpy()
     signs = np.array([np.random.default_rng(derive(seed, "sign")).choice((-1, 1)) for seed in first.seeds])
@@ -453,10 +478,9 @@ def _variations(classifier: Classifier, first: Request, settings: Score, batch_s
     for radius in s.attack:
         for name, surrogate in attack.SURROGATES.items():
             seeds = tuple(derive(seed, "attack", name) for seed in first.seeds)
-            changed = attack.attack(
-                classifier, first.images, first.targets, surrogate, seeds, radius=radius, steps=s.attack_steps,
-                batch_size=batch_size,
-            )  # fmt: skip
+            asked = (classifier, first.images, first.targets, surrogate, seeds)
+            how = {"radius": radius, "steps": s.attack_steps, "batch_size": batch_size}
+            changed = keep("attack", lambda asked=asked, how=how: {"images": attack.attack(*asked, **how)})["images"]
             add(Column(ATTACK.name, f"radius {radius:g}"), changed, looks_at=name)
     return found
 

@@ -21,6 +21,7 @@ from glassbox.data.base import NOISE
 from glassbox.data.store import Split
 from glassbox.models import Classifier, predict
 from glassbox.names import CONTROLS, title_of
+from glassbox.resume import Keep, unkept
 from glassbox.xai_metrics.localization import relevance_mass
 
 UNMARKED, MARKED = "unmarked", "marked"  # interventions of the test split
@@ -79,6 +80,7 @@ def measure(
     seed: int,
     batch_size: int,
     progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
 ) -> Shortcut:
     """How far two networks go by the watermark; see `Shortcut`.
 
@@ -89,12 +91,13 @@ def measure(
         seed: of the bootstrap.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done, 6 N in all.
+        keep: takes the networks' answers as soon as they are there.
     """
     target = target_of(test)
     rows = []
     for name, network, images in ((CONFOUNDED, classifier, test.images), (CONTROL, control, test.arms[NOISE])):
         own, unmarked, marked = (
-            predict(network, shown, batch_size, progress).argmax(dim=1)
+            predict(network, shown, batch_size, progress, keep=keep).argmax(dim=1)
             for shown in (images, test.changed[UNMARKED], test.changed[MARKED])
         )
         rows.append({"arm": name} | _reliance(*(p.numpy() for p in (own, unmarked, marked, test.labels)), target, seed))

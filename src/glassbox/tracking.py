@@ -8,7 +8,8 @@ complete even when DVC took every other stage from its cache.
 
 mlflow itself lives in a process of its own beside the stage, the recorder: its import of two seconds costs the stage
 next to nothing, and when the stage is killed the recorder sees its pipe close and marks the run as killed. The stage
-waits for the recorder only at its end. GLASSBOX_TRACKING=off leaves it all out.
+waits for the recorder only at its end. When the recorder is killed as well, as when the machine goes down, the next one
+marks its runs: each signs what it makes with a name for which it holds a lock. GLASSBOX_TRACKING=off leaves it all out.
 """
 
 import gc
@@ -16,6 +17,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -25,6 +27,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
@@ -33,17 +36,20 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from glassbox import config, files
+from glassbox import config, files, record
 from glassbox.data.store import Description
 from glassbox.errors import UserError, run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 STORE = "mlruns"
 DATABASE = "mlflow.db"
+SIGNS = ".running"  # folder of the locks
+SIGN = "recorder"  # tag of a run: whose it is
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
 READY = "ready\n"  # what a recorder answers once the store is open
@@ -117,7 +123,7 @@ def _ask_for_life(where: str) -> None:
     parts = urllib.parse.urlsplit(where)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes a name before @ for the host
     try:
-        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=10):
+        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=10):  # noqa: S310 (http or https: see `check`)
             return
     except urllib.error.HTTPError:
         return  # it answers, though not here
@@ -129,15 +135,15 @@ def _ask_for_life(where: str) -> None:
         ) from None
 
 
-def _masked(where: str) -> str:
-    parts = urllib.parse.urlsplit(where)
-    if not parts.password:
-        return where
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+def _masked(text: str) -> str:
+    """Any text without the passwords, tokens and keys of the URLs in it."""
+    text = re.sub(r"(?<=://)([^/\s:@]+):[^/\s]*@", r"\1:***@", text)
+    text = re.sub(r"(?<=://)[^/\s:@]+@", "***@", text)  # a token in the name's place
+    return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return _masked(" ".join(str(error).split()))[:300]
 
 
 def _initialise(store: Path) -> None:
@@ -181,6 +187,55 @@ def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, regi
     return LocalArtifactRepository(path_to_local_file_uri(str(place)))
 
 
+class Sign:
+    """A recorder's name, for which it holds a lock as long as it lives: the operating system drops that with it, and
+    no clock and no process number has a part in it. The file's name also says to which store the runs go."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        while self._path is None or not self._path.exists():  # one that sweeps may have come between file and lock
+            self.name = uuid.uuid4().hex
+            self._path = _signs() / f"{self.name}-{_store()}"
+            self._lock = filelock.FileLock(self._path)
+            self._lock.acquire()
+
+    def take_down(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def _signs() -> Path:
+    folder = root() / STORE / SIGNS
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _store() -> str:
+    return files.digest(_masked(uri()))[:16]
+
+
+def sweep(client: "MlflowClient") -> None:
+    """Mark the runs of recorders that were killed: they would be shown as running for ever."""
+    for path in sorted(_signs().glob(f"*-{_store()}")):
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:  # alive
+            continue
+        if path.exists():  # else another process has just done it
+            for run_id in _running(client, path.name.partition("-")[0]):
+                client.set_terminated(run_id, "KILLED")
+            path.unlink()
+        lock.release()
+
+
+def _running(client: "MlflowClient", sign: str) -> list[str]:
+    """The runs of a recorder that have no end."""
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(everywhere, f"tags.{SIGN} = '{sign}' and attributes.status = 'RUNNING'")
+    return [run.info.run_id for run in found]
+
+
 def _git(*arguments: str) -> str | None:
     try:
         result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=30)
@@ -194,17 +249,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name
         return str(os.getuid())
-
-
-def code_digest() -> str:
-    """SHA-256 of the code that runs: the package and the stages."""
-    package = Path(__file__).parent
-    sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
-    sources += sorted(Path("stages").glob("*.py"))
-    named = ((path.relative_to(package) if path.is_relative_to(package) else path).as_posix() for path in sources)
-    return files.digest(
-        *(part for name, path in zip(named, sources, strict=True) for part in (name, path.read_bytes()))
-    )
 
 
 _early: list[subprocess.Popen] = []  # the recorder that was started before anybody asked for it
@@ -349,6 +393,8 @@ class Recorder:
         self.params = config.read()
         self.embedded = not os.environ.get("MLFLOW_TRACKING_URI")  # which mlflow itself sets later
         self.client = connect()
+        self.sign = Sign()
+        sweep(self.client)
         self.parent_id: str | None = None
         self.id: str | None = None
 
@@ -363,8 +409,12 @@ class Recorder:
         self.experiment_id = self._experiment()
         with filelock.FileLock(self._lock()):
             self.parent_id = self._find_parent() or self._make_parent(data)
+        self.client.set_tag(self.parent_id, SIGN, self.sign.name)
         self.client.update_run(self.parent_id, status="RUNNING")
-        self.id = self._nested(self.name, self.parent_id, self.started)
+        before = self._interrupted()
+        self.id = self._nested(self.name, self.parent_id, self.started, before)
+        if before:
+            self.client.set_tag(before["continues"], "continued_by", self.id)
         self._log_dataset(self.id, data)
         if self.name == "train":
             import git  # noqa: F401 (log_model needs these, and now nobody waits for them)
@@ -386,7 +436,9 @@ class Recorder:
     def log_trial(
         self, number: int, state: str, params: dict[str, Any], values: list[float], seconds: float, end: int
     ) -> None:
-        trial = self._nested(f"trial-{number:03d}", self.id, end - int(1000 * seconds), {"trial_state": state})
+        trial = self._nested(
+            f"trial-{number:03d}", self.id, end - int(1000 * seconds), {"kind": "trial", "trial_state": state}
+        )
         self._log_params(trial, params)
         curve = [
             point for epoch, value in enumerate(values, 1) for point in points({"validation_accuracy": value}, epoch)
@@ -456,8 +508,13 @@ class Recorder:
 
     def end(self, status: str) -> None:
         if self.id is not None:
-            self.client.set_terminated(self.id, status)
+            end = max(now(), self.started)  # no run ends before it began, though the clock may be set back
+            self.client.set_terminated(self.id, status, end)
             self.client.set_terminated(self.parent_id, status)
+        if not self.embedded:  # a server that died before it had answered may have been asked for a run twice
+            for twin in _running(self.client, self.sign.name):
+                self.client.set_terminated(twin, "KILLED")
+        self.sign.take_down()
 
     def settle(self) -> None:
         """Move what SQLite still holds beside the database into it: a copy of that one file is then complete."""
@@ -466,15 +523,13 @@ class Recorder:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _describe(self, data_digest: str) -> dict[str, str]:
-        code = code_digest()
-        tree = json.dumps(self.params.model_dump(mode="json"), sort_keys=True)
         # DVC rewrites the two files that follow while it runs: they are results, not causes.
         status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
         commit = _git("rev-parse", "HEAD") or "unknown"
         tags = {
-            "study_digest": files.digest(tree, data_digest, code)[:16],
+            "study_digest": record.study_digest(self.params, data_digest),
             "data_digest": data_digest,
-            "code_digest": code,
+            "code_digest": record.code_digest(),
             "git_commit": commit,
             "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
             "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
@@ -520,12 +575,25 @@ class Recorder:
         self._log_dataset(run_id, data)
         return run_id
 
-    def _nested(self, name: str, parent: str, start: int, more: Mapping[str, str] | None = None) -> str:
-        stage = os.environ.get("DVC_STAGE", self.name)
-        source = {"mlflow.source.name": f"stages/{self.name}.py", "mlflow.source.type": "LOCAL"}
-        tags = self._tags | source | {"mlflow.parentRunId": parent, "kind": "stage", "dvc_stage": stage}
-        if more:
-            tags |= {"kind": "trial", **more}
+    def _interrupted(self) -> dict[str, str]:
+        """Tags for the run of a stage whose last run of this study was killed or failed: that this one goes on."""
+        of_stage = f"tags.`mlflow.parentRunId` = '{self.parent_id}' and tags.dvc_stage = '{self._stage()}'"
+        found = self.client.search_runs(
+            [self.experiment_id], f"{of_stage} and tags.kind = 'stage'", max_results=1, order_by=["start_time DESC"]
+        )
+        if not found or found[0].info.status == "FINISHED":
+            return {}
+        last = found[0].info.run_id
+        link = f"[{last}](#/experiments/{self.experiment_id}/runs/{last})"
+        ended = "failed" if found[0].info.status == "FAILED" else "was killed"
+        return {"continues": last, "mlflow.note.content": f"Goes on where run {link} {ended}."}
+
+    def _stage(self) -> str:
+        return os.environ.get("DVC_STAGE", self.name)
+
+    def _nested(self, name: str, parent: str, start: int, more: Mapping[str, str]) -> str:
+        source = {"mlflow.source.name": f"stages/{self.name}.py", "mlflow.source.type": "LOCAL", SIGN: self.sign.name}
+        tags = self._tags | source | {"mlflow.parentRunId": parent, "kind": "stage", "dvc_stage": self._stage()} | more
         return self.client.create_run(self.experiment_id, start, tags, name).info.run_id
 
     def _log_dataset(self, run_id: str, data: dict[str, Any]) -> None:
@@ -542,7 +610,7 @@ class Recorder:
     def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in values.items()]
+        params = [Param(key, _masked(str(value))) for key, value in values.items()]
         for start in range(0, len(params), 100):  # the most that one batch may hold
             self.client.log_batch(run_id, params=params[start : start + 100])
 
@@ -566,7 +634,7 @@ class _Pyfunc:
         mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **options)
 
 
-def record() -> None:
+def serve() -> None:
     """Be a recorder: carry out one JSON list [method, arguments...] a line from stdin until it closes.
 
     A stage that goes without a word was killed. The first failure is told on stdout and ends the process with code 1.
@@ -618,6 +686,69 @@ def stage(name: str) -> Iterator[StageRun]:
     tracked.end("FINISHED")
 
 
+def find_study(client: "MlflowClient", which: str) -> "Run":
+    """The row of a study.
+
+    Args:
+        client: of the store.
+        which: the first digits of the study's digest, the row's name or id, or the id of a run under it.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", which):
+        raise UserError(f"RUN={which}: it must be a study digest, or the name or id of a run in MLflow")
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+
+    def search(condition: str) -> list["Run"]:
+        return client.search_runs(everywhere, f"tags.kind = 'study' and {condition}", max_results=1000)
+
+    found = search(f"tags.study_digest LIKE '{which}%'") or search(f"attributes.run_name = '{which}'")
+    if not found:
+        with suppress(MlflowException):  # there is none of this id
+            run = client.get_run(which)
+            while run.data.tags.get("kind") != "study" and "mlflow.parentRunId" in run.data.tags:
+                run = client.get_run(run.data.tags["mlflow.parentRunId"])
+            found = [run]
+    if len(found) != 1:
+        names = ", ".join(sorted(run.info.run_name for run in found or search("attributes.run_name != ''"))) or "none"
+        raise UserError(f"RUN={which}: {'several rows are' if found else 'no row is'} called so; there are: {names}")
+    return found[0]
+
+
+def fetch_record(which: str, place: str | Path) -> str:
+    """Copy the record of a study and its sources from its row to `place`; the row's id.
+
+    Raises:
+        UserError: there is no such row, or it has no record.
+    """
+    from mlflow.exceptions import MlflowException
+
+    check()
+    client = connect()
+    run = find_study(client, which)
+    for name in (record.RECORD, record.SOURCES):
+        try:
+            got = client.download_artifacts(run.info.run_id, f"report/{name}", str(place))
+            Path(got).replace(Path(place) / name)  # stores differ in whether folders are made
+        except (MlflowException, OSError):
+            raise UserError(
+                f"RUN={which}: the row {run.info.run_name} has no report/{name}: its study did not come to its report"
+            ) from None
+    return run.info.run_id
+
+
+def note_verified(study_digest: str, outcome: str) -> None:
+    """Show in a study's row, where it has one, how doing it again came out."""
+    client = connect()
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    of_state = f"tags.kind = 'study' and tags.study_digest = '{study_digest}'"
+    for row in client.search_runs(everywhere, of_state):
+        client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
+
+
 def _weights_digest(folder: str) -> str:
     return files.digest((Path(folder) / "model.safetensors").read_bytes())
 
@@ -626,7 +757,17 @@ def _requirements() -> list[str]:
     """What the logged model needs, with the versions it was made with."""
     from importlib.metadata import version
 
-    names = ("numpy", "pandas", "torch", "torchvision", "safetensors", "pydantic", "ruamel.yaml", "filelock")
+    names = (
+        "numpy",
+        "pandas",
+        "torch",
+        "torchvision",
+        "safetensors",
+        "pydantic",
+        "ruamel.yaml",
+        "filelock",
+        "threadpoolctl",
+    )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
@@ -638,6 +779,7 @@ def ui() -> None:
     port = int(given)
     check()
     client = connect()
+    sweep(client)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         raise UserError(f"there are no runs of the study {name!r} yet: 'make study' makes them")
@@ -660,10 +802,12 @@ def ui() -> None:
         os._exit(0)
     # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
     # glassbox does not use, it is two processes instead of eight.
-    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", where]
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", str(root() / STORE / "artifacts")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments], os.environ | quiet)
+    changed = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    changed["MLFLOW_BACKEND_STORE_URI"] = where  # among the arguments every user of the machine could read a password
+    command = [sys.executable, "-m", "mlflow", "server", *arguments]
+    os.execve(sys.executable, command, os.environ | changed)  # noqa: S606 (no shell has a part in it)
 
 
 def _open_when_ready(port: int, address: str) -> None:
@@ -680,6 +824,6 @@ def _open_when_ready(port: int, address: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["record"]:
-        record()
+        serve()
     else:
         run(ui)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from glassbox import models, resume
 from glassbox.compute import Place, peak_memory, refusals
 from glassbox.config import Augment, Train
 from glassbox.data.batches import augment, to_float
@@ -193,9 +194,11 @@ def begin(
     how: Augment,
     place: Place,
     seed: int,
-) -> tuple[Classifier, Iterator[Epoch]]:
-    """A fresh classifier and its training, as the section `train` has it. Splits that differ in their pixels alone, as
-    the arms of an experiment do, begin with the same weights and come in the same order.
+    arm: str = "",
+) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint]:
+    """A fresh classifier, its training, as the section `train` has it, and the checkpoint that it writes and goes on
+    from. Splits that differ in their pixels alone, as the arms of an experiment do, begin with the same weights and
+    come in the same order.
 
     Args:
         network: what to train.
@@ -206,7 +209,12 @@ def begin(
         how: augmentation.
         place: device and precision.
         seed: of the study.
+        arm: name of the splits among those of `data`.
     """
+    checkpoint = resume.checkpoint(
+        "-".join(filter(None, ("train", arm))), place, seed, data.digest, asdict(network),
+        models.digest_of_weights(network), asdict(optimizer), settings, how,
+    )  # fmt: skip
     classifier = fresh(network, data, derive(seed, "train", "weights"), place.device)
     epochs = fit(
         classifier, train.to(place.device), validation.to(place.device),
@@ -214,9 +222,9 @@ def begin(
         place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
         min_delta=settings.min_delta, keep=settings.keep, schedule=make_schedule(settings),
         head_epochs=settings.head_epochs, label_smoothing=settings.label_smoothing,
-        seed=derive(seed, "train", "batches"),
+        seed=derive(seed, "train", "batches"), checkpoint=checkpoint,
     )  # fmt: skip
-    return classifier, epochs
+    return classifier, epochs, checkpoint
 
 
 def fit(
@@ -237,8 +245,12 @@ def fit(
     keep: str = "best",
     seed: int,
     section: str = "train",
+    checkpoint: resume.Checkpoint | None = None,
 ) -> Iterator[Epoch]:
     """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept.
+
+    With a checkpoint, a training whose process ended goes on after its last whole epoch, and comes to the same bits as
+    one that ran through: weights, statistics, optimizer, schedule, early stopping and random numbers are as they were.
 
     Early stopping and schedule watch the validation loss with the weight penalty, as Keras does, and both count a loss
     as better when it falls by more than `min_delta` below the best one so far.
@@ -260,9 +272,10 @@ def fit(
         keep: "best" or "last" weights.
         seed: of the order of the images, of augmentation and dropout (this one through torch's global state).
         section: of params.yaml that `batch_size` stands in, for messages.
+        checkpoint: of this very training, read once and written after each epoch.
 
     Yields:
-        One `Epoch` after each epoch.
+        One `Epoch` after each epoch; first those that a checkpoint brings.
 
     Raises:
         Diverged: a loss is not finite.
@@ -271,6 +284,7 @@ def fit(
     torch.manual_seed(seed)
     generator = torch.Generator(place.device).manual_seed(seed)
     best_loss, best_weights, stale = math.inf, None, 0
+    records: list[Epoch] = []
     n = len(train)
     side = classifier.input_size or train.images.shape[1]
     changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
@@ -291,7 +305,21 @@ def fit(
             optimizer, highest, steps, pct_start=schedule.warmup, cycle_momentum=False
         )
 
-    for epoch in range(1, epochs + 1):
+    learning = {"classifier": classifier, "optimizer": optimizer} | ({"schedule": plateau or cycle} if schedule else {})
+    if checkpoint and (state := checkpoint.load()):
+        for name, part in learning.items():
+            part.load_state_dict(state[name])
+        best_loss, best_weights, stale = state["best_loss"], state["best_weights"], state["stale"]
+        records = [Epoch(**record) for record in state["records"]]
+        torch.set_rng_state(state["dropout"])
+        generator.set_state(state["generator"])
+        if place.device.type == "cuda":
+            torch.cuda.set_rng_state(state["dropout_cuda"], place.device)
+        yield from records
+
+    for epoch in range(len(records) + 1, epochs + 1):
+        if stale >= patience:
+            break
         start = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         loss_sum = torch.zeros((), device=place.device)  # summed on the device: reading it each step would wait for it
@@ -334,12 +362,20 @@ def fit(
         if plateau:
             plateau.step(watched)
         end = time.perf_counter()
-        yield Epoch(
+        record = Epoch(
             epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, penalty, rate, is_best,
             end - start, n / (trained - start), peak_memory(place.device),
         )  # fmt: skip
-        if stale >= patience:
-            break
+        if checkpoint:
+            records.append(record)
+            state = {name: part.state_dict() for name, part in learning.items()}
+            state |= {"best_loss": best_loss, "best_weights": best_weights, "stale": stale}
+            state |= {"records": [asdict(record) for record in records]}
+            state |= {"dropout": torch.get_rng_state(), "generator": generator.get_state()}
+            if place.device.type == "cuda":
+                state["dropout_cuda"] = torch.cuda.get_rng_state(place.device)
+            checkpoint.save(state)
+        yield record
 
     if keep == "best":
         classifier.load_state_dict(best_weights)
@@ -352,6 +388,12 @@ def summary(table: "pd.DataFrame", keep: str) -> dict[str, float]:
     names = ("validation_loss", "validation_accuracy", "weight_penalty")
     numbers = {f"best_epoch_{name}": float(kept[name]) for name in names}
     return numbers | {"best_epoch": int(kept["epoch"]), "epochs": len(table)}
+
+
+def told(numbers: dict[str, float]) -> str:
+    """Which epoch's weights are kept, in words, from a `summary`."""
+    accuracy = 100 * numbers["best_epoch_validation_accuracy"]
+    return f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % validation accuracy"
 
 
 def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:

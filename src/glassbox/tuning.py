@@ -2,10 +2,12 @@
 
 import json
 import os
+import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,9 +131,12 @@ class Search:
             self.study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
             )
-        except ValueError as error:
+        except OSError:
+            raise
+        except Exception as error:  # Optuna takes the file for granted: what is wrong in it can raise anything
             raise UserError(
-                f"{self.file}, the record of this search, is damaged ({error}): delete it, and the search begins anew"
+                f"{self.file}, the record of this search, is damaged ({type(error).__name__}: {error}): delete it, and "
+                "the search begins anew"
             ) from None
 
     @property
@@ -150,7 +155,7 @@ class Search:
                 value=max(t.intermediate_values.values(), default=None) if t.state != TrialState.FAIL else None,
                 params=dict(t.params),
                 curve=[t.intermediate_values[step] for step in sorted(t.intermediate_values)],
-                seconds=t.duration.total_seconds() if t.duration else 0.0,
+                seconds=t.user_attrs.get("seconds", 0.0),
                 reason=t.user_attrs.get("reason", ""),
             )
             for t in self._finished()
@@ -223,9 +228,11 @@ class Search:
         for lost in (trial for trial in running if trial.user_attrs.get("number") == number):
             if "reason" not in lost.user_attrs:  # else it failed by itself, and was killed before it could end
                 # A trial of another process can be ended, but not given a reason: one that has it takes its place.
+                took = (datetime.now() - lost.datetime_start).total_seconds()
                 failed = optuna.trial.create_trial(
                     state=TrialState.FAIL, params=lost.params, distributions=lost.distributions,
-                    user_attrs=lost.user_attrs | {"reason": str(died)}, intermediate_values=lost.intermediate_values,
+                    user_attrs=lost.user_attrs | {"reason": str(died), "seconds": max(0.0, took)},
+                    intermediate_values=lost.intermediate_values,
                 )  # fmt: skip
                 failed.datetime_start = lost.datetime_start
                 self.study.add_trial(failed)
@@ -244,28 +251,34 @@ class Search:
             constant_liar=self.settings.workers > 1,  # keeps workers from trying the same point at the same time
             seed=derive(self.seed, "tune", "sampler", number),
         )
+        start = time.perf_counter()  # Optuna's own times are those of a clock that may be set meanwhile
         trial = self.study.ask()
         trial.set_user_attr("number", number)
         params = suggest(trial, self.settings.space, self.known.name)
         seed = derive(self.seed, "tune", "trial", number)
         best = 0.0
+
+        def end(*told: Any, **also: Any) -> None:
+            trial.set_user_attr("seconds", time.perf_counter() - start)
+            self.study.tell(trial, *told, **also)
+
         try:
             for epoch in self._fit(params, seed, train, validation):
                 best = max(best, epoch.validation_accuracy)
                 trial.report(epoch.validation_accuracy, epoch.epoch)
                 yield epoch
                 if epoch.epoch < self.settings.epochs and trial.should_prune():
-                    self.study.tell(trial, state=TrialState.PRUNED)
+                    end(state=TrialState.PRUNED)
                     break
             else:
-                self.study.tell(trial, best)
+                end(best)
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
             if not isinstance(error, UserError) and not compute.out_of_memory(error):
                 raise
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
-            self.study.tell(trial, state=TrialState.FAIL)
+            end(state=TrialState.FAIL)
         if self.place.device.type == "cuda":
             torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
         yield next(done for done in self.trials() if done.number == number)
@@ -312,9 +325,9 @@ def _serve(
     kind: type[Search], arguments: tuple, file: Path, read: Callable[[str], Split], threads: int
 ) -> Callable[[int], Iterator[Epoch | Trial]]:
     """The same search in another process."""
-    torch.set_num_threads(threads)
     search = kind(*arguments)
     search.place.settle()
+    torch.set_num_threads(threads)
     if search.file != file:
         raise UserError("the source files of the search were changed while it ran: run it again")
     try:

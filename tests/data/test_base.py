@@ -10,10 +10,11 @@ def test_take_keeps_rows_together():
         splits=np.array(["train", "test", "train", "test"]), masks=np.zeros((4, 2, 2), np.uint8),
         changed={"moved": np.full((4, 2, 2, 3), np.arange(4).reshape(4, 1, 1, 1), np.uint8)},
         arms={"noise": np.full((4, 2, 2, 3), np.arange(4, 8).reshape(4, 1, 1, 1), np.uint8)},
-        names=("w", "x", "y", "z"),
+        names=("w", "x", "y", "z"), skipped=("t",), unreadable=(("u", "is empty"),),
     )  # fmt: skip
     part = images.take(np.array([3, 0]))
     assert (part.labels.tolist(), part.splits.tolist(), part.names) == ([1, 0], ["test", "train"], ("z", "w"))
+    assert (part.skipped, part.unreadable) == (("t",), (("u", "is empty"),))
     assert np.array_equal(part.pixels[0], images.pixels[3])
     assert len(part.masks) == len(part) == 2
     assert part.changed["moved"][:, 0, 0, 0].tolist() == [3, 0]

@@ -3,6 +3,7 @@ import io
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +39,29 @@ def test_a_record_is_a_label_and_three_planes_row_by_row():
     assert pixels[0, 2, 5].tolist() == [69 % 251, (69 + 1024) % 251, (69 + 2048) % 251]
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (record(3, 0, 0, 0) + record(10, 0, 0, 0), "b.bin has the label 10 in record 1: labels must be 0 to 9"),
+        (record(255, 0, 0, 0), "b.bin has the label 255 in record 0: labels must be 0 to 9"),
+        (record(3, 0, 0, 0)[:-1], "b.bin holds 3072 bytes: it must hold whole records of 3073 bytes, one or more"),
+        (b"", "b.bin holds 0 bytes: it must hold whole records of 3073 bytes, one or more"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_its_label_or_length(content, sentence):
+    with pytest.raises(UserError) as refused:
+        cifar10.decode(content, "b.bin")
+    assert str(refused.value) == sentence
+
+
+def test_a_label_out_of_range_is_named_with_its_file_though_the_checksum_is_right(batches, monkeypatch):
+    content = record(1, 2, 3, 4) + record(77, 2, 3, 4)
+    (batches / "test_batch.bin").write_bytes(content)
+    monkeypatch.setitem(cifar10.SHA1, "test_batch.bin", hashlib.sha1(content).hexdigest())
+    with pytest.raises(UserError, match=r"test_batch.bin has the label 77 in record 1: labels must be 0 to 9$"):
+        cifar10.load(batches)
+
+
 def test_a_folder_of_batches(batches):
     images = cifar10.load(batches)
     assert len(images) == 12
@@ -67,17 +91,25 @@ def test_what_is_no_official_batch_is_named(batches):
         cifar10.load("/no/such")
 
 
+def pack(path: Path, batches: Path, *more: tarfile.TarInfo) -> str:
+    """Write an archive with the little batches and further members; its checksum."""
+    with tarfile.open(path, "w:gz") as archive:
+        for member in more:
+            content = io.BytesIO(b"evil") if member.isreg() else None
+            member.size = 4 if content else 0
+            archive.addfile(member, content)
+        for file in sorted(batches.iterdir()):
+            archive.add(file, f"{cifar10.FOLDER}/{file.name}")
+    return f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
+
+
 @pytest.fixture
-def server(batches, tmp_path):
+def server(batches, tmp_path, monkeypatch):
     """The archive, made of the little batches, on a server on loopback."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between two attempts
     served = tmp_path / "served"
     served.mkdir()
-    with tarfile.open(served / cifar10.ARCHIVE, "w:gz") as archive:
-        for path in batches.iterdir():
-            content = path.read_bytes()
-            entry = tarfile.TarInfo(f"{cifar10.FOLDER}/{path.name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+    pack(served / cifar10.ARCHIVE, batches)
 
     class Handler(SimpleHTTPRequestHandler):
         asked = 0
@@ -104,10 +136,9 @@ def server(batches, tmp_path):
     http.shutdown()
 
 
-def test_the_archive_is_fetched_once_checked_and_unpacked(server, tmp_path, monkeypatch):
+def test_the_archive_is_fetched_once_checked_and_unpacked(server, tmp_path):
     url, archive, handler = server
     checksum = "md5:" + hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr("time.sleep", lambda _: None)
     place = cifar10._download(url, tmp_path / "cache", checksum)
     assert len(cifar10.load(place)) == 12
     assert handler.asked == 2
@@ -115,9 +146,81 @@ def test_the_archive_is_fetched_once_checked_and_unpacked(server, tmp_path, monk
     assert handler.asked == 2
 
 
-def test_a_wrong_or_impossible_download_says_what_to_do(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(UserError, match=r"could not be downloaded .* hash .* name its folder in data.path"):
-        cifar10._download(server[0], tmp_path / "cache", "md5:" + "0" * 32)
-    with pytest.raises(UserError, match=r"could not be downloaded"):
-        cifar10._download("http://127.0.0.1:9/", tmp_path / "cache2", "md5:" + "0" * 32)
+def test_a_wrong_checksum_leaves_nothing_and_says_what_to_do(server, tmp_path):
+    url, cache = server[0], tmp_path / "cache"
+    with pytest.raises(UserError) as refused:
+        cifar10._download(url, cache, "md5:" + "0" * 32)
+    assert str(refused.value) == (
+        f"CIFAR-10 could not be downloaded from {url}cifar-10-binary.tar.gz to {cache} (its checksum is not the "
+        "published one, so it was deleted): try again, or fetch and unpack it by hand and name its folder in data.path "
+        "or in GLASSBOX_CIFAR10"
+    )
+    assert [path.name for path in cache.rglob("*")] == [".lock"]
+
+
+def test_an_impossible_download_says_why(server, tmp_path):
+    for url, why in (
+        ("http://127.0.0.1:9/", "Connection refused"),
+        (f"{server[0]}nowhere/", f"404 Client Error: File not found for url: {server[0]}nowhere/{cifar10.ARCHIVE}"),
+    ):
+        with pytest.raises(UserError) as refused:
+            cifar10._download(url, tmp_path / "cache", "md5:" + "0" * 32)
+        assert f" ({why}): try again, or fetch and unpack it by hand" in str(refused.value)
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+def test_nothing_but_the_batches_leaves_an_archive(batches, server, tmp_path):
+    """Paths that lead out, absolute ones, links and devices."""
+    url, archive, _ = server
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    checksum = pack(
+        archive, batches, member("../evil.txt"), member(f"{cifar10.FOLDER}/../../../evil.txt"),
+        member(str(outside / "evil.txt")), member(f"{cifar10.FOLDER}/way", tarfile.SYMTYPE, str(outside)),
+        member(f"{cifar10.FOLDER}/way/evil.txt"), member(f"{cifar10.FOLDER}/hard", tarfile.LNKTYPE, "../../served"),
+        member(f"{cifar10.FOLDER}/device", tarfile.CHRTYPE), member(f"{cifar10.FOLDER}/pipe", tarfile.FIFOTYPE),
+        member(f"{cifar10.FOLDER}/readme.html"),
+    )  # fmt: skip
+    place = cifar10._download(url, tmp_path / "a" / "cache", checksum)
+    found = sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+    assert found == [cifar10.FOLDER, *(f"{cifar10.FOLDER}/{name}" for name in sorted(cifar10.SHA1))]
+    assert not list(tmp_path.rglob("evil*"))
+    assert len(cifar10.load(place)) == 12
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_the_place_of_a_batch_is_refused(kind, batches, server, tmp_path):
+    url, archive, _ = server
+    (batches / "test_batch.bin").rename(tmp_path / "secret")
+    checksum = pack(archive, batches, member(f"{cifar10.FOLDER}/test_batch.bin", kind, str(tmp_path / "secret")))
+    with pytest.raises(UserError, match=r"\(the archive holds no official test_batch.bin\): try again"):
+        cifar10._download(url, tmp_path / "cache", checksum)
+    assert not (tmp_path / "cache" / "cifar10").exists()
+
+
+def test_what_a_killed_process_left_half_is_unpacked_anew(batches, server, tmp_path):
+    url, archive, handler = server
+    checksum = f"md5:{hashlib.md5(archive.read_bytes()).hexdigest()}"
+    half = tmp_path / "cache" / "cifar10" / cifar10.FOLDER
+    half.mkdir(parents=True)
+    (half / "data_batch_1.bin").write_bytes((batches / "data_batch_1.bin").read_bytes()[:3000])
+    place = cifar10._download(url, tmp_path / "cache", checksum)
+    assert len(cifar10.load(place)) == 12
+    asked = handler.asked
+    (half / "data_batch_2.bin").unlink()
+    (half / "test_batch.bin").write_bytes(b"")
+    assert len(cifar10.load(cifar10._download(url, tmp_path / "cache", checksum))) == 12
+    assert handler.asked == asked  # the archive is still there
+
+
+def test_a_damaged_archive_in_the_cache_is_fetched_anew(server, tmp_path):
+    url, archive, _ = server
+    checksum = f"md5:{hashlib.md5(archive.read_bytes()).hexdigest()}"
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / cifar10.ARCHIVE).write_bytes(archive.read_bytes()[:100])
+    assert len(cifar10.load(cifar10._download(url, tmp_path / "cache", checksum))) == 12

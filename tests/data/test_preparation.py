@@ -1,8 +1,13 @@
-import numpy as np
-import pytest
+import os
 
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from glassbox import files
 from glassbox.data import preparation, store
-from glassbox.data.base import Images
+from glassbox.data.base import SPLITS, Images
 from glassbox.errors import UserError
 
 
@@ -41,6 +46,60 @@ def test_the_card_counts(params, tmp_path):
     train = preparation.only(prepared.images, "train")
     assert len(train) == card["sizes"]["train"]
     assert set(train.splits) == {"train"}
+
+
+@pytest.fixture
+def pets(tmp_path, params):
+    """The section `data` for a folder of twelve images of two classes."""
+    for label, name in enumerate(("cats", "dogs")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (9, 9), (100 * label, number, 0)).save(tmp_path / "pets" / name / f"{number}.png")
+    return params.data.model_copy(
+        update={"source": "image_folder", "path": str(tmp_path / "pets"), "image_size": 8, "limit": None}
+    )
+
+
+def test_the_card_counts_and_lists_unreadable_images(pets, tmp_path):
+    (tmp_path / "pets" / "cats" / "x\n.png").touch()
+    Image.new("CMYK", (9, 9)).save(tmp_path / "pets" / "dogs" / "y.jpg")
+    with pytest.raises(UserError, match=r"x\\n.png is empty"):
+        preparation.prepare(pets, seed=0)
+    prepared = preparation.prepare(pets.model_copy(update={"bad_images": "skip"}), seed=0)
+    card = preparation.data_card(store.write(tmp_path / "out", prepared.images, prepared.index, "mine"), prepared)
+    assert card["images_unreadable"] == {
+        "count": 2,
+        "files": [{"file": "cats/x\n.png", "reason": "is empty"}, {"file": "dogs/y.jpg", "reason": "is a CMYK image"}],
+    }
+    assert card["images_in_source"] == sum(card["sizes"].values()) == 12
+    converted = pets.model_copy(update={"bad_images": "skip", "convert": ("cmyk",)})
+    assert preparation.prepare(converted, seed=0).counts["images_unreadable"]["count"] == 1
+
+
+def test_too_few_images_of_a_class_folder_are_refused_with_its_name(pets, tmp_path):
+    for number in range(5):
+        (tmp_path / "pets" / "dogs" / f"{number}.png").unlink()
+    for limit in (None, 10):
+        with pytest.raises(UserError) as refused:
+            preparation.prepare(pets.model_copy(update={"limit": limit}), seed=0)
+        assert str(refused.value).startswith(f"the class folder 'dogs' of {tmp_path / 'pets'} has 1 image: it needs at")
+
+
+def test_names_of_files_in_every_script_go_through_tables(pets, tmp_path):
+    folder = tmp_path / "pets" / "cats"
+    names = ["плот 1.png", "猫\n2.png", 'قطة,"3".png', "a\r\n4.png", "🐈 NA.png"]
+    for number, name in enumerate(names):
+        (folder / f"{number}.png").rename(folder / name)
+    os.rename(folder / "5.png", os.fsencode(folder) + b"/\xff.png")  # noqa: PTH104
+    prepared = preparation.prepare(pets, seed=0)
+    store.write(tmp_path / "out", prepared.images, prepared.index, "mine")
+    read = [name for split in SPLITS for name in store.read(tmp_path / "out", split).names]
+    assert {name for name in read if name.startswith("cats")} == {
+        f"cats/{name}".replace("\r", "\\x0d") for name in [*names, "\\xff.png"]
+    }
+    table = pd.DataFrame({"image": range(len(read)), "file": read, "true_class": "猫"})
+    files.write_csv(tmp_path / "t.csv", table)
+    assert files.read_csv(tmp_path / "t.csv").to_dict("list") == table.to_dict("list")
 
 
 def test_the_index_leads_back_to_the_source(params):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from glassbox import config
 from glassbox.data import cifar10, sources
@@ -16,6 +17,18 @@ def test_a_source_by_name(params, monkeypatch):
         sources.load_source(cifar.model_copy(update={"image_size": 64}), 0)
     with pytest.raises(UserError, match=r"data.path is null"):
         sources.load_source(params.data.model_copy(update={"source": "image_folder"}), 0)
+
+
+def test_the_settings_of_a_folder_reach_its_reader(params, tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.new("CMYK", (9, 9)).save(tmp_path / name / "a.jpg")
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "b.png")
+    folder = params.data.model_copy(update={"source": "image_folder", "path": str(tmp_path)})
+    with pytest.raises(UserError, match=r"cats/a.jpg is a CMYK image"):
+        sources.load_source(folder, 0)
+    assert len(sources.load_source(folder.model_copy(update={"bad_images": "skip"}), 0).unreadable) == 2
+    assert len(sources.load_source(folder.model_copy(update={"convert": ("cmyk",)}), 0)) == 4
 
 
 def test_glyphs_may_be_planted_on_the_images_of_any_source(params):

@@ -64,6 +64,42 @@ def test_what_cannot_be_split_says_so():
         splits.assign(images({"a": 25, "b": 20}, given), 0.2, 0.2, seed=0)
 
 
+def test_a_source_must_have_enough_of_every_class():
+    splits.check_source(images({"a": 3, "b": 3}))
+    with pytest.raises(UserError) as refused:
+        splits.check_source(images({"a": 3, "b": 1}), "my pets")
+    assert str(refused.value) == (
+        "the class folder 'b' of my pets has 1 image: it needs at least 3, one for each of train, validation and test, "
+        "which are drawn from them"
+    )
+    with pytest.raises(UserError, match=r"^class 'a' has 2 images: it needs at least 3, one for each of"):
+        splits.check_source(images({"a": 2, "b": 9}))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        ("train train test", "train train", "class 'b' has no image in the test split: every class needs at least one "
+         "in each of train and test"),
+        ("train train test", "test", "class 'b' has no image in the train split: every class needs at least one in "
+         "each of train and test"),
+        ("train validation test", "train test", "class 'b' has no image in the validation split: every class needs at "
+         "least one in each of train, validation and test"),
+        ("train train test", "train test", "class 'b' has 1 training image: it needs at least 2, one for each of train "
+         "and validation, which are drawn from them"),
+        ("train train validation", "train validation", "class 'b' has 1 training image: it needs at least 2, one for "
+         "each of train and test, which are drawn from them"),
+    ],
+)  # fmt: skip
+def test_a_class_must_not_be_missing_from_a_split_that_the_source_names(a, b, sentence):
+    given = np.array([*a.split(), *b.split()])
+    source = images({"a": len(a.split()), "b": len(b.split())}, given)
+    with pytest.raises(UserError) as refused:
+        splits.check_source(source)
+    assert str(refused.value) == sentence
+    splits.check_source(images({"a": 3, "b": 3}, np.array(["train", "train", "test"] * 2)))
+
+
 def test_duplicates_by_hand():
     given = np.array(["train", "train", "train", "validation", "test", "test", "train", "train"])
     source = images({"a": 4, "b": 4}, given)

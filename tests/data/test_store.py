@@ -92,7 +92,14 @@ def test_only_training_images_count_in_the_statistics(images, tmp_path):
 
 def test_damage_is_named(images, tmp_path):
     store.write(tmp_path, images, np.arange(6), "mine")
-    (tmp_path / "train.safetensors").write_bytes((tmp_path / "train.safetensors").read_bytes()[:100])
+    whole = (tmp_path / "train.safetensors").read_bytes()
+    changed = bytearray(whole)
+    changed[-1] ^= 1  # still a file of safetensors
+    for damaged in (whole[:100], bytes(changed)):
+        (tmp_path / "train.safetensors").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"train.safetensors is not what was prepared .its SHA-256 is not that in"):
+            store.read(tmp_path, "train")
+    (tmp_path / "train.safetensors").unlink()
     with pytest.raises(UserError, match=r"train.safetensors cannot be read"):
         store.read(tmp_path, "train")
     with pytest.raises(UserError, match=r"data.json is missing"):
@@ -100,6 +107,10 @@ def test_damage_is_named(images, tmp_path):
     (tmp_path / "data.json").write_text("{")
     with pytest.raises(UserError, match=r"data.json cannot be read"):
         store.describe(tmp_path)
+    for other in ("[]", '{"source": "mine"}', "null"):
+        (tmp_path / "data.json").write_text(other)
+        with pytest.raises(UserError, match=r"data.json does not describe prepared data"):
+            store.describe(tmp_path)
 
 
 def test_a_split_moves_as_a_whole(images, tmp_path):

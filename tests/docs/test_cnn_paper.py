@@ -23,7 +23,7 @@ def write_study(root, accuracy: float, params: str) -> None:
         {"epoch": [1, 2], "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 0.9, "validation_accuracy": 0.6,
          "weight_penalty": 0.1, "learning_rate": 1e-3}))  # fmt: skip
     files.write_json(reports / "train/metrics.json", {"best_epoch_weight_penalty": 0.1, "best_epoch": 2, "epochs": 9})
-    files.write_json(reports / "train/timing.json", {"machine": MACHINE, "seconds": [60.0, 61.0]})
+    files.write_json(reports / "train/timing.yaml", {"machine": MACHINE, "seconds": [60.0, 61.0]})
     files.write_json(
         reports / "evaluate/metrics.json", {"accuracy": accuracy, "log_loss": 0.7, "macro_f1": 0.7, "ece": 0.05}
     )
@@ -40,7 +40,7 @@ def write_study(root, accuracy: float, params: str) -> None:
     files.write_json(reports / "tune/best.json", best | {"params": found})
     files.write_csv(reports / "tune/trials.csv", pd.DataFrame({"state": ["complete", "pruned", "pruned"]}))
     files.write_json(
-        reports / "tune/timing.json", {"machine": MACHINE, "trials_at_once": 2, "seconds": [3600.0, 7200.0]}
+        reports / "tune/timing.yaml", {"machine": MACHINE, "trials_at_once": 2, "seconds": [3600.0, 7200.0]}
     )
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(
         {"image": [0, 1, 0], "explainer": ["lime", "lime", "grad_cam"], "local_r2": [0.5, 0.75, None]}))  # fmt: skip
@@ -170,7 +170,7 @@ def test_other_images_and_runs_without_lime(runs, tmp_path):
     assert "| test image 7 (cat): probability | ours |" in text  # none of the paper's
 
     (root / "params.yaml").write_text(params.replace("explainers: [lime, ", "explainers: ["))
-    files.write_json(root / "reports/train/timing.json", {"seconds": [60.0]})
+    files.write_json(root / "reports/train/timing.yaml", {"seconds": [60.0]})
     cnn_paper.collect("paper-0", str(root))
     text = cnn_paper.page(cnn_paper.load())
     assert " and on Abacus, 3 thread(s)" in text

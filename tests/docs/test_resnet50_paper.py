@@ -26,7 +26,7 @@ def study(root: Path, name: str, explained: bool = False) -> Path:
     files.write_csv(reports / "train/curves.csv", curves)
     files.write_json(reports / "train/metrics.json", {"best_epoch": 2, "epochs": 2})
     timing = {"machine": MACHINE, "seconds": [60.0, 61.0], "images_per_second": [9.0, 11.0], "peak_memory": [2.0, 3.5]}
-    files.write_json(reports / "train/timing.json", timing)
+    files.write_json(reports / "train/timing.yaml", timing)
     metrics = {"accuracy": 0.6, "accuracy_low": 0.55, "accuracy_high": 0.65, "macro_precision": 0.61,
                "macro_recall": 0.59, "macro_f1": 0.58, "ece": 0.07, "images": 400}  # fmt: skip
     if "appendix" in name:

@@ -28,5 +28,5 @@ def test_an_unfinished_study_is_refused_by_what_it_lacks(tmp_path):
     (tmp_path / "reports/train").mkdir(parents=True)
     (tmp_path / "reports/train/curves.csv").touch()
     runs.require(tmp_path, ["train/curves.csv"])
-    with pytest.raises(UserError, match=r"reports/train/timing.json is missing: 'dvc repro' in"):
-        runs.require(tmp_path, ["train/curves.csv", "train/timing.json"])
+    with pytest.raises(UserError, match=r"reports/train/timing.yaml is missing: 'dvc repro' in"):
+        runs.require(tmp_path, ["train/curves.csv", "train/timing.yaml"])

@@ -113,6 +113,7 @@ def make(common: Common):
 
 class Darkness:
     looks_at = "gradient"
+    together = 16
 
     def budget(self, _):
         return Budget(0)

@@ -37,6 +37,17 @@ def test_samples(tmp_path, texts):
     assert has_ink(tmp_path / "many.png")
 
 
+def test_class_names_that_figures_cannot_show_are_told_of_in_one_line(tmp_path, capsys):
+    pixels = np.zeros((5, 8, 8, 3), np.uint8)
+    data.samples(tmp_path / "a.png", pixels[:1], np.arange(1), ("кот",))
+    assert capsys.readouterr().err == ""
+    data.samples(tmp_path / "b.png", pixels, np.arange(5), ("cat", "猫", "犬", "กลม", "鳥"))
+    assert capsys.readouterr().err == (
+        "warning: DejaVu Sans, the font of the figures, lacks letters of class names (猫, 犬, กลม …): figures have "
+        "boxes in their place, tables and the report the names\n"
+    )
+
+
 def table(params, states: list[str]) -> pd.DataFrame:
     from glassbox import tuning
 

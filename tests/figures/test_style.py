@@ -1,7 +1,9 @@
+import warnings
+
 import pytest
 from PIL import Image
 
-from glassbox.figures.style import DPI, figure
+from glassbox.figures.style import DPI, figure, undrawable
 
 
 def test_a_figure_has_its_size_and_the_same_bytes_every_time(tmp_path):
@@ -24,3 +26,11 @@ def test_no_figure_is_kept_open(tmp_path):
     with figure(tmp_path / "a.png", 1, 1):
         pass
     assert plt.get_fignums() == []
+
+
+def test_names_that_the_font_lacks_are_known_and_not_told_of_letter_by_letter(tmp_path):
+    assert undrawable(["cat", "кот", "قطة", "猫", "é 🐈"]) == ["猫", "é 🐈"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with figure(tmp_path / "a.png", 1, 1) as drawing:
+            drawing.suptitle("猫")

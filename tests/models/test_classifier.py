@@ -10,6 +10,7 @@ from glassbox import models
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
+from glassbox.resume import Parts
 
 SMALL = Hyperparameters(
     4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
@@ -207,3 +208,15 @@ def test_normalisation_row_by_row_is_that_of_each_channel(classifier):
     x = torch.rand(2, 3, 8, 8)
     classifier.eval()(x)
     assert torch.equal(seen[0], (x - classifier.mean) / classifier.std)
+
+
+def test_predictions_go_on_after_the_last_whole_batch(classifier, tmp_path):
+    images = torch.randint(0, 256, (10, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    whole = models.predict(classifier, images, batch_size=4)
+    models.predict(classifier, images[:8], batch_size=4, keep=Parts("evaluate", "key", tmp_path))
+    seen, again = [], Parts("evaluate", "key", tmp_path)
+    handle = classifier.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    resumed = models.predict(classifier, images, batch_size=4, keep=again)
+    handle.remove()
+    assert seen == [2]
+    assert torch.equal(resumed, whole)

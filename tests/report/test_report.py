@@ -61,6 +61,7 @@ def folder(tmp_path):
     card = {"source": "toy", "digest": "d" * 64, "image_size": 8, "sizes": {"train": 6, "validation": 2, "test": 2},
             "classes": NAMES, "images_per_class": {"train": [3, 3], "validation": [1, 1], "test": [1, 1]},
             "channel_mean": [0.5] * 3, "channel_std": [0.2] * 3, "images_skipped": [], "has_masks": False,
+            "images_unreadable": {"count": 0, "files": []},
             "duplicates": duplicates}  # fmt: skip
     files.write_json(reports / "prepare/card.json", card)
     files.write_json(
@@ -99,7 +100,7 @@ def folder(tmp_path):
     files.write_csv(reports / "score/scorecard.csv", scorecard())
     files.write_json(reports / "score/ranking.json", RANKING)
     files.write_json(reports / "score/gate.json", {"checks": [], "refusal": None})
-    files.write_json(reports / "score/timing.json", TIMING)
+    files.write_json(reports / "score/timing.yaml", TIMING)
     pictures = ("prepare/samples", "tune/history", "tune/trials", "tune/parallel_coordinates", "train/curves",
                 "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "score/scorecard",
                 "score/faithfulness_and_cost", "score/randomization", "score/ranks/deletion_auc",
@@ -255,7 +256,7 @@ def test_the_page_says_which_explanation_to_believe(study):
 def test_the_page_says_why_explainers_are_not_scored(folder, params):
     checks = [{"name": "accuracy", "value": 0.5, "limit": "at least 0.99", "passed": False}]
     files.write_json(folder / "reports/score/gate.json", {"checks": checks, "refusal": "Explainers are not scored."})
-    files.write_json(folder / "reports/score/timing.json", {})
+    files.write_json(folder / "reports/score/timing.yaml", {})
     for name in ("scorecard.csv", "ranking.json"):
         (folder / "reports/score" / name).unlink()
     study = report.read(params, folder / "reports", folder / "models")

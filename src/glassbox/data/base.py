@@ -10,7 +10,7 @@ NOISE = "noise"  # the arm in which a shortcut of the main images says nothing
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one source.
+    r"""Images of one source.
 
     Attributes:
         pixels: (N, H, W, 3) uint8, red, green, blue in 0..255.
@@ -21,8 +21,10 @@ class Images:
         masks: (N, H, W) uint8, 1 where the evidence for the label truly is; None where nobody knows.
         changed: the same images after interventions whose effect on the label is known, by name, each like `pixels`.
         arms: the same images as another arm of an experiment shows them in all splits, by name, each like `pixels`.
-        names: file names, where images come from files.
-        skipped: files beside the images that are no images, by name.
+        names: file names below the folder of the source, where images come from files; bytes that are not UTF-8, and
+            carriage returns, which tables of text cannot hold, are escapes like \xff.
+        skipped: files beside the images that are none, by name.
+        unreadable: files left out because they could not be taken as images: name and reason.
     """
 
     pixels: np.ndarray
@@ -33,7 +35,8 @@ class Images:
     changed: dict[str, np.ndarray] = field(default_factory=dict)
     arms: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
-    skipped: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
@@ -61,4 +64,5 @@ class Images:
             arms={name: pixels[rows] for name, pixels in self.arms.items()},
             names=None if self.names is None else tuple(self.names[row] for row in rows),
             skipped=self.skipped,
+            unreadable=self.unreadable,
         )

@@ -40,9 +40,10 @@ def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Ite
         progress: wraps the iteration over image files, as tqdm does.
 
     Raises:
-        UserError: the source cannot be read, or a class would be missing from a split.
+        UserError: the source cannot be read, or a class is missing from a split, or would be.
     """
     source = load_source(settings, seed, progress)
+    splits.check_source(source, settings.path if settings.source == "image_folder" else None)
     index = splits.limit(source, settings.limit, seed)
     limited = source if len(index) == len(source) else source.take(index)
     images = splits.assign(limited, settings.test_fraction, settings.validation_fraction, seed)
@@ -57,6 +58,10 @@ def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Ite
     counts = {
         "images_in_source": len(source),
         "images_skipped": list(source.skipped),
+        "images_unreadable": {
+            "count": len(source.unreadable),
+            "files": [{"file": name, "reason": reason} for name, reason in source.unreadable],
+        },
         "duplicates": {
             "groups": len(found.groups),
             "repeated_within_split": found.within,

@@ -28,4 +28,6 @@ def load_source(data: config.Data, seed: int, progress: Callable[[Iterable], Ite
                 f"data.image_size is {data.image_size}: with data.source = cifar10 it must be {cifar10.SIZE}"
             )
         return cifar10.load(data.path)
-    return image_folder.load(data.path, data.image_size, data.resize, progress)
+    return image_folder.load(
+        data.path, data.image_size, data.resize, progress, bad_images=data.bad_images, convert=data.convert
+    )

@@ -1,6 +1,7 @@
 """Which image belongs to which split: limited, drawn by seed, and checked for copies of the same image."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,42 @@ def assign(images: Images, test_fraction: float, validation_fraction: float, see
     divided = replace(images, splits=splits)
     check_classes(divided)
     return divided
+
+
+def check_source(images: Images, folder: str | None = None) -> None:
+    """Every class must have the images that its splits need, before any is drawn.
+
+    Args:
+        images: of a source.
+        folder: where images come from class folders, that of all of them, for the sentence.
+
+    Raises:
+        UserError: a split that the source names has no image of a class, or too few are left to draw the others from.
+    """
+    named = [] if images.splits is None else [split for split in SPLITS if (images.splits == split).any()]
+    drawn = [split for split in SPLITS[1:] if split not in named]
+    for label, name in enumerate(images.classes):
+        where = f"class {name!r}" if folder is None else f"the class folder {name!r} of {folder}"
+        rows = images.labels == label
+        if named:
+            missing = [split for split in named if not (rows & (images.splits == split)).any()]
+            if missing:
+                raise UserError(
+                    f"{where} has no image in the {missing[0]} split: every class needs at least one in each of "
+                    f"{_listed(named)}"
+                )
+            rows = rows & (images.splits == "train")
+        n, needed = int(rows.sum()), 1 + len(drawn)
+        if n < needed:
+            kind = "training " if named else ""
+            raise UserError(
+                f"{where} has {n} {kind}image{'' if n == 1 else 's'}: it needs at least {needed}, one for each of "
+                f"{_listed(['train', *drawn])}, which are drawn from them"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def check_classes(images: Images, when: str = "") -> None:

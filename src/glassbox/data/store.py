@@ -1,6 +1,6 @@
 """Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 DESCRIPTION = "data.json"
+FILES = "files"  # in it: SHA-256 of the file of each split
 CHANGED = "changed/"  # before the names of interventions
 ARMS = "arms/"  # before those of arms
 
@@ -85,12 +86,10 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         index: (N,) int64, the position of each image in its source.
         source: name for the description.
     """
-    from safetensors.numpy import save_file
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     hashed = [*images.classes]
-    sizes = {}
+    sizes, written = {}, {}
     for split in SPLITS:
         rows = np.flatnonzero(images.splits == split)
         part = images.take(rows)
@@ -102,8 +101,8 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         tensors |= {f"{ARMS}{name}": pixels for name, pixels in part.arms.items()}
         if part.names is not None:  # no file name holds a zero byte
             tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
-        with files.replacing(folder / f"{split}.safetensors") as partial:
-            save_file(tensors, partial)
+        files.write_tensors(folder / f"{split}.safetensors", tensors)
+        written[split] = files.sha256(folder / f"{split}.safetensors")
         sizes[split] = len(part)
         masks = [] if part.masks is None else [part.masks.tobytes()]
         arms = [content for name, pixels in part.arms.items() for content in (name, pixels.tobytes())]
@@ -120,7 +119,7 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         has_masks=images.masks is not None,
         digest=files.digest(*hashed),
     )
-    files.write_json(folder / DESCRIPTION, description.__dict__)
+    files.write_json(folder / DESCRIPTION, description.__dict__ | {FILES: written})
     return description
 
 
@@ -130,20 +129,34 @@ def describe(folder: str | Path) -> Description:
     Raises:
         UserError: it is missing or damaged.
     """
-    value = files.read_json(Path(folder) / DESCRIPTION)
-    return Description(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()})
+    value = _described(folder)
+    return Description(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items() if key != FILES})
+
+
+def _described(folder: str | Path) -> dict[str, Any]:
+    path = Path(folder) / DESCRIPTION
+    value = files.read_json(path)
+    wanted = {field.name for field in fields(Description)} | {FILES}
+    if not isinstance(value, dict) or value.keys() != wanted or set(value[FILES]) != set(SPLITS):
+        raise UserError(f"{path} does not describe prepared data: 'dvc repro prepare --force' makes it anew")
+    return value
 
 
 def read(folder: str | Path, split: str) -> Split:
     """One split, memory-mapped: pages are read when they are used.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing, or not byte by byte what was prepared.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(folder) / f"{split}.safetensors"
     try:
+        if files.sha256(path) != _described(folder)[FILES][split]:
+            raise UserError(
+                f"{path} is not what was prepared (its SHA-256 is not that in {DESCRIPTION}): 'dvc repro prepare "
+                "--force' makes it anew"
+            )
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:

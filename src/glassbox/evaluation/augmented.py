@@ -9,12 +9,13 @@ from glassbox.config import Augment
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
 from glassbox.models import Classifier, predict
+from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 
 
 def augmented_accuracy(
     classifier: Classifier, test: Split, how: Augment, seed: int, batch_size: int,
-    progress: Callable[[int], object] = int,
+    progress: Callable[[int], object] = int, keep: Keep = unkept,
 ) -> float:  # fmt: skip
     """Share of the images that are recognised after one random change of each.
 
@@ -25,9 +26,10 @@ def augmented_accuracy(
         seed: of the study.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done.
+        keep: takes the logits of each batch as soon as they are there.
     """
     device = next(classifier.parameters()).device
     generator = torch.Generator(device).manual_seed(derive(seed, "evaluate", "augment"))
     prepare = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
-    logits = predict(classifier, test.images, batch_size, progress, prepare)
+    logits = predict(classifier, test.images, batch_size, progress, prepare, keep=keep)
     return (logits.argmax(dim=1) == test.labels.cpu()).double().mean().item()

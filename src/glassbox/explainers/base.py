@@ -12,6 +12,7 @@ from torch import nn
 
 from glassbox.config import Explain
 from glassbox.models import Classifier, frozen
+from glassbox.resume import Arrays, Keep, unkept
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,41 @@ class Explainer(Protocol):
     Attributes:
         looks_at: by what it looks at the model: "gradient" at the pixels, "features" of a layer, or "regions" that are
             hidden. An attack on its maps goes through the stand-in of that name in `attack`.
+        together: images that it is given at a time: 1 where each one's evaluations fill batches of their own. When the
+            process is killed, no more than these are lost.
     """
 
     looks_at: str
+    together: int
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         """Explain."""
 
     def budget(self, side: int) -> Budget:
         """Of a map of an image of `side` x `side` pixels."""
+
+
+def in_parts(
+    explainer: Explainer, classifier: Classifier, request: Request, keep: Keep = unkept, name: str = "maps"
+) -> Iterator[Attribution]:
+    """The explanations of a request, a few consecutive rows at a time.
+
+    Args:
+        explainer: that makes them.
+        classifier: what is explained.
+        request: what is to be explained.
+        keep: takes each part as soon as it is made.
+        name: of the parts.
+    """
+    for part in request.parts(explainer.together):
+        arrays = keep(name, lambda part=part: _as_arrays(explainer(classifier, part)))
+        own = {field: arrays.pop(field) for field in ("maps", "seconds", "evaluations", "backward_passes")}
+        yield Attribution(**own, details=arrays)
+
+
+def _as_arrays(made: Attribution) -> Arrays:
+    own = (made.maps, made.seconds, made.evaluations, made.backward_passes)
+    return dict(zip(("maps", "seconds", "evaluations", "backward_passes"), own, strict=True)) | made.details
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class Control:
     """
 
     looks_at = "gradient"  # or at nothing: of the image alone, each attack is like any other
+    together = 1
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw

@@ -28,6 +28,7 @@ class GradCam:
     """
 
     looks_at = "features"
+    together = 16
 
     def __init__(self, settings: config.GradCam, batch_size: int) -> None:
         self.settings, self.batch_size = settings, batch_size

@@ -28,6 +28,7 @@ class GradientShap:
     """
 
     looks_at = "gradient"
+    together = 1
 
     def __init__(self, settings: config.GradientShap, background: torch.Tensor, batch_size: int) -> None:
         self.settings, self.background, self.batch_size = settings, background, batch_size

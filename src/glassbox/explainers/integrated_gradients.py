@@ -28,6 +28,7 @@ class IntegratedGradients:
     """
 
     looks_at = "gradient"
+    together = 16
 
     def __init__(self, settings: config.IntegratedGradients, mean: tuple[float, ...], batch_size: int) -> None:
         self.settings, self.batch_size = settings, batch_size

@@ -44,6 +44,7 @@ class KernelShap:
     """
 
     looks_at = "regions"
+    together = 1
 
     def __init__(
         self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int,

@@ -32,6 +32,7 @@ class Lime:
     """
 
     looks_at = "regions"
+    together = 1
 
     def __init__(
         self, samples: int, superpixels: config.Superpixels, batch_size: int, precision: config.Precision = "float32"

@@ -35,6 +35,7 @@ class Occlusion:
     """
 
     looks_at = "regions"
+    together = 16
 
     def __init__(self, settings: config.Occlusion, mean: tuple[float, ...], batch_size: int) -> None:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)

@@ -29,6 +29,7 @@ class PartitionShap:
     """
 
     looks_at = "regions"
+    together = 1
 
     def __init__(self, settings: config.PartitionShap, mean: tuple[float, ...], batch_size: int) -> None:
         import shap  # noqa: F401 (seconds, which belong to no image)

@@ -1,20 +1,30 @@
 """What the data look like."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from glassbox.figures.style import figure, short
+from glassbox.figures.style import FONT, figure, short, undrawable
 
 
 def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], each: int = 10) -> None:
-    """A row of the first `each` images of every class (at most 20 classes).
+    """A row of the first `each` images of every class (at most 20 classes). Classes whose names figures cannot show are
+    told of on stderr: this is the first figure of a study.
 
     Args:
         pixels: (N, H, W, 3) uint8.
         labels: (N,).
     """
     shown = classes[:20]
+    boxes = undrawable(classes)
+    if boxes:
+        listed = f"{', '.join(boxes[:3])}{' …' if len(boxes) > 3 else ''}"
+        print(
+            f"warning: {FONT}, the font of the figures, lacks letters of class names ({listed}): figures have boxes in "
+            "their place, tables and the report the names",
+            file=sys.stderr,
+        )
     with figure(path, 0.62 * each + 1.4, 0.62 * len(shown) + 0.4) as drawing:
         axes = drawing.subplots(len(shown), each, squeeze=False)
         for label, name in enumerate(shown):

@@ -1,11 +1,14 @@
 """One look for all figures: readable at column width, colour-blind safe, the same bytes on every run."""
 
-from collections.abc import Iterator
+import io
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 
 import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from glassbox import files
@@ -15,8 +18,9 @@ BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"
 DIVERGING = "RdBu_r"  # red speaks for the class, blue against it
 COUNTS = "Blues"
 
+FONT = "DejaVu Sans"  # which comes with matplotlib
 _STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -42,6 +46,12 @@ def short(name: str, most: int = 24) -> str:
     return literal(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
+def undrawable(names: Iterable[str]) -> list[str]:
+    """Those of the names that have letters which the figures' font has not: these are drawn as boxes."""
+    font = font_manager.get_font(font_manager.findfont(FONT))
+    return [name for name in names if not all(font.get_char_index(ord(letter)) for letter in name)]
+
+
 def heading(drawing: Figure, text: str) -> None:
     """The figure's title, drawn as it is, in as many lines as its width asks for."""
     across = int(11 * drawing.get_figwidth())  # letters of this size in a line: up to 13 an inch
@@ -54,9 +64,12 @@ def figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
 
     Without pyplot: no window, no global list of figures that grows.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Said once, in `samples`, and not for each letter of each figure.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         drawing = Figure(figsize=(width, height), layout="constrained")
         yield drawing
-        with files.replacing(path) as partial:
-            # The version of matplotlib in the file would change its bytes.
-            drawing.savefig(partial, dpi=DPI, metadata={"Software": None})
+        stream = io.BytesIO()
+        # The version of matplotlib in the file would change its bytes.
+        drawing.savefig(stream, format=Path(path).suffix[1:], dpi=DPI, metadata={"Software": None})
+        files.write_bytes(path, stream.getvalue())

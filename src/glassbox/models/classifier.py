@@ -17,9 +17,11 @@ from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import evaluating, layers, totals
+from glassbox.resume import Keep, unkept
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+DIGEST = "weights_sha256"  # in it, of the file of weights
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ class Card:
     parameters: dict[str, int]
     choices: list[dict[str, Any]]
     began_fresh: list[str]
+
+    def told(self) -> str:
+        """Its size and where it began, in words."""
+        size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)
+        if not self.began_fresh:
+            return size
+        return f"not in {self.hyperparameters['weights']}, so begun fresh: {', '.join(self.began_fresh)}\n{size}"
 
 
 class Classifier(nn.Module):
@@ -203,12 +212,9 @@ def describe(spec: Spec, classifier: Classifier, data: Description, choices: lis
 
 def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
     """Write weights (safetensors) and card (JSON)."""
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    with files.replacing(Path(folder) / WEIGHTS) as partial:
-        save_file(tensors, partial)
-    files.write_json(Path(folder) / CARD, asdict(card))
+    files.write_tensors(Path(folder) / WEIGHTS, tensors)
+    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)})
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classifier, Card]:
@@ -223,11 +229,13 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classi
     value = files.read_json(Path(folder) / CARD)
     path = Path(folder) / WEIGHTS
     try:
+        if files.sha256(path) != value.pop(DIGEST, None):
+            raise RuntimeError(f"its SHA-256 is not that in {CARD}")
         card = Card(**{key: tuple(v) if key in ("classes", "mean", "std") else v for key, v in value.items()})
         sizes = card.image_size, len(card.classes)
         classifier = build(card.name, card.hyperparameters, *sizes, card.mean, card.std, card.input_size)
         classifier.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None
     return classifier.to(device).eval(), card
@@ -241,6 +249,7 @@ def predict(
     progress: Callable[[int], object] = int,
     prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
     precision: Precision = "float32",
+    keep: Keep = unkept,
 ) -> torch.Tensor:
     """Logits of many images, batch by batch.
 
@@ -251,6 +260,7 @@ def predict(
         progress: called with the number of images of each batch that is done.
         prepare: makes B rows of `images`, on the classifier's device, to (B, 3, H, W) float in 0..1.
         precision: of the network's products.
+        keep: takes the logits of each batch as soon as they are there.
 
     Returns:
         (N, K) float32 on the CPU.
@@ -268,9 +278,9 @@ def predict(
             x = prepare(batch) if prepare else to_float(batch) if batch.dtype == torch.uint8 else batch
             side = getattr(classifier, "input_size", None) or x.shape[2]
             with refusals(device, "compute.batch_size", batch_size, side), compute.autocast(device, number):
-                logits = classifier(x)
-                outputs = outputs if done else torch.empty(len(images), logits.shape[1])
-                outputs[done : done + len(batch)] = logits
+                logits = keep("logits", lambda x=x: {"logits": classifier(x).float().cpu().numpy()})["logits"]
+            outputs = outputs if done else torch.empty(len(images), logits.shape[1])
+            outputs[done : done + len(batch)] = torch.from_numpy(logits)
             done += len(batch)
             progress(len(batch))
     return outputs

@@ -1,0 +1,222 @@
+"""Work that a kill does not undo: what a stage has done so far, kept for the next process that does the same work.
+
+The files lie in data/unfinished/, outside of DVC's outputs, which DVC removes before it runs a stage once more. Each is
+named by a digest of all that decides its content: parameters, data, weights, code, libraries, threads. So none is ever
+taken up by another study. Any of them may be deleted at any time, at the price of the work in it.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+
+from glassbox import files
+from glassbox.compute import Place
+
+FOLDER = "data/unfinished"
+HEAD = struct.Struct("<Q32s")  # before each record: its length in bytes, its SHA-256
+# What only shows results, or surrounds the work, may be changed between two attempts at it.
+_BESIDE = ("figures/", "report/", "__main__.py", "environment.py", "tracking.py")
+
+Arrays = dict[str, np.ndarray]
+Keep = Callable[[str, Callable[[], Arrays]], Arrays]
+
+
+def unkept(_: str, make: Callable[[], Arrays]) -> Arrays:
+    """A `Keep` that keeps nothing."""
+    return make()
+
+
+def identity(place: Place, *decides: Any) -> str:
+    """16 hex digits for all that decides a result.
+
+    Args:
+        place: device, precision and threads.
+        decides: what JSON can hold, and sections of the parameters.
+    """
+    where = [place.device.type, str(place.dtype), place.batch_size, place.tf32, place.deterministic, place.compiled,
+             place.graphs, torch.get_num_threads(), torch.__version__, np.__version__]  # fmt: skip
+    tree = [where, _code(), *decides]
+    return files.digest(json.dumps(tree, sort_keys=True, default=_plain))[:16]
+
+
+def digest(*paths: str | Path) -> str:
+    """SHA-256 of what stands in files, and in all files of folders."""
+    found = [path for given in map(Path, paths) for path in ([given] if given.is_file() else sorted(given.rglob("*")))]
+    return files.digest(*(part for path in found if path.is_file() for part in (path.as_posix(), path.read_bytes())))
+
+
+def _plain(section: BaseModel) -> Any:
+    return section.model_dump(mode="json")
+
+
+def _code() -> str:
+    package = Path(__file__).parent
+    sources = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    used = [name for name in sources if not name.startswith(_BESIDE)]
+    return files.digest(*(part for name in used for part in (name, (package / name).read_bytes())))
+
+
+def parts(work: str, place: Place, *decides: Any) -> "Parts":
+    """The parts of a work; see `identity`."""
+    return Parts(work, identity(place, *decides))
+
+
+def checkpoint(work: str, place: Place, *decides: Any) -> "Checkpoint":
+    """The checkpoint of a training; see `identity`."""
+    return Checkpoint(work, identity(place, *decides))
+
+
+class _File:
+    """A file of records that is `unfinished` until the stage has written its results, and then kept a little longer:
+    until `forget`, DVC may be killed before it knows of them."""
+
+    def __init__(self, work: str, key: str, folder: str | Path = FOLDER) -> None:
+        self.work = work
+        self.path, self._done = (Path(folder) / f"{work}-{key}.{suffix}" for suffix in ("unfinished", "done"))
+        if self._done.exists():
+            self._done.replace(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def finish(self) -> None:
+        """The stage has written what this work was for."""
+        if self.path.exists():
+            self.path.replace(self._done)
+
+    def _tell(self, what: str) -> None:
+        print(f"{self.path}: {what}", file=sys.stderr)
+
+
+def finish(*works: _File) -> None:
+    """The stage has written what these works were for."""
+    for work in works:
+        work.finish()
+
+
+def forget(folder: str | Path = FOLDER) -> None:
+    """Delete the work that stages have finished. To be called when DVC holds their results."""
+    for path in Path(folder).glob("*.done"):
+        path.unlink()
+
+
+class Checkpoint(_File):
+    """The state of a training after its last whole epoch; always one whole state, whenever the process ends.
+
+    Args:
+        work: short name of the work.
+        key: of `identity`.
+        folder: where it lies.
+    """
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Put `state`, of tensors, numbers, text, lists, tuples and mappings, in the place of the one before."""
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        files.write_bytes(self.path, _framed(stream.getvalue()))
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, its tensors on the CPU; None where there is none. A damaged one is said on stderr, and is none."""
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            content = _next(file)
+        if content is not None:
+            with suppress(pickle.UnpicklingError):  # what is no state of a training is not opened, and could run code
+                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        self._tell(f"this checkpoint is damaged, so {self.work} begins anew")
+        return None
+
+
+class Parts(_File):
+    """Work in parts that always come in the same order. Each is on disk as soon as it is made; parts that an earlier
+    process made are read, and not made again.
+
+    Args:
+        work: short name of the work.
+        key: of `identity`.
+        folder: where the file lies.
+
+    Attributes:
+        found: how many parts an earlier process has made.
+        began: what `time.perf_counter()` would have been at the beginning, had the work not been interrupted.
+    """
+
+    def __init__(self, work: str, key: str, folder: str | Path = FOLDER) -> None:
+        super().__init__(work, key, folder)
+        self._number, self._places, before, whole = 0, [], 0.0, 0
+        self._file = self.path.open("a+b")
+        self._file.seek(0)
+        while (content := _next(self._file)) is not None:
+            self._places.append(whole)
+            before += _about(content)["seconds"]
+            whole = self._file.tell()
+        self.found, self.began = len(self._places), time.perf_counter() - before
+        self._file.seek(0, io.SEEK_END)
+        if whole < self._file.tell():
+            self._file.truncate(whole)  # what was being written when the process ended
+        if self.found:
+            self._tell(f"{self.work} goes on after {self.found} parts, of {before:.0f} seconds")
+
+    def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """The next part: what is on disk, or else what `make` gives.
+
+        Raises:
+            RuntimeError: the part on disk has another name: the work took another way than before.
+        """
+        from safetensors.numpy import load, save
+
+        number, self._number = self._number, self._number + 1
+        if number < self.found:
+            self._file.seek(self._places[number])
+            content = _next(self._file)
+            if content is None or _about(content)["name"] != name:
+                raise RuntimeError(f"part {number} of {self.path} is not {name}: delete the file")
+            found = load(content)  # in an order of its own
+            return {key: found[key] for key in _about(content)["order"]}
+        start = time.perf_counter()
+        arrays = {key: np.ascontiguousarray(value) for key, value in make().items()}
+        seconds = repr(time.perf_counter() - start)
+        about = {"name": name, "seconds": seconds, "order": json.dumps(list(arrays))}
+        self._file.seek(0, io.SEEK_END)
+        self._file.write(_framed(save(arrays, about)))
+        self._file.flush()
+        return arrays
+
+    def finish(self) -> None:
+        self._file.close()
+        super().finish()
+
+
+def _framed(content: bytes) -> bytes:
+    return HEAD.pack(len(content), hashlib.sha256(content).digest()) + content
+
+
+def _next(file: Any) -> bytes | None:
+    """The record that begins here; None where there is none, or none that is whole."""
+    head = file.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    size, digest = HEAD.unpack(head)
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    content = file.read(size)
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def _about(content: bytes) -> dict[str, Any]:
+    """Name of a part, its seconds, and the names of its arrays: the metadata that a safetensors file begins with."""
+    (size,) = struct.unpack_from("<Q", content)
+    found = json.loads(content[8 : 8 + size])["__metadata__"]
+    return {"name": found["name"], "seconds": float(found["seconds"]), "order": json.loads(found["order"])}

@@ -1,0 +1,396 @@
+"""What can happen to a study on a real machine, done to a real one. Each case says what must hold.
+
+`make test` runs 3 random kills; GLASSBOX_FAULT_KILLS=20 is the nightly form, `make faults`.
+"""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from conftest import environment, make, shell
+from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
+
+WHAT = ("stage", "dvc", "all")
+KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "3"))
+A_STUDY = 4  # kills that one study has to survive at most
+WITHOUT_MLFLOW = {"GLASSBOX_TRACKING": "off"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A study that was left in peace, the digests of its files, and how many seconds it took."""
+    project = small_study(tmp_path_factory.mktemp("in peace") / "study")
+    start = time.monotonic()
+    repro(project)
+    took = time.monotonic() - start
+    check_whole(project, expected := digests(project))
+    return project, expected, took
+
+
+@pytest.fixture
+def study(undisturbed, tmp_path):
+    """A copy of it, to do harm to."""
+    return copy(undisturbed[0], tmp_path / "a study")
+
+
+def copy(project: Path, place: Path) -> Path:
+    return Path(shutil.copytree(project, place, symlinks=True))
+
+
+OUTS = {"prepare": ["data/prepared", "reports/prepare"], "train": ["models", "reports/train"],
+        "report": ["reports/report", "reports/index.html", "reports/summary.json"]}  # fmt: skip
+
+
+def without_outs(project: Path, name: str) -> None:
+    """As DVC leaves a stage's outputs when it runs the stage."""
+    for out in OUTS.get(name, [f"reports/{name}"]):
+        place = project / out
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+
+def stage(project: Path, name: str, **changes: str) -> subprocess.CompletedProcess:
+    """A stage by itself."""
+    return shell(sys.executable, "-m", f"stages.{name}", cwd=project, check=False, **(WITHOUT_MLFLOW | changes))
+
+
+def forget(project: Path, *names: str) -> None:
+    """Make DVC run these stages again, as if it had never run them: no cache of theirs, and nothing in dvc.lock."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    lock = yaml.load((project / "dvc.lock").read_text())
+    for name in names:
+        for out in lock["stages"].pop(name)["outs"]:
+            place = project / out["path"]
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with (project / "dvc.lock").open("w") as file:
+        yaml.dump(lock, file)
+    shutil.rmtree(project / ".dvc/cache/runs")
+
+
+def one_sentence(result: subprocess.CompletedProcess, part: str) -> None:
+    """A refusal: exit code 2, and one line that says it."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert part in line, line
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", range(-(-KILLS // A_STUDY)))
+def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
+    """Must hold: `dvc repro` finishes, with the bytes of a study left in peace (in a clone at another path), and every
+    run in MLflow has an end. While a stage is left over from a dvc that was killed, the next says who is at work."""
+    _, expected, took = undisturbed
+    used = seed() + number
+    chance, project = random.Random(used), small_study(tmp_path / "killed again and again")
+    print(f"GLASSBOX_FAULT_SEED={used - number}")
+    hit = []
+    for kill in range(min(A_STUDY, KILLS - A_STUDY * number)):
+        work = Repro(project)
+        after = chance.uniform(1, took / 2)
+        with suppress(psutil.TimeoutExpired):
+            work.dvc.wait(timeout=after)
+        what = WHAT[(kill + number) % len(WHAT)]
+        hit.append((what, work.kill(what), round(after, 1)))
+    print(hit)
+    finish(project)
+    check_whole(project, expected)
+
+
+@pytest.mark.parametrize("name", ["tune", "train", "explain"])
+def test_ctrl_c_ends_a_study_within_seconds_and_it_goes_on_later(study, undisturbed, name):
+    """Must hold: all processes are gone within 5 seconds, the stage says in its last line how to go on, its run is
+    killed, and the next `dvc repro` comes to the same files."""
+    shutil.rmtree(study / "data/search")
+    forget(study, *["tune", "train", "evaluate", "explain", "score"][["tune", "train", "", "explain"].index(name) :])
+    work = Repro(study)
+    begun = {"tune": "search/*.journal", "train": "unfinished/train-*", "explain": "unfinished/explain-*"}[name]
+    wait_for(lambda: any(path.stat().st_size for path in (study / "data").glob(begun)))
+    everything = work.all()
+    start = time.monotonic()
+    os.killpg(work.dvc.pid, signal.SIGINT)
+    _, alive = psutil.wait_procs(everything, timeout=10)
+    took = time.monotonic() - start
+    assert alive == []
+    assert took < 5, f"{took:.1f} s"
+    assert "stopped by the user; run the same command again to go on" in work.text()
+    assert [run["status"] for run in runs(study) if run["name"] == name][-1] == "KILLED"
+    finish(study)
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+@pytest.mark.parametrize("name", ["prepare", "tune", "train", "evaluate", "explain", "score", "report"])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(study, undisturbed, tmp_path, name):
+    """Must hold: exit code 2, one sentence, no file half-written; with room on the disk the same command goes on."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    with small_disk(place, study) as grow:
+        project = place / "study"
+        without_outs(project, name)
+        before = {path for path in project.rglob("*") if path.is_file()}
+        fill(place, leave=random.Random(seed()).choice([0, 1, 2, 5]) * 4096)
+        one_sentence(stage(project, name), "No space left on device")
+        left = {path for path in project.rglob("*") if path.is_file()} - before
+        assert [path for path in left if ".partial" in path.name] == []
+        grow()
+        (place / "filler").unlink()
+        result = stage(project, name)
+        assert result.returncode == 0, result.stderr
+        assert differing(digests(project), undisturbed[1]) == []
+
+
+@contextmanager
+def small_disk(place: Path, project: Path) -> Iterator:
+    """A file system in memory that holds a copy of the project and little more."""
+    size = sum(path.stat().st_size + 4096 for path in project.rglob("*") if path.is_file()) // 2**20
+    options = f"size={size + 12}m"
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        copy(project, place / "study")
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=1g", place], check=True)
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(place: Path, leave: int) -> None:
+    """Leave only so many bytes of the disk."""
+    with (place / "filler").open("wb") as filler:
+        while (free := shutil.disk_usage(place).free) > leave:
+            os.posix_fallocate(filler.fileno(), os.fstat(filler.fileno()).st_size, max(1, min(free - leave, 2**20)))
+
+
+@pytest.mark.parametrize("name", ["train", "report"])
+def test_an_output_folder_that_cannot_be_written_is_one_sentence(study, undisturbed, name):
+    """Must hold: exit code 2, one sentence that names the folder or file; nothing that was there is lost."""
+    reports = study / "reports"
+    made = subprocess.run(["mount", "--bind", reports, reports], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", reports], check=True)
+        one_sentence(stage(study, name), "Read-only file system")
+        assert differing(digests(study), undisturbed[1]) == []
+    finally:
+        subprocess.run(["umount", reports], check=True)
+    assert stage(study, name).returncode == 0
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "part"),
+    [
+        ("data/prepared/train.safetensors", "train", "is not what was prepared"),
+        ("data/prepared/data.json", "evaluate", "data.json"),
+        ("models/model.safetensors", "explain", "model.safetensors cannot be read"),
+        ("models/model.json", "score", "model.json"),
+        ("reports/evaluate/predictions.csv", "explain", "predictions.csv"),
+        ("reports/tune/best.json", "train", "best.json"),
+    ],
+)
+@pytest.mark.parametrize("how", ["cut", "changed", "empty"])
+def test_a_damaged_file_between_stages_is_named_and_made_anew(study, undisturbed, file, name, part, how):
+    """Must hold: the stage that reads it says which file; `dvc repro` brings it back, and all is as it was."""
+    path = study / file
+    content = bytearray(path.read_bytes())
+    if how == "changed":
+        content[len(content) // 2] ^= 0x55
+    path.chmod(0o644)
+    path.unlink()  # DVC's cache may share its content
+    path.write_bytes({"cut": content[: len(content) // 2], "changed": content, "empty": b""}[how])
+    if how != "changed" or file.endswith(".safetensors"):  # of a text no more is known than that it can be read
+        one_sentence(stage(study, name), part)
+    repro(study, **WITHOUT_MLFLOW)
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "empty"])
+def test_a_damaged_record_of_the_search_is_said_or_mended(study, undisturbed, how):
+    """Must hold: a line that was being written is dropped, other damage is said in one sentence; once the file is
+    deleted, as that says, the search begins anew and comes to the same."""
+    (journal,) = (study / "data/search").glob("*.journal")
+    content = journal.read_bytes()
+    middle = content.index(b"\n", len(content) // 2) - 5
+    journal.write_bytes({"cut": content[:middle], "changed": content[:middle] + b"\0\0" + content[middle + 2 :],
+                         "empty": b""}[how])  # fmt: skip
+    result = stage(study, "tune")
+    if how == "changed":
+        one_sentence(result, "is damaged")
+        journal.unlink()
+        result = stage(study, "tune")
+    assert result.returncode == 0, result.stderr
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+def test_damaged_work_of_a_stage_is_done_again(study, undisturbed):
+    """Must hold: what was kept of an interrupted stage is checked before it is used."""
+    forget(study, "explain", "score")
+    work = Repro(study, **WITHOUT_MLFLOW)
+    kept = study / "data/unfinished"
+    wait_for(lambda: any(path.stat().st_size > 50000 for path in kept.glob("explain-*")))
+    work.kill("all")
+    (file,) = kept.glob("explain-*")
+    content = bytearray(file.read_bytes())
+    for place in range(len(content) // 2, len(content), 1000):
+        content[place] ^= 0x55
+    file.write_bytes(content)
+    repro(study, **WITHOUT_MLFLOW)
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def mlflow_server(folder: Path, port: int) -> psutil.Popen:
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    server = psutil.Popen(
+        command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+    )  # fmt: skip
+    for _ in range(240):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+            return server
+        time.sleep(0.25)
+    raise AssertionError("the server did not start")
+
+
+def kill_server(server: psutil.Popen) -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def stages_of(client: mlflow.MlflowClient) -> list:
+    experiment = client.get_experiment_by_name("digits")
+    return client.search_runs([experiment.experiment_id], "tags.kind = 'stage'") if experiment else []
+
+
+def test_a_server_that_dies_and_returns_gets_all_of_a_run(study, tmp_path):
+    """Must hold: the stage waits for it and ends well; every epoch is there once, and no run is without an end."""
+    port, folder = free_port(), tmp_path / "server"
+    folder.mkdir()
+    server, address = mlflow_server(folder, port), f"http://127.0.0.1:{port}"
+    shutil.rmtree(study / "reports/train")
+    work = subprocess.Popen(
+        [sys.executable, "-m", "stages.train"], cwd=study, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=environment(MLFLOW_TRACKING_URI=address),
+    )  # fmt: skip
+    client = mlflow.MlflowClient(address)
+    wait_for(lambda: stages_of(client))
+    kill_server(server)
+    time.sleep(5)
+    server = mlflow_server(folder, port)
+    try:
+        said, _ = work.communicate(timeout=300)
+        assert work.returncode == 0, said
+        found = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+        assert {run.info.status for run in found} <= {"FINISHED", "KILLED"}
+        (train,) = (run for run in found if run.data.tags["kind"] == "stage" and run.info.status == "FINISHED")
+        losses = client.get_metric_history(train.info.run_id, "train_loss")
+        assert [point.step for point in losses] == [1, 2, 3]
+    finally:
+        kill_server(server)
+
+
+def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_path):
+    """Must hold: one sentence and exit code 2; the epochs that were trained are not trained again."""
+    port, folder = free_port(), tmp_path / "server"
+    folder.mkdir()
+    server = mlflow_server(folder, port)
+    client = mlflow.MlflowClient(f"http://127.0.0.1:{port}")
+    shutil.rmtree(study / "reports/train")
+    work = subprocess.Popen(
+        [sys.executable, "-m", "stages.train"], cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1"),
+    )  # fmt: skip
+    wait_for(lambda: stages_of(client))
+    kill_server(server)
+    out, err = work.communicate(timeout=300)
+    ended = subprocess.CompletedProcess([], work.returncode, out, err)
+    one_sentence(ended, f"logging to MLflow at http://127.0.0.1:{port} failed")
+    (kept,) = (study / "data/unfinished").glob("train-*")
+    before = kept.stat().st_mtime_ns
+    result = stage(study, "train")
+    assert result.returncode == 0, result.stderr
+    (kept,) = (study / "data/unfinished").glob("train-*")
+    assert kept.stat().st_mtime_ns == before, "no epoch was trained once more"
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+def test_two_studies_at_once_in_one_repository(study, undisturbed):
+    """Must hold: the second names who is at work and changes nothing, not even the parameters; the first goes on."""
+    forget(study, "tune", "train", "evaluate", "explain", "score")
+    before = (study / "params.yaml").read_bytes()
+    work = Repro(study, **WITHOUT_MLFLOW)
+    wait_for(lambda: (study / "data/.tune.owner").exists())
+    owner = (study / "data/.tune.owner").read_text()
+    for command in (("study", "STUDY=planted"), ("study", "SET=train.epochs=9")):
+        result = make(study, *command, check=False)
+        assert result.returncode == 2
+        assert f"{owner} is at work on a study in this folder: wait for it, or stop it first" in result.stderr
+    one_sentence(stage(study, "tune"), f"{owner} is tuning in this folder already: wait for it, or stop it first")
+    second = repro(study, check=False, **WITHOUT_MLFLOW)
+    assert second.returncode != 0
+    assert f"PID {work.dvc.pid}" in second.stderr, "DVC says who holds its lock"
+    assert (study / "params.yaml").read_bytes() == before
+    assert work.dvc.wait(timeout=300) == 0, work.text()
+    assert differing(digests(study), undisturbed[1]) == []
+
+
+@pytest.fixture(scope="module")
+def jumping_clock(tmp_path_factory):
+    library = tmp_path_factory.mktemp("clock") / "clock.so"
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("a clock that jumps needs Linux and a C compiler")
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("seconds", [-86400, 10**7])
+def test_a_clock_that_jumps_changes_no_result(study, undisturbed, jumping_clock, seconds):
+    """Must hold: the same files, no negative duration, and every run ends after it began."""
+    for name in ("tune", "train"):
+        shutil.rmtree(study / "reports" / name)
+    shutil.rmtree(study / "data/search")
+    changes = {"LD_PRELOAD": str(jumping_clock), "GLASSBOX_JUMP": str(seconds), "GLASSBOX_JUMP_AFTER": "200"}
+    for name in ("tune", "train"):
+        result = stage(study, name, GLASSBOX_TRACKING="on", **changes)
+        assert result.returncode == 0, result.stderr
+    assert differing(digests(study), undisturbed[1]) == []
+    import json
+    import sqlite3
+
+    for name in ("tune", "train"):
+        times = json.loads((study / f"reports/{name}/timing.yaml").read_text())
+        assert all(0 < value < 600 for value in times["seconds"])
+    with sqlite3.connect(study / "mlruns/mlflow.db") as store:
+        spans = store.execute("select end_time - start_time, status from runs").fetchall()
+    assert all(span >= 0 for span, _ in spans)
+    assert {status for _, status in spans} == {"FINISHED"}

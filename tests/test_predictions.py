@@ -1,0 +1,20 @@
+import pandas as pd
+import pytest
+
+from glassbox import files, predictions
+from glassbox.errors import UserError
+
+
+def test_probabilities_come_in_the_order_of_the_classes(tmp_path):
+    table = pd.DataFrame({"image": [0, 1], "p(b)": [0.25, 1.0], "true_class": ["a", "b"], "p(a)": [0.75, 0.0]})
+    files.write_csv(tmp_path / "p.csv", table)
+    assert predictions.read(tmp_path / "p.csv", 2, ("a", "b")).tolist() == [[0.75, 0.25], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("images", "classes"), [(3, ("a", "b")), (1, ("a", "b")), (2, ("a", "c"))])
+def test_predictions_of_others_are_refused(tmp_path, images, classes):
+    files.write_csv(tmp_path / "p.csv", pd.DataFrame({"p(a)": [0.5, 1.0], "p(b)": [0.5, 0.0]}))
+    with pytest.raises(
+        UserError, match=rf"p.csv does not hold the probabilities of 2 classes for {images} test images"
+    ):
+        predictions.read(tmp_path / "p.csv", images, classes)

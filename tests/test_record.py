@@ -1,0 +1,124 @@
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from glassbox import config, files, record
+from glassbox.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = {"processor": "a chip", "threads": 2}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A folder as a study leaves it, with a file of every kind."""
+    project = tmp_path / "a study"
+    for name, text in {
+        "params.yaml": (ROOT / "params.yaml").read_text(), "dvc.yaml": "stages: {}\n", "requirements.lock": "a==1\n",
+        "src/glassbox/training.py": "x = 1\n", "src/glassbox/report/page.html": "<p>", "stages/train.py": "y = 1\n",
+        "src/glassbox/__pycache__/training.pyc": "no source",
+        "data/raw/mine/cats/1.png": "an image", "data/weights/own.pth": "weights",
+        "data/prepared/data.json": "{}", "models/model.safetensors": "w", "models/noise/model.safetensors": "v",
+        "reports/train/metrics.json": "{}", "reports/train/curves.png": "a picture",
+        "reports/train/timing.yaml": json.dumps({"machine": MACHINE, "seconds": [1.0]}),
+        "reports/explain/attributions.npz": "maps", "reports/explain/index.csv": "a,b\n1,2\n",
+        "reports/summary.json": "{}", "reports/compare/other.json": "of no stage",
+    }.items():  # fmt: skip
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    monkeypatch.chdir(project)
+    record.write(config.read(), "d" * 64)
+    return project
+
+
+def test_the_record_names_every_file_that_must_be_made_again(study):
+    assert list(record.read(record.FOLDER)["files"]) == [
+        "data/prepared/data.json", "models/model.safetensors", "models/noise/model.safetensors",
+        "reports/train/metrics.json", "reports/explain/attributions.npz", "reports/explain/index.csv",
+        "reports/summary.json",
+    ]  # fmt: skip
+    # printf w | sha256sum
+    assert record.digests()["models/model.safetensors"] == (
+        "50e721e49c013f00c62cf59f2163542a9d8df02464efeb615d31051b0fddc326"
+    )
+
+
+def test_a_record_is_the_same_bytes_whenever_and_wherever_it_is_written(study):
+    before = {path.name: path.read_bytes() for path in record.FOLDER.iterdir()}
+    for path in study.rglob("*"):
+        os.utime(path, (0, 0))
+    record.write(config.read(), "d" * 64)
+    assert {path.name: path.read_bytes() for path in record.FOLDER.iterdir()} == before
+
+
+def test_a_study_is_known_by_parameters_data_and_code(study):
+    params = config.read()
+    usual = record.study_digest(params, "d")
+    assert record.study_digest(params, "d") == usual
+    assert record.study_digest(params, "e") != usual
+    other = params.model_copy(update={"study": params.study.model_copy(update={"seed": 5})})
+    assert record.study_digest(other, "d") != usual
+    (study / "stages" / "train.py").write_text("y = 2\n")
+    assert record.study_digest(params, "d") != usual
+
+
+def test_a_study_is_restored_to_where_it_can_run(study, tmp_path):
+    place = tmp_path / "again"
+    place.mkdir()
+    record.restore(record.FOLDER, place)
+    found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    assert found == {
+        "params.yaml", "dvc.yaml", "requirements.lock", "src/glassbox/training.py", "src/glassbox/report/page.html",
+        "stages/train.py", "data/raw/mine/cats/1.png", "data/weights/own.pth",
+    }  # fmt: skip
+    assert all((place / name).read_bytes() == (study / name).read_bytes() for name in found)
+
+
+def test_images_beside_the_repository_are_found_from_elsewhere(study, tmp_path):
+    (tmp_path / "pictures" / "x").mkdir(parents=True)
+    changes = ["data.source=image_folder", "data.path=../pictures"]
+    files.write_text("params.yaml", config.edit("params.yaml", changes))
+    record.write(config.read(), "d" * 64)
+    record.restore(record.FOLDER, tmp_path / "some" / "where")
+    assert config.read(tmp_path / "some/where/params.yaml").data.path == str((tmp_path / "pictures").resolve())
+
+
+@pytest.mark.parametrize("name", ["../outside.py", "/tmp/outside.py", "src/../../outside.py"])
+def test_sources_cannot_lead_out_of_their_folder(study, tmp_path, name):
+    with zipfile.ZipFile(record.FOLDER / record.SOURCES, "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(UserError, match=r"which is no file of a study"):
+        record.restore(record.FOLDER, tmp_path / "again" / "deep")
+    assert not list(tmp_path.rglob("outside.py"))
+
+
+def test_damaged_sources_are_said(study, tmp_path):
+    (record.FOLDER / record.SOURCES).write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"sources.zip cannot be read .*: the study cannot be restored"):
+        record.restore(record.FOLDER, tmp_path / "again")
+
+
+def test_what_agrees_and_what_differs(study):
+    kept = record.read(record.FOLDER)
+    assert all(file.agrees for file in record.compare(kept, study))
+    (study / "models/model.safetensors").write_text("u")
+    (study / "reports/explain/index.csv").unlink()
+    (study / "reports/score").mkdir()
+    (study / "reports/score/new.csv").write_text("x")
+    different = {file.name: str(file) for file in record.compare(kept, study) if not file.agrees}
+    assert different == {
+        "models/model.safetensors": "DIFFERS  50e721e49c01 -> 0bfe935e70c3  models/model.safetensors",
+        "reports/explain/index.csv": f"DIFFERS  {kept['files']['reports/explain/index.csv'][:12]} -> (missing)  "
+        "reports/explain/index.csv",
+        "reports/score/new.csv": "DIFFERS  (missing) -> 2d711642b726  reports/score/new.csv",
+    }
+
+
+def test_another_machine_is_told(study):
+    kept = record.read(record.FOLDER)
+    assert record.differences(kept, study) == ""
+    kept["machine"] = {"processor": "a chip", "threads": 8}
+    assert record.differences(kept, study) == "threads was 8 and is 2"
