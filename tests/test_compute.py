@@ -1,7 +1,9 @@
 import os
 import platform
 import re
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -198,3 +200,21 @@ def test_peak_memory_grows_with_what_is_used(monkeypatch):
     assert compute.peak_memory(torch.device("cpu")) > before + held.nbytes / 2**31
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 3 * 2**30)
     assert compute.peak_memory(torch.device("cuda")) == 3
+
+
+THREADS = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import numpy, torch
+from threadpoolctl import threadpool_info
+from glassbox import compute, config
+compute.resolve(config.Compute(device="cpu", precision="float32", tf32=False, deterministic=True, compile=False,
+                               batch_size=8, threads=3))
+print(torch.get_num_threads(), {pool["num_threads"] for pool in threadpool_info()}, os.environ["OMP_NUM_THREADS"])
+"""
+
+
+def test_the_number_of_threads_is_that_of_the_parameters(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-c", THREADS, str(Path(__file__).resolve().parent.parent / "src")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "3 {3} 3\n"

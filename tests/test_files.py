@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from glassbox import files
 from glassbox.errors import UserError
@@ -112,3 +114,39 @@ def test_an_array_on_disk_is_written_and_leaves_nothing(tmp_path):
         assert str(tmp_path) in maps.read_text()
     assert type(files.on_disk(None, (3,), "float32")) is np.ndarray
     assert files.on_disk(tmp_path, (0, 2), "uint8").shape == (0, 2)
+
+
+def test_who_holds_a_lock(tmp_path):
+    assert files.holder(tmp_path / "x.lock") is None
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from glassbox import files\nprint(files.holder(sys.argv[2]))"
+    with files.exclusive(tmp_path / "x.lock", "testing"):
+        source = str(Path(__file__).resolve().parent.parent / "src")
+        command = [sys.executable, "-c", code, source, str(tmp_path / "x.lock")]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert said == f"process {os.getpid()}\n"
+    assert files.holder(tmp_path / "x.lock") is None
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path):
+    code = (
+        "import sys, os; sys.path.insert(0, sys.argv[1]); from glassbox import files\n"
+        "with files.replacing(sys.argv[2]) as partial:\n"
+        "    partial.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    source = str(Path(__file__).resolve().parent.parent / "src")
+    subprocess.run([sys.executable, "-c", code, source, str(tmp_path / "x.json")], check=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".x.partial.json"]
+    files.write_json(tmp_path / "x.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_tensors_of_either_library_are_written(tmp_path):
+    from safetensors.numpy import load_file
+
+    files.write_tensors(tmp_path / "a.safetensors", {"x": np.arange(3)})
+    files.write_tensors(tmp_path / "b.safetensors", {"x": torch.arange(3)})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert load_file(tmp_path / "a.safetensors")["x"].tolist() == [0, 1, 2]
+    # printf abc | sha256sum
+    (tmp_path / "abc").write_text("abc")
+    assert files.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

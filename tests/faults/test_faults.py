@@ -1,6 +1,6 @@
 """What can happen to a study on a real machine, done to a real one. Each case says what must hold.
 
-`make test` runs 3 random kills; GLASSBOX_FAULT_KILLS=20 is the nightly form, `make faults`.
+`make faults` is the nightly form: 20 random kills, and every case. `make test` has 3 kills and one case of most kinds.
 """
 
 import os
@@ -19,12 +19,13 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
-from conftest import environment, make, shell
+from conftest import NAMES, environment, make, shell
 from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
 
 WHAT = ("stage", "dvc", "all")
 KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "3"))
 A_STUDY = 4  # kills that one study has to survive at most
+nightly = pytest.mark.skipif(os.environ.get("GLASSBOX_FAULTS") != "all", reason="one of `make faults`")
 WITHOUT_MLFLOW = {"GLASSBOX_TRACKING": "off"}
 
 
@@ -116,7 +117,7 @@ def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
     check_whole(project, expected)
 
 
-@pytest.mark.parametrize("name", ["tune", "train", "explain"])
+@pytest.mark.parametrize("name", [pytest.param("tune", marks=nightly), "train", pytest.param("explain", marks=nightly)])
 def test_ctrl_c_ends_a_study_within_seconds_and_it_goes_on_later(study, undisturbed, name):
     """Must hold: all processes are gone within 5 seconds, the stage says in its last line how to go on, its run is
     killed, and the next `dvc repro` comes to the same files."""
@@ -138,7 +139,10 @@ def test_ctrl_c_ends_a_study_within_seconds_and_it_goes_on_later(study, undistur
     assert differing(digests(study), undisturbed[1]) == []
 
 
-@pytest.mark.parametrize("name", ["prepare", "tune", "train", "evaluate", "explain", "score", "report"])
+@pytest.mark.parametrize(
+    "name",
+    ["train", *(pytest.param(name, marks=nightly) for name in NAMES if name != "train")],
+)
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(study, undisturbed, tmp_path, name):
     """Must hold: exit code 2, one sentence, no file half-written; with room on the disk the same command goes on."""
     place = tmp_path / "disk"
@@ -180,6 +184,7 @@ def fill(place: Path, leave: int) -> None:
             os.posix_fallocate(filler.fileno(), os.fstat(filler.fileno()).st_size, max(1, min(free - leave, 2**20)))
 
 
+@nightly
 @pytest.mark.parametrize("name", ["train", "report"])
 def test_an_output_folder_that_cannot_be_written_is_one_sentence(study, undisturbed, name):
     """Must hold: exit code 2, one sentence that names the folder or file; nothing that was there is lost."""
@@ -201,14 +206,14 @@ def test_an_output_folder_that_cannot_be_written_is_one_sentence(study, undistur
     ("file", "name", "part"),
     [
         ("data/prepared/train.safetensors", "train", "is not what was prepared"),
-        ("data/prepared/data.json", "evaluate", "data.json"),
+        pytest.param("data/prepared/data.json", "evaluate", "data.json", marks=nightly),
         ("models/model.safetensors", "explain", "model.safetensors cannot be read"),
-        ("models/model.json", "score", "model.json"),
-        ("reports/evaluate/predictions.csv", "explain", "predictions.csv"),
-        ("reports/tune/best.json", "train", "best.json"),
+        pytest.param("models/model.json", "score", "model.json", marks=nightly),
+        pytest.param("reports/evaluate/predictions.csv", "explain", "predictions.csv", marks=nightly),
+        pytest.param("reports/tune/best.json", "train", "best.json", marks=nightly),
     ],
 )
-@pytest.mark.parametrize("how", ["cut", "changed", "empty"])
+@pytest.mark.parametrize("how", ["cut", pytest.param("changed", marks=nightly), pytest.param("empty", marks=nightly)])
 def test_a_damaged_file_between_stages_is_named_and_made_anew(study, undisturbed, file, name, part, how):
     """Must hold: the stage that reads it says which file; `dvc repro` brings it back, and all is as it was."""
     path = study / file
@@ -224,6 +229,7 @@ def test_a_damaged_file_between_stages_is_named_and_made_anew(study, undisturbed
     assert differing(digests(study), undisturbed[1]) == []
 
 
+@nightly
 @pytest.mark.parametrize("how", ["cut", "changed", "empty"])
 def test_a_damaged_record_of_the_search_is_said_or_mended(study, undisturbed, how):
     """Must hold: a line that was being written is dropped, other damage is said in one sentence; once the file is
@@ -242,6 +248,7 @@ def test_a_damaged_record_of_the_search_is_said_or_mended(study, undisturbed, ho
     assert differing(digests(study), undisturbed[1]) == []
 
 
+@nightly
 def test_damaged_work_of_a_stage_is_done_again(study, undisturbed):
     """Must hold: what was kept of an interrupted stage is checked before it is used."""
     forget(study, "explain", "score")
@@ -317,6 +324,7 @@ def test_a_server_that_dies_and_returns_gets_all_of_a_run(study, tmp_path):
         kill_server(server)
 
 
+@nightly
 def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_path):
     """Must hold: one sentence and exit code 2; the epochs that were trained are not trained again."""
     port, folder = free_port(), tmp_path / "server"
@@ -373,6 +381,7 @@ def jumping_clock(tmp_path_factory):
     return library
 
 
+@nightly
 @pytest.mark.parametrize("seconds", [-86400, 10**7])
 def test_a_clock_that_jumps_changes_no_result(study, undisturbed, jumping_clock, seconds):
     """Must hold: the same files, no negative duration, and every run ends after it began."""
