@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import config, files, tracking
+from glassbox import config, files, resume, tracking
 from glassbox.data import preparation, store
 from glassbox.errors import run
 from glassbox.progress import Bar
@@ -14,7 +14,7 @@ def main() -> None:
     seed, settings = config.load("study.seed", "data")
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
         bar = partial(Bar, desc="reading", unit="image")
-        prepared = preparation.prepare(settings, seed, bar)
+        prepared = preparation.prepare(settings, seed, bar, resume.FOLDER)
         from glassbox.figures import data as figures  # matplotlib takes half a second, and draws last
 
         folder = files.fresh_folder(REPORTS)

@@ -67,7 +67,7 @@ def params() -> config.Params:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole studies first: with several workers the longest files must not be the last to begin."""
-    items.sort(key=lambda item: not item.path.stem.endswith(("_study", "_studies")))
+    items.sort(key=lambda item: not item.path.stem.endswith(("_study", "_studies", "_faults")))
 
 
 class LinearNetwork(nn.Module):

@@ -19,7 +19,7 @@ def _file(module: str) -> Path | None:
 def imported(path: Path) -> set[Path]:
     """The project's files that one file imports anywhere in it, and the packages around them that hold code."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_Run().visit(ast.parse(path.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -27,6 +27,13 @@ def imported(path: Path) -> set[Path]:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     parents = {".".join(m.split(".")[:n]) for m in modules for n in range(1, m.count(".") + 2)}
     return {file for module in parents if (file := _file(module)) and not _only_says(file)}
+
+
+class _Run(ast.NodeTransformer):
+    """A source file without what is there for type checkers alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if getattr(node.test, "id", "") == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 def _only_says(path: Path) -> bool:

@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel
 
 from glassbox import files
-from glassbox.compute import Place
+
+if TYPE_CHECKING:
+    from glassbox.compute import Place
 
 FOLDER = "data/unfinished"
 HEAD = struct.Struct("<Q32s")  # before each record: its length in bytes, its SHA-256
@@ -39,17 +40,22 @@ def unkept(_: str, make: Callable[[], Arrays]) -> Arrays:
     return make()
 
 
-def identity(place: Place, *decides: Any) -> str:
+def identity(place: "Place | None", *decides: Any) -> str:
     """16 hex digits for all that decides a result.
 
     Args:
-        place: device, precision and threads.
+        place: device, precision and threads; None where no network has a part in it.
         decides: what JSON can hold, and sections of the parameters.
     """
-    where = [place.device.type, str(place.dtype), place.batch_size, place.tf32, place.deterministic, place.compiled,
-             place.graphs, torch.get_num_threads(), torch.__version__, np.__version__]  # fmt: skip
-    tree = [where, _code(), *decides]
+    tree = [_where(place) if place else None, _code(), *decides]
     return files.digest(json.dumps(tree, sort_keys=True, default=_plain))[:16]
+
+
+def _where(place: "Place") -> list[Any]:
+    import torch  # takes its time, and *prepare* does without
+
+    return [place.device.type, str(place.dtype), place.batch_size, place.tf32, place.deterministic, place.compiled,
+            place.graphs, torch.get_num_threads(), torch.__version__, np.__version__]  # fmt: skip
 
 
 def digest(*paths: str | Path) -> str:
@@ -69,12 +75,12 @@ def _code() -> str:
     return files.digest(*(part for name in used for part in (name, (package / name).read_bytes())))
 
 
-def parts(work: str, place: Place, *decides: Any) -> "Parts":
+def parts(work: str, place: "Place | None", *decides: Any) -> "Parts":
     """The parts of a work; see `identity`."""
     return Parts(work, identity(place, *decides))
 
 
-def checkpoint(work: str, place: Place, *decides: Any) -> "Checkpoint":
+def checkpoint(work: str, place: "Place", *decides: Any) -> "Checkpoint":
     """The checkpoint of a training; see `identity`."""
     return Checkpoint(work, identity(place, *decides))
 
@@ -122,12 +128,16 @@ class Checkpoint(_File):
 
     def save(self, state: dict[str, Any]) -> None:
         """Put `state`, of tensors, numbers, text, lists, tuples and mappings, in the place of the one before."""
+        import torch
+
         stream = io.BytesIO()
         torch.save(state, stream)
         files.write_bytes(self.path, _framed(stream.getvalue()))
 
     def load(self) -> dict[str, Any] | None:
         """The state, its tensors on the CPU; None where there is none. A damaged one is said on stderr, and is none."""
+        import torch
+
         if not self.path.exists():
             return None
         with self.path.open("rb") as file:

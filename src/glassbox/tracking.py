@@ -137,7 +137,7 @@ def _ask_for_life(where: str) -> None:
 
 def _masked(text: str) -> str:
     """Any text without the passwords, tokens and keys of the URLs in it."""
-    text = re.sub(r"(?<=://)([^/\s:@]+):[^/\s]*@", r"\1:***@", text)
+    text = re.sub(r"(?<=://)([^/\s:@]+):\S*@", r"\1:***@", text)  # up to the last @, as none may stand in a password
     text = re.sub(r"(?<=://)[^/\s:@]+@", "***@", text)  # a token in the name's place
     return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 

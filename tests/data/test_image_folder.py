@@ -434,3 +434,38 @@ def test_too_little_is_refused(tmp_path):
     save(tmp_path / "one" / "only" / "a.png", Image.new("RGB", (9, 9)))
     with pytest.raises(UserError, match=r"images of 1 classes"):
         image_folder.load(tmp_path / "one", 8, "crop")
+
+
+def test_images_that_were_read_are_not_read_again_after_a_kill(tmp_path, monkeypatch):
+    root, kept = tmp_path / "pets", tmp_path / "kept"
+    for name, colour in (("cats", RED), ("dogs", GREEN)):
+        for number in range(5):
+            save(root / name / f"{number}.png", Image.new("RGB", (20 + number, 10), colour))
+    (root / "cats" / "9.png").write_bytes(b"")
+    (root / "dogs" / "link.png").symlink_to(root / "dogs" / "0.png")
+    asked = (root, 8, "crop", iter, "skip")
+    whole = image_folder.load(*asked)
+    monkeypatch.setattr(image_folder, "TOGETHER", 4)
+    real, opened = image_folder.read, []
+
+    def read(path, *rest):
+        if len(opened) == 6:
+            raise KeyboardInterrupt
+        opened.append(path.name)
+        return real(path, *rest)
+
+    monkeypatch.setattr(image_folder, "read", read)
+    with pytest.raises(KeyboardInterrupt):
+        image_folder.load(*asked, kept=kept)
+    monkeypatch.setattr(image_folder, "read", lambda path, *rest: opened.append(path.name) or real(path, *rest))
+    opened.clear()
+    resumed = image_folder.load(*asked, kept=kept)
+    assert len(opened) == 12 - 4  # two of the second four were lost
+    assert np.array_equal(resumed.pixels, whole.pixels)
+    assert (resumed.names, resumed.unreadable) == (whole.names, whole.unreadable)
+    opened.clear()
+    image_folder.load(*asked, kept=kept)  # DVC was killed before it took note
+    assert opened == []
+    save(root / "dogs" / "0.png", Image.new("RGB", (20, 10), GREEN))  # the same content, but who knows that unread
+    image_folder.load(*asked, kept=kept)
+    assert len(opened) == 12

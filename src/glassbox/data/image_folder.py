@@ -5,6 +5,7 @@ left out and listed. Nothing outside of the folder is ever read.
 """
 
 import ctypes
+import json
 import logging
 import os
 import re
@@ -14,12 +15,14 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 from unicodedata import category
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from glassbox import resume
 from glassbox.data import places
 from glassbox.data.base import Images
 from glassbox.data.places import shown
@@ -33,6 +36,7 @@ SPLIT_FOLDERS = {
     "test": "test",
 }
 WHITE = (255, 255, 255)
+TOGETHER = 64  # images that are read at a time; no more are lost when the process is killed
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a phone's .jpg that has a second picture inside; a BMP without its head
 STILL = ("MPO", "PSD")  # their further frames are other views of the picture, or its layers
 DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]")  # how Pillow reads colours of 16 bits, of which it keeps eight
@@ -59,6 +63,7 @@ def load(
     progress: Callable[[Iterable], Iterable] = iter,
     bad_images: str = "refuse",
     convert: Collection[str] = (),
+    kept: str | Path | None = None,
 ) -> Images:
     """Images under folder/CLASS/, or under folder/train/CLASS/ and folder/test/CLASS/ (and folder/val/CLASS/).
 
@@ -73,6 +78,8 @@ def load(
         progress: wraps the iteration over the files, as tqdm does.
         bad_images: "refuse" the first image that cannot be taken, in the order of the names, or "skip" and list all.
         convert: what is converted where it would be refused, see `read`.
+        kept: folder where images are kept as soon as they are read, for the next process when this one is killed; None
+            keeps nothing.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without an image or whose name is no text, a link
@@ -91,24 +98,43 @@ def load(
     pixels = np.empty((len(files), image_size, image_size, 3), np.uint8)
     reasons: dict[int, str] = {}
 
-    def fill(row: int) -> None:
+    def one(row: int) -> tuple[np.ndarray | None, str]:
         try:
-            pixels[row] = read(files[row][2], image_size, resize, convert)
+            return read(files[row][2], image_size, resize, convert), ""
         except UnreadableImage as error:
             if bad_images == "refuse":
                 raise
-            reasons[row] = error.reason
+            return None, error.reason
 
-    _silence_libtiff()
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
-        warnings.simplefilter("ignore")  # of tags that nobody needs; what matters is refused
-        jobs = [pool.submit(fill, row) for row in range(len(files))]
+    def some(rows: range) -> dict[str, np.ndarray]:
+        jobs = [pool.submit(one, row) for row in rows]
         try:
-            for job in progress(jobs):
-                job.result()
+            images, told = zip(*(job.result() for job in jobs), strict=True)
         except BaseException:  # one broken image is enough to know, and Ctrl-C is meant
             pool.shutdown(cancel_futures=True)
             raise
+        blank = np.zeros((image_size, image_size, 3), np.uint8)
+        there = np.stack([blank if image is None else image for image in images])
+        return {"pixels": there, "reasons": np.frombuffer(json.dumps(told).encode(), np.uint8)}
+
+    work = None
+    if kept is not None:
+        states = [_state(path) for _, _, path in files]
+        key = resume.identity(None, states, image_size, resize, bad_images, sorted(convert), PIL.__version__)
+        work = resume.Parts("prepare", key, kept)
+    keep = work or resume.unkept
+    _silence_libtiff()
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
+        warnings.simplefilter("ignore")  # of tags that nobody needs; what matters is refused
+        for row in progress(range(len(files))):
+            if row % TOGETHER == 0:
+                rows = range(row, min(row + TOGETHER, len(files)))
+                part = keep("images", lambda rows=rows: some(rows))
+                pixels[rows.start : rows.stop] = part["pixels"]
+                told = zip(rows, json.loads(part["reasons"].tobytes()), strict=True)
+                reasons |= {number: reason for number, reason in told if reason}
+    if work:
+        work.finish()
     names = [_name(path, root) for _, _, path in files]
     unreadable = tuple((names[row], reasons[row]) for row in sorted(reasons))
     if unreadable:
@@ -125,6 +151,12 @@ def load(
         skipped=skipped,
         unreadable=unreadable,
     )
+
+
+def _state(path: Path) -> list[Any]:
+    """What changes when a file does, as far as can be known without reading it; its time of change cannot be set."""
+    status = path.stat() if places.exists(path) else path.lstat()
+    return [os.fsencode(path).hex(), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 File = tuple[str | None, str, Path]  # split, class, path

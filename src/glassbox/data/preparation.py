@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,21 @@ class Prepared:
     counts: dict[str, Any]
 
 
-def prepare(settings: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter) -> Prepared:
+def prepare(
+    settings: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter, kept: str | Path | None = None
+) -> Prepared:
     """Load, limit and split the images of a study, and look for copies.
 
     Args:
         settings: the section `data`.
         seed: of the study.
         progress: wraps the iteration over image files, as tqdm does.
+        kept: folder where the images of files are kept as soon as they are read; None keeps nothing.
 
     Raises:
         UserError: the source cannot be read, or a class is missing from a split, or would be.
     """
-    source = load_source(settings, seed, progress)
+    source = load_source(settings, seed, progress, kept)
     splits.check_source(source, settings.path if settings.source == "image_folder" else None)
     index = splits.limit(source, settings.limit, seed)
     limited = source if len(index) == len(source) else source.take(index)
