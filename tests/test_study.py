@@ -111,24 +111,6 @@ def test_a_second_make_study_does_nothing_and_says_so(study):
     assert {path: path.stat().st_mtime_ns for path in (project / "reports").rglob("*")} == before
 
 
-def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(study):
-    """From its row in MLflow: code, parameters, and every file of numbers, maps and weights."""
-    project, _ = study
-    ((name, tags),) = studies(project).items()
-    said = make(project, "verify", f"RUN={name}").stdout
-    assert ran(said) == NAMES
-    made = [path for path in (project / "reports").rglob("*") if path.suffix in (".json", ".csv", ".npz")]
-    lines = [line for line in said.splitlines() if line.startswith("agrees ")]
-    assert {line.split("  ")[-1] for line in lines} == {
-        *(path.relative_to(project).as_posix() for path in made if path.name != "record.json"),
-        "data/prepared/data.json", "models/model.json", "models/model.safetensors",
-    }  # fmt: skip
-    outcome = f"{len(lines)} of {len(lines)} files agree"
-    assert said.endswith(f"study digits, {tags['study_digest']}: {outcome}\n")
-    ((_, tags),) = studies(project).items()
-    assert tags["verified"].endswith(outcome)
-
-
 def test_every_stage_is_in_mlflow(study):
     import mlflow
 

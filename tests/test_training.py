@@ -482,6 +482,8 @@ def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(tmp_path, cap
     file.write_bytes(content)
     assert [record.train_loss for record in records()] == [record.train_loss for record in expected]
     assert capsys.readouterr().err == f"{file}: this checkpoint is damaged, so train begins anew\n"
+    records()
+    assert capsys.readouterr().err == f"{file}: the training goes on after epoch 3\n"
 
 
 def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch, params):

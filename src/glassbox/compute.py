@@ -53,7 +53,10 @@ class Place:
         """Set what PyTorch keeps for the whole process. A process that gets a place from another has to call it."""
         # PyTorch's own defaults for TF32 differ between matrices (off) and convolutions (on).
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
-        torch.use_deterministic_algorithms(self.deterministic)
+        if self.compiled:
+            torch.use_deterministic_algorithms(self.deterministic)
+        else:  # the same, but for the compiler, whose import takes two seconds
+            torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
         torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
         torch.backends.cudnn.deterministic = self.deterministic
         torch.backends.cudnn.benchmark = not self.deterministic  # picks the algorithm that is quickest this time

@@ -101,7 +101,8 @@ class _File:
         if self.path.exists():
             self.path.replace(self._done)
 
-    def _tell(self, what: str) -> None:
+    def tell(self, what: str) -> None:
+        """Say on stderr what this file has to do with what follows."""
         print(f"{self.path}: {what}", file=sys.stderr)
 
 
@@ -145,7 +146,7 @@ class Checkpoint(_File):
         if content is not None:
             with suppress(pickle.UnpicklingError):  # what is no state of a training is not opened, and could run code
                 return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        self._tell(f"this checkpoint is damaged, so {self.work} begins anew")
+        self.tell(f"this checkpoint is damaged, so {self.work} begins anew")
         return None
 
 
@@ -177,7 +178,7 @@ class Parts(_File):
         if whole < self._file.tell():
             self._file.truncate(whole)  # what was being written when the process ended
         if self.found:
-            self._tell(f"{self.work} goes on after {self.found} parts, of {before:.0f} seconds")
+            self.tell(f"{self.work} goes on after {self.found} parts, of {before:.0f} seconds")
 
     def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """The next part: what is on disk, or else what `make` gives.

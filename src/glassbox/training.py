@@ -315,6 +315,7 @@ def fit(
         generator.set_state(state["generator"])
         if place.device.type == "cuda":
             torch.cuda.set_rng_state(state["dropout_cuda"], place.device)
+        checkpoint.tell(f"the training goes on after epoch {len(records)}")
         yield from records
 
     for epoch in range(len(records) + 1, epochs + 1):

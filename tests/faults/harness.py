@@ -52,14 +52,14 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 
 class Repro:
-    """`dvc repro` at work."""
+    """`dvc repro` at work, of the whole study or of some stages and what they need."""
 
-    def __init__(self, project: Path, **changes: str) -> None:
+    def __init__(self, project: Path, *stages: str, **changes: str) -> None:
         self.project, self.log = project, project / "dvc_plots" / "repro.log"  # a folder that git ignores
         self.log.parent.mkdir(exist_ok=True)
         with self.log.open("w") as log:
             self.dvc = psutil.Popen(
-                ["dvc", "repro"], cwd=project, env=environment(**changes), stdout=log, stderr=log,
+                ["dvc", "repro", *stages], cwd=project, env=environment(**changes), stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 

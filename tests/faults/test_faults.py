@@ -19,7 +19,7 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
-from conftest import NAMES, environment, make, shell
+from conftest import NAMES, environment, make, ran, shell
 from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
 
 WHAT = ("stage", "dvc", "all")
@@ -353,11 +353,23 @@ def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_pat
     assert differing(digests(study), undisturbed[1]) == []
 
 
+def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(undisturbed):
+    """`make verify`: code and parameters from the record, and every file of numbers, maps and weights."""
+    project, expected, _ = undisturbed
+    said = make(project, "verify", **WITHOUT_MLFLOW).stdout
+    assert ran(said) == NAMES
+    lines = [line for line in said.splitlines() if line.startswith("agrees ")]
+    recorded = {name for name in expected if not name.endswith(("record.json", "train.safetensors", "test.safetensors",
+                                                                "validation.safetensors"))}  # fmt: skip
+    assert {line.split("  ")[-1] for line in lines} == recorded
+    assert said.endswith(f": {len(lines)} of {len(lines)} files agree\n")
+
+
 def test_two_studies_at_once_in_one_repository(study, undisturbed):
     """Must hold: the second names who is at work and changes nothing, not even the parameters; the first goes on."""
-    forget(study, "tune", "train", "evaluate", "explain", "score")
+    forget(study, "tune")
     before = (study / "params.yaml").read_bytes()
-    work = Repro(study, **WITHOUT_MLFLOW)
+    work = Repro(study, "tune", **WITHOUT_MLFLOW)
     wait_for(lambda: (study / "data/.tune.owner").exists())
     owner = (study / "data/.tune.owner").read_text()
     work.stage().suspend()  # so that it is at work as long as the others ask
