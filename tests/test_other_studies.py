@@ -33,7 +33,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), project / "data/weights/own.pth")
     changes = [
-        "study.name=fine-tuned", "data.limit=100", "data.image_size=16", "model.name=resnet18", "model.stem=cifar",
+        "study.name=fine-tuned", "data.limit=150", "data.image_size=16", "model.name=resnet18", "model.stem=cifar",
         "model.dropout=0.2", "model.weights=data/weights/own.pth", "tune.n_trials=1", "tune.epochs=1", "train.epochs=2",
         "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
         "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
