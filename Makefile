@@ -39,7 +39,7 @@ study: setup
 
 verify: setup
 	@$(enter) place=$$(mktemp -d) && trap 'rm -rf "$$place"; exit 130' INT TERM && \
-		python -m glassbox restore "$(RUN)" "$$place" && \
+		{ python -m glassbox restore "$(RUN)" "$$place" || { rm -rf "$$place"; exit 2; }; } && \
 		(cd "$$place" && python -m dvc init --quiet --no-scm && GLASSBOX_TRACKING=off python -m dvc repro) && \
 		python -m glassbox verify "$$place" && rm -rf "$$place"
 

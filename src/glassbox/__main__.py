@@ -3,11 +3,11 @@ restore RUN FOLDER | verify FOLDER`."""
 
 import fcntl
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
+import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -64,7 +64,7 @@ def at_work() -> str | None:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return "dvc"
-    return next((f"process {pid} (dvc)" for pid in _noted_by_dvc() if _is_alive(pid)), None)
+    return next((f"process {pid} (dvc)" for pid in _noted_by_dvc() if psutil.pid_exists(pid)), None)
 
 
 def _noted_by_dvc() -> set[int]:
@@ -77,16 +77,6 @@ def _noted_by_dvc() -> set[int]:
         return set()
     writers = [info["pid"] for info in noted.get("write", {}).values()]
     return {*writers, *(info["pid"] for readers in noted.get("read", {}).values() for info in readers)}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def mend() -> None:

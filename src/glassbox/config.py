@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from glassbox.errors import UserError
+from glassbox.errors import UserError, cut
 
 PARAMS_FILE = "params.yaml"
 TUNED = "tuned"  # the value that stands for: take what the search found
@@ -642,7 +642,7 @@ def _parse_text(text: str, file: str | Path) -> Any:
         mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(said.split()))
-        raise UserError(f"{file} is not YAML: {where}{_cut(said)}") from None
+        raise UserError(f"{file} is not YAML: {where}{cut(said)}") from None
 
 
 class _Constructor(SafeConstructor):
@@ -724,11 +724,7 @@ class _Short(reprlib.Repr):
 
 def _shown(value: Any) -> str:
     """A value in a sentence: on one line, and the middle left out of what is long."""
-    return _cut(_Short().repr(value))
-
-
-def _cut(text: str, most: int = 300) -> str:
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
+    return cut(_Short().repr(value))
 
 
 def _dotted(path: Iterable[Any]) -> str:

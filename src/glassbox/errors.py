@@ -18,6 +18,11 @@ class UserError(Exception):
     what is allowed."""
 
 
+def cut(text: str, most: int = 300) -> str:
+    """Text for a sentence, the middle left out of what is long."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
+
+
 def leave_quietly() -> None:
     """Let Ctrl-C end the process with one line until `run` takes over: while libraries are imported, for seconds, it
     would show where in them it came."""

@@ -26,7 +26,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     writer at a time: the name is always the same, so that what a killed process leaves is written over."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: matplotlib and Pillow choose the format by it.
+    # The suffix stays last: numpy adds its own to a name that ends otherwise.
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield partial
@@ -41,8 +41,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -168,10 +167,14 @@ def holder(path: str | Path) -> str | None:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        owner = path.with_suffix(".owner")
-        return owner.read_text().strip() if owner.exists() else "another process"
+        return _owner(path)
     lock.release()
     return None
+
+
+def _owner(path: Path) -> str:
+    noted = path.with_suffix(".owner")
+    return noted.read_text().strip() if noted.exists() else "another process"
 
 
 @contextmanager
@@ -188,8 +191,7 @@ def exclusive(path: str | Path, doing: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        who = owner.read_text().strip() if owner.exists() else "another process"
-        raise UserError(f"{who} is {doing} in this folder already: wait for it, or stop it first") from None
+        raise UserError(f"{_owner(path)} is {doing} in this folder already: wait for it, or stop it first") from None
     try:
         owner.write_text(f"process {os.getpid()}")
         yield

@@ -54,8 +54,8 @@ def identity(place: "Place | None", *decides: Any) -> str:
 def _where(place: "Place") -> list[Any]:
     import torch  # takes its time, and *prepare* does without
 
-    return [place.device.type, str(place.dtype), place.batch_size, place.tf32, place.deterministic, place.compiled,
-            place.graphs, torch.get_num_threads(), torch.__version__, np.__version__]  # fmt: skip
+    chosen = {name: str(value) for name, value in vars(place).items()}
+    return [chosen, torch.get_num_threads(), torch.__version__, np.__version__]
 
 
 def digest(*paths: str | Path) -> str:

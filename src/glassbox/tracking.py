@@ -137,7 +137,7 @@ def _ask_for_life(where: str) -> None:
 
 def _masked(text: str) -> str:
     """Any text without the passwords, tokens and keys of the URLs in it."""
-    text = re.sub(r"(?<=://)([^/\s:@]+):\S*@", r"\1:***@", text)  # up to the last @, as none may stand in a password
+    text = re.sub(r"(?<=://)([^/\s:@]+):\S*@", r"\1:***@", text)  # up to the last @: one may stand in a password
     text = re.sub(r"(?<=://)[^/\s:@]+@", "***@", text)  # a token in the name's place
     return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 
@@ -229,10 +229,14 @@ def sweep(client: "MlflowClient") -> None:
         lock.release()
 
 
+def _everywhere(client: "MlflowClient") -> list[str]:
+    """All experiments, by id."""
+    return [experiment.experiment_id for experiment in client.search_experiments()]
+
+
 def _running(client: "MlflowClient", sign: str) -> list[str]:
     """The runs of a recorder that have no end."""
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(everywhere, f"tags.{SIGN} = '{sign}' and attributes.status = 'RUNNING'")
+    found = client.search_runs(_everywhere(client), f"tags.{SIGN} = '{sign}' and attributes.status = 'RUNNING'")
     return [run.info.run_id for run in found]
 
 
@@ -700,7 +704,7 @@ def find_study(client: "MlflowClient", which: str) -> "Run":
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", which):
         raise UserError(f"RUN={which}: it must be a study digest, or the name or id of a run in MLflow")
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    everywhere = _everywhere(client)
 
     def search(condition: str) -> list["Run"]:
         return client.search_runs(everywhere, f"tags.kind = 'study' and {condition}", max_results=1000)
@@ -743,9 +747,8 @@ def fetch_record(which: str, place: str | Path) -> str:
 def note_verified(study_digest: str, outcome: str) -> None:
     """Show in a study's row, where it has one, how doing it again came out."""
     client = connect()
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     of_state = f"tags.kind = 'study' and tags.study_digest = '{study_digest}'"
-    for row in client.search_runs(everywhere, of_state):
+    for row in client.search_runs(_everywhere(client), of_state):
         client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from unicodedata import category
 
-from glassbox.errors import UserError
+from glassbox.errors import UserError, cut
 
 # What would break a line, or a terminal: control characters, halves of a surrogate pair, separators of lines and
 # paragraphs.
@@ -54,7 +54,5 @@ def folder(name: str, given: str | Path, holds: str) -> Path:
     except RuntimeError:  # ~somebody, who is nobody here
         path = Path(given)
     if not is_folder(path):
-        value = str(given)
-        value = value if len(value) <= 300 else f"{value[:150]}…{value[-149:]}"
-        raise UserError(f"{name} = {value!r} is no folder: it must hold {holds}")
+        raise UserError(f"{name} = {cut(str(given))!r} is no folder: it must hold {holds}")
     return path
