@@ -175,10 +175,12 @@ def use(): # 10 tensors of 20 MiB at a time
 torch.ones(2) # what PyTorch makes on its first call stays, and above the blocks would keep them from being given back
 for _ in range(5): # blocks find their places: aligned, one may not fit where another was
     use()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+cleared = []
 for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     use()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    cleared.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(cleared)) # not the sum: a block may find its place for good as late as this, as rarely as in one run of 100
 peak = Peak(torch.device("cpu"))
 use()
 print(peak())
@@ -187,11 +189,14 @@ print(peak())
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="other systems' malloc")
 def test_freed_memory_is_kept_and_counts_all_the_same():
-    faults, peaks = zip(*(map(float, shell(sys.executable, "-c", KEPT, how, cwd=ROOT, PYTHONPATH="src").stdout.split())
-                          for how in ("settled", "as it was")), strict=True)  # fmt: skip
-    assert faults[0] < 10_000  # of the 256,000 pages of 4 KiB, hardly any is cleared again
-    assert faults[1] > 50_000
-    assert peaks == pytest.approx([0.195, 0.195], abs=0.01)  # GiB
+    def measure(how: str) -> float:
+        faults, peak = shell(sys.executable, "-c", KEPT, how, cwd=ROOT, PYTHONPATH="src").stdout.split()
+        assert float(peak) == pytest.approx(0.195, abs=0.01)  # GiB
+        return float(faults)
+
+    assert measure("settled") < 500  # of the 51,200 pages of 4 KiB, none is cleared again but Python's own
+    # Where a small block happens to lie above all others even glibc as it was keeps them, in one process of four.
+    assert any(measure("as it was") > 25_000 for _ in range(6))
 
 
 def test_peak_memory_grows_with_what_is_used(monkeypatch):

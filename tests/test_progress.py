@@ -50,3 +50,10 @@ def test_hours_are_told_as_hours(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: bar._start + 2 * 3600 + 5 * 60 + 7)
     assert bar.line() == "scoring: 0 of 3 maps after 2 h 5 min"
     bar.close()
+
+
+def test_what_ctrl_c_left_of_a_bar_is_closed_without_a_word():
+    Bar.__new__(Bar, total=3).close()
+    bar = Bar(total=3, desc="scoring", unit="map")
+    assert not bar._ended.is_set()
+    bar.close()

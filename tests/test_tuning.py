@@ -172,6 +172,12 @@ def test_searches_of_another_kind_or_seed_do_not_mix(search):
     assert search(n_trials=99).file == first.file
     assert search(workers=2).file == search(workers=3).file != first.file
     assert search(place=Place(torch.device("cpu"), torch.bfloat16, 64)).file != first.file
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)  # another order of sums, and so other last bits
+    try:
+        assert search().file != first.file
+    finally:
+        torch.set_num_threads(threads)
     assert run(first)[0].params != run(search(seed=1))[0].params
 
 

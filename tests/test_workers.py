@@ -184,3 +184,15 @@ errors.run(lambda: print(list(workers.each(sleeping, deque(range(4)), 2))))
         assert said == "stopped by the user; run the same command again to go on\n"
         assert run.returncode == 130
         assert not processes(run.pid)
+
+
+def test_ctrl_c_while_a_process_starts_is_heard_once_it_has_started():
+    begun, ask = False, "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    with pytest.raises(KeyboardInterrupt), workers._deaf_to_ctrl_c():
+        os.kill(os.getpid(), signal.SIGINT)
+        deaf = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+        begun = True
+    assert begun
+    assert deaf.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

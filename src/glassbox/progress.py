@@ -15,6 +15,9 @@ class Bar(tqdm):
     """tqdm's bar, with its arguments. Where stderr is no terminal a line says every half a minute how far the work is,
     and so that it is alive: `training: 12 of 30 epochs after 6 min 20 s`."""
 
+    # What Ctrl-C leaves when it comes before `__init__` is closed as well, by its end.
+    disable, _ended, _sink = True, threading.Event(), None
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._ended, self._start = threading.Event(), time.monotonic()
         self._sink = None if sys.stderr.isatty() else open(os.devnull, "w")  # noqa: SIM115, PTH123 (closed with the bar)

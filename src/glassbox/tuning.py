@@ -80,7 +80,7 @@ def suggest(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
 class Search:
     """A study on disk that can be killed and taken up again.
 
-    Its file is named by a digest of everything that decides its outcome, parameters, data, precision, code and
+    Its file is named by a digest of everything that decides its outcome, parameters, data, precision, threads, code and
     libraries, so that two searches never mix and none is taken for one that was made otherwise. Removing the file
     starts anew. With one worker the history is the same whether it was interrupted or not; with several it depends on
     which of them is quicker.
@@ -93,13 +93,15 @@ class Search:
         description: of the data.
         place: device and precision of the trials.
         folder: where the study's file lies.
+        threads: of the CPU, for all trials that run side by side; None = PyTorch's number in this process.
     """
 
     def __init__(
         self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
-        folder: str | Path,
+        folder: str | Path, threads: int | None = None,
     ) -> None:  # fmt: skip
-        self._arguments = (settings, known, how, seed, description, place, folder)
+        self.threads = threads or torch.get_num_threads()
+        self._arguments = (settings, known, how, seed, description, place, folder, self.threads)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
@@ -109,7 +111,7 @@ class Search:
             "alone": settings.workers == 1, "network": asdict(known), "weights": models.digest_of_weights(known),
             "augment": how.model_dump(mode="json"), "seed": seed,
             "data": description.digest, "code": _code(),
-            "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic],
+            "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
             "versions": [torch.__version__, optuna.__version__],
         }  # fmt: skip
         name = files.digest(json.dumps(identity, sort_keys=True))[:16]
@@ -143,7 +145,7 @@ class Search:
     def at_once(self) -> int:
         """How many trials run side by side: `settings.workers`, on the CPU at most one a core."""
         wanted = self.settings.workers
-        return min(wanted, torch.get_num_threads()) if self.place.device.type == "cpu" else wanted
+        return min(wanted, self.threads) if self.place.device.type == "cpu" else wanted
 
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
@@ -195,7 +197,7 @@ class Search:
         if todo and self.known.name != CNN:
             # What is wrong with it is wrong in every trial, and weights are downloaded by one process.
             models.fresh(self.known, self.description, 0, torch.device("cpu"))
-        threads = max(1, torch.get_num_threads() // self.at_once)
+        threads = max(1, self.threads // self.at_once)
         serve = partial(_serve, type(self), self._arguments, self.file, read, threads)
         for number, record in workers.each(serve, todo, self.at_once):
             if isinstance(record, workers.Died):

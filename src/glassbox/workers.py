@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -109,16 +110,22 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Ctrl-C reaches the whole group, and the parent ends its processes: those that are started in this block ignore
-    it from their first moment on."""
+    """Ctrl-C reaches the whole group, and the parent ends its processes: those that are started in this block never
+    hear it. The parent hears it when the block ends."""
     if threading.current_thread() is not threading.main_thread():  # no other one may change it, or needs to
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # else the first start does this, and lets the signal through again
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited, as a handler is not
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection) -> None:

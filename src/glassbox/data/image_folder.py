@@ -279,7 +279,7 @@ def read(path: str | Path, image_size: int, resize: str, convert: Collection[str
         _check_file(path)
         with Image.open(path) as image:
             _check_image(image, path, convert)
-            return np.asarray(_square(_rgb(ImageOps.exif_transpose(image)), image_size, resize))
+            return np.asarray(square(_rgb(ImageOps.exif_transpose(image)), image_size, resize))
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
@@ -359,7 +359,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _square(image: Image.Image, size: int, resize: str) -> Image.Image:
+def square(image: Image.Image, size: int, resize: str) -> Image.Image:
     target, method = (size, size), Image.Resampling.BICUBIC
     if resize == "stretch":
         return image.resize(target, method)

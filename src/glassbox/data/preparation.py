@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config
+from glassbox import config, files
 from glassbox.data import splits
 from glassbox.data.base import SPLITS, Images
 from glassbox.data.sources import load_source
@@ -89,9 +89,11 @@ def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:
         split: np.bincount(images.labels[images.splits == split], minlength=len(images.classes)).tolist()
         for split in SPLITS
     }
+    test = only(images, "test")
     return {
         "source": description.source,
         "digest": description.digest,
+        "test_digest": test_digest(test.pixels, test.labels),
         "image_size": description.image_size,
         "sizes": description.sizes,
         "classes": list(description.classes),
@@ -101,6 +103,11 @@ def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:
         "has_masks": description.has_masks,
         **prepared.counts,
     }
+
+
+def test_digest(pixels: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of the test images (N, H, W, 3) and their labels (N,): two studies with the same one can be compared."""
+    return files.digest(np.ascontiguousarray(pixels).tobytes(), labels.astype(np.int64).tobytes())
 
 
 def only(images: Images, split: str) -> Images:
