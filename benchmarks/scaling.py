@@ -81,7 +81,7 @@ def evaluate(n: int, folder: Path) -> Work:
     def work() -> None:
         logits = [models.predict(classifier, split.images, BATCH).numpy() for split in (few, test)]
         found = (logits[0], few.labels.numpy(), logits[1], test.labels.numpy(), test.index.numpy())
-        made = evaluation.evaluate(*found, names, settings, None)
+        made = evaluation.evaluate(*found, names, settings, 0)
         files.write_json(folder / "metrics.json", made.metrics)
         for name, table in made.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)

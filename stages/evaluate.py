@@ -29,7 +29,7 @@ def main() -> None:
         costs = compute.costs(place, keep.began, n)
         names, labels = card.classes, test.labels.numpy()
         found = (logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy())
-        e = evaluation.evaluate(*found, names, settings, test.names)
+        e = evaluation.evaluate(*found, names, settings, seed, test.names)
 
         from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
 

@@ -10,7 +10,7 @@ def test_everything_agrees_with_itself(params):
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3
     logits = rng.normal(size=(60, 3)) + 2 * np.eye(3)[labels]
-    e = evaluate(logits, labels, logits, labels, np.arange(100, 160), ("a", "b", "c"), params.evaluate)
+    e = evaluate(logits, labels, logits, labels, np.arange(100, 160), ("a", "b", "c"), params.evaluate, 0)
     m = e.metrics
     assert (
         m["accuracy"]
@@ -18,6 +18,7 @@ def test_everything_agrees_with_itself(params):
         == pytest.approx((e.probabilities.argmax(axis=1) == labels).mean())
     )
     assert m["accuracy_low"] < m["accuracy"] < m["accuracy_high"]
+    assert m["macro_f1_low"] < m["macro_f1"] < m["macro_f1_high"]
     assert (m["images"], m["mistakes"]) == (60, 60 - np.trace(e.matrix))
     assert m["calibrated_log_loss"] <= m["log_loss"]
     assert m["macro_recall"] == pytest.approx(m["accuracy"])  # all classes are equally frequent

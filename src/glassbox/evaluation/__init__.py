@@ -8,6 +8,7 @@ import pandas as pd
 from glassbox.config import Evaluate
 from glassbox.evaluation import calibration, classification
 from glassbox.evaluation.augmented import augmented_accuracy
+from glassbox.seeds import derive
 
 __all__ = ["Evaluation", "augmented_accuracy", "evaluate"]
 
@@ -18,7 +19,7 @@ class Evaluation:
 
     Attributes:
         metrics: headline numbers by name.
-        report: per-class precision, recall, F1, support.
+        report: per-class precision, recall and F1 with intervals, and support.
         matrix: (K, K) confusion matrix, rows are true classes.
         pairs: all pairs of classes, most confused first.
         predictions: one row a test image: image, source_index, file where the source has files, true_class,
@@ -66,6 +67,7 @@ def evaluate(
     source_index: np.ndarray,
     classes: tuple[str, ...],
     settings: Evaluate,
+    seed: int,
     files: tuple[str, ...] | None = None,
 ) -> Evaluation:
     """Judge test logits (N, K); the validation ones serve only to fit the temperature.
@@ -76,6 +78,7 @@ def evaluate(
         source_index: (N,) position of each test image in its source.
         classes: names.
         settings: the section `evaluate`.
+        seed: of the study.
         files: (N,) names, where the source has them.
     """
     temperature = calibration.fit_temperature(validation_logits, validation_labels)
@@ -83,11 +86,14 @@ def evaluate(
     p, p_calibrated = np.exp(log_p), np.exp(calibrated)
     predicted = p.argmax(axis=1)
     matrix = classification.confusion(labels, predicted, len(classes))
-    report = classification.classification_report(labels, predicted, classes)
+    report = classification.classification_report(labels, predicted, classes, settings.confidence)
     macro = report.iloc[-1]
     before, after = (calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_calibrated))
     accuracy, low, high = classification.accuracy_interval(
         int((predicted == labels).sum()), len(labels), settings.confidence
+    )
+    f1_low, f1_high = classification.macro_f1_interval(
+        labels, predicted, len(classes), settings.confidence, derive(seed, "evaluate", "f1")
     )
     metrics = {
         "accuracy": accuracy,
@@ -96,6 +102,8 @@ def evaluate(
         "macro_precision": float(macro["precision"]),
         "macro_recall": float(macro["recall"]),
         "macro_f1": float(macro["f1"]),
+        "macro_f1_low": f1_low,
+        "macro_f1_high": f1_high,
         "log_loss": calibration.log_loss(log_p, labels),
         "brier": calibration.brier(p, labels),
         "ece": calibration.expected_calibration_error(before),
