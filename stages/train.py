@@ -43,7 +43,6 @@ def main() -> None:
         card = models.describe(network, trained[""][0], d, made_from := hyperparameters.table(choices))
         for arm, (classifier, *_) in trained.items():
             models.save(model_folder / arm, classifier, card)
-        tracked.log_model(MODEL, d.image_size, d.classes, validation.images[:2].numpy())  # beside what follows
         from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
         metrics, times = {}, {"machine": compute.machine(place)}

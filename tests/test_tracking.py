@@ -2,8 +2,10 @@
 MLflow's own client."""
 
 import http.server
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,8 +22,9 @@ import psutil
 import pytest
 import torch
 from conftest import ROOT, environment, shell
+from PIL import Image
 
-from glassbox import models, record, tracking
+from glassbox import models, record, serving, tracking
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
@@ -89,7 +92,8 @@ def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
     (parent,), (stage,) = runs(project, kind="study"), runs(project, kind="stage")
     assert stage.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (parent.info.status, stage.info.status) == ("FINISHED", "FINISHED")
-    assert (parent.info.run_name, stage.info.run_name) == ("bold-idea", "train")
+    digest = parent.data.tags["study_digest"]
+    assert (parent.info.run_name, stage.info.run_name) == (f"bold-idea ({digest[:7]})", "train")
     # The parent carries all parameters; those that the search will find are not known yet.
     assert parent.data.params["tune.space.adam_lr.high"] == "0.01"
     assert "train.learning_rate" not in parent.data.params
@@ -108,15 +112,19 @@ def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
     assert client(project).get_experiment(parent.info.experiment_id).name == "digits"
 
 
-def test_stages_find_their_study_by_its_state(project):
-    def begin(name: str, data: Description = DATA) -> None:
-        with tracking.stage(name) as tracked:
-            tracked.begin(data)
+def begin(name: str, data: Description = DATA) -> None:
+    with tracking.stage(name) as tracked:
+        tracked.begin(data)
 
+
+OTHER_DATA = Description(**DATA.__dict__ | {"digest": "e" * 64})
+
+
+def test_stages_find_their_study_by_its_state(project):
     begin("prepare")
     begin("tune")
     assert len(runs(project, kind="study")) == 1
-    begin("prepare", Description(**DATA.__dict__ | {"digest": "e" * 64}))
+    begin("prepare", OTHER_DATA)
     assert len(runs(project, kind="study")) == 2
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
@@ -130,6 +138,30 @@ def test_stages_find_their_study_by_its_state(project):
     assert [r.info.run_name for r in runs(project, kind="stage") if r.data.tags["mlflow.parentRunId"] == first] == [
         "prepare", "tune", "report",
     ]  # fmt: skip
+
+
+def test_a_row_says_what_its_state_has_changed(project, monkeypatch):
+    text = (project / "params.yaml").read_text()
+    changed = text.replace("gallery: 16 ", "gallery: 17 ").replace("learning_rate: tuned", "learning_rate: 0.003")
+    more = changed.replace("seed: 0 ", "seed: 1 ").replace("gallery: 17 ", "gallery: 3 ")
+    for values, name in ((text, ""), (changed, ""), (more, "bold-idea")):
+        (project / "params.yaml").write_text(values)
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        begin("prepare")
+    rows = runs(project, kind="study")
+    digests = [row.data.tags["study_digest"][:7] for row in rows]
+    assert [row.info.run_name for row in rows] == [
+        f"digits ({digests[0]})",
+        f"digits: train.learning_rate=0.003, evaluate.gallery=17 ({digests[1]})",
+        f"bold-idea: study.seed=1, evaluate.gallery=3 ({digests[2]})",
+    ]
+    assert "changed" not in rows[0].data.tags
+    assert rows[1].data.tags["changed"] == "train.learning_rate=0.003, evaluate.gallery=17"
+    (project / "params.yaml").write_text(text)
+    begin("prepare", OTHER_DATA)
+    assert runs(project, kind="study")[-1].data.tags["changed"] == (
+        "study.seed=0, evaluate.gallery=16 and 2 more"  # the learning rate is tuned again, and the data are others
+    )
 
 
 def test_trials_are_nested_under_tune(project):
@@ -149,6 +181,9 @@ def test_trials_are_nested_under_tune(project):
 
 
 def complete(project: Path) -> None:
+    """Fill the row of a study that explained two images by LIME."""
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "PNG")
     with tracking.stage("report") as tracked:
         tracked.begin(DATA)
         tracked.complete_study(
@@ -156,13 +191,15 @@ def complete(project: Path) -> None:
              {"key": "train.epochs", "value": 30, "source": "params.yaml"},
              {"key": "train.rho", "value": None, "source": "not used"}],
             {"test_accuracy": 0.9}, [{"epoch": 1, "validation_loss": 0.5}, {"epoch": 2, "validation_loss": 0.4}],
-            "**about**", "models", "reports",
+            "**about** ![a](artifact:evaluate/confusion_matrix.png)", "LIME", "the view", "reports",
         )  # fmt: skip
+        tracked.log_images([(key, step, content.getvalue()) for key in ("a/LIME", "a/image") for step in (7, 9)])
 
 
 def test_report_completes_the_row_from_the_files_and_twice_is_as_once(project):
-    save_model(project / "models")
     (project / "reports" / "evaluate").mkdir(parents=True)
+    (project / "reports" / "photos").mkdir()
+    (project / "reports" / "photos" / "of mine.png").write_bytes(b"png")
     (project / "reports" / "index.html").write_text("<p>")
     (project / "reports" / "evaluate" / "confusion_matrix.png").write_bytes(b"png")
     for _ in range(2):
@@ -171,42 +208,106 @@ def test_report_completes_the_row_from_the_files_and_twice_is_as_once(project):
     assert parent.data.params["train.learning_rate"] == "0.002"
     assert "train.rho" not in parent.data.params
     assert parent.data.metrics["test_accuracy"] == 0.9
-    assert parent.data.tags["mlflow.note.content"] == "**about**"
+    address = f"get-artifact?run_uuid={parent.info.run_id}&path=evaluate/confusion_matrix.png"
+    assert parent.data.tags["mlflow.note.content"] == f"**about** ![a]({address})"
+    assert parent.data.tags["best_explainer"] == "LIME"
+    assert (
+        client(project).get_experiment(parent.info.experiment_id).tags["mlflow.sharedViewState.glassbox"] == "the view"
+    )
     store = client(project)
     assert [(m.step, m.value) for m in store.get_metric_history(parent.info.run_id, "validation_loss")] == [
         (1, 0.5),
         (2, 0.4),
     ]
-    assert [a.path for a in store.list_artifacts(parent.info.run_id)] == ["evaluate", "index.html"]
+    assert [a.path for a in store.list_artifacts(parent.info.run_id)] == [
+        "evaluate", "images", "index.html",
+    ]  # fmt: skip
+    images = [a.path.partition("+timestamp")[0] for a in store.list_artifacts(parent.info.run_id, "images")]
+    keys = [f"images/a~{key}+step+{row}" for key in ("LIME", "image") for row in (7, 9)]
+    assert sorted(images) == sorted(2 * keys)  # of each a small one besides
     assert [a.path for a in store.list_artifacts(parent.info.run_id, "evaluate")] == ["evaluate/confusion_matrix.png"]
 
 
-def test_the_model_is_loadable_and_in_every_row_that_uses_it_even_after_a_move(project, tmp_path):
+def log_model(project: Path, images: np.ndarray, card: str = "# Card") -> None:
+    with tracking.stage("report") as tracked:
+        tracked.begin(DATA)
+        tracked.log_model("models", {"temperature": 2.0, "resize": "crop"}, DATA.classes, images[:2], card)
+
+
+def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_after_a_move(project, tmp_path):
     import mlflow
 
     classifier = save_model(project / "models")
-    (project / "reports").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    with tracking.stage("train") as tracked:
-        tracked.begin(DATA)
-        tracked.log_model("models", 8, DATA.classes, images[:2])
+    log_model(project, images)
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
-    complete(project)  # of another state, whose training was restored from DVC's cache
-    studies = runs(project, kind="study")
-    assert len(studies) == 2
-    (model,) = {output.model_id for study in studies for output in study.outputs.model_outputs}
+    log_model(project, images, "# Other card")  # of another state, whose training was restored from DVC's cache
+    log_model(project, images, "# Third card")  # the same once more
+    first, second = runs(project, kind="study")
+    (model,) = {output.model_id for study in (first, second) for output in study.outputs.model_outputs}
+    store = client(project)
+    versions = store.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
+    assert [(v.version, v.source, v.run_id, v.description) for v in versions] == [
+        (1, f"models:/{model}", first.info.run_id, "# Card"),
+        (2, f"models:/{model}", second.info.run_id, "# Third card"),
+    ]  # fmt: skip
+    assert store.get_logged_model(model).source_run_id == first.info.run_id
 
     moved = tmp_path / "moved elsewhere"
     project.rename(moved)
     mlflow.set_tracking_uri(f"sqlite:///{moved / tracking.STORE / tracking.DATABASE}")
-    loaded = mlflow.pyfunc.load_model(f"models:/{model}")
-    p = models.predict(classifier, torch.from_numpy(images), 8).double().softmax(dim=1).numpy()
+    loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")
+    logits = models.predict(classifier, torch.from_numpy(images), 8).double()
+    p = (logits / 2).softmax(dim=1).numpy()
     assert loaded.predict(images)[["p(cat)", "p(dog)"]].to_numpy() == pytest.approx(p, abs=1e-6)
-    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 3)
+    larger = images.repeat(2, axis=1).repeat(2, axis=2)
+    assert loaded.predict(larger)["prediction"].tolist() == loaded.predict(images)["prediction"].tolist()
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
     assert loaded.input_example is not None
-    files = [path for path in (moved / tracking.STORE / "artifacts").rglob("*") if path.is_file()]
-    assert not [path for path in files if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
+    logged = [path for path in (moved / tracking.STORE / "artifacts").rglob("*") if path.is_file()]
+    assert not [path for path in logged if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
+
+
+def test_mlflow_serves_the_model(project):
+    save_model(project / "models")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    log_model(project, images)
+    port, store = free_port(), f"sqlite:///{project / tracking.STORE / tracking.DATABASE}"
+    which = ("-m", "models:/glassbox-digits/latest", "--env-manager", "local", "--port", str(port))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", "--host", "127.0.0.1", *which], cwd=project,
+        env=environment(MLFLOW_TRACKING_URI=store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", json.dumps({"inputs": images.tolist()}).encode(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            rows = json.load(answer)["predictions"]
+        expected = serving.Predictor(bundle(project)).predict(images)
+        assert [row["prediction"] for row in rows] == expected["prediction"].tolist()
+        assert [row["p(cat)"] for row in rows] == pytest.approx(expected["p(cat)"].tolist(), abs=1e-6)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def bundle(project: Path) -> Path:
+    """The folder of what was logged of the model."""
+    (card,) = (project / tracking.STORE / "artifacts").rglob("serving.json")
+    return card.parent
 
 
 def test_a_failing_stage_is_marked_as_failed_and_its_error_goes_on(project):
@@ -335,11 +436,11 @@ def test_a_study_is_found_by_its_digest_its_name_and_any_of_its_runs(project, tm
                          (second.info.run_id, second), (train.info.run_id, second)):  # fmt: skip
         assert tracking.find_study(store, which).info.run_id == study.info.run_id
     names = ", ".join(sorted((first.info.run_name, second.info.run_name)))
-    with pytest.raises(UserError, match=rf"RUN=nonsense: no row is called so; there are: {names}"):
+    with pytest.raises(UserError, match=re.escape(f"RUN=nonsense: no row is called so; there are: {names}")):
         tracking.find_study(store, "nonsense")
     with pytest.raises(UserError, match=r"RUN=x' or 'y: it must be a study digest"):
         tracking.find_study(store, "x' or 'y")
-    with pytest.raises(UserError, match=rf"the row {first.info.run_name} has no report/record.json"):
+    with pytest.raises(UserError, match=re.escape(f"the row {first.info.run_name} has no report/record.json")):
         tracking.fetch_record(digest, tmp_path)
     tracking.note_verified(digest, "3 of 3 files agree")
     assert runs(project, kind="study")[0].data.tags["verified"].endswith(": 3 of 3 files agree")
@@ -509,7 +610,9 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
     try:
         address = f"http://127.0.0.1:{port}"
         said = server.stdout.readline()
-        assert said == f"MLflow: {address}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART\n"
+        assert (
+            said == f"MLflow: {address}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=glassbox\n"
+        )
         wait_for(address)
         (stage,) = runs(project, kind="stage")
         query = f"run_uuid={stage.info.run_id}"

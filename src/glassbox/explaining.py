@@ -16,7 +16,7 @@ from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import in_parts, join
 from glassbox.models import Classifier
-from glassbox.names import TOLERANCE
+from glassbox.notes import note, sound
 from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
@@ -147,21 +147,10 @@ def explain(
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
-    device = next(classifier.parameters()).device
-    side = classifier.input_size or request.images.shape[1]
     made: dict[str, Explainer] = explainers.make(settings, background, mean, batch_size)
     for name, explainer in made.items():
         wanted = panels if panels and name == PANELS else request
-
-        def explained(
-            name: str = name, explainer: Explainer = explainer, wanted: Request = wanted
-        ) -> Iterator[Attribution]:
-            for part in in_parts(explainer, classifier, wanted, keep, name):
-                yield part
-                progress(len(part.maps))
-
-        with refusals(device, "compute.batch_size", batch_size, side):
-            whole = attribution = gather(explained(), len(wanted), folder)
+        whole = attribution = attribute(explainer, classifier, wanted, batch_size, progress, folder, keep, name)
         if wanted is panels:
             place = {row: number for number, row in enumerate(_rows(panels))}
             places = [place[row] for row in _rows(request)]
@@ -174,6 +163,41 @@ def explain(
             progress(2 * len(request.part(start, start + MEASURED)))
         joined = {score: np.concatenate(values) for score, values in scores.items()}
         yield Explained(name, attribution, joined, Panels(panels, whole) if wanted is panels else None)
+
+
+def attribute(
+    explainer: Explainer,
+    classifier: Classifier,
+    request: Request,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    folder: str | Path | None = None,
+    keep: Keep = unkept,
+    name: str = "maps",
+) -> Attribution:
+    """What one explainer says of a request.
+
+    Args:
+        explainer: that makes the maps.
+        classifier: what is explained.
+        request: images and classes.
+        batch_size: images in one forward pass, for messages.
+        progress: called with the number of maps since the last call.
+        folder: for a file that holds the maps; None keeps them in memory.
+        keep: takes maps as soon as they are made, under this `name`.
+
+    Raises:
+        UserError: the device refuses; see `compute.refusals`.
+    """
+    side = classifier.input_size or request.images.shape[1]
+
+    def parts() -> Iterator[Attribution]:
+        for part in in_parts(explainer, classifier, request, keep, name):
+            yield part
+            progress(len(part.maps))
+
+    with refusals(next(classifier.parameters()).device, "compute.batch_size", batch_size, side):
+        return gather(parts(), len(request), folder)
 
 
 def gather(parts: Iterator[Attribution], n: int, folder: str | Path | None) -> Attribution:
@@ -320,8 +344,11 @@ def panels_table(cases: Cases, panels: Panels) -> pd.DataFrame:
 
 def may_be_shown(attribution: Attribution, place: int) -> bool:
     """Whether a map keeps what its explainer promises: Shapley values add up, or are not shown."""
-    errors = attribution.details.get("additivity_error")
-    return errors is None or errors[place] <= TOLERANCE
+    return sound(_details(attribution, place))
+
+
+def _details(attribution: Attribution, place: int) -> dict[str, float]:
+    return {name: float(values[place]) for name, values in attribution.details.items()}
 
 
 def additivity(results: list[Explained]) -> dict[str, float]:
@@ -341,15 +368,4 @@ def additivity(results: list[Explained]) -> dict[str, float]:
 
 def figure_note(result: Explained, place: int) -> str:
     """What is written under a map: how far it can be trusted."""
-    details = result.attribution.details
-    if not may_be_shown(result.attribution, place):
-        return f"not shown: sums to f(x) ± {details['additivity_error'][place]:.2g}"
-    if not result.attribution.maps[place].any():
-        return "all zero: nothing speaks for it"
-    if "local_r2" in details:
-        return f"local R² {details['local_r2'][place]:.2f}"
-    if "additivity_error" in details:
-        return f"base {details['base_value'][place]:.2f}, sums to f(x)"
-    if "completeness_error" in details:
-        return f"completeness error {details['completeness_error'][place]:.2g}"
-    return ""
+    return note(_details(result.attribution, place), zero=not result.attribution.maps[place].any())

@@ -12,23 +12,27 @@ waits for the recorder only at its end. When the recorder is killed as well, as 
 marks its runs: each signs what it makes with a name for which it holds a lock. GLASSBOX_TRACKING=off leaves it all out.
 """
 
+import base64
 import gc
 import getpass
+import io
 import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -38,9 +42,10 @@ import filelock
 
 from glassbox import config, files, record
 from glassbox.data.store import Description
-from glassbox.errors import UserError, run
+from glassbox.errors import UserError, cut, run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of a hundred small files
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -50,6 +55,13 @@ STORE = "mlruns"
 DATABASE = "mlflow.db"
 SIGNS = ".running"  # folder of the locks
 SIGN = "recorder"  # tag of a run: whose it is
+SERVING = "serving.json"  # see `serving`, which needs torch
+VIEW = "glassbox"  # of MLflow's page, in addresses
+NAMED = 2  # changes that a row's name tells
+NOTE = "mlflow.note.content"  # tag that MLflow shows as a description
+MODEL_DIGEST = "model_digest"  # tag of a logged model: of its weights and settings
+OF_THE_USER = ("photos", "compare")  # folders in reports/ that belong to no study
+REGISTERED = "glassbox"  # before a study's name: its model in the registry
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
 READY = "ready\n"  # what a recorder answers once the store is open
@@ -324,17 +336,21 @@ class StageRun:
         """One trial of the search, nested under this run: its parameters and validation accuracy by epoch."""
         self._send("log_trial", number, state, dict(params), values, seconds, now())
 
-    def log_model(self, folder: str | Path, image_size: int, classes: tuple[str, ...], example: Any) -> None:
-        """The trained model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and
-        probabilities out, weights as safetensors, no pickle.
+    def log_model(
+        self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str
+    ) -> None:
+        """The study's model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and calibrated
+        probabilities out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in
+        MLflow's registry, and stands in the study's row.
 
         Args:
             folder: with the saved classifier.
-            image_size: side of its images, pixels.
+            settings: of `serving.Predictor`.
             classes: names.
-            example: (2 or more, H, W, 3) uint8 array.
+            example: (1 or more, H, W, 3) uint8 array.
+            card: the model card, Markdown.
         """
-        self._send("log_model", str(folder), image_size, classes, example.tolist())
+        self._send("log_model", str(folder), dict(settings), list(classes), example.tolist(), card)
 
     def complete_study(
         self,
@@ -342,7 +358,8 @@ class StageRun:
         headline: Mapping[str, float],
         curves: list[dict[str, float]],
         description: str,
-        model: str,
+        best: str,
+        view: str,
         reports: str,
     ) -> None:
         """Fill the study's row from the files: resolved hyperparameters, headline metrics, curves, every figure.
@@ -351,11 +368,17 @@ class StageRun:
             choices: key, value and source of every hyperparameter.
             headline: metrics of the row.
             curves: one mapping an epoch, with "epoch".
-            description: Markdown.
-            model: folder of the saved classifier; its logged model is linked to the row.
+            description: Markdown, in which `artifact:PATH` is the address of a file of `reports`.
+            best: explainer, in words.
+            view: how MLflow arranges the experiment's page; see `view`.
             reports: folder whose files become the row's artifacts.
         """
-        self._send("complete_study", choices, dict(headline), curves, description, str(model), reports)
+        self._send("complete_study", choices, dict(headline), curves, description, best, view, reports)
+
+    def log_images(self, images: Iterable[tuple[str, int, bytes]]) -> None:
+        """Pictures of the study's row that MLflow shows step by step, and side by side for several rows: key, step and
+        content of a PNG file of each."""
+        self._send("log_images", [(key, step, base64.b64encode(png).decode()) for key, step, png in images])
 
     def end(self, status: str) -> None:
         """Wait until everything is logged, and close the runs.
@@ -420,7 +443,7 @@ class Recorder:
         if before:
             self.client.set_tag(before["continues"], "continued_by", self.id)
         self._log_dataset(self.id, data)
-        if self.name == "train":
+        if self.name == "report":
             import git  # noqa: F401 (log_model needs these, and now nobody waits for them)
             import mlflow.pyfunc  # noqa: F401
 
@@ -450,29 +473,66 @@ class Recorder:
         self._log_points(trial, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
         self.client.set_terminated(trial, "FAILED" if state == "failed" else "FINISHED", end)
 
-    def log_model(self, folder: str, image_size: int, classes: list[str], example: list) -> None:
+    def log_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, card: str) -> None:
+        from mlflow.entities import LoggedModelOutput
+
+        digest = files.digest(_weights_digest(folder), json.dumps(settings, sort_keys=True))
+        wanted = f"tags.{MODEL_DIGEST} = '{digest}'"  # of another state of the study, perhaps
+        found = self.client.search_logged_models([self.experiment_id], filter_string=wanted, max_results=1)
+        model_id = found[0].model_id if found else self._save_model(folder, settings, classes, example, digest)
+        linked = {output.model_id for output in self.client.get_run(self.parent_id).outputs.model_outputs}
+        if model_id not in linked:
+            self.client.log_outputs(self.parent_id, [LoggedModelOutput(model_id, step=0)])
+        self.client.set_logged_model_tags(model_id, {NOTE: card})
+        self._register(model_id, card)
+
+    def _save_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, digest: str) -> str:
+        """Log a model under the study's row; its id."""
         import mlflow
         import numpy as np
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, image_size, image_size, 3))]),
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
             outputs=Schema(
                 [ColSpec(DataType.string, "prediction"), *(ColSpec(DataType.double, f"p({name})") for name in classes)]
             ),
         )
-        # pyfunc.log_model would load the model, and with it torch, to see that it takes its own example: `train` has
-        # just used it, and tests/test_tracking.py loads it.
-        with mlflow.start_run(run_id=self.id):
-            Model.log(
+        # pyfunc.log_model would load the model, and with it torch, to see that it takes its own example: `evaluate` has
+        # used it, and tests/test_tracking.py loads it.
+        with tempfile.TemporaryDirectory() as place, mlflow.start_run(run_id=self.parent_id):
+            bundle = shutil.copytree(folder, Path(place) / "model")
+            files.write_json(bundle / SERVING, settings)
+            logged = Model.log(
                 artifact_path=None, name="model", flavor=_Pyfunc, validate_serving_input=False,
-                loader_module="glassbox.serving", data_path=folder, code_paths=[str(Path(__file__).parent)],
+                loader_module="glassbox.serving", data_path=str(bundle), code_paths=[str(Path(__file__).parent)],
                 signature=signature, input_example=np.array(example, np.uint8), pip_requirements=_requirements(),
-                tags={"weights_digest": _weights_digest(folder)},
+                tags={MODEL_DIGEST: digest},
             )  # fmt: skip
-        self.client.update_run(self.id, status="RUNNING")
-        self._link_model(folder)
+        self.client.update_run(self.parent_id, status="RUNNING")
+        return logged.model_id
+
+    def _register(self, model_id: str, card: str) -> None:
+        """Make a model the latest version of its study's in the registry."""
+        from mlflow.exceptions import MlflowException
+
+        name, state = f"{REGISTERED}-{self.params.study.name}", self._tags["study_digest"]
+        with filelock.FileLock(self._lock()):
+            try:
+                about = f"Versions of the classifier of the study {self.params.study.name}, one for each of its states."
+                self.client.create_registered_model(name, description=about)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            known = self.client.search_model_versions(
+                f"name = '{name}'", max_results=1, order_by=["version_number DESC"]
+            )
+            version = known[0] if known else None
+            source, tags = f"models:/{model_id}", {"study_digest": state}
+            if version is None or (version.source, version.tags) != (source, tags):
+                version = self.client.create_model_version(name, source, self.parent_id, tags, model_id=model_id)
+        self.client.update_model_version(name, version.version, card)
 
     def complete_study(
         self,
@@ -480,13 +540,17 @@ class Recorder:
         headline: dict[str, float],
         curves: list[dict[str, float]],
         description: str,
-        model: str,
+        best: str,
+        view: str,
         reports: str,
     ) -> None:
         logged = self.client.get_run(self.parent_id).data
         resolved = {c["key"]: c["value"] for c in choices if c["value"] is not None and c["key"] not in logged.params}
         self._log_params(self.parent_id, resolved)
-        self.client.set_tag(self.parent_id, "mlflow.note.content", description)
+        pictures = f"](get-artifact?run_uuid={self.parent_id}&path="
+        self.client.set_tag(self.parent_id, NOTE, description.replace("](artifact:", pictures))
+        self.client.set_tag(self.parent_id, "best_explainer", best)
+        self.client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{VIEW}", view)
         curve = [
             point
             for row in curves
@@ -497,18 +561,20 @@ class Recorder:
                  for m in self.client.get_metric_history(self.parent_id, name)}  # fmt: skip
         fresh = [point for point in curve if (point[0], point[3], point[1]) not in known]
         self._log_points(self.parent_id, fresh + points(headline, 0))
-        self.client.log_artifacts(self.parent_id, reports)
-        self._link_model(model)
+        for path in sorted(Path(reports).iterdir()):
+            if path.is_dir() and path.name not in OF_THE_USER:
+                self.client.log_artifacts(self.parent_id, str(path), path.name)
+            elif path.is_file():
+                self.client.log_artifact(self.parent_id, str(path))
 
-    def _link_model(self, folder: str) -> None:
-        """Show the logged model of these weights in the study's row, whichever state's training logged it."""
-        from mlflow.entities import LoggedModelOutput
+    def log_images(self, images: list[tuple[str, int, str]]) -> None:
+        if any(file.path == "images" for file in self.client.list_artifacts(self.parent_id)):
+            return  # a row that is filled again
+        from PIL import Image
 
-        wanted = f"tags.weights_digest = '{_weights_digest(folder)}'"
-        found = self.client.search_logged_models([self.experiment_id], filter_string=wanted, max_results=1)
-        linked = {output.model_id for output in self.client.get_run(self.parent_id).outputs.model_outputs}
-        if found and found[0].model_id not in linked:
-            self.client.log_outputs(self.parent_id, [LoggedModelOutput(found[0].model_id, step=0)])
+        for key, step, content in images:
+            with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+                self.client.log_image(self.parent_id, image, key=key, step=step)
 
     def end(self, status: str) -> None:
         if self.id is not None:
@@ -571,26 +637,51 @@ class Recorder:
         return found[0].info.run_id if found else None
 
     def _make_parent(self, data: dict[str, Any]) -> str:
-        name = os.environ.get("DVC_EXP_NAME") or f"{self.params.study.name}-{self._tags['study_digest'][:7]}"
+        values = config.flatten(self.params)
+        given = {key: value for key, value in values.items() if value != config.TUNED}
+        tuned = " ".join(sorted(values.keys() - given.keys()))
         tags = self._tags | {"kind": "study", "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "LOCAL"}
+        tags |= {"tuned": tuned} if tuned else {}
+        if changed := self._changed(given, tuned):
+            tags["changed"] = changed
+        title = ": ".join(filter(None, (os.environ.get("DVC_EXP_NAME") or self.params.study.name, changed)))
+        name = f"{title} ({tags['study_digest'][:7]})"
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        given = {key: value for key, value in config.flatten(self.params).items() if value != config.TUNED}
         self._log_params(run_id, given)
         self._log_dataset(run_id, data)
         return run_id
 
+    def _changed(self, given: dict[str, Any], tuned: str) -> str:
+        """What this state of the study has changed against the one before it, in words; "" for the first."""
+        before = self._newest("tags.kind = 'study'")
+        if before is None:
+            return ""
+        was, tags = before.data.params, before.data.tags
+        changed = [f"{key}={value}" for key, value in given.items() if was.get(key) != _masked(str(value))]
+        changed += [f"{key}={config.TUNED}" for key in tuned.split() if key not in tags.get("tuned", "").split()]
+        changed += [f"no {key}" for key in was if key not in given and key not in tuned.split()]
+        changed += [
+            f"other {name}" for name in ("data", "code") if tags[f"{name}_digest"] != self._tags[f"{name}_digest"]
+        ]
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        return ", ".join(cut(_masked(change), 60) for change in changed[:NAMED]) + more
+
+    def _newest(self, condition: str) -> "Run | None":
+        """The run of this experiment that began last."""
+        order = ["start_time DESC"]
+        found = self.client.search_runs([self.experiment_id], condition, max_results=1, order_by=order)
+        return found[0] if found else None
+
     def _interrupted(self) -> dict[str, str]:
         """Tags for the run of a stage whose last run of this study was killed or failed: that this one goes on."""
         of_stage = f"tags.`mlflow.parentRunId` = '{self.parent_id}' and tags.dvc_stage = '{self._stage()}'"
-        found = self.client.search_runs(
-            [self.experiment_id], f"{of_stage} and tags.kind = 'stage'", max_results=1, order_by=["start_time DESC"]
-        )
-        if not found or found[0].info.status == "FINISHED":
+        found = self._newest(f"{of_stage} and tags.kind = 'stage'")
+        if found is None or found.info.status == "FINISHED":
             return {}
-        last = found[0].info.run_id
+        last = found.info.run_id
         link = f"[{last}](#/experiments/{self.experiment_id}/runs/{last})"
-        ended = "failed" if found[0].info.status == "FAILED" else "was killed"
-        return {"continues": last, "mlflow.note.content": f"Goes on where run {link} {ended}."}
+        ended = "failed" if found.info.status == "FAILED" else "was killed"
+        return {"continues": last, NOTE: f"Goes on where run {link} {ended}."}
 
     def _stage(self) -> str:
         return os.environ.get("DVC_STAGE", self.name)
@@ -690,26 +781,38 @@ def stage(name: str) -> Iterator[StageRun]:
     tracked.end("FINISHED")
 
 
-def find_study(client: "MlflowClient", which: str) -> "Run":
+class NoSuchStudy(UserError):
+    """No row is called so."""
+
+
+def find_study(client: "MlflowClient", which: str, argument: str = "RUN") -> "Run":
     """The row of a study.
 
     Args:
         client: of the store.
-        which: the first digits of the study's digest, the row's name or id, or the id of a run under it.
+        which: the first digits of the study's digest, the row's name or id, the DVC experiment that it is of, or the id
+            of a run under it.
+        argument: that the user has named it by, for messages.
 
     Raises:
-        UserError: there is none, or more than one.
+        NoSuchStudy: there is none.
+        UserError: there is more than one, or nothing can be called so.
     """
     from mlflow.exceptions import MlflowException
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", which):
-        raise UserError(f"RUN={which}: it must be a study digest, or the name or id of a run in MLflow")
+    if not re.fullmatch(r"[A-Za-z0-9][^'\"\\%\n]*", which):
+        raise UserError(f"{argument}={which}: it must be a study digest, or the name or id of a run in MLflow")
     everywhere = _everywhere(client)
 
     def search(condition: str) -> list["Run"]:
         return client.search_runs(everywhere, f"tags.kind = 'study' and {condition}", max_results=1000)
 
-    found = search(f"tags.study_digest LIKE '{which}%'") or search(f"attributes.run_name = '{which}'")
+    called = (
+        f"tags.study_digest LIKE '{which}%'",
+        f"attributes.run_name = '{which}'",
+        f"tags.dvc_exp_name = '{which}'",
+    )
+    found = next(filter(None, map(search, called)), [])
     if not found:
         with suppress(MlflowException):  # there is none of this id
             run = client.get_run(which)
@@ -718,7 +821,8 @@ def find_study(client: "MlflowClient", which: str) -> "Run":
             found = [run]
     if len(found) != 1:
         names = ", ".join(sorted(run.info.run_name for run in found or search("attributes.run_name != ''"))) or "none"
-        raise UserError(f"RUN={which}: {'several rows are' if found else 'no row is'} called so; there are: {names}")
+        kind = UserError if found else NoSuchStudy
+        raise kind(f"{argument}={which}: {'several rows are' if found else 'no row is'} called so; there are: {names}")
     return found[0]
 
 
@@ -744,6 +848,61 @@ def fetch_record(which: str, place: str | Path) -> str:
     return run.info.run_id
 
 
+def fetch_study(which: str, place: str | Path, argument: str) -> None:
+    """Copy params.yaml, reports/ and models/ of a study from its row to `place`.
+
+    Args:
+        which, argument: see `find_study`.
+        place: a folder.
+
+    Raises:
+        NoSuchStudy: no row is called so.
+        UserError: several are, or the row is incomplete.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    check()
+    client = connect()
+    row = find_study(client, which, argument)
+    place, models = Path(place), [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
+    listed = [file.path for file in client.list_artifacts(row.info.run_id)]
+    if "summary.json" not in listed or not models:
+        raise UserError(
+            f"{argument}={which}: the row {row.info.run_name} is of a study that did not come to its report"
+        )
+    (place / "reports").mkdir(parents=True)
+    for name in listed:
+        if name in ("prepare", "evaluate", "report", "summary.json"):
+            client.download_artifacts(row.info.run_id, name, str(place / "reports"))
+    files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
+    found = Path(download_artifacts(artifact_uri=f"models:/{models[-1]}", dst_path=str(place / "logged")))
+    (settings,) = found.rglob(SERVING)
+    (place / "models").symlink_to(settings.parent.resolve())
+
+
+def log_comparison(study: str, names: tuple[str, str], metrics: Mapping[str, float], page: str | Path) -> None:
+    """Log the page that compares two studies, as a run of its own in the experiment of the first one's study.
+
+    Args:
+        study: name of the experiment.
+        names: of the two.
+        metrics: by name.
+        page: the file.
+    """
+    from mlflow.entities import Metric
+
+    check()
+    client = connect()
+    found = client.get_experiment_by_name(study)
+    if found is None or found.lifecycle_stage != "active":
+        raise UserError(f"study.name = {study!r} is no experiment in MLflow: its rows were deleted")
+    tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user()}
+    run_id = client.create_run(found.experiment_id, tags=tags, run_name=f"{names[0]} against {names[1]}").info.run_id
+    client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
+    client.log_artifact(run_id, str(page))
+    client.set_terminated(run_id)
+
+
 def note_verified(study_digest: str, outcome: str) -> None:
     """Show in a study's row, where it has one, how doing it again came out."""
     client = connect()
@@ -763,6 +922,7 @@ def _requirements() -> list[str]:
     names = (
         "numpy",
         "pandas",
+        "pillow",
         "torch",
         "torchvision",
         "safetensors",
@@ -786,10 +946,10 @@ def ui() -> None:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         raise UserError(f"there are no runs of the study {name!r} yet: 'make study' makes them")
-    view = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    page = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
     where = uri()
     if where.startswith(("http:", "https:")):
-        print(f"MLflow: {_masked(where).rstrip('/')}/{view}")
+        print(f"MLflow: {_masked(where).rstrip('/')}/{page}")
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -797,7 +957,7 @@ def ui() -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise UserError(f"port {port} is in use: choose another one, as in 'make ui PORT={port + 1}'") from None
-    address = f"http://127.0.0.1:{port}/{view}"
+    address = f"http://127.0.0.1:{port}/{page}"
     print(f"MLflow: {address}\nCtrl-C stops it.", flush=True)
     can_open = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if can_open and sys.stdout.isatty() and os.fork() == 0:

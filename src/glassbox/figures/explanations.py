@@ -1,6 +1,7 @@
 """Explanations of one image side by side."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,9 @@ from glassbox.figures.style import BLUE, GREY, RED, figure, heading, short
 from glassbox.names import CONTROL, TITLES
 from glassbox.selection import Pick
 
+if TYPE_CHECKING:
+    from glassbox.photo import Photo
+
 FOR, AGAINST = "#b2182b", "#2166ac"  # the ends of the diverging scale
 
 
@@ -21,7 +25,7 @@ def explanation(
     title: str,
     classes: tuple[str, ...],
     probabilities: np.ndarray,
-    truth: int,
+    truth: int | None,
     targets: tuple[int, ...],
     maps: dict[str, np.ndarray],
     notes: dict[str, list[str]],
@@ -34,7 +38,7 @@ def explanation(
         title: why it was picked.
         classes: names.
         probabilities: (K,).
-        truth: the true class.
+        truth: the true class, None where nobody knows it.
         targets: explained classes.
         maps: for each explainer, by its title, (len(targets), H, W). LIME's is drawn as outlined regions. One that is
             not to be shown is all NaN.
@@ -115,6 +119,24 @@ def draw_all(
         start = rows.stop
 
 
+def draw_photo(path: str | Path, photo: "Photo", regions: int) -> None:
+    """A picture of one's own, as the classifier sees it, and every explainer's maps of the most probable classes.
+
+    Args:
+        path: of the figure.
+        photo: explained.
+        regions: how many of LIME's regions for and against are outlined.
+    """
+    side, rows = len(photo.image), slice(0, len(photo.targets))
+    explanation(
+        path, photo.image, f"{photo.told()}; as the classifier sees it, {side} x {side} pixels", photo.classes,
+        photo.probabilities, None, photo.targets,
+        {TITLES[result.name]: _sound(result, rows) for result in photo.results},
+        {TITLES[result.name]: [figure_note(result, row) for row in range(rows.stop)] for result in photo.results},
+        regions,
+    )  # fmt: skip
+
+
 def _sound(result: Explained, rows: slice) -> np.ndarray:
     """The maps of some rows; those that may not be shown are NaN."""
     maps = result.attribution.maps[rows].copy()
@@ -124,17 +146,17 @@ def _sound(result: Explained, rows: slice) -> np.ndarray:
     return maps
 
 
-def _bars(axis: Axes, classes: tuple[str, ...], probabilities: np.ndarray, truth: int) -> None:
+def _bars(axis: Axes, classes: tuple[str, ...], probabilities: np.ndarray, truth: int | None) -> None:
     """The (at most ten) most probable classes; the true one is marked."""
     shown = np.argsort(-probabilities, kind="stable")[:10]
-    if truth not in shown:
+    if truth is not None and truth not in shown:
         shown[-1] = truth
     shown = np.sort(shown)
     guess = int(probabilities.argmax())
     colours = [BLUE if label == truth else RED if label == guess else GREY for label in shown]
     places = np.arange(len(shown))[::-1]
     axis.barh(places, 100 * probabilities[shown], color=colours)
-    marks = {guess: " (predicted)", truth: " (true)"} if guess != truth else {truth: " (true)"}
+    marks = {guess: " (predicted)"} | ({} if truth is None else {truth: " (true)"})
     axis.set_yticks(places, [f"{short(classes[label])}{marks.get(label, '')}" for label in shown], fontsize=6.5)
     axis.set(xlim=(0, 100))
     axis.set_xticks((0, 50, 100))

@@ -1,0 +1,114 @@
+"""A picture of one's own, explained by every explainer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glassbox import compute, explainers, explaining, files, models
+from glassbox.config import Params
+from glassbox.data import image_folder, store
+from glassbox.errors import UserError
+from glassbox.explaining import Explained
+from glassbox.names import EXPLAINERS
+from glassbox.progress import Bar
+from glassbox.seeds import derive
+
+FOLDER = Path("reports/photos")
+EXPLAINED = 2  # classes: the most probable ones
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture, and why the classifier takes it for what it does.
+
+    Attributes:
+        name: of the file.
+        image: (H, W, 3) uint8, as the classifier sees it.
+        classes: names.
+        probabilities: (K,).
+        targets: the explained classes, the most probable first.
+        results: of every explainer, one map a target.
+    """
+
+    name: str
+    image: np.ndarray
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    targets: tuple[int, ...]
+    results: list[Explained]
+
+    def told(self) -> str:
+        """What it is taken for, in words."""
+        guesses = [f"{self.classes[label]} ({100 * self.probabilities[label]:.1f} %)" for label in self.targets]
+        return f"{self.name}: {', then '.join(guesses)}"
+
+
+def explain(
+    path: str | Path, params: Params, data: str | Path = "data/prepared", model: str | Path = "models"
+) -> Photo:
+    """Classify a picture and explain the two most probable classes, by every explainer there is, with the settings of
+    the section `explain`. It is read as images of the study are: turned by its EXIF tag, made square and resized.
+
+    Args:
+        path: of the picture.
+        params: of the study.
+        data: folder of the prepared data, whose training images some explainers compare with.
+        model: folder of the classifier.
+
+    Raises:
+        UserError: the picture cannot be read, there is no classifier, or it was trained on other data.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"IMAGE={path}: there is no such file")
+    place = compute.resolve(params.compute)
+    classifier, card = models.load(model, place.device)
+    description = store.describe(data)
+    if description.digest != card.data_digest:
+        raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
+    try:
+        image = image_folder.read(path, card.image_size, params.data.resize, params.data.convert)
+    except image_folder.UnreadableImage as error:
+        raise UserError(f"IMAGE={path} {error.reason}") from None
+    pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
+    probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]
+    targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
+    seed = derive(params.study.seed, "explain", "photo")
+    request = explainers.Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
+    settings = params.explain.model_copy(update={"explainers": EXPLAINERS})
+    n = explainers.n_background(settings)
+    background = explainers.draw_background(store.read(data, "train").images, n, params.study.seed)
+    made = explainers.make(settings, background, description.mean, place.batch_size)
+    with Bar(total=len(EXPLAINERS) * len(request), desc=f"explaining {path.name}", unit="map") as bar:
+        maps = {
+            name: explaining.attribute(made[name], classifier, request, place.batch_size, bar.update)
+            for name in EXPLAINERS
+        }
+    results = [Explained(name, attribution, scores={}) for name, attribution in maps.items()]
+    return Photo(path.name, image, card.classes, probabilities, targets, results)
+
+
+def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDER) -> Path:
+    """Write the figure, and beside it the maps as .npz: `image`, `classes`, and one (2, H, W) a explainer.
+
+    Args:
+        photo: explained.
+        content: of its file, whose digest tells pictures of the same name apart.
+        regions: how many of LIME's regions for and against are outlined.
+        folder: for both.
+
+    Returns:
+        The figure's path.
+    """
+    from glassbox.figures import explanations  # matplotlib takes half a second
+
+    folder = Path(folder)
+    figure = folder / f"{Path(photo.name).stem}-{files.digest(content)[:6]}.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    explanations.draw_photo(figure, photo, regions)
+    names = np.array([photo.classes[label] for label in photo.targets])
+    maps = {result.name: result.attribution.maps for result in photo.results}
+    files.write_npz(figure.with_suffix(".npz"), {"image": photo.image, "classes": names} | maps)
+    return figure

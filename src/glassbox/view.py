@@ -1,0 +1,81 @@
+"""How MLflow's page of a study is arranged: columns of the table of runs, and charts. Written by hand in MLflow's own
+format of a shared view, which lies in a tag of the experiment, and which `make ui` opens. Imports nothing heavy."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from glassbox.names import CONTROL, EXPLAINERS, MEASUREMENTS, TITLES
+
+IMAGES = "explanations"  # before the keys of logged images
+COLUMNS = (
+    "metrics.`test_accuracy`", "metrics.`test_macro_f1`", "metrics.`test_ece`", "tags.`best_explainer`",
+    "tags.`changed`", "attributes.`Created`", "attributes.`Models`",
+)  # fmt: skip
+WIDTHS = {"attributes.`Run Name`": 280, "tags.`best_explainer`": 230, "tags.`changed`": 260}
+RATES = {  # charts of the first section: the test images
+    "test_accuracy": "Test accuracy",
+    "test_macro_f1": "Macro F1",
+    "test_ece": "Calibration error (ECE)",
+    "test_log_loss": "Log loss (nats)",
+}
+CURVES = {  # of the second: epoch by epoch
+    "Loss: cross-entropy (nats)": ("train_loss", "validation_loss"),
+    "Accuracy": ("train_accuracy", "validation_accuracy"),
+    "Learning rate": ("learning_rate",),
+}
+
+
+def view(logged: Iterable[str]) -> dict[str, Any]:
+    """The view, as MLflow 3 keeps it.
+
+    Args:
+        logged: every metric of a row. Of those that no chart here shows MLflow would make charts of its own, a hundred;
+            they are named as deleted ones, and in its menu.
+    """
+    logged = list(logged)
+    charts: list[dict[str, Any]] = []
+    sections = []
+
+    def section(name: str, display: bool = True) -> str:
+        uuid = f"section-{len(sections)}"
+        sections.append({"uuid": uuid, "name": name, "display": display, "isReordered": True, "deleted": False})
+        return uuid
+
+    def chart(where: str, name: str, kind: str, **own: Any) -> None:
+        common = {"type": kind, "runsCountToCompare": 10, "metricSectionId": where, "deleted": False}
+        charts.append(common | {"isGenerated": False, "uuid": f"chart-{len(charts)}", "displayName": name} | own)
+
+    where = section("How well it does")
+    for metric, title in RATES.items():
+        chart(where, title, "BAR", metricKey=metric)
+    where = section("Training, epoch by epoch")
+    for title, metrics in CURVES.items():
+        chart(where, title, "LINE", metricKey=metrics[0], selectedMetricKeys=list(metrics), lineSmoothness=0,
+              xAxisKey="step", xAxisScaleType="linear", scaleType="linear", range={}, selectedXAxisMetricKey="",
+              yAxisKey="metric", yAxisExpressions=[], useGlobalXaxisKey=False,
+              useGlobalLineSmoothing=False)  # fmt: skip
+    where = section("Which explanation to believe")
+    for metric, title in MEASUREMENTS.items():
+        if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
+            chart(where, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
+    where = section("Explanations, image by image")
+    keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in EXPLAINERS)]
+    chart(where, "Step: number of the test image", "IMAGE", imageKeys=keys, step=0, showRunParams=False)
+    drawn = {one.get("metricKey") for one in charts}
+    for name in sorted(set(logged) - drawn):
+        chart(sections[0]["uuid"], name, "BAR", metricKey=name, deleted=True)
+    for name in keys:
+        chart(where, name, "IMAGE", imageKeys=[name], deleted=True)
+    return {
+        "selectedColumns": list(COLUMNS), "columnOrder": [], "columnWidths": WIDTHS, "compareRunCharts": charts,
+        "compareRunSections": sections, "isAccordionReordered": True, "hideEmptyCharts": True,
+        "runsHiddenMode": "FIRST_10_RUNS", "searchFilter": "tags.kind = 'study'",
+    }  # fmt: skip
+
+
+def compressed(logged: Iterable[str]) -> str:
+    """The view as MLflow writes it into a tag."""
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged)).encode(), 9)).decode()

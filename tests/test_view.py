@@ -1,0 +1,36 @@
+import base64
+import json
+import zlib
+
+from glassbox import view
+
+LOGGED = ["test_accuracy", "test_brier", "deletion_auc/lime", "deletion_auc/random", "train_loss"]
+
+
+def test_the_columns_that_people_compare_come_first():
+    assert view.view(LOGGED)["selectedColumns"][:4] == [
+        "metrics.`test_accuracy`", "metrics.`test_macro_f1`", "metrics.`test_ece`", "tags.`best_explainer`",
+    ]  # fmt: skip
+
+
+def test_charts_lie_in_sections_and_what_none_shows_is_left_out():
+    made = view.view(LOGGED)
+    sections = {section["uuid"]: section["name"] for section in made["compareRunSections"]}
+    charts = {chart["displayName"]: chart for chart in made["compareRunCharts"]}
+    assert {chart["metricSectionId"] for chart in charts.values()} <= set(sections)
+    assert len({chart["uuid"] for chart in charts.values()}) == len(made["compareRunCharts"]) == len(charts)
+    deletion = charts["deletion AUC"]
+    assert deletion["selectedMetricKeys"] == ["deletion_auc/lime", "deletion_auc/random"]
+    assert sections[deletion["metricSectionId"]] == "Which explanation to believe"
+    assert "insertion AUC" not in charts  # nobody measured it
+    assert charts["Loss: cross-entropy (nats)"]["selectedMetricKeys"] == ["train_loss", "validation_loss"]
+    assert [name for name, chart in charts.items() if chart["deleted"] and chart["type"] == "BAR"] == [
+        "deletion_auc/random", "test_brier",
+    ]  # fmt: skip
+
+
+def test_mlflow_unpacks_what_is_written():
+    packed = view.compressed(LOGGED)
+    head, _, content = packed.partition(";")
+    assert head == "deflate"
+    assert json.loads(zlib.decompress(base64.b64decode(content))) == view.view(LOGGED)
