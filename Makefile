@@ -2,6 +2,10 @@
 #   STUDY=cifar10-cnn   the study of that name in studies/ (a params.yaml that you edited is kept)
 #   SET='data.limit=3000 train.epochs=5'   with these values changed
 # make test             tests and linters
+# make explain          a picture of your own, by every explainer of the finished study
+#   IMAGE=photo.jpg
+# make compare          two studies on one page: which is better, and is that more than chance?
+#   A=slow B=fast       each a row of MLflow, a study digest, a DVC experiment, a git revision, or . (this one)
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
 # make verify           run the study in reports/ again, in a folder of its own, and compare every file
 #   RUN=0123abcd        a study by its digest, or by name or id of its row in MLflow
@@ -16,6 +20,10 @@ VENV ?= .venv
 STUDY ?=
 SET ?=
 RUN ?=
+IMAGE ?=
+A ?=
+B ?=
+export IMAGE A B
 PORT ?= 5000
 KILLS ?= 20
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -25,7 +33,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # The environment's programs first, this clone's own library before the installed one.
 enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH="$$PWD/src" &&
 
-.PHONY: help setup study verify test faults ui bench format
+.PHONY: help setup study explain compare verify test faults ui bench format
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -36,6 +44,12 @@ setup:
 study: setup
 	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select "$(STUDY)" $(SET) &&) \
 		python -m glassbox check && python -m dvc repro && python -m glassbox summary
+
+explain: setup
+	@$(enter) python -m glassbox explain "$$IMAGE"
+
+compare: setup
+	@$(enter) python -m glassbox compare "$$A" "$$B"
 
 verify: setup
 	@$(enter) place=$$(mktemp -d) && trap 'rm -rf "$$place"; exit 130' INT TERM && \

@@ -1,6 +1,6 @@
 """report: the study on one page, its headline in one small file, and its row in MLflow."""
 
-from glassbox import config, files, record, report, resume, tracking
+from glassbox import config, files, record, report, resume, tracking, view
 from glassbox.data import store
 from glassbox.errors import run
 
@@ -12,14 +12,20 @@ def main() -> None:
     with files.exclusive("data/.report.lock", "writing the report"), tracking.stage("report") as tracked:
         d = store.describe(DATA)
         tracked.begin(d)
-        study = report.read(params, REPORTS, MODEL)
-        files.write_text(f"{REPORTS}/index.html", report.page(study))
+        study, test = report.read(params, REPORTS, MODEL), store.read(DATA, "test")
+        digest = record.study_digest(params, d.digest)
+        files.write_text(f"{REPORTS}/index.html", report.index_page(study, test.images.numpy(), digest))
+        files.write_text(f"{REPORTS}/report/model_card.md", study.model_card)
         files.write_json(f"{REPORTS}/report/hypotheses.json", report.hypotheses_of(study))
         files.write_json(f"{REPORTS}/summary.json", report.summary(study))
         record.write(params, d.digest)
         headline, curves = report.headline(study), study.curves.to_dict("records")
-        about = report.description(study)
-        tracked.complete_study(study.model["choices"], headline, curves, about, MODEL, REPORTS)
+        about = report.description(study, digest)
+        serving = {"temperature": study.metrics["temperature"], "resize": params.data.resize}
+        best, arranged = study.best_explainer, view.compressed(headline.keys() | curves[0].keys())
+        tracked.complete_study(study.model["choices"], headline, curves, about, best, arranged, REPORTS)
+        tracked.log_images(report.browsable(study))
+        tracked.log_model(MODEL, serving, d.classes, test.images[:2].numpy(), study.model_card)
         resume.forget()
         print(f"report: {REPORTS}/index.html")
 

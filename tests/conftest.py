@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from torch import nn
 from glassbox import config, models
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters
+
+# Where tests run in the background of a script Ctrl-C is ignored, and would be by the studies that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -175,10 +179,11 @@ def table(project: Path, name: str) -> pd.DataFrame:
 
 
 def studies(project: Path) -> dict[str, dict[str, str]]:
-    """Name and tags of every parent run in the study's store."""
+    """Tags of every parent run in the study's store, by DVC experiment, or by name where it is of none."""
     with sqlite3.connect(project / "mlruns/mlflow.db") as store:
         rows = store.execute(
             "select r.name, t.key, t.value from runs r join tags t on r.run_uuid = t.run_uuid "
             "where r.run_uuid in (select run_uuid from tags where key = 'kind' and value = 'study')"
         ).fetchall()
-    return {name: {key: value for other, key, value in rows if other == name} for name, *_ in rows}
+    found = {name: {key: value for other, key, value in rows if other == name} for name, *_ in rows}
+    return {tags.get("dvc_exp_name", name): tags for name, tags in found.items()}

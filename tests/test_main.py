@@ -231,3 +231,15 @@ def test_a_study_is_restored_and_verified(project, tmp_path, monkeypatch, capsys
 def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):
     with pytest.raises(UserError, match=r"reports/report/record.json is missing: 'dvc repro' makes it"):
         commands.restore("", str(tmp_path / "again"))
+
+
+def test_what_cannot_be_compared_or_explained_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLASSBOX_TRACKING", "off")
+    with pytest.raises(UserError, match="B is not given: name two studies, as in 'make compare A=slow B=fast'"):
+        commands.compare("slow", "")
+    with pytest.raises(UserError, match=r"A=\.: there is no reports here"):
+        commands.compare(".", "fast")
+    with pytest.raises(UserError, match="B=nonsense: no row of MLflow is called so, and as a DVC experiment or git"):
+        commands.fetch("B", "nonsense", tmp_path / "there")
+    with pytest.raises(UserError, match="IMAGE is not given: name a picture"):
+        commands.explain("")

@@ -48,7 +48,7 @@ def test_everything_that_the_readme_promises_is_there(study):
                     "mistakes.csv", "pairs.csv"],
         "score": ["scorecard.csv", "values.csv", "randomization.csv", "budgets.csv", "ranking.json", "gate.json",
                   "timing.yaml", "scorecard.png", "faithfulness_and_cost.png", "randomization.png", "forest", "ranks"],
-        "report": ["hypotheses.json", "record.json", "sources.zip"],
+        "report": ["hypotheses.json", "model_card.md", "record.json", "sources.zip"],
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
@@ -137,7 +137,9 @@ def test_every_stage_is_in_mlflow(study):
     assert "test accuracy" in first.data.tags["mlflow.note.content"]
     assert first.outputs.model_outputs
     artifacts = {file.path for file in client.list_artifacts(first.info.run_id)}
-    assert artifacts == {*NAMES, "index.html", "summary.json"}
+    assert artifacts == {*NAMES, "images", "index.html", "summary.json"}
+    assert first.info.run_name == f"digits ({first.data.tags['study_digest'][:7]})"
+    assert first.data.tags["best_explainer"]
     pictures = {file.path for file in client.list_artifacts(first.info.run_id, "explain/figures")}
     assert len(pictures) == len(list((project / "reports/explain/figures").iterdir()))
     assert [dataset.dataset.name for dataset in first.inputs.dataset_inputs] == ["digits"]

@@ -1,10 +1,14 @@
 """What `make` asks of the library: `python -m glassbox select NAME [KEY=VALUE ...] | check | summary |
-restore RUN FOLDER | verify FOLDER`."""
+restore RUN FOLDER | verify FOLDER | explain IMAGE | compare A B`."""
 
 import fcntl
 import json
+import re
+import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,10 +16,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from glassbox import config, files, record, tracking
-from glassbox.errors import UserError, run
+from glassbox.errors import UserError, cut, run
 
 STUDIES = Path("studies")
 PARAMS = Path(config.PARAMS_FILE)
+DATA = Path("data/prepared")
 DVC = Path(".dvc/tmp")
 RECORDED = "recorded"  # folder of a restored study that holds what was recorded of it
 
@@ -132,7 +137,7 @@ def summary() -> None:
     for row in rows:
         cells = "  ".join(f"{row.get(name, ''):23}" for name in measures)
         print(f"  {row['title']:{width}}  {cells}  {row['milliseconds']:.3g}")
-    for sentence in report.verdicts(study):
+    for sentence in study.verdicts:
         print(f"  {sentence}")
     print("\nReport    reports/index.html (one file, opens in any browser)")
     print("Pictures  reports/explain/figures/ and reports/*/*.png")
@@ -179,15 +184,103 @@ def verify(place: str) -> None:
         sys.exit(1)
 
 
+def explain(path: str) -> None:
+    """Explain a picture of one's own by every explainer, and say where the figure is.
+
+    Raises:
+        UserError: it cannot be read, or there is no classifier yet.
+    """
+    from glassbox import photo
+
+    if not path:
+        raise UserError("IMAGE is not given: name a picture, as in 'make explain IMAGE=photo.jpg'")
+    params = config.read()
+    explained = photo.explain(path, params)
+    figure = photo.write(explained, Path(path).expanduser().read_bytes(), params.explain.lime.regions)
+    print(f"{explained.told()}\nFigure  {figure}\nMaps    {figure.with_suffix('.npz')}")
+
+
+def compare(a: str, b: str) -> None:
+    """Compare two finished studies on one page, and say which is better.
+
+    Args:
+        a, b: each the digest of a study, its row in MLflow by name or id, a DVC experiment, a git revision, or "." for
+            the study in this folder.
+
+    Raises:
+        UserError: there is no such study, or the two have other test images.
+    """
+    from glassbox import sides
+    from glassbox.report import compare as pages
+    from glassbox.versus import verdict
+
+    for name, given in (("A", a), ("B", b)):
+        if not given:
+            raise UserError(f"{name} is not given: name two studies, as in 'make compare A=slow B=fast'")
+    with tempfile.TemporaryDirectory() as place:
+        both = []
+        for name, given in (("A", a), ("B", b)):
+            fetch(name, given, Path(place) / name)
+            both.append(sides.read("here" if given == "." else given, Path(place) / name))
+        sides.same_images(*both)
+        data = next((d for d in (*(one.folder / DATA for one in both), DATA) if (d / "data.json").exists()), DATA)
+        made = sides.compare(*both, data)
+    names = tuple(one.name for one in both)
+    page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
+    files.write_text(page, pages.page(made))
+    if tracking.is_on():
+        tracking.log_comparison(made.a.params.study.name, names, pages.summary(made), page)
+    print(f"{verdict(made.found, *names)}\nPage    {page}")
+
+
+def fetch(name: str, which: str, place: Path) -> None:
+    """Put params.yaml, reports/ and models/ of a finished study into `place`, and data/prepared where it comes from
+    DVC.
+
+    Args:
+        name: "A" or "B", for messages.
+        which: see `compare`.
+        place: a folder to be made.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    place.mkdir(parents=True)
+    if which == ".":
+        for path in (PARAMS, Path("reports"), Path("models")):
+            if not path.exists():
+                raise UserError(f"{name}=.: there is no {path} here: 'dvc repro' makes it")
+            (place / path).symlink_to(path.resolve())
+        return
+    if tracking.is_on():
+        with suppress(tracking.NoSuchStudy):  # then it may be one that only DVC knows
+            tracking.fetch_study(which, place, name)
+            return
+    for path in (PARAMS, Path("reports"), Path("models"), DATA):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        command = ["dvc", "get", ".", str(path), "--rev", which, "-o", str(place / path)]
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            told = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+            reason = cut(told[0]) if told else f"dvc ended with {done.returncode}"
+            raise UserError(
+                f"{name}={which}: no row of MLflow is called so, and as a DVC experiment or git revision it has no "
+                f"{path} ({reason})"
+            )
+
+
 def main() -> None:
-    commands = {"select": select, "check": check, "summary": summary, "restore": restore, "verify": verify}
-    least = {"select": 1, "restore": 2, "verify": 1}
+    commands = {
+        "select": select, "check": check, "summary": summary, "restore": restore, "verify": verify, "explain": explain,
+        "compare": compare,
+    }  # fmt: skip
+    least = {"select": 1, "restore": 2, "verify": 1, "explain": 1, "compare": 2}
     name, *arguments = sys.argv[1:] or [""]
     wanted = least.get(name, 0)
     if name not in commands or not (len(arguments) == wanted or (name == "select" and len(arguments) > wanted)):
         raise UserError(
             "usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary | restore RUN FOLDER | verify "
-            "FOLDER"
+            "FOLDER | explain IMAGE | compare A B"
         )
     commands[name](*arguments)
 

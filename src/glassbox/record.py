@@ -97,6 +97,19 @@ def read(folder: str | Path) -> dict[str, Any]:
     return files.read_json(Path(folder) / RECORD)
 
 
+def parameters(folder: str | Path) -> bytes:
+    """The parameter file of a recorded study.
+
+    Raises:
+        UserError: the sources are damaged.
+    """
+    try:
+        with zipfile.ZipFile(Path(folder) / SOURCES) as archive:
+            return archive.read(config.PARAMS_FILE)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{Path(folder) / SOURCES} cannot be read ({error}): run the study again") from None
+
+
 def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> None:
     """Put a recorded study to where it can be run: code and parameters from its record, images and weights that users
     provided from this repository.

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,8 +12,23 @@ from PIL import Image
 from glassbox import files, report
 from glassbox.analyses import MISTAKES, PAIRS, RECOGNISED
 from glassbox.errors import UserError
+from glassbox.evaluation.classification import classification_report
+from glassbox.figures.maps import MINUS
+from glassbox.report.page import cases, matrix
+from glassbox.report.pictures import map_uri, uri
 
 NAMES = ("cat <b>", "dog")
+# Ten test images, of each class five; one cat is taken for a dog.
+TRUE = np.array([0] * 4 + [1] * 5 + [0])
+GUESSED = np.array([0] * 4 + [1] * 6)
+SURE = [0.6, 0.9, 0.8, 0.7, 0.95, 0.85, 0.75, 0.65, 0.55, 0.99]
+PREDICTIONS = pd.DataFrame(
+    {"image": range(10), "source_index": range(10), "true_class": [NAMES[k] for k in TRUE],
+     "predicted_class": [NAMES[k] for k in GUESSED], "confidence": SURE}
+    | {f"p({name})": [p if guess == k else 1 - p for guess, p in zip(GUESSED, SURE, strict=True)]
+       for k, name in enumerate(NAMES)}
+)  # fmt: skip
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
 
 
 def scorecard() -> pd.DataFrame:
@@ -83,18 +100,21 @@ def folder(tmp_path):
     }
     files.write_json(reports / "train/metrics.json", best)
     files.write_csv(reports / "train/curves.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.4]}))
-    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
-             "brier", "ece", "temperature", "calibrated_ece")  # fmt: skip
-    files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 2, "mistakes": 1})
-    files.write_csv(reports / "evaluate/classification_report.csv", pd.DataFrame(
-        {"class": [*NAMES, "macro average"], "precision": 0.5, "recall": 0.5, "f1": 0.5,
-         "support": [1, 1, 2]}))  # fmt: skip
+    files.write_json(reports / "train/timing.yaml", {"machine": {"device": "cpu", "threads": 2}})
+    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low",
+             "macro_f1_high", "log_loss", "brier", "ece", "temperature", "calibrated_ece")  # fmt: skip
+    files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1})
+    files.write_csv(reports / "evaluate/classification_report.csv", classification_report(TRUE, GUESSED, NAMES, 0.95))
+    files.write_csv(reports / "evaluate/predictions.csv", PREDICTIONS)
     files.write_csv(reports / "evaluate/confused_pairs.csv", pd.DataFrame(
         {"a_class": [NAMES[0]], "b_class": [NAMES[1]], "a_as_b": [1], "b_as_a": [0]}))  # fmt: skip
     index = {"map": [0, 1], "image": 5, "explainer": ["kernel_shap", "random"], "true_class": NAMES[1],
              "predicted_class": NAMES[1], "explained_class": NAMES[1], "group": "correct",
-             "relevance_mass": [0.75, 0.5], "object_area": 0.5, "additivity_error": [1e-6, np.nan]}  # fmt: skip
+             "relevance_mass": [0.75, 0.5], "object_area": 0.5, "additivity_error": [1e-6, np.nan],
+             "base_value": [0.25, np.nan], "all_zero": False}  # fmt: skip
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(index))
+    maps = np.linspace(-1, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
+    files.write_npz(reports / "explain/attributions.npz", {"maps": maps, "images": IMAGES[5:6]})
     for name, columns in (("recognised", RECOGNISED), ("mistakes", MISTAKES), ("pairs", PAIRS)):
         files.write_csv(reports / f"explain/{name}.csv", pd.DataFrame(columns=columns))
     files.write_csv(reports / "score/scorecard.csv", scorecard())
@@ -104,8 +124,7 @@ def folder(tmp_path):
     pictures = ("prepare/samples", "tune/history", "tune/trials", "tune/parallel_coordinates", "train/curves",
                 "evaluate/confusion_matrix", "evaluate/reliability", "evaluate/mistakes", "score/scorecard",
                 "score/faithfulness_and_cost", "score/randomization", "score/ranks/deletion_auc",
-                "explain/figures/00-correct-5", "explain/figures/01-mistake-9", "explain/analyses/recognised",
-                "explain/analyses/panels/00-correct-5")  # fmt: skip
+                "explain/analyses/recognised")  # fmt: skip
     for name in pictures:
         (reports / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(reports / f"{name}.png")
@@ -115,6 +134,14 @@ def folder(tmp_path):
 @pytest.fixture
 def study(folder, params):
     return report.read(params, folder / "reports", folder / "models")
+
+
+def decoded(source: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB"))
+
+
+def page(study: report.Study) -> str:
+    return report.index_page(study, IMAGES, "0123456789abcdef")
 
 
 class Page(HTMLParser):
@@ -138,31 +165,34 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_no_network_and_every_link_has_its_target(study):
-    page = Page(report.page(study))
-    assert page.open == []
-    for source in page.sources:
-        assert source.startswith("data:image/png;base64,") or source.removeprefix("#") in page.ids
-    assert all(page.alternatives)
-    assert not re.search(r"https?://|@import|<script", report.page(study))
+    text = page(study)
+    parsed = Page(text)
+    assert parsed.open == []
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    for source in parsed.sources:
+        assert source.startswith(("data:image/png;base64,", "data:image/webp;base64,")) or source[1:] in parsed.ids
+    assert all(parsed.alternatives)
+    assert not re.search(r"https?://|@import|<script[^>]", text)
 
 
 def test_the_page_says_what_the_files_say(study):
-    text = report.page(study)
+    text = page(study)
     assert "50.00 %" in text
     assert "0.001" in text
     assert "tune, trial 1" in text
     assert "cat &lt;b&gt;" in text
     assert "cat <b>" not in text
-    assert 'alt="Recognised, test image 5"' in text
-    assert "none was asked for" in text  # no pairs
-    assert "Chosen" not in text
+    assert 'id="case-5"' in text
+    assert 'alt="KernelSHAP, for dog"' in text
+    assert "base 0.25, sums to f(x)" in text
+    assert "Chosen by you" not in text
     assert "No image occurs twice" in text
     assert "12 parameters, 10 of them trainable" in text
     assert "2 x 8 x 8" in text
 
 
 def test_the_page_tells_the_three_analyses_and_the_hypotheses(study):
-    text = " ".join(report.page(study).split())
+    text = " ".join(page(study).split())
     assert (
         "Of what KernelSHAP finds for the class of a recognised image, 75 % lies where the object probably is" in text
     )
@@ -170,11 +200,10 @@ def test_the_page_tells_the_three_analyses_and_the_hypotheses(study):
     assert "No confusable pair was explained." in text
     assert "on images changed at random" not in text
     study.metrics["augmented_accuracy"] = 0.4321
-    assert "<dt>on images changed at random</dt><dd>43.21 %</dd>" in report.page(study)
+    assert "<dt>on images changed at random</dt><dd>43.21 %</dd>" in page(study)
     assert report.headline(study)["test_augmented_accuracy"] == 0.4321
     assert 'alt="KernelSHAP&#39;s maps of recognised images; outlined where the object is estimated to be"' in text
-    assert "KernelSHAP class by class, test image 5" in text
-    assert "KernelSHAP class by class, test image 9" not in text  # it has no panel
+    assert "KernelSHAP class by class" not in text
     assert "2. SHAP&#39;s explanations are locally accurate" in text
     assert "and point at the object. <em>not tested</em>" in text
     assert "so that an error tells of a fault: 1e-06 on 1 image; at most 0.001 is supported." in text
@@ -184,7 +213,7 @@ def test_the_page_tells_the_three_analyses_and_the_hypotheses(study):
 
 def test_the_page_says_how_stable_lime_is(folder, params, study):
     assert study.stability is None
-    assert "How stable LIME is" not in report.page(study)
+    assert "How stable LIME is" not in page(study)
     rows = {"image": [5, 5, 9, 9], "samples": [300, 1000, 300, 1000], "rank_agreement": [0.1, 0.2, 0.72, 0.8]}
     table = pd.DataFrame(rows | {"top_overlap": [0.1, 0.2, 0.3, 0.4], "top_overlap_by_chance": 0.15, "local_r2": 0.5})
     files.write_csv(folder / "reports/explain/lime_stability.csv", table)
@@ -192,7 +221,7 @@ def test_the_page_says_how_stable_lime_is(folder, params, study):
     lime = params.explain.lime.model_copy(update={"samples": 400})  # nearest to 300
     params = params.model_copy(update={"explain": params.explain.model_copy(update={"lime": lime})})
     study = report.read(params, folder / "reports", folder / "models")
-    said = " ".join(report.page(study).replace("</p>", "").split())
+    said = " ".join(page(study).replace("</p>", "").split())
     assert "With 300 samples two seeds agree on the order of the regions with a rank correlation of 0.41" in said
     assert "share 20 % of the 5 strongest regions (15 % by chance); the study itself takes 400" in said.replace(
         "</p>", ""
@@ -208,7 +237,7 @@ def test_without_a_search_the_page_says_so(folder, params):
     for name in ("history", "trials", "parallel_coordinates"):
         (folder / f"reports/tune/{name}.png").unlink()
     study = report.read(params, folder / "reports", folder / "models")
-    assert "No search: every hyperparameter was given." in report.page(study)
+    assert "No search: every hyperparameter was given." in page(study)
     assert "best_validation_accuracy" not in report.headline(study)
 
 
@@ -243,7 +272,7 @@ def test_the_table_of_explainers(study):
 
 
 def test_the_page_says_which_explanation_to_believe(study):
-    text = " ".join(report.page(study).split())
+    text = " ".join(page(study).split())
     assert "LIME beats every control; Grad-CAM does not beat |x|." in text
     assert "mean: LIME 1.0, Grad-CAM 2.0; blur: Grad-CAM 1.5, LIME 1.5." in text
     assert "mean / blur 0.25" in text
@@ -260,25 +289,135 @@ def test_the_page_says_why_explainers_are_not_scored(folder, params):
     for name in ("scorecard.csv", "ranking.json"):
         (folder / "reports/score" / name).unlink()
     study = report.read(params, folder / "reports", folder / "models")
-    text = " ".join(report.page(study).split())
+    text = " ".join(page(study).split())
     assert "<li>Explainers are not scored.</li>" in text
     assert "<td>0.5000</td><td>at least 0.99</td><td>no</td>" in text
     assert report.summary(study)["score"] == {}
     assert report.explainer_table(study) == []
-    assert "not scored" in report.description(study)
+    assert "not scored" in report.description(study, "0123456789abcdef")
+    assert study.best_explainer == "not scored"
 
 
 def test_the_page_tells_of_a_shortcut(folder, params):
     told = {"target": 0, "arms": [], "gate": [], "contrast": None, "verdicts": ["The network loses 20 %."]}
     files.write_json(folder / "reports/score/shortcut.json", told)
     study = report.read(params, folder / "reports", folder / "models")
-    assert report.verdicts(study)[-1] == "The network loses 20 %."
-    assert "The shortcut" in report.page(study)
+    assert study.verdicts[-1] == "The network loses 20 %."
+    assert "The shortcut" in page(study)
 
 
 def test_the_description_for_mlflow(study):
-    text = report.description(study)
+    text = report.description(study, "0123456789abcdef")
     assert "test accuracy **50.00 %** (95 % interval 50.00 to 50.00)" in text
     assert "| train.learning_rate | 0.001 | tune, trial 1 |" in text
     assert "train.rho" not in text
+    assert "make verify RUN=012345678`" in text
     assert len(text) < 8000  # MLflow cuts longer tags
+
+
+def test_the_cells_of_the_confusion_matrix_show_their_images(study):
+    cats, dogs = matrix(study, IMAGES)
+    assert [cell["count"] for cell in cats["cells"] + dogs["cells"]] == [4, 1, 0, 5]
+    assert [cell["share"] for cell in cats["cells"]] == [0.8, 0.2]
+    assert [image["row"] for image in cats["cells"][0]["images"]] == [0, 3, 2, 1]  # the least sure first
+    assert [image["row"] for image in cats["cells"][1]["images"]] == [9]
+    assert [image["row"] for image in dogs["cells"][1]["images"]] == [8, 7, 6, 5, 4]
+    assert [image["explained"] for image in dogs["cells"][1]["images"]] == [False, False, False, True, False]
+    assert np.array_equal(decoded(cats["cells"][1]["images"][0]["image"]), IMAGES[9])
+    text = " ".join(page(study).split())
+    assert 'aria-label="cat &lt;b&gt; taken for dog: 1"' in text
+    assert 'href="#case-5"' in text
+
+
+def test_with_many_classes_the_confusion_matrix_is_a_picture(study, monkeypatch):
+    monkeypatch.setattr("glassbox.report.page.MOST_CLASSES", 1)
+    text = page(study)
+    assert 'alt="Confusion matrix"' in text
+    assert 'class="matrix"' not in text
+
+
+def test_every_explained_image_has_its_maps_and_probabilities(study):
+    (case,) = cases(study)
+    assert (case["row"], case["group"], case["truth"], case["guess"], case["file"]) == (
+        5,
+        "correct",
+        "dog",
+        "dog",
+        None,
+    )
+    assert np.array_equal(decoded(case["image"]), IMAGES[5])
+    assert [(p["class"], p["p"], p["guess"], p["truth"]) for p in case["probabilities"]] == [
+        ("dog", 0.85, True, True), (NAMES[0], pytest.approx(0.15), False, False),
+    ]  # fmt: skip
+    (explained,) = case["explained"]
+    assert explained["class"] == "dog"
+    assert [(m["title"], m["note"]) for m in explained["maps"]] == [("KernelSHAP", "base 0.25, sums to f(x)")]
+    assert (
+        decoded(explained["maps"][0]["map"])[0, 0, 2] > decoded(explained["maps"][0]["map"])[0, 0, 0]
+    )  # blue: against
+    study.index.loc[0, "additivity_error"] = 0.5
+    (shown,) = cases(study)[0]["explained"][0]["maps"]
+    assert (shown["map"], shown["note"]) == (None, "not shown: sums to f(x) ± 0.5")
+
+
+def test_kernel_shaps_maps_of_many_classes_share_a_scale(folder, params):
+    with np.load(folder / "reports/explain/attributions.npz") as arrays:
+        kept = dict(arrays)
+    panels = np.stack([np.full((8, 8), 0.5), np.full((8, 8), 0.25)]).astype(np.float32)
+    files.write_npz(folder / "reports/explain/attributions.npz", kept | {"panels": panels})
+    rows = {"map": [0, 1], "image": 5, "explained_class": NAMES, "probability": [0.85, 0.15], "base_value": 0.5,
+            "evidence_for": 0.4, "evidence_against": -0.05, "additivity_error": 1e-6,
+            "shown": [True, False]}  # fmt: skip
+    files.write_csv(folder / "reports/explain/panels.csv", pd.DataFrame(rows))
+    study = report.read(params, folder / "reports", folder / "models")
+    first, second = cases(study)[0]["panels"]
+    assert second["map"] is None
+    assert (first["class"], first["against"]) == (NAMES[0], 0.05)
+    assert first["map"] == map_uri(IMAGES[5], np.ones((8, 8)))
+    assert f"0.50 + 0.40 {MINUS} 0.05 = 0.85" in page(study)
+
+
+def test_the_page_stays_small(study):
+    """64 images of 224 pixels by eight explainers, for two classes each: the limit is 15 MiB."""
+    noise = np.random.default_rng(0)
+    image, values = noise.integers(0, 256, (224, 224, 3), dtype=np.uint8), noise.normal(size=(224, 224))  # the worst
+    one = len(uri(image)) + 16 * len(map_uri(image, values))
+    assert 64 * one < 13 * 2**20
+
+
+def test_the_model_card(study):
+    text = study.model_card
+    for part in (
+        "Model",
+        "Intended use",
+        "Data",
+        "Metrics",
+        "Calibration",
+        "Reliability of its explanations",
+        "Limits",
+    ):
+        assert f"## {part}\n" in text
+    assert r"| cat \<b\> | 1.000 [0.510, 1.000] | 0.800 [0.376, 0.964] | 0.889 [0.546, 0.982] | 5 |" in text
+    assert "It does worst on cat \\<b\\>: 80.00 % of its 5 test images are recognised" in text
+    assert "2 of 2 classes have fewer than 100 test images" in text
+    assert r"LIME beats every control; Grad\-CAM does not beat \|x\|." in text
+    assert "That is still much" in text
+    shown = " ".join(page(study).split())
+    assert '<td style="text-align:left">cat &lt;b&gt;</td>' in shown
+    assert "<h3>Intended use</h3>" in shown
+
+
+def test_the_best_explainer_beats_the_controls_by_most_measures(study):
+    assert study.best_explainer == "none beats every control"  # of this ranking no tests are known
+    tests = [{"explainer": name, "beaten": beaten} for name, beaten in
+             (("lime", True), ("lime", True), ("grad_cam", True), ("grad_cam", False))]  # fmt: skip
+    study.ranking["metrics"]["deletion_auc"]["controls"] = tests
+    assert study.best_explainer == "LIME (beats every control by 1 of 1 measures)"
+    other = study.ranking["metrics"]["deletion_auc"] | {"mean_ranks": {"lime": 4.0, "grad_cam": 1.0}}
+    study.ranking["metrics"]["road"] = other | {"controls": [test | {"beaten": not test["beaten"]} for test in tests]}
+    assert study.best_explainer == "LIME (beats every control by 1 of 2 measures)"
+    study.ranking["metrics"]["road"]["controls"][2]["beaten"] = True
+    assert study.best_explainer == "Grad-CAM (beats every control by 1 of 2 measures)"  # its ranks are better
+    for row in study.ranking["metrics"].values():
+        row["controls"] = [test | {"beaten": False} for test in tests]
+    assert study.best_explainer == "none beats every control"

@@ -1,18 +1,20 @@
 """The study on one page, and in one small file: read from what the stages wrote, nothing is computed again."""
 
-import base64
-import json
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from glassbox import config, files
 from glassbox import headline as scores
 from glassbox.bootstrap import FEWEST
-from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, MEASUREMENTS, TITLES, analyst, title_of
-from glassbox.report import analyses, hypotheses
+from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, MEASUREMENTS, analyst, title_of
+from glassbox.report import card as cards
+from glassbox.report import hypotheses, words
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Study:
         model: the model's card.
         training: best epoch and its scores.
         curves: one row an epoch.
+        machine: that trained.
         metrics: on the test split.
+        predictions: one row a test image.
         report: per class.
         pairs: most-confused pairs.
         index: one row a map.
@@ -50,7 +54,9 @@ class Study:
     model: dict[str, Any]
     training: dict[str, Any]
     curves: pd.DataFrame
+    machine: dict[str, Any]
     metrics: dict[str, Any]
+    predictions: pd.DataFrame
     report: pd.DataFrame
     pairs: pd.DataFrame
     index: pd.DataFrame
@@ -69,6 +75,41 @@ class Study:
     def analyst(self) -> str:
         """The explainer whose maps the analyses show."""
         return analyst(self.params.explain.explainers)
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The maps and images of *explain*; see `explaining.arrays`."""
+        with np.load(self.folder / "explain/attributions.npz") as arrays:
+            return dict(arrays)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """Which explanation to believe, in words; or why that was not measured."""
+        said = [self.gate["refusal"]] if self.gate["refusal"] else self.ranking["verdicts"]
+        return said + (self.shortcut["verdicts"] if self.shortcut else [])
+
+    @property
+    def best_explainer(self) -> str:
+        """The explainer that beats every control by most measures of faithfulness and localization, of equals the one
+        that ranks best on average; in words, and "none" where no explainer beats them all by any."""
+        if self.ranking is None:
+            return "not scored"
+        tested = [row for row in self.ranking["metrics"].values() if "controls" in row]
+        wins: dict[str, int] = {}
+        for row in tested:
+            unbeaten = {test["explainer"] for test in row["controls"] if not test["beaten"]}
+            for name in {test["explainer"] for test in row["controls"]} - unbeaten:
+                wins[name] = wins.get(name, 0) + 1
+        if not wins:
+            return "none beats every control"
+        ranks = {name: sum(row["mean_ranks"].get(name, math.inf) for row in tested) for name in wins}
+        best = min(wins, key=lambda name: (-wins[name], ranks[name], name))
+        return f"{title_of(best)} (beats every control by {wins[best]} of {len(tested)} measures)"
+
+    @property
+    def model_card(self) -> str:
+        """Markdown; see `card`."""
+        return cards.card(self)
 
 
 def read(params: config.Params, reports: str | Path = "reports", model: str | Path = "models") -> Study:
@@ -92,7 +133,9 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         model=files.read_json(Path(model) / "model.json"),
         training=files.read_json(folder / "train/metrics.json"),
         curves=files.read_csv(folder / "train/curves.csv"),
+        machine=files.read_json(folder / "train" / files.TIMES)["machine"],
         metrics=files.read_json(folder / "evaluate/metrics.json"),
+        predictions=files.read_csv(folder / "evaluate/predictions.csv"),
         report=files.read_csv(folder / "evaluate/classification_report.csv"),
         pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
         index=files.read_csv(folder / "explain/index.csv"),
@@ -190,31 +233,32 @@ def _scores(part: pd.DataFrame) -> dict[str, str]:
     return shown
 
 
-def verdicts(study: Study) -> list[str]:
-    """Which explanation to believe, in words; or why that was not measured."""
-    said = [study.gate["refusal"]] if study.gate["refusal"] else study.ranking["verdicts"]
-    return said + (study.shortcut["verdicts"] if study.shortcut else [])
+def description(study: Study, study_digest: str) -> str:
+    """The study in a few lines of Markdown: what MLflow shows above its row's parameters and metrics.
 
-
-def description(study: Study) -> str:
-    """The study in a few lines of Markdown: what MLflow shows above its row's parameters and metrics."""
+    Args:
+        study: a finished one.
+        study_digest: of its state.
+    """
     m, level = study.metrics, f"{100 * study.params.evaluate.confidence:g} %"
     low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
     lines = [
         f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
         f"{high:.2f}), macro F1 {m['macro_f1']:.3f}. The whole report is the artifact `index.html`.",
         "",
-        *(f"- {sentence}" for sentence in verdicts(study)),
+        *(f"- {sentence}" for sentence in study.verdicts),
+        "",
+        "![Confusion matrix](artifact:evaluate/confusion_matrix.png)",
+        *(["![Scorecard](artifact:score/scorecard.png)"] if study.scorecard is not None else []),
+        "",
+        f"Do it again: `make verify RUN={study_digest[:9]}` in the repository, or `git checkout` the commit of the tag "
+        "`git_commit` and `dvc repro`.",
         "",
         "| hyperparameter | value | from |",
         "| --- | --- | --- |",
     ]
     used = [choice for choice in study.model["choices"] if choice["value"] is not None]
-    return "\n".join(lines + [f"| {c['key']} | {_short(c['value'])} | {c['source']} |" for c in used])
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "\n".join(lines + [f"| {c['key']} | {words.short(c['value'])} | {c['source']} |" for c in used])
 
 
 def columns(study: Study) -> dict[str, dict[str, str]]:
@@ -230,61 +274,25 @@ def columns(study: Study) -> dict[str, dict[str, str]]:
     return found
 
 
-def page(study: Study) -> str:
-    """The whole study as one HTML file that needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def browsable(study: Study) -> list[tuple[str, int, bytes]]:
+    """The explanations that MLflow shows step by step; see `pictures.browsable`."""
+    from glassbox.report import pictures
 
-    environment = Environment(
-        loader=PackageLoader("glassbox", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+    return list(pictures.browsable(study.index, study.arrays["maps"], study.arrays["images"]))
+
+
+def index_page(study: Study, images: np.ndarray, study_digest: str) -> str:
+    """The whole study as one HTML file that needs no network.
+
+    Args:
+        study: a finished one.
+        images: (N, H, W, 3) uint8, its test split.
+        study_digest: of its state.
+    """
+    from glassbox.report import page  # matplotlib's colours take half a second, and a summary does without
+
+    return page.page(
+        study, images, study_digest, explainers=explainer_table(study), columns=columns(study),
+        used=stability_of_the_study(study), hypotheses=hypotheses_of(study), sentence=hypotheses.sentence,
+        machine=study.machine,
     )  # fmt: skip
-    environment.filters["percent"] = lambda value, digits=2: f"{100 * value:.{digits}f} %"
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["short"] = _short
-
-    def picture(name: str) -> str:
-        return "data:image/png;base64," + base64.b64encode((study.folder / name).read_bytes()).decode()
-
-    explanations = [
-        {"file": path, "group": path.stem.split("-")[1]}
-        for path in sorted((study.folder / "explain/figures").glob("*.png"))
-    ]
-    return environment.get_template("page.html").render(
-        study=study,
-        style=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
-        picture=picture,
-        has=lambda name: (study.folder / name).exists(),
-        explanations={
-            group: [str(e["file"].relative_to(study.folder)) for e in explanations if e["group"] == group]
-            for group in ("chosen", "correct", "mistake", "pair")
-        },
-        explainers=explainer_table(study),
-        shown=columns(study),
-        verdicts=verdicts(study),
-        used=stability_of_the_study(study),
-        hypotheses=hypotheses_of(study),
-        sentence=hypotheses.sentence,
-        told={
-            "recognised": analyses.recognised(study.index, study.recognised, study.analyst, study.card["has_masks"]),
-            "mistakes": analyses.mistakes(
-                study.mistakes,
-                study.index,
-                study.analyst,
-                study.params.explain.analyses.hidden,
-                len(study.card["classes"]),
-            ),
-            "pairs": analyses.pairs(study.confusable, study.analyst, len(study.card["classes"])),
-        },
-        analyst=TITLES[study.analyst],
-        titles=MEASUREMENTS,
-        names=TITLES,
-        pair_pictures=sorted(
-            str(path.relative_to(study.folder)) for path in (study.folder / "explain/analyses").glob("pair-*.png")
-        ),
-        panels={
-            path.stem: str(path.relative_to(study.folder))
-            for path in (study.folder / "explain/analyses/panels").glob("*.png")
-        },
-        parameters=config.flatten(study.params),
-        dumps=json.dumps,
-    )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from glassbox.names import CONTROL, TITLES
+from glassbox.report.words import percent
 
 FEW = 5  # single images that are told in words
 
@@ -27,10 +28,10 @@ def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, marked: b
     by = right.groupby("explainer", sort=False)[["relevance_mass", "object_area"]].mean()
     own = by.loc[analyst]
     said = [
-        f"Of what {TITLES[analyst]} finds for the class of a recognised image, {_percent(own['relevance_mass'])} lies "
-        f"where the object {'is' if marked else 'probably is'}, which is {_percent(own['object_area'])} of the image "
-        f"(means over {right['image'].nunique()} images; the random control has "
-        f"{_percent(by.loc[CONTROL, 'relevance_mass'])})."
+        f"Of what {TITLES[analyst]} finds for the class of a recognised image, {percent(own['relevance_mass'], 0)} "
+        f"lies where the object {'is' if marked else 'probably is'}, which is {percent(own['object_area'], 0)} of the "
+        f"image (means over {right['image'].nunique()} images; the random control has "
+        f"{percent(by.loc[CONTROL, 'relevance_mass'], 0)})."
         + ("" if marked else " Nobody has marked the objects: their outline is an estimate from colour and position.")
     ]
     if len(tests):
@@ -56,9 +57,9 @@ def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: flo
     if own.empty:
         return ["No mistake was explained."]
     said = [
-        f"With {_percent(hidden)} of the image blurred, the regions that {TITLES[analyst]} names as speaking most for "
-        f"the class chosen and least for the true one, {own['corrected'].sum()} of {len(own)} mistakes turn right; "
-        f"with random regions {_percent(own['corrected_at_random'].mean())} do."
+        f"With {percent(hidden, 0)} of the image blurred, the regions that {TITLES[analyst]} names as speaking most "
+        f"for the class chosen and least for the true one, {own['corrected'].sum()} of {len(own)} mistakes turn right; "
+        f"with random regions {percent(own['corrected_at_random'].mean(), 0)} do."
     ]
     ranked = own["agreement"].dropna()
     if len(ranked) and n_classes > 2:
@@ -109,7 +110,3 @@ def pairs(found: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
         )  # fmt: skip
         said.append(f"{a} and {b}: {how} (rank correlation {mean:.2f}, mean over {len(ranked)} images).")
     return said
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -1,0 +1,79 @@
+"""Images and maps as pictures: data URIs, small enough for one page that holds hundreds, and PNG files."""
+
+import base64
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from glassbox.figures.maps import blend, normalise
+from glassbox.names import CONTROL, TITLES
+from glassbox.view import IMAGES
+
+EXACT = 64  # side in pixels up to which pictures are kept as they are; larger ones lose what the eye hardly sees
+LARGEST = 160  # side of a picture on the page
+QUALITY = 80  # of WebP
+
+
+def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iterator[tuple[str, int, bytes]]:
+    """What MLflow shows step by step: every explained image and its maps of the predicted class, each as key, number of
+    the test image, and content of a PNG file.
+
+    Args:
+        index: one row a map.
+        maps: (M, H, W).
+        images: (R, H, W, 3) uint8, see `explaining.arrays`.
+    """
+    for row in index[index["explained_class"] == index["predicted_class"]].to_dict("records"):
+        key, pixels = "image", images[row["map"] % len(images)]
+        if row["explainer"] != CONTROL:  # which has one map for each image, too
+            key, pixels = TITLES[row["explainer"]], drawn(pixels, maps[row["map"]])
+        stream = io.BytesIO()
+        enlarged(pixels).save(stream, "PNG")
+        yield f"{IMAGES}/{key}", row["image"], stream.getvalue()
+
+
+def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
+    """A picture as a data URI.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        largest: side in pixels to which a larger one is made smaller.
+    """
+    image = Image.fromarray(pixels)
+    if max(image.size) > largest:
+        image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    exact = max(image.size) <= EXACT
+    image.save(stream, "WEBP", lossless=exact, quality=QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def map_uri(image: np.ndarray, values: np.ndarray, largest: float | None = None) -> str:
+    """A signed map over its image, as a data URI; see `drawn`."""
+    return uri(drawn(image, values, largest))
+
+
+def enlarged(pixels: np.ndarray, least: int = 192) -> Image.Image:
+    """A picture whose pixels are large enough to be seen: a small one many times as large.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        least: side in pixels.
+    """
+    image, times = Image.fromarray(pixels), -(-least // min(pixels.shape[:2]))
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+
+
+def drawn(image: np.ndarray, values: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """A signed map in red and blue over its image, (H, W, 3) uint8.
+
+    Args:
+        image: (H, W, 3) uint8.
+        values: (H, W).
+        largest: absolute value that has the full colour; None takes the map's own largest.
+    """
+    scaled = normalise(values) if largest is None else np.clip(values / (largest or 1.0), -1, 1)
+    return (255 * blend(image, scaled)).round().astype(np.uint8)

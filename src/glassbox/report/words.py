@@ -1,0 +1,33 @@
+"""Values for people, and the templates of pages that show them."""
+
+from pathlib import Path
+from typing import Any
+
+STYLE = Path(__file__).parent / "page.css"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share, 0..1."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def short(value: Any) -> str:
+    """A number with six digits at most; all else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def render(template: str, **shown: Any) -> str:
+    """A page of one file that needs no network.
+
+    Args:
+        template: name of its file in this folder.
+        shown: what it shows, by name; a name that is not given is an error.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("glassbox", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": percent, "short": short, "number": lambda value: f"{value:,}"}
+    return environment.get_template(template).render(style=STYLE.read_text(encoding="utf-8"), **shown)

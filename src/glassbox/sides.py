@@ -1,0 +1,185 @@
+"""Two studies side by side: what each wrote, and what their classifiers and explainers say of the same test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from glassbox import compute, config, explainers, explaining, files, models, predictions, versus
+from glassbox.data import store
+from glassbox.data.preparation import test_digest
+from glassbox.errors import UserError
+from glassbox.progress import Bar
+from glassbox.seeds import derive
+from glassbox.versus import Answers, Versus
+
+FLIPPED = 6  # images that one alone recognises, of each, that are shown
+SAMPLED = 16  # images drawn at random, on which the maps of both are compared
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        name: as the user calls it.
+        folder: with params.yaml, reports/ and models/.
+        params: of the study.
+        card: of its data.
+        answers: of its classifier about the test images.
+        headline: its summary.json.
+    """
+
+    name: str
+    folder: Path
+    params: config.Params
+    card: dict[str, Any]
+    answers: Answers
+    headline: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A test image that one of the two alone recognises.
+
+    Attributes:
+        row: its number.
+        truth: its class.
+        guesses: class and probability according to A, and to B.
+        image: (H, W, 3) uint8.
+        maps: for each explainer A's map of A's class, and B's of B's, (H, W) each.
+    """
+
+    row: int
+    truth: str
+    guesses: tuple[tuple[str, float], tuple[str, float]]
+    image: np.ndarray
+    maps: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both, compared.
+
+    Attributes:
+        a, b: the two.
+        parameters: a row for each key that differs: `parameter`, `a`, `b`; None where one has no such key.
+        found: of their answers.
+        only_a, only_b: images that only A, and only B, recognises; the first of those.
+        agreement: a row for each explainer and image of the sample: `explainer`, `image`, `rank_correlation`,
+            `top_overlap`, `overlap_by_chance`; both explain the true class.
+    """
+
+    a: Side
+    b: Side
+    parameters: pd.DataFrame
+    found: Versus
+    only_a: list[Flip]
+    only_b: list[Flip]
+    agreement: pd.DataFrame
+
+
+def read(name: str, folder: str | Path) -> Side:
+    """A finished study.
+
+    Args:
+        name: as the user calls it.
+        folder: with params.yaml and reports/.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    card = files.read_json(folder / "reports/prepare/card.json")
+    if "test_digest" not in card:
+        raise UserError(f"{name} was made by an older version, which did not write down its test images: run it again")
+    table = files.read_csv(folder / "reports/evaluate/predictions.csv")
+    classes = tuple(card["classes"])
+    labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
+    p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
+    headline = files.read_json(folder / "reports/summary.json")
+    return Side(name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p), headline)
+
+
+def same_images(a: Side, b: Side) -> None:
+    """Refuse two studies of which nothing could be compared.
+
+    Raises:
+        UserError: they have other test images.
+    """
+    for key, what in (("classes", "classes"), ("image_size", "sizes of image"), ("test_digest", "test images")):
+        if a.card[key] != b.card[key]:
+            shown = {side.name: f" ({side.card[key]})" if key == "image_size" else "" for side in (a, b)}
+            raise UserError(
+                f"A={a.name}{shown[a.name]} and B={b.name}{shown[b.name]} have different {what}: only studies with the "
+                "same test images can be compared"
+            )
+
+
+def compare(a: Side, b: Side, data: str | Path) -> Sides:
+    """Compare two studies: their parameters, their classifiers on the same test images, and both classifiers' maps, by
+    the explainers that both name, with the settings of A.
+
+    Args:
+        a, b: of `read`, with models/ in their folders.
+        data: folder of prepared data that has these test images.
+
+    Raises:
+        UserError: the data are others, or a classifier cannot be read.
+    """
+    test, description = store.read(data, "test"), store.describe(data)
+    if test_digest(test.images.numpy(), test.labels.numpy()) != a.card["test_digest"]:
+        raise UserError(f"{data} does not hold the test images of A={a.name}: prepare them with 'dvc repro prepare'")
+    seed = a.params.study.seed
+    found = versus.versus(a.answers, b.answers, a.params.evaluate.calibration_bins, derive(seed, "compare"))
+    flips = [found.only_a[:FLIPPED].tolist(), found.only_b[:FLIPPED].tolist()]
+    rng = np.random.default_rng(derive(seed, "compare", "sample"))
+    sample = sorted(rng.permutation(len(test))[:SAMPLED].tolist())
+    rows = [*flips[0], *flips[1]]
+    place = compute.resolve(a.params.compute)
+    train = store.read(data, "train").images
+    maps: list[dict[str, np.ndarray]] = []
+    chosen = tuple(name for name in a.params.explain.explainers if name in b.params.explain.explainers)
+    if not chosen:
+        raise UserError(f"A={a.name} and B={b.name} name no explainer (explain.explainers) that both have")
+    settings = a.params.explain.model_copy(update={"explainers": chosen})
+    background = explainers.draw_background(train, explainers.n_background(settings), seed)
+    steps = 2 * len(chosen) * (len(rows) + len(sample))
+    with Bar(total=steps, desc="explaining by both", unit="map") as bar:
+        for side in (a, b):
+            classifier, _ = models.load(side.folder / "models", place.device)
+            targets = [*side.answers.predicted[rows].tolist(), *side.answers.labels[sample].tolist()]
+            seeds = tuple(derive(seed, "compare", "image", row) for row in (*rows, *sample))
+            request = explainers.Request(test.images[[*rows, *sample]], torch.tensor(targets), seeds)
+            made = explainers.make(settings, background, description.mean, place.batch_size)
+            attributions = (
+                explaining.attribute(made[name], classifier, request, place.batch_size, bar.update) for name in chosen
+            )
+            maps.append({name: one.maps for name, one in zip(chosen, attributions, strict=True)})
+
+    def flip(number: int) -> Flip:
+        row = rows[number]
+        guesses = tuple(
+            (a.card["classes"][side.answers.predicted[row]], float(side.answers.probabilities[row].max()))
+            for side in (a, b)
+        )
+        both = {name: (maps[0][name][number], maps[1][name][number]) for name in chosen}
+        truth = a.card["classes"][a.answers.labels[row]]
+        return Flip(row, truth, guesses, test.images[row].numpy(), both)
+
+    all_flips = [flip(number) for number in range(len(rows))]
+    tables = [
+        versus.agreement(maps[0][name][len(rows) :], maps[1][name][len(rows) :]).assign(explainer=name, image=sample)
+        for name in chosen
+    ]
+    cut = len(flips[0])
+    return Sides(a, b, _parameters(a, b), found, all_flips[:cut], all_flips[cut:], pd.concat(tables))
+
+
+def _parameters(a: Side, b: Side) -> pd.DataFrame:
+    one, other = config.flatten(a.params), config.flatten(b.params)
+    rows = [(key, one.get(key), other.get(key)) for key in (one | other) if one.get(key) != other.get(key)]
+    return pd.DataFrame(rows, columns=["parameter", "a", "b"], dtype=object)
