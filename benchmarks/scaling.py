@@ -24,7 +24,8 @@ import torch
 
 from benchmarks import common, harness
 from glassbox import config, evaluation, explainers, explaining, files, models, selection
-from glassbox.data import cifar10, preparation, store
+from glassbox.data import preparation, store
+from glassbox.data.sources import cifar10
 from glassbox.explainers import Request, kernel_shap, lime
 
 IMAGES, SIZES, REGIONS, EXPLAINED = (1000, 5000, 20000, 50000), (32, 64, 128, 224), (16, 32, 64, 128, 256), (

@@ -16,8 +16,8 @@ import torch
 from benchmarks import harness
 from benchmarks.common import AUGMENT, NETWORK
 from glassbox import compute, config, models, shapley, training
-from glassbox.data import digits
 from glassbox.data.batches import to_float
+from glassbox.data.sources import digits
 from glassbox.data.store import Split, statistics
 from glassbox.models import Classifier
 

@@ -42,8 +42,10 @@ def _only_says(path: Path) -> bool:
 
 
 def _by_name(path: Path) -> set[Path]:
-    """Files that are imported by a name that is not known before: explainers by theirs."""
-    return {*path.parent.glob("*.py")} if path == PACKAGES["glassbox"] / "explainers/__init__.py" else set()
+    """Files that are imported by a name that is not known before: explainers, sources and metrics by theirs."""
+    folders = {"explainers/__init__.py": "explainers", "data/loading.py": "data/sources", "scoring.py": "xai_metrics"}
+    home = PACKAGES["glassbox"]
+    return {file for at, folder in folders.items() if path == home / at for file in (home / folder).glob("*.py")}
 
 
 def transitive(path: Path) -> set[Path]:

@@ -63,7 +63,7 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
         (
             "data.source",
             "mnist",
-            "data.source is 'mnist', but must be 'digits', 'cifar10', 'image_folder' or 'planted'",
+            "data.source is 'mnist', but must be 'cifar10', 'digits', 'image_folder' or 'planted'",
         ),
         ("data.drop_duplicates", 1, "data.drop_duplicates is 1, but must be true or false"),
         ("compute.device", "gpu", "compute.device is 'gpu', but must be auto, cpu, cuda or cuda:N"),
@@ -191,7 +191,7 @@ def test_a_key_of_planted_glyphs_must_be_known_and_there(tmp_path):
 
 
 def test_a_watermark_goes_with_any_class_of_the_linear_variant():
-    from glassbox.data import planted
+    from glassbox.data.sources import planted
 
     for name in planted.classes_of("linear"):
         assert f"watermark: {name} " in config.edit(PLANTED, [f"data.planted.watermark={name}"])

@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from glassbox import config, explainers, gate, models, scoring
 from glassbox.data.batches import to_float
-from glassbox.data.planted import plant
+from glassbox.data.sources.planted import plant
 from glassbox.data.store import Description, Split
 from glassbox.models import Spec
-from glassbox.names import CONTROLS
+from glassbox.names import CONTROLS, MEASUREMENTS
 from glassbox.scoring import METRICS, Column
 
 N, TRAIN, SIDE = 3000, 2400, 16
@@ -143,6 +143,10 @@ def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
             gain = np.nanmean(intact[column]) - np.nanmean(worse[column])
             sign = 1 if METRICS[column.metric].higher_is_better else -1
             assert sign * gain > 0, (how, str(column))
+
+
+def test_every_metric_of_the_scorecard_has_a_name_for_people():
+    assert list(METRICS) == list(MEASUREMENTS)
 
 
 def test_every_subject_is_measured_by_what_belongs_to_it(scored):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from glassbox import files, models, serving
-from glassbox.data import image_folder
+from glassbox.data.sources import image_folder
 from glassbox.data.store import Description
 from glassbox.models.cnn import Hyperparameters
 from tests.imports import transitive

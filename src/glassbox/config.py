@@ -43,9 +43,17 @@ Pool = Annotated[int, Field(ge=1, le=8)]
 Kernel = Annotated[int, Field(ge=1, le=15)]
 Activation = Literal["relu", "leaky_relu"]
 Optimizer = Literal["adam", "sgd", "rmsprop"]
-# Their files say which explainers there are: nothing is imported, so that a new one changes nothing for training.
-_SHARED = {"__init__", "base", "controls", "superpixels"}
-ExplainerName = Literal[*sorted({path.stem for path in (Path(__file__).parent / "explainers").glob("*.py")} - _SHARED)]
+
+
+def _files_of(folder: str, *shared: str) -> list[str]:
+    """Names of what has a file of its own in a folder. Nothing is imported, and nothing is listed here, so that a new
+    explainer changes nothing for training."""
+    return sorted({path.stem for path in (Path(__file__).parent / folder).glob("*.py")} - {"__init__", *shared})
+
+
+SOURCES = _files_of("data/sources")
+SourceName = Literal[*SOURCES]
+ExplainerName = Literal[*_files_of("explainers", "base", "controls", "superpixels")]
 
 
 def _odd(value: int | str) -> int | str:
@@ -116,7 +124,7 @@ class Planted(_Section):
     images: Annotated[int, Field(ge=10, le=MOST)]
     cell: Positive
     variant: Literal["linear", "xor"]
-    background: Literal["white", "noise", "digits", "cifar10", "image_folder"]
+    background: Literal["white", "noise", *(name for name in SOURCES if name != "planted")]
     watermark: Literal["I", "O", "T", "S", "L"] | None
 
 
@@ -124,7 +132,7 @@ Conversion = Literal["16-bit", "cmyk", "animation"]  # of images that are refuse
 
 
 class Data(_Section):
-    source: Literal["digits", "cifar10", "image_folder", "planted"]
+    source: SourceName
     path: Annotated[str, Field(min_length=1)] | None
     image_size: Annotated[int, Field(ge=8, le=LARGEST)]
     resize: Literal["crop", "pad", "stretch"]

@@ -8,7 +8,8 @@ import torch
 
 from glassbox import compute, explainers, explaining, files, models
 from glassbox.config import Params
-from glassbox.data import image_folder, store
+from glassbox.data import store
+from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 from glassbox.explaining import Explained
 from glassbox.names import EXPLAINERS

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,22 @@ import torch
 from glassbox import attack, explainers, models, perturbations, shortcut
 from glassbox.compute import Peak, refusals
 from glassbox.config import Explain, Score
-from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
 from glassbox.explainers.base import Attribution, Budget, in_parts, join
 from glassbox.models import Card, Classifier, probabilities
-from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
+from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, FAMILIES, MATCHED, UNTRAINED
 from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
-from glassbox.xai_metrics import correlation, faithfulness, localization, randomization, sensitivity
-from glassbox.xai_metrics.base import Metric
-from glassbox.xai_metrics.correlation import CORRELATION, Hidden
-from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
-from glassbox.xai_metrics.localization import EXCESS_MASS, EXCESS_POINTING, EXCESS_RANK, TRANSPORT
+from glassbox.xai_metrics import correlation, randomization, sensitivity
+from glassbox.xai_metrics.base import Metric, Sample
+from glassbox.xai_metrics.correlation import Hidden
 from glassbox.xai_metrics.randomization import EMPRT
-from glassbox.xai_metrics.road import ROAD, road
 from glassbox.xai_metrics.sensitivity import ATTACK, BRIGHTNESS, MAX_SENSITIVITY, SHIFT
-from glassbox.xai_metrics.sparseness import GINI, gini
 from glassbox.xai_metrics.stability import rank_agreement
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        DELETION, INSERTION, ROAD, CORRELATION, EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING, TRANSPORT,
-        MAX_SENSITIVITY, BRIGHTNESS, SHIFT, ATTACK, EMPRT, GINI,
-    )
-}  # fmt: skip
+_FAMILIES = [import_module(f"glassbox.xai_metrics.{name}") for name in FAMILIES]
+METRICS: dict[str, Metric] = {metric.name: metric for family in _FAMILIES for metric in family.METRICS}
 MEASURED = 16  # maps that are measured at a time; no more are lost when the process is killed
 
 
@@ -269,42 +260,26 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
     return {Column.parse(name): np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
-def _measure(ground: Ground, all_maps: np.ndarray, rows: slice, only_first: bool) -> Values:
-    s, mean, size, maps = ground.settings, ground.mean, ground.batch_size, all_maps[rows]
-    part = ground.request.part(rows.start, rows.stop)
-    images, targets = part.images, part.targets
-    upto = 1 if only_first else None
-    x, places, values = to_float(images), faithfulness.rank(maps), {}
-    asked = {"steps": s.steps, "batch_size": size, "precision": ground.explain.precision}
-    for metric, baselines in ((DELETION, s.deletion), (INSERTION, s.insertion)):
-        for by in baselines[:upto]:
-            empty = faithfulness.replaced(x, by, mean, ground.explain.faithfulness.blur_sigma)
-            ends = (x, empty) if metric is DELETION else (empty, x)
-            values[Column(metric.name, by)] = faithfulness.auc(ground.classifier, *ends, targets, places, **asked)
-    road_how = {"shares": s.road.shares, "noise": s.road.noise, "batch_size": size}
-    by_share = road(ground.classifier, images, targets, maps, part.seeds, **road_how)  # (N, K)
-    half = (len(s.road.shares) + 1) // 2
-    for name, part in (
-        ("all shares", by_share),
-        ("lower half", by_share[:, :half]),
-        ("upper half", by_share[:, -half:]),
-    ):
-        values[Column(ROAD.name, name)] = part.mean(axis=1)
-    for share, of_all in ground.hidden.items():
-        hidden = replace(of_all, sets=of_all.sets[rows], drops=of_all.drops[rows])
-        values[Column(CORRELATION.name, f"{share:g} hidden")] = correlation.faithfulness_correlation(maps, hidden)
-    for margin, of_all in [*ground.masks.items()][:upto]:
-        masks = of_all[rows]
-        chance = localization.area(masks)
-        found = {
-            EXCESS_MASS: localization.relevance_mass(maps, masks) - chance,
-            EXCESS_RANK: localization.rank_accuracy(maps, masks) - chance,
-            EXCESS_POINTING: localization.pointing_game(maps, masks) - chance,
-            TRANSPORT: localization.transport(maps, masks),
-        }
-        for metric, scores in found.items():
-            values[Column(metric.name, f"margin {margin}")] = np.where(ground.right[rows], scores, np.nan)
-    return values | {Column(GINI.name, "all pixels"): gini(maps)}
+def _measure(ground: Ground, maps: np.ndarray, rows: slice, only_first: bool) -> Values:
+    sample = Sample(
+        maps[rows],
+        ground.classifier,
+        ground.request.part(rows.start, rows.stop),
+        {margin: masks[rows] for margin, masks in ground.masks.items()},
+        ground.right[rows],
+        {share: replace(of, sets=of.sets[rows], drops=of.drops[rows]) for share, of in ground.hidden.items()},
+        ground.mean,
+        ground.explain,
+        ground.settings,
+        ground.batch_size,
+        only_first,
+    )
+    return {
+        Column(metric.name, setting): scores
+        for family in _FAMILIES
+        if hasattr(family, "measure")  # the others ask the explainer again: `_robustness`, `_randomization`
+        for metric, setting, scores in family.measure(sample)
+    }
 
 
 def expose(

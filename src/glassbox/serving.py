@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from glassbox import files, models
-from glassbox.data.image_folder import square
+from glassbox.data.sources.image_folder import square
 
 SETTINGS = "serving.json"  # beside weights and card
 BATCH_SIZE = 128

@@ -103,7 +103,7 @@ def test_names_of_files_in_every_script_go_through_tables(pets, tmp_path):
 
 
 def test_the_index_leads_back_to_the_source(params):
-    from glassbox.data.sources import load_source
+    from glassbox.data.loading import load_source
 
     source = load_source(params.data, params.study.seed)
     prepared = preparation.prepare(params.data.model_copy(update={"limit": 100}), seed=3)

@@ -17,7 +17,7 @@ def test_regions_are_numbered_without_gaps_and_follow_edges():
 
 
 def test_the_shipped_setting_finds_enough_on_every_kind_of_image(params):
-    from glassbox.data import digits
+    from glassbox.data.sources import digits
 
     rng = np.random.default_rng(0)
     for image in [

@@ -1,11 +1,34 @@
-"""What every image source yields, and nothing else of it is known further on."""
+"""What every image source is asked and yields, and nothing else of it is known further on."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from glassbox.config import Data
+
 SPLITS = ("train", "validation", "test")
 NOISE = "noise"  # the arm in which a shortcut of the main images says nothing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a source is asked for.
+
+    Attributes:
+        data: the section of the parameters.
+        seed: of the study, for sources that draw.
+        progress: wraps the iteration over image files, as tqdm does.
+        kept: folder for what a killed process has read of them; None keeps nothing.
+    """
+
+    data: "Data"
+    seed: int
+    progress: Callable[[Iterable], Iterable] = iter
+    kept: str | Path | None = None
 
 
 @dataclass(frozen=True)

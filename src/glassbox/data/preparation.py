@@ -11,7 +11,7 @@ import pandas as pd
 from glassbox import config, files
 from glassbox.data import splits
 from glassbox.data.base import SPLITS, Images
-from glassbox.data.sources import load_source
+from glassbox.data.loading import load_source
 from glassbox.data.store import Description
 
 

@@ -1,6 +1,16 @@
-"""What a metric of explanations declares."""
+"""What a metric of explanations declares, and what its family's `measure` is given."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from glassbox.config import Explain, Score
+    from glassbox.explainers import Request
+    from glassbox.models import Classifier
+    from glassbox.xai_metrics.correlation import Hidden
 
 
 @dataclass(frozen=True)
@@ -25,3 +35,36 @@ class Metric:
     def direction(self) -> str:
         """In words."""
         return {True: "higher is better", False: "lower is better", None: "unranked"}[self.higher_is_better]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Maps, and all that they may be measured on.
+
+    Attributes:
+        maps: (N, H, W).
+        classifier: what they explain.
+        request: the images, explained classes and seeds, N each.
+        masks: (N, H, W) bool for each margin in pixels, where the evidence is; none where nobody knows.
+        right: (N,) bool, whether the prediction is right; only there is a mask the truth about it.
+        hidden: for each share of cells what happened when they were hidden.
+        mean: colour of the training images, 0..1 a channel.
+        explain, settings: sections `explain` and `score` of the parameters.
+        batch_size: images in one forward pass.
+        only_first: whether a metric's first setting is enough, the one that ranks.
+    """
+
+    maps: np.ndarray
+    classifier: "Classifier"
+    request: "Request"
+    masks: dict[int, np.ndarray]
+    right: np.ndarray
+    hidden: dict[float, "Hidden"]
+    mean: tuple[float, ...]
+    explain: "Explain"
+    settings: "Score"
+    batch_size: int
+    only_first: bool = False
+
+
+Scores = Iterator[tuple[Metric, str, np.ndarray]]  # metric, setting, (N,) one score an image, NaN where it has none

@@ -7,12 +7,19 @@ import torch
 
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
-from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 CORRELATION = Metric(
     "faithfulness_correlation", "faithfulness", True, "Pearson correlation, -1..1",
     "Bhatt, Weller & Moura 2020, Evaluating and Aggregating Feature-based Model Explanations, equation 4; of regions",
 )  # fmt: skip
+METRICS = (CORRELATION,)
+
+
+def measure(sample: Sample) -> Scores:
+    """With every share of the cells hidden."""
+    for share, hidden in sample.hidden.items():
+        yield CORRELATION, f"{share:g} hidden", faithfulness_correlation(sample.maps, hidden)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,23 @@ import torch
 from glassbox.config import Precision
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
-from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
 DELETION = Metric("deletion_auc", "faithfulness", False, "mean probability, 0 to 1", PETSIUK)
 INSERTION = Metric("insertion_auc", "faithfulness", True, "mean probability, 0 to 1", PETSIUK)
+METRICS = (DELETION, INSERTION)
+
+
+def measure(sample: Sample) -> Scores:
+    """Both areas, with every baseline."""
+    s, x, places = sample.settings, to_float(sample.request.images), rank(sample.maps)
+    how = {"steps": s.steps, "batch_size": sample.batch_size, "precision": sample.explain.precision}
+    for metric, baselines in ((DELETION, s.deletion), (INSERTION, s.insertion)):
+        for by in baselines[: 1 if sample.only_first else None]:
+            empty = replaced(x, by, sample.mean, sample.explain.faithfulness.blur_sigma)
+            ends = (x, empty) if metric is DELETION else (empty, x)
+            yield metric, by, auc(sample.classifier, *ends, sample.request.targets, places, **how)
 
 
 def rank(maps: np.ndarray) -> np.ndarray:

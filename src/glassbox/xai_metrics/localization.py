@@ -6,7 +6,7 @@ count with the share that an order drawn at random would give them, so that a ma
 
 import numpy as np
 
-from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 ARRAS = "Arras, Osman & Samek 2022, CLEVR-XAI"
 RELEVANCE_MASS = Metric(
@@ -30,6 +30,21 @@ TRANSPORT = Metric(
     "Clark, Budding & Haufe 2024, XAI-TRIS: non-linear image benchmarks to quantify false positive post-hoc "
     "attribution of feature importance: earth mover's distance",
 )  # fmt: skip
+METRICS = (EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING, TRANSPORT)
+
+
+def measure(sample: Sample) -> Scores:
+    """With the masks of every margin; of images whose prediction is wrong nobody knows where its evidence is."""
+    for margin, masks in [*sample.masks.items()][: 1 if sample.only_first else None]:
+        chance = area(masks)
+        found = {
+            EXCESS_MASS: relevance_mass(sample.maps, masks) - chance,
+            EXCESS_RANK: rank_accuracy(sample.maps, masks) - chance,
+            EXCESS_POINTING: pointing_game(sample.maps, masks) - chance,
+            TRANSPORT: transport(sample.maps, masks),
+        }
+        for metric, scores in found.items():
+            yield metric, f"margin {margin}", np.where(sample.right, scores, np.nan)
 
 
 def relevance_mass(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ EMPRT = Metric(
     "Hedström et al. 2024, Sanity Checks Revisited: An Exploration to Repair the Model Parameter Randomisation Test, "
     "efficient MPRT; after Adebayo et al. 2018, Sanity Checks for Saliency Maps",
 )  # fmt: skip
+METRICS = (EMPRT,)  # `scoring` has the explainer explain the randomised models
 
 
 def entropy(maps: np.ndarray, bins: int) -> np.ndarray:

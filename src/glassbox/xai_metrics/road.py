@@ -6,14 +6,26 @@ from torch.nn.functional import conv2d
 
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
-from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.base import Metric, Sample, Scores
 from glassbox.xai_metrics.faithfulness import rank
 
 RONG = "Rong et al. 2022, A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 ROAD = Metric("road", "faithfulness", True, "half a difference of probabilities, -0.5..0.5", RONG)
+METRICS = (ROAD,)
 WEIGHTS = torch.tensor([[1 / 12, 1 / 6, 1 / 12], [1 / 6, 0, 1 / 6], [1 / 12, 1 / 6, 1 / 12]])
 PRECISION = 1e-6  # to which the equations hold; colours are then right to about a hundredth of the usual noise
 MOST = 1000  # iterations
+
+
+def measure(sample: Sample) -> Scores:
+    """The mean over all shares that are removed, and over the lower and the upper half of them."""
+    s, request = sample.settings.road, sample.request
+    how = {"shares": s.shares, "noise": s.noise, "batch_size": sample.batch_size}
+    by_share = road(sample.classifier, request.images, request.targets, sample.maps, request.seeds, **how)  # (N, K)
+    half = (len(s.shares) + 1) // 2
+    yield ROAD, "all shares", by_share.mean(axis=1)
+    yield ROAD, "lower half", by_share[:, :half].mean(axis=1)
+    yield ROAD, "upper half", by_share[:, -half:].mean(axis=1)
 
 
 def impute(images: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ ATTACK = Metric(
     "Ghorbani, Abid & Zou 2019, Interpretation of Neural Networks is Fragile; Dombrowski et al. 2019, Explanations can "
     "be Manipulated and Geometry is to Blame",
 )  # fmt: skip
+METRICS = (MAX_SENSITIVITY, BRIGHTNESS, SHIFT, ATTACK)  # `scoring` has the explainer explain the changed images
 
 
 def change(before: np.ndarray, after: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:

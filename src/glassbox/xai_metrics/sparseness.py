@@ -2,12 +2,18 @@
 
 import numpy as np
 
-from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 GINI = Metric(
     "gini", "sparseness", None, "0 (all pixels alike) to 1 - 1/pixels (one pixel)",
     "Chalasani et al. 2020, Concise Explanations of Neural Networks using Adversarial Training; Hurley & Rickard 2009",
 )  # fmt: skip
+METRICS = (GINI,)
+
+
+def measure(sample: Sample) -> Scores:
+    """Of all pixels."""
+    yield GINI, "all pixels", gini(sample.maps)
 
 
 def gini(maps: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from glassbox.data import digits
+from glassbox.data.sources import digits
 
 
 def test_the_digits_are_scikit_learns_enlarged():

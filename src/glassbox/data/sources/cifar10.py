@@ -12,7 +12,7 @@ import numpy as np
 
 from glassbox import files
 from glassbox.data import places
-from glassbox.data.base import Images
+from glassbox.data.base import Asked, Images
 from glassbox.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
@@ -31,6 +31,14 @@ SHA1 = {
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32  # pixels a side
 RECORD = 1 + 3 * SIZE * SIZE  # a label byte, then the red, green and blue planes, row by row
+
+
+def source(asked: Asked) -> Images:
+    """See `loading.load_source`."""
+    size = asked.data.image_size
+    if size != SIZE:
+        raise UserError(f"data.image_size is {size}: with data.source = cifar10 it must be {SIZE}")
+    return load(asked.data.path)
 
 
 def load(folder: str | Path | None) -> Images:

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glassbox import resume
 from glassbox.data import places
-from glassbox.data.base import Images
+from glassbox.data.base import Asked, Images
 from glassbox.data.places import shown
 from glassbox.errors import UserError
 
@@ -54,6 +54,13 @@ class UnreadableImage(UserError):
     def __init__(self, path: str | Path, reason: str, remedy: str = "repair or remove it") -> None:
         super().__init__(f"{shown(path)} {reason}: {remedy}, or set data.bad_images to skip")
         self.reason = reason
+
+
+def source(asked: Asked) -> Images:
+    """See `loading.load_source`."""
+    data = asked.data
+    how = {"bad_images": data.bad_images, "convert": data.convert, "kept": asked.kept}
+    return load(data.path, data.image_size, data.resize, asked.progress, **how)
 
 
 def load(

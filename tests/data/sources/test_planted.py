@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label as components
 
-from glassbox.data import planted
+from glassbox.data.sources import planted
 from glassbox.errors import UserError
 
 SIZE, CELL = 32, 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassbox.data import cifar10
+from glassbox.data.sources import cifar10
 from glassbox.errors import UserError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glassbox.data import image_folder
+from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
@@ -378,7 +378,7 @@ def test_pillow_says_nothing_on_the_side(folder, capfd):
 AS_NOBODY = """
 import os, sys
 from PIL import Image
-from glassbox.data import image_folder
+from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 Image.init()
 if os.getuid() == 0:  # who may read everything
@@ -408,7 +408,7 @@ def open_folder(folder):
 def as_nobody(folder: Path, bad_images: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", AS_NOBODY, folder, bad_images], capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(image_folder.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(image_folder.__file__).parents[3])},
     ).stdout.strip().replace(f"{folder}/", "")  # fmt: skip
 
 

@@ -3,7 +3,12 @@
 import numpy as np
 from PIL import Image
 
-from glassbox.data.base import Images
+from glassbox.data.base import Asked, Images
+
+
+def source(asked: Asked) -> Images:
+    """See `loading.load_source`."""
+    return load(asked.data.image_size)
 
 
 def load(image_size: int) -> Images:

@@ -8,7 +8,8 @@ class there is a shortcut too, and an arm of the same images in which the waterm
 import numpy as np
 import scipy
 
-from glassbox.data.base import NOISE, Images
+from glassbox.data.base import NOISE, Asked, Images
+from glassbox.data.loading import load_source
 from glassbox.errors import UserError
 from glassbox.seeds import derive
 
@@ -30,6 +31,15 @@ MARGIN = 1  # pixels between the watermark and the lower left corner
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
 DIMMED = 0.6  # brightest that noise and images behind the glyphs become, so that white is seen on them
 TRIES = 200
+
+
+def source(asked: Asked) -> Images:
+    """See `loading.load_source`."""
+    p, scenes = asked.data.planted, None
+    if p.background not in ("white", "noise"):
+        behind = asked.data.model_copy(update={"source": p.background})
+        scenes = load_source(behind, asked.seed, asked.progress, asked.kept).pixels
+    return plant(p.images, asked.data.image_size, p.cell, p.variant, p.background, asked.seed, scenes, p.watermark)
 
 
 def classes_of(variant: str) -> tuple[str, ...]:

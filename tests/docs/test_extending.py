@@ -1,0 +1,87 @@
+"""The examples of docs/extending.md, put where it says, in a study of their own."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NAMES, ROOT, SHRINK, clone, shell
+
+DOC = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+ASKED = ["data.source=stripes", "explain.explainers=[lime,input_x_gradient]"]
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the project with the examples, and a finished study with them."""
+    project = clone(tmp_path_factory.mktemp("extended") / "project")
+    for path, code in re.findall(r"^`(src/glassbox/\S+\.py)`:\n\n```python\n(.*?)```", DOC, re.DOTALL | re.MULTILINE):
+        assert not (project / path).exists()
+        (project / path).write_text(code, encoding="utf-8")
+    names = project / "src/glassbox/names.py"
+    for table, line in re.findall(r"in `([A-Z]+)` of\s`src/glassbox/names.py`.*?```python\n(.*?)```", DOC, re.DOTALL):
+        text, found = re.subn(rf"^({table} = {{.*)$", rf"\1\n{line.rstrip()}", names.read_text(), flags=re.MULTILINE)
+        assert found == 1
+        names.write_text(text)
+    own = {"PYTHONPATH": str(project / "src"), "GLASSBOX_TRACKING": "off"}
+    shell("python", "-m", "glassbox", "select", "digits", *SHRINK, *ASKED, cwd=project, **own)
+    for name in NAMES:
+        shell("python", "-m", f"stages.{name}", cwd=project, **own)
+    return project
+
+
+def test_there_are_three_examples_and_two_lines(extended):
+    changed = shell("git", "status", "--porcelain", "--untracked-files=all", "src", cwd=extended).stdout.split()
+    assert sorted(changed) == sorted(
+        ["M", "src/glassbox/names.py", "??", "src/glassbox/data/sources/stripes.py", "??",
+         "src/glassbox/explainers/input_x_gradient.py", "??", "src/glassbox/xai_metrics/complexity.py"]
+    )  # fmt: skip
+
+
+def test_they_are_all_the_way_in_a_study(extended):
+    card = json.loads((extended / "reports/prepare/card.json").read_text())
+    assert card["classes"] == ["left", "right"]
+    index = pd.read_csv(extended / "reports/explain/index.csv")
+    assert set(index["explainer"]) == {"lime", "input_x_gradient", "random"}
+    scores = pd.read_csv(extended / "reports/score/scorecard.csv")
+    found = scores[(scores["metric"] == "complexity") & (scores["kind"] == "explainer")].set_index("explainer")["mean"]
+    assert 0 < found["lime"] < np.log(32 * 32)
+    assert 0 < found["input_x_gradient"] < np.log(32 * 32)
+    ranked = json.loads((extended / "reports/score/ranking.json").read_text())["metrics"]
+    assert "input_x_gradient" in ranked["deletion_auc"]["mean_ranks"]
+    assert "complexity" not in ranked  # a description
+    page = (extended / "reports/index.html").read_text()
+    assert "Input x gradient" in page
+    assert "complexity" in page
+
+
+def test_their_answers_on_paper(extended):
+    code = """
+import numpy as np, torch
+from conftest import LinearNetwork, plain
+from glassbox.explainers import Common, Request
+from glassbox.explainers.input_x_gradient import make
+from glassbox.xai_metrics.complexity import complexity
+
+one, four = np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32)
+one[0, 3, 3], four[0, :2, :2] = -5, 2
+assert np.allclose(complexity(np.concatenate([one, four, 0 * one])), [0, np.log(4), np.log(64)])
+
+weights = np.arange(16.0).reshape(4, 4) - 7
+image = torch.full((1, 4, 4, 3), 51, dtype=torch.uint8)
+image[0, 0, 0] = 255
+explainer = make(Common(None, None, (0, 0, 0), 4))
+maps = explainer(plain(LinearNetwork(weights)), Request(image, torch.tensor([1]), (0,))).maps
+assert np.allclose(maps[0], 3 * weights * image[0, :, :, 0].numpy() / 255)
+"""
+    folders = f"{extended / 'src'}:{ROOT / 'tests'}"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": folders}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_they_pass_the_linters(extended):
+    for command in (("check",), ("format", "--check")):
+        shell("python", "-m", "ruff", *command, "src", cwd=extended)
