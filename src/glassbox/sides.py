@@ -30,7 +30,6 @@ class Side:
         params: of the study.
         card: of its data.
         answers: of its classifier about the test images.
-        headline: its summary.json.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Side:
     params: config.Params
     card: dict[str, Any]
     answers: Answers
-    headline: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ def read(name: str, folder: str | Path) -> Side:
     classes = tuple(card["classes"])
     labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
     p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
-    headline = files.read_json(folder / "reports/summary.json")
-    return Side(name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p), headline)
+    return Side(name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p))
 
 
 def same_images(a: Side, b: Side) -> None:

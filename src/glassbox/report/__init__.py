@@ -153,17 +153,11 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """The headline of a study: small enough for git, and the same bytes whenever the results are the same."""
-    return {
-        "test": study.metrics,
-        "train": study.training,
-        "tune": {key: study.search[key] for key in ("validation_accuracy", "trials", "epochs")},
-        "score": _headline(study),
-    }
-
-
-def _headline(study: Study) -> dict[str, dict[str, float]]:
-    return {} if study.scorecard is None else scores.headline(study.scorecard)
+    """What studies are compared by at first sight, the metrics of DVC's own tables: small enough for git, and the same
+    bytes whenever the results are the same."""
+    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "log_loss")
+    found = {f"test_{name}": study.metrics[name] for name in names}
+    return found | {"best_epoch": study.training["best_epoch"], "best_explainer": study.best_explainer}
 
 
 def headline(study: Study) -> dict[str, float]:
@@ -180,7 +174,7 @@ def headline(study: Study) -> dict[str, float]:
     used = stability_of_the_study(study)
     if used is not None:
         row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
-    return row | scores.flat(_headline(study))
+    return row if study.scorecard is None else row | scores.flat(scores.headline(study.scorecard))
 
 
 def hypotheses_of(study: Study) -> list[dict[str, Any]]:
