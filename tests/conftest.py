@@ -6,8 +6,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from torch import nn
 from glassbox import config, models
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Where tests run in the background of a script Ctrl-C is ignored, and would be by the studies that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,8 +74,37 @@ def params() -> config.Params:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: with several workers the longest files must not be the last to begin."""
-    items.sort(key=lambda item: not item.path.stem.endswith(("_study", "_studies", "_faults")))
+    """Whole studies first: with several workers the longest files must not be the last to begin. A worker takes whole
+    files, and the study that several share with all of them, tests/test_study.py first."""
+    shared = {item: "made_study" in getattr(item, "fixturenames", ()) for item in items}
+    long = ("_study", "_studies", "_faults")
+    items.sort(key=lambda item: (not item.path.stem.endswith(long), not shared[item], item.path.stem != "test_study"))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("study" if shared[item] else item.path.stem))
+
+
+@pytest.fixture(scope="session")
+def made_study(tmp_path_factory) -> tuple[Path, str]:
+    """A clone in which the shrunken default study was made, and what was printed."""
+    project = clone(tmp_path_factory.mktemp("a user's folder") / "glass box")
+    return project, make(project, "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium, driven by Playwright: pages are tried as people use them."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no browser to look at pages with: install Chromium (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    # No sandbox: it needs rights that containers do not have. The rest keeps it from calling home.
+    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-component-update",
+             "disable-sync")  # fmt: skip
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=[f"--{name}" for name in quiet])
+        yield chromium
+        chromium.close()
 
 
 class LinearNetwork(nn.Module):

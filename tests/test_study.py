@@ -14,12 +14,10 @@ from conftest import NAMES, SHRINK, clone, environment, make, ran, shell, studie
 from PIL import Image
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the shrunken default study was made, and what was printed."""
-    project = clone(tmp_path_factory.mktemp("a user's folder") / "glass box")
-    said = make(project, "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
-    return project, said
+@pytest.fixture
+def study(made_study) -> tuple[Path, str]:
+    """The clone, and what was printed."""
+    return made_study
 
 
 def test_it_ends_with_a_summary(study):

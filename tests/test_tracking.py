@@ -228,6 +228,22 @@ def test_report_completes_the_row_from_the_files_and_twice_is_as_once(project):
     assert [a.path for a in store.list_artifacts(parent.info.run_id, "evaluate")] == ["evaluate/confusion_matrix.png"]
 
 
+def test_images_that_a_kill_left_out_are_logged_the_next_time(project):
+    (project / "reports").mkdir()
+    complete(project)
+    small = sorted((project / "mlruns").rglob("*.webp"))
+    assert [file.name.partition("+timestamp")[0] for file in small] == [
+        "a~LIME+step+7", "a~LIME+step+9", "a~image+step+7", "a~image+step+9"
+    ]  # fmt: skip
+    small[1].unlink()
+    complete(project)
+    again = sorted((project / "mlruns").rglob("*.webp"))
+    assert [file.name.partition("+timestamp")[0] for file in again] == [
+        "a~LIME+step+7", "a~LIME+step+9", "a~image+step+7", "a~image+step+9"
+    ]  # fmt: skip
+    assert {*again} & {*small} == {small[0], *small[2:]}
+
+
 def log_model(project: Path, images: np.ndarray, card: str = "# Card") -> None:
     with tracking.stage("report") as tracked:
         tracked.begin(DATA)

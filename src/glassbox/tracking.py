@@ -568,11 +568,14 @@ class Recorder:
                 self.client.log_artifact(self.parent_id, str(path))
 
     def log_images(self, images: list[tuple[str, int, str]]) -> None:
-        if any(file.path == "images" for file in self.client.list_artifacts(self.parent_id)):
-            return  # a row that is filled again
         from PIL import Image
 
+        # A row is filled again when its state is, or when a kill left it with some: MLflow writes this file of two last.
+        files_there = self.client.list_artifacts(self.parent_id, "images")
+        there = {Path(file.path).name.partition("+timestamp+")[0] for file in files_there if file.path.endswith(".webp")}
         for key, step, content in images:
+            if f"{key.replace('/', '~')}+step+{step}" in there:
+                continue
             with Image.open(io.BytesIO(base64.b64decode(content))) as image:
                 self.client.log_image(self.parent_id, image, key=key, step=step)
 

@@ -10,11 +10,13 @@ from typing import Any
 from glassbox.names import CONTROL, EXPLAINERS, MEASUREMENTS, TITLES
 
 IMAGES = "explanations"  # before the keys of logged images
-COLUMNS = (
-    "metrics.`test_accuracy`", "metrics.`test_macro_f1`", "metrics.`test_ece`", "tags.`best_explainer`",
-    "tags.`changed`", "attributes.`Created`", "attributes.`Models`",
-)  # fmt: skip
-WIDTHS = {"attributes.`Run Name`": 280, "tags.`best_explainer`": 230, "tags.`changed`": 260}
+# Columns of the table of runs with their widths in pixels, what a person compares first. MLflow shows the first two and
+# the duration always, Created as "runDateAndNestInfo"; in its own order they and Models stand before all metrics.
+FIXED, LAST = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 135}, {"duration": 90, "attributes.`Models`": 90}
+COLUMNS = {
+    "metrics.`test_accuracy`": 110, "metrics.`test_macro_f1`": 110, "metrics.`test_ece`": 100,
+    "tags.`best_explainer`": 330, "tags.`changed`": 230,
+}  # fmt: skip
 RATES = {  # charts of the first section: the test images
     "test_accuracy": "Test accuracy",
     "test_macro_f1": "Macro F1",
@@ -70,7 +72,8 @@ def view(logged: Iterable[str]) -> dict[str, Any]:
     for name in keys:
         chart(where, name, "IMAGE", imageKeys=[name], deleted=True)
     return {
-        "selectedColumns": list(COLUMNS), "columnOrder": [], "columnWidths": WIDTHS, "compareRunCharts": charts,
+        "selectedColumns": [*COLUMNS, "attributes.`Models`"], "columnOrder": [*(FIXED | COLUMNS | LAST)],
+        "columnWidths": FIXED | COLUMNS | LAST, "compareRunCharts": charts,
         "compareRunSections": sections, "isAccordionReordered": True, "hideEmptyCharts": True,
         "runsHiddenMode": "FIRST_10_RUNS", "searchFilter": "tags.kind = 'study'",
     }  # fmt: skip
