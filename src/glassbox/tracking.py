@@ -570,9 +570,10 @@ class Recorder:
     def log_images(self, images: list[tuple[str, int, str]]) -> None:
         from PIL import Image
 
-        # A row is filled again when its state is, or when a kill left it with some: MLflow writes this file of two last.
-        files_there = self.client.list_artifacts(self.parent_id, "images")
-        there = {Path(file.path).name.partition("+timestamp+")[0] for file in files_there if file.path.endswith(".webp")}
+        # A row is filled again when its state is, or when a kill left it with some of them. MLflow writes two files of
+        # each, this one last.
+        names = [Path(file.path).name for file in self.client.list_artifacts(self.parent_id, "images")]
+        there = {name.partition("+timestamp+")[0] for name in names if name.endswith(".webp")}
         for key, step, content in images:
             if f"{key.replace('/', '~')}+step+{step}" in there:
                 continue

@@ -1,0 +1,255 @@
+"""The pages of a study as people use them, in a real browser: the report, DVC's plots, MLflow, two studies compared."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, environment, shell, studies, table
+
+WINDOW = {"width": 1600, "height": 1000}
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def project(made_study) -> Path:
+    """A clone with two studies, the default one and the experiment "cooler"."""
+    folder = made_study[0]
+    if "cooler" not in studies(folder):
+        shell("dvc", "exp", "run", "-n", "cooler", "-S", "evaluate.gallery=5", cwd=folder)
+    return folder
+
+
+@contextlib.contextmanager
+def opened(browser, address: str, **how) -> Iterator:
+    """A page of its own. What it says to its console as an error, or wants from elsewhere than this machine, fails the
+    test."""
+    context = browser.new_context(**({"viewport": WINDOW} | how))
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def refuse(route) -> None:
+        wrong.append(route.request.url)
+        route.abort()
+
+    context.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), refuse)
+    page.goto(address)
+    try:
+        yield page
+        assert wrong == []
+    finally:
+        context.close()
+
+
+def violations(page) -> list[str]:
+    """What axe-core finds to be wrong for people who cannot see, or not well, or have no mouse."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"color_scheme": "dark"}, {"viewport": PHONE, "is_mobile": True}],
+    ids=["light", "dark", "phone"],
+)
+def test_the_report_is_for_everybody(browser, project, how):
+    with opened(browser, (project / "reports/index.html").as_uri(), **how) as page:
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+        assert dark == (how.get("color_scheme") == "dark")
+
+
+def test_an_image_is_picked_and_seen_by_every_explainer(browser, project):
+    index = table(project, "explain/index.csv")
+    with opened(browser, (project / "reports/index.html").as_uri()) as page:
+        images, shown = page.locator("#choices button"), page.locator(".case:visible")
+        assert images.count() == index["image"].nunique()
+        assert shown.count() == 1
+        first = shown.get_attribute("id")
+        images.last.click()
+        assert shown.count() == 1
+        assert shown.get_attribute("id") != first
+        assert images.last.get_attribute("aria-pressed") == "true"
+        page.keyboard.press("ArrowLeft")  # by the keyboard alone
+        assert images.last.get_attribute("aria-pressed") == "false"
+        assert images.nth(images.count() - 2).get_attribute("aria-pressed") == "true"
+
+        before = images.first.locator("img").get_attribute("src")
+        page.get_by_label("shown as").select_option(label="Grad-CAM's map")
+        after = images.first.locator("img").get_attribute("src")
+        assert after != before
+        assert after == page.locator(".case [data-explainer=grad_cam] img").first.get_attribute("src")
+        page.locator("#group").select_option("mistake")
+        mistakes = index[index["group"] == "mistake"]["image"].nunique()
+        assert page.locator("#choices button:visible").count() == mistakes
+        assert ", taken for " in shown.locator("h4").inner_text()
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_images(browser, project):
+    predictions = table(project, "evaluate/predictions.csv").astype({"true_class": str, "predicted_class": str})
+    wrong = predictions[predictions["true_class"] != predictions["predicted_class"]]
+    truth, guess = wrong.iloc[0][["true_class", "predicted_class"]]
+    rows = wrong[(wrong["true_class"] == truth) & (wrong["predicted_class"] == guess)]
+    with opened(browser, (project / "reports/index.html").as_uri()) as page:
+        page.get_by_role("button", name=f"{truth} taken for {guess}: {len(rows)}", exact=True).hover()
+        cell = page.locator("#cell")
+        assert f"{truth} taken for {guess}: " in cell.inner_text()
+        seen = {int(text.split(" · ")[0]) for text in cell.locator("li > span").all_inner_texts()}
+        assert seen
+        assert seen <= set(rows["image"])
+
+
+def test_the_table_of_explainers_sorts(browser, project):
+    with opened(browser, (project / "reports/index.html").as_uri()) as page:
+        scores = page.locator("#scorecard .sortable").first
+        header = scores.locator("thead th", has_text="insertion AUC")
+        for order in ("ascending", "descending"):
+            header.get_by_role("button").click()
+            assert header.get_attribute("aria-sort") == order
+            column = header.evaluate("one => one.cellIndex")
+            texts = scores.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].innerText)")
+            values = [float(text.split()[0]) for text in texts]
+            assert values == sorted(values, reverse=order == "descending")
+
+
+def test_the_report_on_paper_has_everything(browser, project):
+    with opened(browser, (project / "reports/index.html").as_uri()) as page:
+        page.emulate_media(media="print")
+        assert page.locator(".case:visible").count() == table(project, "explain/index.csv")["image"].nunique()
+        assert page.locator("nav:visible, #choices:visible, #picker:visible").count() == 0
+        assert len(page.pdf()) > 100_000
+
+
+def test_the_report_without_a_script_has_everything(browser, project):
+    with opened(browser, (project / "reports/index.html").as_uri(), java_script_enabled=False) as page:
+        assert page.locator(".case:visible").count() == table(project, "explain/index.csv")["image"].nunique()
+        assert page.locator(".with-script:visible").count() == 0
+
+
+def test_dvcs_plots_are_drawn_without_a_network(browser, project):
+    for command in (("show",), ("diff", "workspace", "cooler")):
+        shell("dvc", "plots", *command, "--out", "dvc_plots", cwd=project)
+        with opened(browser, (project / "dvc_plots/index.html").as_uri()) as page:
+            page.wait_for_function("document.querySelectorAll('canvas.marks').length === 3")
+            assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_two_studies_side_by_side(browser, project):
+    said = shell("python", "-m", "glassbox", "compare", "cooler", ".", cwd=project, PYTHONPATH="src").stdout
+    file = project / said.splitlines()[-1].split()[-1]
+    for how in ({}, {"color_scheme": "dark"}):
+        with opened(browser, file.as_uri(), **how) as page:
+            assert violations(page) == []
+            assert "cooler" in page.locator("h1").inner_text()
+
+
+@pytest.fixture(scope="module")
+def mlflow(project) -> Iterator[str]:
+    """`make ui`'s address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        ["python", "-m", "glassbox.tracking"], cwd=project, text=True, stdout=subprocess.PIPE, start_new_session=True,
+        stderr=subprocess.DEVNULL, env=environment(PORT=str(port), PYTHONPATH="src"),
+    )  # fmt: skip
+    try:
+        address = server.stdout.readline().split()[-1]
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+@contextlib.contextmanager
+def runs(browser, address: str) -> Iterator:
+    """The table of runs, without the assistant that MLflow opens beside it."""
+    with opened(browser, address) as page:
+        page.set_default_timeout(60_000)
+        page.locator(".ag-row .ag-cell a").first.wait_for()
+        if page.get_by_role("button", name="Close", exact=True).count():
+            page.get_by_role("button", name="Close", exact=True).click()
+        yield page
+
+
+def test_mlflows_table_begins_with_what_a_person_compares(browser, mlflow, project):
+    with runs(browser, mlflow) as page:
+        expected = ["Run Name", "Created", "test_accuracy", "test_macro_f1", "test_ece", "best_explainer", "changed"]
+        places = "cells => cells.map(cell => [cell.getBoundingClientRect().x, cell.innerText])"
+        for _ in range(50):  # MLflow puts them in order when they are there
+            headers = [text for _, text in sorted(page.locator(".ag-header-cell").evaluate_all(places)) if text]
+            if headers[:7] == expected:
+                break
+            page.wait_for_timeout(100)
+        assert headers[:7] == expected
+        names = page.locator(".ag-row .ag-cell a").all_inner_texts()
+        assert any(re.fullmatch(r"digits \([0-9a-f]{7}\)", name) for name in names)
+        assert any(re.fullmatch(r"cooler: evaluate\.gallery=5 \([0-9a-f]{7}\)", name) for name in names)
+        assert not {"prepare", "tune", "trial 0"} & set(names)  # rows are studies
+
+
+def test_mlflows_charts(browser, mlflow):
+    with runs(browser, mlflow) as page:
+        page.locator("label:has(input[value=CHART])").click()
+        sections = page.get_by_test_id("experiment-view-compare-runs-section-header")
+        page.get_by_text("Explanations, image by image").wait_for()
+        titles = [text.splitlines()[0] for text in sections.all_inner_texts()]
+        assert titles[:4] == ["How well it does", "Training, epoch by epoch", "Which explanation to believe",
+                              "Explanations, image by image"]  # fmt: skip
+        first = page.get_by_test_id("draggable-chart-cards-grid").first
+        first.locator(".js-plotly-plot .bars path").first.wait_for()
+        assert "test_accuracy" in first.inner_text()
+
+
+def test_mlflow_compares_two_runs(browser, mlflow):
+    with runs(browser, mlflow) as page:
+        names = []
+        for place in (0, 1):
+            row = page.locator(f'.ag-center-cols-container [row-index="{place}"], [row-index="{place}"]').first
+            page.locator(f'[row-index="{place}"] input[type=checkbox]').first.check(force=True)
+            names.append(row.locator("a").first.inner_text())
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_text("Comparing 2 Runs from 1 Experiment").wait_for()
+        text = page.locator("body").inner_text()
+        for name in (*names, "train.learning_rate", "test_accuracy"):
+            assert name in text
+
+
+def test_the_page_of_a_run_has_description_pictures_and_report(browser, mlflow, project):
+    accuracy = pd.read_json(project / "reports/summary.json", typ="series")["test_accuracy"]
+    with runs(browser, mlflow) as page:
+        page.get_by_role("link", name=re.compile(r"^cooler: ")).click()
+        page.get_by_text("Show more", exact=True).click()
+        page.get_by_text("make verify RUN=").first.wait_for()
+        picture = page.locator("img[src*='get-artifact']").first
+        picture.scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector(\"img[src*='get-artifact']\").naturalWidth > 100")
+
+        page.get_by_role("tab", name="Artifacts").click()
+        page.get_by_text("index.html", exact=True).click()
+        report = page.frame_locator("iframe")
+        report.locator("h1").wait_for()
+        assert f"{100 * accuracy:.2f} %" in report.locator(".numbers").inner_text()
+        report.get_by_role("link", name="Which explanation to believe").first.click()
+        report.locator("#choices button").last.click()  # its script runs there
+        assert report.locator("#choices button").last.get_attribute("aria-pressed") == "true"
+
+
+def test_ci_installs_a_browser_and_where_there_is_none_tests_say_so():
+    assert "chromium" in (ROOT / ".ci/run").read_text()
+    assert "install Chromium" in (ROOT / "tests/conftest.py").read_text()
