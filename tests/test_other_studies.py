@@ -1,12 +1,14 @@
 """Studies that are not the default one, through the real scripts."""
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, SHRINK, clone, make, ran, shell, studies, table
+from conftest import NAMES, ROOT, SHRINK, clone, make, ran, shell, studies, table
 from PIL import Image
 
 TINY = [
@@ -128,8 +130,12 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     broken, a file that is none."""
     from PIL import ImageDraw
 
+    from glassbox import config
+
     rng = np.random.default_rng(0)
-    folder = tmp_path / "my shapes"
+    project = clone(tmp_path / "glassbox")
+    folder = project / "data/raw/my images"  # where, and how it is run, is what docs/own-images.md says
+    (command,) = re.findall(r"^make study .*", (ROOT / "docs/own-images.md").read_text(), re.MULTILINE)
     modes = [
         ("RGB", "jpg"),
         ("L", "png"),
@@ -155,22 +161,13 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     (folder / "кръгове" / "read me.txt").write_text("not an image")
     (folder / "кръгове" / "99.png").write_bytes((folder / "кръгове" / "02.png").read_bytes()[:100])
 
-    project = clone(tmp_path / "glassbox")
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
     own = [
-        "data.source=image_folder",
-        f'"data.path={folder}"',
-        "data.image_size=24",
-        "data.bad_images=skip",
-        "data.convert=[cmyk]",
-        "train.epochs=3",
-        "tune.n_trials=1",
-        "explain.explainers=[lime,grad_cam]",
-        "explain.lime.stability.images=0",
-        "score.images=2",
-        "study.name=shapes",
-    ]
-    said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *own])}").stdout
+        "data.bad_images=skip", "data.convert=[cmyk]", "train.epochs=3", "tune.n_trials=1",
+        "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
+    ]  # fmt: skip
+    (project / "params.yaml").write_text(config.edit(project / "studies/digits.yaml", [*shrink, *own]))
+    said = shell("bash", "-c", command, cwd=project, VENV=str(Path(sys.executable).parent.parent)).stdout
     assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())
     assert card["classes"] == ["big squares", "кръгове"]
@@ -183,6 +180,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     assert "big squares" in page
     assert "1 image that could not be read was left out" in page
     predictions, index = table(project, "evaluate/predictions.csv"), table(project, "explain/index.csv")
+    assert json.loads((project / "reports/prepare/card.json").read_text())["image_size"] == 64
     assert all((folder / file).is_file() for file in predictions["file"])
     assert set(index["file"]) <= set(predictions["file"])
     by_image = predictions.set_index("image")["file"]

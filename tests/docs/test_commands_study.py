@@ -1,0 +1,101 @@
+"""Every command of the README, of CONTRIBUTING.md and of docs/ is run by a test: here, as it stands there, or in the
+test that is named here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment, shell
+from PIL import Image
+
+TUTORIAL = "docs/tutorial.md"
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+STUDY, BROWSER, FAULTS = "tests/test_study.py", "tests/test_browser_study.py", "tests/faults/test_faults.py"
+VERIFIED = f"{FAULTS}::test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes"
+ELSEWHERE = {  # command: where it is run, as file::test
+    "make setup": "tests/test_environment.py::test_an_environment_is_made_once_and_then_left_alone",
+    "make study": f"{STUDY}::test_a_second_make_study_does_nothing_and_says_so",
+    "make ui": f"{BROWSER}::test_mlflows_charts",
+    "make ui PORT=5001": "tests/test_tracking.py::test_make_ui_serves_the_runs_and_takes_new_ones",
+    "make study SET='study.name=my-images data.source=image_folder \"data.path=data/raw/my images\" "
+    "data.image_size=64'": "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
+    "make verify": VERIFIED,
+    "make verify RUN=0ec0da9": VERIFIED,
+    "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "
+    "--env-manager local": "tests/test_tracking.py::test_mlflow_serves_the_model",
+}  # fmt: skip
+# What takes hours, needs a GPU or the network, or is this very run: its parameters and targets are checked instead.
+CHECKED = [
+    "make test", "make faults", "make bench", "make format", "python -m pytest tests/xai_metrics",
+
+    "make study STUDY=cifar10-cnn",
+    "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
+    "dvc exp run -S model.name=resnet18 -S model.stem=cifar",
+    "dvc exp run -S model.name=resnet50 -S model.weights=IMAGENET1K_V2 -S model.input_size=224 -S train.head_epochs=2",
+]  # fmt: skip
+
+
+def commands(page: str) -> list[str]:
+    """Those of a page, in order, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [re.sub(r"(^|\s\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_every_command_is_run_or_checked_and_none_is_listed_that_is_gone():
+    everywhere = {command for page in PAGES for command in commands(page)}
+    assert everywhere - {*commands(TUTORIAL), *ELSEWHERE, *CHECKED} == set()
+    assert {*ELSEWHERE, *CHECKED} - everywhere == set()
+    for where in ELSEWHERE.values():
+        file, _, name = where.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_tutorial_from_the_first_command_to_the_last(made_study):
+    """As it stands, but for what would not come back: MLflow's page has tests of its own."""
+    project, _ = made_study
+    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    shell("git", "checkout", "-q", "-B", "tutorial", cwd=project)
+    strokes = np.zeros((300, 400, 3), np.uint8)
+    strokes[60:240, 180:220] = 255
+    Image.fromarray(strokes).save(project / "photo.jpg")
+    script = "\n".join(command for command in commands(TUTORIAL) if command != "make ui")
+    people = {
+        f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    done = subprocess.run(
+        ["bash", "-e"], input=script, cwd=project, capture_output=True, text=True, timeout=600,
+        env=environment(**people, OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")),
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    said = done.stdout
+    assert said.index("test accuracy") < said.index("Ran experiment(s): slow") < said.index("train.learning_rate")
+    (verdict,) = [line for line in said.splitlines() if "McNemar" in line]
+    assert "HEAD" in verdict
+    assert "slow" in verdict
+    assert (project / "reports/compare/HEAD-vs-slow.html").exists()
+    (figure,) = re.findall(r"^Figure +(reports/photos/photo-[0-9a-f]{6}\.png)$", said, re.MULTILINE)
+    assert (project / figure).exists()
+    assert "learning_rate: 0.0003" in (project / "params.yaml").read_text()  # the experiment was applied at last
+
+
+@pytest.mark.parametrize("command", CHECKED)
+def test_what_takes_too_long_is_there_and_its_parameters_are_right(command, tmp_path, monkeypatch):
+    from glassbox import __main__ as main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    if command.startswith("make study"):
+        study, changes = re.fullmatch(r"make study STUDY=(\S+)(?: SET='(.*)')?", command).groups()
+        main.select(study, *(changes or "").split())
+    elif command.startswith("dvc exp run"):
+        main.select("", *re.findall(r"-S (\S+)", command))
+    elif command.startswith("make "):
+        assert f"\n{command.removeprefix('make ')}: setup\n" in (ROOT / "Makefile").read_text()
+    else:
+        assert (ROOT / command.split()[-1]).exists()
