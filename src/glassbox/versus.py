@@ -126,7 +126,8 @@ def verdict(found: Versus, a: str, b: str) -> str:
         return f"{a} and {b} recognise the same test images."
     told = (
         f"{ends[0]:+.2f} to {ends[1]:+.2f}, 95 % interval; McNemar's test p = {found.p:.2g}: "
-        f"{len(found.only_a)} images only {a} recognises, {len(found.only_b)} only {b}"
+        f"{len(found.only_a)} image{'' if len(found.only_a) == 1 else 's'} only {a} recognises, "
+        f"{len(found.only_b)} only {b}"
     )
     if found.p >= LEVEL:
         return f"{a} and {b} do not differ by more than chance: {points:+.2f} percentage points for {b} ({told})."

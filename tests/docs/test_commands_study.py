@@ -3,6 +3,7 @@ test that is named here."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,19 @@ def test_the_tutorial_from_the_first_command_to_the_last(made_study):
     (figure,) = re.findall(r"^Figure +(reports/photos/photo-[0-9a-f]{6}\.png)$", said, re.MULTILINE)
     assert (project / figure).exists()
     assert "learning_rate: 0.0003" in (project / "params.yaml").read_text()  # the experiment was applied at last
+
+
+def test_the_pictures_of_the_pages_are_taken_where_the_tutorial_was_followed(made_study, browser):
+    project, _ = made_study
+    assert (project / "reports/compare/HEAD-vs-slow.html").exists(), "the test of the tutorial goes before"
+    shutil.rmtree(project / "docs/pictures")
+    shell("python", "-m", "docs.pictures", cwd=project, PYTHONPATH="src")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    taken = {path.name: Image.open(path).convert("L") for path in (project / "docs/pictures").iterdir()}
+    assert set(taken) == set(re.findall(r"\]\((?:docs/)?pictures/(\S+)\)", text))
+    for name, picture in taken.items():
+        assert picture.width > 1000, name
+        assert len(picture.getcolors()) > 50, name
 
 
 @pytest.mark.parametrize("command", CHECKED)
