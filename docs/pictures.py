@@ -91,11 +91,12 @@ def main() -> None:
         kept(page, "mlflow")
         page.set_viewport_size({"width": 1600, "height": 1000})
         page.locator("label:has(input[value=CHART])").click()
-        section = page.get_by_text("Training, epoch by epoch")
-        section.wait_for()
-        section.evaluate("one => one.scrollIntoView()")
-        page.wait_for_timeout(4000)
-        kept(page, "charts")
+        for title, name in (("Training, epoch by epoch", "charts"), ("Explanations, image by image", "images")):
+            section = page.get_by_text(title)
+            section.wait_for()
+            section.evaluate("one => one.scrollIntoView()")
+            page.wait_for_timeout(4000)
+            kept(page, name)
         browser.close()
     shutil.copy(newest("photos/*.png"), PICTURES / "photo.png")
 

@@ -22,7 +22,8 @@ def main() -> None:
         headline, curves = report.headline(study), study.curves.to_dict("records")
         about = report.description(study, digest)
         serving = {"temperature": study.metrics["temperature"], "resize": params.data.resize}
-        best, arranged = study.best_explainer, view.compressed(headline.keys() | curves[0].keys())
+        logged = headline.keys() | curves[0].keys() | study.training.keys()
+        best, arranged = study.best_explainer, view.compressed(logged, int(study.index["image"].min()))
         tracked.complete_study(study.model["choices"], headline, curves, about, best, arranged, REPORTS)
         tracked.log_images(report.browsable(study))
         tracked.log_model(MODEL, serving, d.classes, test.images[:2].numpy(), study.model_card)

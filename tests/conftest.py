@@ -74,13 +74,24 @@ def params() -> config.Params:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: with several workers the longest files must not be the last to begin. A worker takes whole
-    files, and the study that several share with all of them, tests/test_study.py first."""
-    shared = {item: "made_study" in getattr(item, "fixturenames", ()) for item in items}
+    """Whole studies first: with several workers the longest files must not be the last to begin. Of those that share a
+    study tests/test_study.py is the first."""
     long = ("_study", "_studies", "_faults")
-    items.sort(key=lambda item: (not item.path.stem.endswith(long), not shared[item], item.path.stem != "test_study"))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("study" if shared[item] else item.path.stem))
+    items.sort(key=lambda item: (item.path.stem != "test_study", not item.path.stem.endswith(long)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A worker takes whole files, and all those that share `made_study`, whose names end in _study. (pytest-xdist's
+    groups would say the same by marks, but 3.8 loses them with pytest 9.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "_study.py" if file.endswith("_study.py") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -216,6 +216,23 @@ def test_mlflows_charts(browser, mlflow):
         assert "test_accuracy" in first.inner_text()
 
 
+def test_mlflow_shows_the_same_image_of_two_runs_side_by_side(browser, mlflow, project):
+    row = int(table(project, "explain/index.csv")["image"].min())
+    with runs(browser, mlflow) as page:
+        page.locator("label:has(input[value=CHART])").click()
+        section = page.get_by_text("Explanations, image by image")
+        section.wait_for()
+        section.evaluate("one => one.scrollIntoView()")
+        pictures = page.locator(f"img[src*='step%2B{row}%2B']")
+        pictures.first.wait_for()
+        page.wait_for_function(f"document.querySelector(\"img[src*='step%2B{row}%2B']\").naturalWidth > 100")
+        for key in ("image", "LIME", "Grad-CAM"):
+            shown = [
+                source for source in pictures.evaluate_all("all => all.map(one => one.src)") if f"~{key}%2B" in source
+            ]
+            assert len({source.partition("run_uuid=")[2] for source in shown}) >= 2, key
+
+
 def test_mlflow_compares_two_runs(browser, mlflow):
     with runs(browser, mlflow) as page:
         names = []

@@ -189,7 +189,7 @@ def test_dvcs_own_views(study):
     compared = ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1", "test_ece",
                 "test_log_loss", "best_epoch", "best_explainer"]  # fmt: skip
     shown = json.loads(shell("dvc", "metrics", "show", "--json", cwd=project).stdout)
-    assert set(shown["workspace"]["data"]["reports/summary.json"]["data"]) == set(compared)
+    assert set(shown[""]["data"]["reports/summary.json"]["data"]) == set(compared)
     columns = shell("dvc", "exp", "show", "--only-changed", "--csv", cwd=project).stdout.splitlines()[0].split(",")
     assert columns[4 : 4 + len(compared)] == compared
     shell("dvc", "plots", "show", "--out", "dvc_plots", cwd=project)

@@ -30,27 +30,29 @@ CURVES = {  # of the second: epoch by epoch
 }
 
 
-def view(logged: Iterable[str]) -> dict[str, Any]:
+def view(logged: Iterable[str], image: int) -> dict[str, Any]:
     """The view, as MLflow 3 keeps it.
 
     Args:
         logged: every metric of a row. Of those that no chart here shows MLflow would make charts of its own, a hundred;
             they are named as deleted ones, and in its menu.
+        image: number of the test image whose explanations are shown at first.
     """
     logged = list(logged)
     charts: list[dict[str, Any]] = []
     sections = []
 
-    def section(name: str, display: bool = True) -> str:
+    def section(name: str, **layout: int) -> str:
         uuid = f"section-{len(sections)}"
-        sections.append({"uuid": uuid, "name": name, "display": display, "isReordered": True, "deleted": False})
+        own = {"uuid": uuid, "name": name, "display": True, "isReordered": True, "deleted": False}
+        sections.append(own | layout)
         return uuid
 
     def chart(where: str, name: str, kind: str, **own: Any) -> None:
         common = {"type": kind, "runsCountToCompare": 10, "metricSectionId": where, "deleted": False}
         charts.append(common | {"isGenerated": False, "uuid": f"chart-{len(charts)}", "displayName": name} | own)
 
-    where = section("How well it does")
+    where = section("How well it does", columns=4, cardHeight=300)
     for metric, title in RATES.items():
         chart(where, title, "BAR", metricKey=metric)
     where = section("Training, epoch by epoch")
@@ -63,9 +65,9 @@ def view(logged: Iterable[str]) -> dict[str, Any]:
     for metric, title in MEASUREMENTS.items():
         if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
             chart(where, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
-    where = section("Explanations, image by image")
+    where = section("Explanations, image by image", columns=1, cardHeight=1100)
     keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in EXPLAINERS)]
-    chart(where, "Step: number of the test image", "IMAGE", imageKeys=keys, step=0, showRunParams=False)
+    chart(where, "Step: number of the test image", "IMAGE", imageKeys=keys, step=image, showRunParams=False)
     drawn = {one.get("metricKey") for one in charts}
     for name in sorted(set(logged) - drawn):
         chart(sections[0]["uuid"], name, "BAR", metricKey=name, deleted=True)
@@ -79,6 +81,6 @@ def view(logged: Iterable[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compressed(logged: Iterable[str]) -> str:
-    """The view as MLflow writes it into a tag."""
-    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged)).encode(), 9)).decode()
+def compressed(logged: Iterable[str], image: int) -> str:
+    """The view as MLflow writes it into a tag; see `view`."""
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged, image)).encode(), 9)).decode()
