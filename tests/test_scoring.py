@@ -11,8 +11,9 @@ from glassbox import config, explainers, gate, models, scoring
 from glassbox.data.batches import to_float
 from glassbox.data.sources.planted import plant
 from glassbox.data.store import Description, Split
+from glassbox.families import MEASUREMENTS
 from glassbox.models import Spec
-from glassbox.names import CONTROLS, MEASUREMENTS
+from glassbox.names import CONTROLS
 from glassbox.scoring import METRICS, Column
 
 N, TRAIN, SIDE = 3000, 2400, 16

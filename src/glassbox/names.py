@@ -1,5 +1,5 @@
-"""What explainers and metrics are called, for the parameters and for people; a new one is a file and a line here.
-Imports nothing: a table needs no torch."""
+"""What explainers are called, for the parameters and for people; a new one is a file and a line here. Imports nothing:
+a table needs no torch."""
 
 CONTROL = "random"
 TITLES = {  # of explainers, by the name of their file in explainers/
@@ -23,26 +23,6 @@ CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
     "brightness": "|x|",
     "centre": "centred Gaussian",
 }
-FAMILIES = {  # of metrics, by the name of their file in xai_metrics/: what each has for the scorecard
-    "faithfulness": {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"},
-    "road": {"road": "ROAD"},
-    "correlation": {"faithfulness_correlation": "faithfulness correlation"},
-    "localization": {
-        "excess_relevance_mass": "excess relevance mass",
-        "excess_rank_accuracy": "excess rank accuracy",
-        "excess_pointing_game": "excess pointing game",
-        "earth_movers_distance": "earth mover's distance",
-    },
-    "sensitivity": {
-        "max_sensitivity": "max-sensitivity",
-        "brightness_sensitivity": "sensitivity to brightness",
-        "shift_sensitivity": "sensitivity to shifts",
-        "attack_sensitivity": "sensitivity to attacks",
-    },
-    "randomization": {"emprt": "eMPRT"},
-    "sparseness": {"gini": "Gini index"},
-}
-MEASUREMENTS = {metric: title for family in FAMILIES.values() for metric, title in family.items()}
 EXPLAINERS = tuple(name for name in TITLES if name != CONTROL)
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
 

@@ -10,7 +10,8 @@ import pandas as pd
 import scipy
 
 from glassbox import bootstrap, comparison, headline, scoring
-from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, MEASUREMENTS, TITLES, UNTRAINED
+from glassbox.families import MEASUREMENTS
+from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT

@@ -16,8 +16,9 @@ from glassbox.config import Explain, Score
 from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
 from glassbox.explainers.base import Attribution, Budget, in_parts, join
+from glassbox.families import FAMILIES
 from glassbox.models import Card, Classifier, probabilities
-from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, FAMILIES, MATCHED, UNTRAINED
+from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
 from glassbox.resume import Keep, unkept
 from glassbox.seeds import derive
 from glassbox.xai_metrics import correlation, randomization, sensitivity

@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from glassbox.names import CONTROL, EXPLAINERS, MEASUREMENTS, TITLES
+from glassbox.families import MEASUREMENTS
+from glassbox.names import CONTROL, EXPLAINERS, TITLES
 
 IMAGES = "explanations"  # before the keys of logged images
 # Columns of the table of runs with their widths in pixels, what a person compares first. MLflow shows the first two and
@@ -65,7 +66,7 @@ def view(logged: Iterable[str], image: int) -> dict[str, Any]:
     for metric, title in MEASUREMENTS.items():
         if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
             chart(where, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
-    where = section("Explanations, image by image", columns=1, cardHeight=1100)
+    where = section("Explanations, image by image", columns=2, cardHeight=800)
     keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in EXPLAINERS)]
     chart(where, "Step: number of the test image", "IMAGE", imageKeys=keys, step=image, showRunParams=False)
     drawn = {one.get("metricKey") for one in charts}

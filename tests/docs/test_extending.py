@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import NAMES, ROOT, SHRINK, clone, shell
 
 DOC = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
@@ -21,11 +22,12 @@ def extended(tmp_path_factory):
     for path, code in re.findall(r"^`(src/glassbox/\S+\.py)`:\n\n```python\n(.*?)```", DOC, re.DOTALL | re.MULTILINE):
         assert not (project / path).exists()
         (project / path).write_text(code, encoding="utf-8")
-    names = project / "src/glassbox/names.py"
-    for table, line in re.findall(r"in `([A-Z]+)` of\s`src/glassbox/names.py`.*?```python\n(.*?)```", DOC, re.DOTALL):
-        text, found = re.subn(rf"^({table} = {{.*)$", rf"\1\n{line.rstrip()}", names.read_text(), flags=re.MULTILINE)
+    lines = re.findall(r"in `([A-Z]+)` of\s`(src/glassbox/\w+\.py)`.*?```python\n(.*?)```", DOC, re.DOTALL)
+    for table, path, line in lines:
+        file = project / path
+        text, found = re.subn(rf"^({table} = {{.*)$", rf"\1\n{line.rstrip()}", file.read_text(), flags=re.MULTILINE)
         assert found == 1
-        names.write_text(text)
+        file.write_text(text)
     own = {"PYTHONPATH": str(project / "src"), "GLASSBOX_TRACKING": "off"}
     shell("python", "-m", "glassbox", "select", "digits", *SHRINK, *ASKED, cwd=project, **own)
     for name in NAMES:
@@ -36,9 +38,29 @@ def extended(tmp_path_factory):
 def test_there_are_three_examples_and_two_lines(extended):
     changed = shell("git", "status", "--porcelain", "--untracked-files=all", "src", cwd=extended).stdout.split()
     assert sorted(changed) == sorted(
-        ["M", "src/glassbox/names.py", "??", "src/glassbox/data/sources/stripes.py", "??",
-         "src/glassbox/explainers/input_x_gradient.py", "??", "src/glassbox/xai_metrics/complexity.py"]
+        ["M", "src/glassbox/families.py", "M", "src/glassbox/names.py",
+         "??", "src/glassbox/data/sources/stripes.py", "??", "src/glassbox/explainers/input_x_gradient.py",
+         "??", "src/glassbox/xai_metrics/complexity.py"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("explainers/input_x_gradient.py", ["explain", "score", "report"]),
+        ("names.py", ["explain", "score", "report"]),
+        ("xai_metrics/complexity.py", ["score", "report"]),
+        ("families.py", ["score", "report"]),
+        ("data/sources/stripes.py", ["prepare", "report"]),
+    ],
+)
+def test_they_rerun_the_stages_that_use_them_and_no_others(file, stages):
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    path = f"src/glassbox/{file}"
+    reads = [
+        name for name, one in pipeline.items() if any(path == dep or path.startswith(f"{dep}/") for dep in one["deps"])
+    ]
+    assert reads == stages
 
 
 def test_they_are_all_the_way_in_a_study(extended):

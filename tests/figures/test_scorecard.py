@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from glassbox.families import MEASUREMENTS
 from glassbox.figures import scorecard, shortcut
-from glassbox.names import CONTROLS, EXPLAINERS, MEASUREMENTS, TITLES
+from glassbox.names import CONTROLS, EXPLAINERS, TITLES
 
 from .conftest import has_ink, words
 

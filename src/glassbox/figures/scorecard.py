@@ -9,19 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from glassbox.bootstrap import FEWEST
+from glassbox.families import MEASUREMENTS
 from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import (
-    CONTROLLED,
-    CONTROLS,
-    EXPLAINER,
-    EXPLAINERS,
-    MATCHED,
-    MEASUREMENTS,
-    TITLES,
-    UNTRAINED,
-    title_of,
-)
+from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED, title_of
 from glassbox.scorecard import Scorecard
 from glassbox.scoring import Exposed
 

@@ -12,7 +12,8 @@ import pandas as pd
 from glassbox import config, files
 from glassbox import headline as scores
 from glassbox.bootstrap import FEWEST
-from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, MEASUREMENTS, analyst, title_of
+from glassbox.families import MEASUREMENTS
+from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, analyst, title_of
 from glassbox.report import card as cards
 from glassbox.report import hypotheses, words
 

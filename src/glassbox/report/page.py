@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from glassbox import config
-from glassbox.names import CONTROL, MEASUREMENTS, TITLES
+from glassbox.families import MEASUREMENTS
+from glassbox.names import CONTROL, TITLES
 from glassbox.notes import note, sound
 from glassbox.report import analyses
 from glassbox.report.pictures import map_uri, uri
