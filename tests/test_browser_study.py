@@ -224,14 +224,14 @@ def test_mlflow_shows_the_same_image_of_two_runs_side_by_side(browser, mlflow, p
         section = page.get_by_text("Explanations, image by image")
         section.wait_for()
         section.evaluate("one => one.scrollIntoView()")
-        pictures = page.locator(f"img[src*='step%2B{row}%2B']")
-        pictures.first.wait_for()
-        page.wait_for_function(f"document.querySelector(\"img[src*='step%2B{row}%2B']\").naturalWidth > 100")
         for key in ("image", "LIME", "Grad-CAM"):
-            shown = [
-                source for source in pictures.evaluate_all("all => all.map(one => one.src)") if f"~{key}%2B" in source
-            ]
-            assert len({source.partition("run_uuid=")[2] for source in shown}) >= 2, key
+            pictures = page.locator(f"img[src*='~{key}%2Bstep%2B{row}%2B']")
+            for number in (0, 1):
+                pictures.nth(number).wait_for(state="attached")
+                pictures.nth(number).scroll_into_view_if_needed()
+                assert pictures.nth(number).evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
+            sources = pictures.evaluate_all("all => all.map(one => one.src)")
+            assert len({source.partition("run_uuid=")[2] for source in sources}) == len(sources)
 
 
 def test_mlflow_compares_two_runs(browser, mlflow):

@@ -146,7 +146,7 @@ def test_every_stage_is_in_mlflow(study):
 def test_an_explain_parameter_reruns_only_what_hangs_on_it(study):
     project, _ = study
     before = len(studies(project))
-    said = shell("dvc", "exp", "run", "-n", "fewer", "-S", "explain.lime.samples=50", cwd=project).stdout
+    said = shell("dvc", "exp", "run", "-n", "fewer", "-S", "explain.explainers=[lime,grad_cam]", cwd=project).stdout
     assert ran(said) == ["explain", "score", "report"]
     after = studies(project)
     assert len(after) == before + 1
@@ -157,8 +157,8 @@ def test_an_explain_parameter_reruns_only_what_hangs_on_it(study):
 def test_a_temporary_experiment_logs_to_the_same_store_and_can_be_applied(study):
     project, _ = study
     before = (project / "reports/index.html").read_bytes()
-    said = shell("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "explain.mistakes=1", cwd=project).stdout
-    assert ran(said) == ["explain", "score", "report"]
+    said = shell("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "evaluate.gallery=2", cwd=project).stdout
+    assert ran(said) == ["evaluate", "report"]
     assert "aside" in studies(project)
     assert (project / "reports/index.html").read_bytes() == before
     shell("dvc", "exp", "apply", "aside", cwd=project)

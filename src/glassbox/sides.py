@@ -48,14 +48,14 @@ class Flip:
         truth: its class.
         guesses: class and probability according to A, and to B.
         image: (H, W, 3) uint8.
-        maps: for each explainer A's map of A's class, and B's of B's, (H, W) each.
+        maps: for each explainer A's map of A's class, and B's of B's, (H, W) each; None for one that must not be shown.
     """
 
     row: int
     truth: str
     guesses: tuple[tuple[str, float], tuple[str, float]]
     image: np.ndarray
-    maps: dict[str, tuple[np.ndarray, np.ndarray]]
+    maps: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
     rows = [*flips[0], *flips[1]]
     place = compute.resolve(a.params.compute)
     train = store.read(data, "train").images
-    maps: list[dict[str, np.ndarray]] = []
+    made_by: list[dict[str, explainers.Attribution]] = []  # A, then B
     chosen = tuple(name for name in a.params.explain.explainers if name in b.params.explain.explainers)
     if not chosen:
         raise UserError(f"A={a.name} and B={b.name} name no explainer (explain.explainers) that both have")
@@ -155,7 +155,7 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
             attributions = (
                 explaining.attribute(made[name], classifier, request, place.batch_size, bar.update) for name in chosen
             )
-            maps.append({name: one.maps for name, one in zip(chosen, attributions, strict=True)})
+            made_by.append(dict(zip(chosen, attributions, strict=True)))
 
     def flip(number: int) -> Flip:
         row = rows[number]
@@ -163,13 +163,18 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
             (a.card["classes"][side.answers.predicted[row]], float(side.answers.probabilities[row].max()))
             for side in (a, b)
         )
-        both = {name: (maps[0][name][number], maps[1][name][number]) for name in chosen}
+        both = {
+            name: tuple(
+                one[name].maps[number] if explaining.may_be_shown(one[name], number) else None for one in made_by
+            )
+            for name in chosen
+        }
         truth = a.card["classes"][a.answers.labels[row]]
         return Flip(row, truth, guesses, test.images[row].numpy(), both)
 
     all_flips = [flip(number) for number in range(len(rows))]
     tables = [
-        versus.agreement(maps[0][name][len(rows) :], maps[1][name][len(rows) :]).assign(explainer=name, image=sample)
+        versus.agreement(*(one[name].maps[len(rows) :] for one in made_by)).assign(explainer=name, image=sample)
         for name in chosen
     ]
     cut = len(flips[0])

@@ -82,7 +82,8 @@ def _agreement(sides: Sides) -> list[dict[str, Any]]:
 
 def _flip(flip: Flip) -> dict[str, Any]:
     maps = [
-        {"title": TITLES[name], "a": map_uri(flip.image, both[0]), "b": map_uri(flip.image, both[1])}
+        {"title": TITLES[name]}
+        | {side: map_uri(flip.image, one) if one is not None else None for side, one in zip("ab", both, strict=True)}
         for name, both in flip.maps.items()
     ]
     return {"row": flip.row, "truth": flip.truth, "guesses": flip.guesses, "image": uri(flip.image), "maps": maps}

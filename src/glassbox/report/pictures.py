@@ -10,6 +10,7 @@ from PIL import Image
 
 from glassbox.figures.maps import blend, normalise
 from glassbox.names import CONTROL, TITLES
+from glassbox.notes import sound
 from glassbox.view import IMAGES
 
 EXACT = 64  # side in pixels up to which pictures are kept as they are; larger ones lose what the eye hardly sees
@@ -18,8 +19,8 @@ QUALITY = 80  # of WebP
 
 
 def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iterator[tuple[str, int, bytes]]:
-    """What MLflow shows step by step: every explained image and its maps of the predicted class, each as key, number of
-    the test image, and content of a PNG file.
+    """What MLflow shows step by step: every explained image and those of its maps of the predicted class that may be
+    shown, each as key, number of the test image, and content of a PNG file.
 
     Args:
         index: one row a map.
@@ -29,6 +30,9 @@ def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iter
     for row in index[index["explained_class"] == index["predicted_class"]].to_dict("records"):
         key, pixels = "image", images[row["map"] % len(images)]
         if row["explainer"] != CONTROL:  # which has one map for each image, too
+            error = row.get("additivity_error")
+            if pd.notna(error) and not sound({"additivity_error": error}):
+                continue
             key, pixels = TITLES[row["explainer"]], drawn(pixels, maps[row["map"]])
         stream = io.BytesIO()
         enlarged(pixels).save(stream, "PNG")
