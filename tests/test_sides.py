@@ -99,6 +99,15 @@ def test_the_page_and_the_metrics_for_mlflow(both, tmp_path):
     assert row["rank_correlation/grad_cam"] == pytest.approx(made.agreement["rank_correlation"].mean())
 
 
+def test_a_map_that_must_not_be_shown_is_not(both, tmp_path, monkeypatch):
+    monkeypatch.setattr("glassbox.explaining.may_be_shown", lambda attribution, place: place != 0)
+    made = sides.compare(*both, tmp_path / "data")
+    assert made.only_a[0].maps == {"grad_cam": (None, None)}
+    assert all(one is not None for flip in made.only_a[1:] for one in flip.maps["grad_cam"])
+    text = pages.page(made)
+    assert text.count('<span class="unshown">not shown</span>') == 2
+
+
 def test_studies_with_other_test_images_are_refused(both, data, tmp_path):
     card = both[1].folder / "reports/prepare/card.json"
     for key, value, what in (("test_digest", "e" * 64, "test images"), ("image_size", 8, "sizes of image"),

@@ -157,18 +157,16 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
             )
             made_by.append(dict(zip(chosen, attributions, strict=True)))
 
+    def shown(attribution: explainers.Attribution, number: int) -> np.ndarray | None:
+        return attribution.maps[number] if explaining.may_be_shown(attribution, number) else None
+
     def flip(number: int) -> Flip:
         row = rows[number]
         guesses = tuple(
             (a.card["classes"][side.answers.predicted[row]], float(side.answers.probabilities[row].max()))
             for side in (a, b)
         )
-        both = {
-            name: tuple(
-                one[name].maps[number] if explaining.may_be_shown(one[name], number) else None for one in made_by
-            )
-            for name in chosen
-        }
+        both = {name: tuple(shown(one[name], number) for one in made_by) for name in chosen}
         truth = a.card["classes"][a.answers.labels[row]]
         return Flip(row, truth, guesses, test.images[row].numpy(), both)
 

@@ -358,7 +358,9 @@ def test_every_explained_image_has_its_maps_and_probabilities(study):
     assert (
         decoded(explained["maps"][0]["map"])[0, 0, 2] > decoded(explained["maps"][0]["map"])[0, 0, 0]
     )  # blue: against
+    assert [key for key, *_ in report.browsable(study)] == ["explanations/KernelSHAP", "explanations/image"]
     study.index.loc[0, "additivity_error"] = 0.5
+    assert [key for key, *_ in report.browsable(study)] == ["explanations/image"]
     (shown,) = cases(study)[0]["explained"][0]["maps"]
     assert (shown["map"], shown["note"]) == (None, "not shown: sums to f(x) ± 0.5")
 
