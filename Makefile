@@ -7,7 +7,7 @@
 # make compare          two studies on one page: which is better, and is that more than chance?
 #   A=slow B=fast       each a row of MLflow, a study digest, a DVC experiment, a git revision, or . (this one)
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
-# make verify           run the study in reports/ again, in a folder of its own, and compare every file
+# make verify           run the study in reports/ again, in a folder of its own, and compare its numbers, maps and weights
 #   RUN=0123abcd        a study by its digest, or by name or id of its row in MLflow
 # make faults           20 random kills, full disks, damaged files, lost servers: an hour (KILLS=20)
 # make bench            measurements: benchmarks/

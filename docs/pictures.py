@@ -36,12 +36,15 @@ def mlflow() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        address = server.stdout.readline().split()[-1]
+        address, deadline = server.stdout.readline().split()[-1:], time.monotonic() + 60
         while socket.socket().connect_ex(("127.0.0.1", port)):
+            if server.poll() is not None or time.monotonic() > deadline:
+                sys.exit("error: 'make ui' does not serve MLflow here")
             time.sleep(0.2)
-        yield address
+        yield address[0]
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
@@ -59,7 +62,9 @@ def newest(pattern: str) -> Path:
 
 
 def main() -> None:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        sys.exit("error: there is no browser: install Chromium")
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright, mlflow() as address:
         browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
@@ -94,7 +99,7 @@ def main() -> None:
         for title, name in (("Training, epoch by epoch", "charts"), ("Explanations, image by image", "images")):
             section = page.get_by_text(title)
             section.wait_for()
-            section.evaluate("one => one.scrollIntoView()")
+            section.evaluate("one => { one.style.scrollMarginTop = '4rem'; one.scrollIntoView() }")
             page.wait_for_timeout(4000)
             kept(page, name)
         browser.close()

@@ -226,6 +226,12 @@ def test_a_study_is_restored_and_verified(project, tmp_path, monkeypatch, capsys
     assert "DIFFERS  50e721e49c01 -> 0bfe935e70c3  models/model.safetensors\n" in said
     assert "0 of 1 files agree" in said
     assert "nothing: processor, threads and versions are as they were" in said
+    assert "the images are not those" not in said
+    (place / "data/prepared").mkdir(parents=True)
+    (place / "data/prepared/data.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        commands.verify(str(place))
+    assert "the images are not those that were recorded" in capsys.readouterr().out
 
 
 def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):

@@ -168,8 +168,8 @@ def restore(which: str, place: str) -> None:
 
 
 def verify(place: str) -> None:
-    """Say of every file of a recorded study whether the study that was run again in `place` has made the same bytes;
-    exit code 1 where not."""
+    """Say of every file of a recorded study that holds numbers, maps or weights whether the study that was run again in
+    `place` has made the same bytes; exit code 1 where not."""
     recorded = record.read(Path(place) / RECORDED)
     files_of_both = record.compare(recorded, place)
     print("\n".join(map(str, files_of_both)))
@@ -180,6 +180,8 @@ def verify(place: str) -> None:
     print(f"study {recorded['study']}, {recorded['study_digest']}: {outcome}")
     if same < len(files_of_both):
         told = record.differences(recorded, place) or "nothing: processor, threads and versions are as they were"
+        if any(file.name == f"{DATA / 'data.json'}" and not file.agrees for file in files_of_both):
+            print("the images are not those that were recorded: their source, or what lies in data/raw, has changed")
         print(f"what is different about the machine: {told}\nthe files of the second run are in {place}")
         sys.exit(1)
 

@@ -1,6 +1,6 @@
 """MLflow's view of a study. The only file that imports mlflow, and the only reader of DVC's environment variables.
 
-Files under reports/ are the truth: a stage logs the files that it wrote, and nothing is ever read back.
+Files under reports/ are the truth: a stage logs the files that it wrote, and no stage reads them back.
 
 A study state (parameters + data + code) has one parent run, found again by every stage from the digest of that state.
 A stage's run is nested under it, Optuna's trials under *tune*. `report` fills the parent from the files, so that it is

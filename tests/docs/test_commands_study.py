@@ -1,16 +1,11 @@
 """Every command of the README, of CONTRIBUTING.md and of docs/ is run by a test: here, as it stands there, or in the
 test that is named here."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import ROOT, environment, shell
+from conftest import ROOT, commands, shell
 from PIL import Image
 
 TUTORIAL = "docs/tutorial.md"
@@ -40,13 +35,6 @@ CHECKED = [
 ]  # fmt: skip
 
 
-def commands(page: str) -> list[str]:
-    """Those of a page, in order, without comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = [re.sub(r"(^|\s\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
-
-
 def test_every_command_is_run_or_checked_and_none_is_listed_that_is_gone():
     everywhere = {command for page in PAGES for command in commands(page)}
     assert everywhere - {*commands(TUTORIAL), *ELSEWHERE, *CHECKED} == set()
@@ -56,26 +44,10 @@ def test_every_command_is_run_or_checked_and_none_is_listed_that_is_gone():
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
-def test_the_tutorial_from_the_first_command_to_the_last(made_study):
-    """As it stands, but for what would not come back: MLflow's page has tests of its own."""
-    project, _ = made_study
-    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
-    shell("git", "checkout", "-q", "-B", "tutorial", cwd=project)
-    strokes = np.zeros((300, 400, 3), np.uint8)
-    strokes[60:240, 180:220] = 255
-    Image.fromarray(strokes).save(project / "photo.jpg")
-    script = "\n".join(command for command in commands(TUTORIAL) if command != "make ui")
-    people = {
-        f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    done = subprocess.run(
-        ["bash", "-e"], input=script, cwd=project, capture_output=True, text=True, timeout=600,
-        env=environment(**people, OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")),
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    said = done.stdout
+def test_the_tutorial_from_the_first_command_to_the_last(tutorial):
+    project, said = tutorial
     assert said.index("test accuracy") < said.index("Ran experiment(s): slow") < said.index("train.learning_rate")
-    (verdict,) = [line for line in said.splitlines() if "McNemar" in line]
+    (verdict,) = [line for line in said.splitlines() if line.startswith(("HEAD ", "slow ")) and "test" in line]
     assert "HEAD" in verdict
     assert "slow" in verdict
     assert (project / "reports/compare/HEAD-vs-slow.html").exists()
@@ -84,9 +56,17 @@ def test_the_tutorial_from_the_first_command_to_the_last(made_study):
     assert "learning_rate: 0.0003" in (project / "params.yaml").read_text()  # the experiment was applied at last
 
 
-def test_the_pictures_of_the_pages_are_taken_where_the_tutorial_was_followed(made_study, browser):
-    project, _ = made_study
-    assert (project / "reports/compare/HEAD-vs-slow.html").exists(), "the test of the tutorial goes before"
+@pytest.mark.parametrize("page", ["README.md", "docs/mlflow.md"])
+def test_the_models_example_answers(tutorial, page):
+    project, _ = tutorial
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    said = shell("python", "-c", code, cwd=project).stdout
+    assert "prediction" in said
+    assert "p(0)" in said
+
+
+def test_the_pictures_of_the_pages_are_taken_where_the_tutorial_was_followed(tutorial, browser):
+    project, _ = tutorial
     shutil.rmtree(project / "docs/pictures")
     shell("python", "-m", "docs.pictures", cwd=project, PYTHONPATH="src")
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
