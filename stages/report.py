@@ -23,8 +23,9 @@ def main() -> None:
         about = report.description(study, digest)
         serving = {"temperature": study.metrics["temperature"], "resize": params.data.resize}
         logged = headline.keys() | curves[0].keys() | study.training.keys()
-        best, arranged = study.best_explainer, view.compressed(logged, int(study.index["image"].min()))
-        tracked.complete_study(study.model["choices"], headline, curves, about, best, arranged, REPORTS)
+        arranged = view.compressed(logged, int(study.index["image"].min()), params.explain.explainers)
+        choices, best = study.model["choices"], study.best_explainer
+        tracked.complete_study(choices, headline, curves, about, best, arranged, REPORTS)
         tracked.log_images(report.browsable(study))
         tracked.log_model(MODEL, serving, d.classes, test.images[:2].numpy(), study.model_card)
         resume.forget()

@@ -8,7 +8,7 @@ LOGGED = ["test_accuracy", "test_brier", "deletion_auc/lime", "deletion_auc/rand
 
 
 def test_the_columns_that_people_compare_come_first():
-    made = view.view(LOGGED, 7)
+    made = view.view(LOGGED, 7, ["lime"])
     compared = ["metrics.`test_accuracy`", "metrics.`test_macro_f1`", "metrics.`test_ece`", "tags.`best_explainer`"]
     assert made["selectedColumns"][:4] == compared
     assert made["columnOrder"][2:6] == compared
@@ -16,7 +16,7 @@ def test_the_columns_that_people_compare_come_first():
 
 
 def test_charts_lie_in_sections_and_what_none_shows_is_left_out():
-    made = view.view(LOGGED, 7)
+    made = view.view(LOGGED, 7, ["lime"])
     sections = {section["uuid"]: section["name"] for section in made["compareRunSections"]}
     charts = {chart["displayName"]: chart for chart in made["compareRunCharts"]}
     assert {chart["metricSectionId"] for chart in charts.values()} <= set(sections)
@@ -25,7 +25,8 @@ def test_charts_lie_in_sections_and_what_none_shows_is_left_out():
     assert deletion["selectedMetricKeys"] == ["deletion_auc/lime", "deletion_auc/random"]
     assert sections[deletion["metricSectionId"]] == "Which explanation to believe"
     assert "insertion AUC" not in charts  # nobody measured it
-    assert charts["Step: number of the test image"]["step"] == 7
+    images = charts["Step: number of the test image"]
+    assert (images["step"], images["imageKeys"]) == (7, ["explanations/image", "explanations/LIME"])
     assert charts["Loss: cross-entropy (nats)"]["selectedMetricKeys"] == ["train_loss", "validation_loss"]
     assert [name for name, chart in charts.items() if chart["deleted"] and chart["type"] == "BAR"] == [
         "deletion_auc/random", "test_brier",
@@ -33,7 +34,7 @@ def test_charts_lie_in_sections_and_what_none_shows_is_left_out():
 
 
 def test_mlflow_unpacks_what_is_written():
-    packed = view.compressed(LOGGED, 7)
+    packed = view.compressed(LOGGED, 7, ["lime"])
     head, _, content = packed.partition(";")
     assert head == "deflate"
-    assert json.loads(zlib.decompress(base64.b64decode(content))) == view.view(LOGGED, 7)
+    assert json.loads(zlib.decompress(base64.b64decode(content))) == view.view(LOGGED, 7, ["lime"])

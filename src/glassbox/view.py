@@ -31,13 +31,14 @@ CURVES = {  # of the second: epoch by epoch
 }
 
 
-def view(logged: Iterable[str], image: int) -> dict[str, Any]:
+def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[str, Any]:
     """The view, as MLflow 3 keeps it.
 
     Args:
         logged: every metric of a row. Of those that no chart here shows MLflow would make charts of its own, a hundred;
             they are named as deleted ones, and in its menu.
         image: number of the test image whose explanations are shown at first.
+        explainers: whose explanations are shown.
     """
     logged = list(logged)
     charts: list[dict[str, Any]] = []
@@ -67,7 +68,7 @@ def view(logged: Iterable[str], image: int) -> dict[str, Any]:
         if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
             chart(where, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
     where = section("Explanations, image by image", columns=2, cardHeight=800)
-    keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in EXPLAINERS)]
+    keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in explainers)]
     chart(where, "Step: number of the test image", "IMAGE", imageKeys=keys, step=image, showRunParams=False)
     drawn = {one.get("metricKey") for one in charts}
     for name in sorted(set(logged) - drawn):
@@ -82,6 +83,8 @@ def view(logged: Iterable[str], image: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compressed(logged: Iterable[str], image: int) -> str:
+def compressed(logged: Iterable[str], image: int, explainers: Iterable[str]) -> str:
     """The view as MLflow writes it into a tag; see `view`."""
-    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged, image)).encode(), 9)).decode()
+    return (
+        "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged, image, explainers)).encode(), 9)).decode()
+    )

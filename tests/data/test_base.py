@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -21,9 +23,22 @@ def test_take_keeps_rows_together():
     assert part.arms["noise"][:, 0, 0, 0].tolist() == [7, 4]
 
 
+PIXELS, LABELS = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
+
+
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2, 1), np.uint8)]
-)
-def test_only_uint8_colour_images(pixels):
-    with pytest.raises(AssertionError):
-        Images(pixels, np.zeros(1, np.int64), ("a",))
+    ("parts", "sentence"),
+    [
+        ({"pixels": PIXELS / 255}, "pixels of images are (2, 4, 4, 3) float64, but must be (2, 4, 4, 3) uint8"),
+        ({"pixels": PIXELS[..., 0]}, "pixels of images are (2, 4, 4) uint8, but must be (2, 4, 4, 3) uint8"),
+        ({"pixels": PIXELS[:1]}, "pixels of images are (1, 4, 4, 3) uint8, but must be (2, 4, 4, 3) uint8"),
+        ({"labels": np.array([0, 2])}, "labels of images are 0 to 2, but there are 2 classes, counted from 0"),
+        ({"splits": np.array(["train"])}, "splits of images are (1,) <U5, but must be (2,)"),
+        ({"masks": np.zeros((2, 4, 3), np.uint8)}, "masks of images are (2, 4, 3) uint8, but must be (2, 4, 4)"),
+        ({"arms": {"noise": PIXELS[:1]}}, "noise of images are (1, 4, 4, 3) uint8, but must be (2, 4, 4, 3) uint8"),
+        ({"names": ("a",)}, "there are 1 names of images, but 2 images"),
+    ],
+)  # fmt: skip
+def test_what_a_source_yields_is_checked(parts, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Images(**({"pixels": PIXELS, "labels": LABELS, "classes": ("a", "b")} | parts))

@@ -62,15 +62,22 @@ class Images:
     unreadable: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        n = len(self.pixels)
-        assert self.pixels.dtype == np.uint8
-        assert self.pixels.ndim == 4
-        assert self.pixels.shape[3] == 3
-        assert self.labels.shape == (n,)
-        assert self.splits is None or self.splits.shape == (n,)
-        assert self.masks is None or self.masks.shape == self.pixels.shape[:3]
-        assert all(pixels.shape == self.pixels.shape for pixels in (*self.changed.values(), *self.arms.values()))
-        assert self.names is None or len(self.names) == n
+        n = len(self.labels)
+        _check("pixels", self.pixels, (n, *self.pixels.shape[1:3], 3), "uint8")
+        _check("labels", self.labels, (n,), "int64")
+        if n and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError(
+                f"labels of images are {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} "
+                "classes, counted from 0"
+            )
+        if self.splits is not None:
+            _check("splits", self.splits, (n,))
+        if self.masks is not None:
+            _check("masks", self.masks, self.pixels.shape[:3])
+        for name, pixels in (self.changed | self.arms).items():
+            _check(name, pixels, self.pixels.shape, "uint8")
+        if self.names is not None and len(self.names) != n:
+            raise ValueError(f"there are {len(self.names)} names of images, but {n} images")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -89,3 +96,14 @@ class Images:
             skipped=self.skipped,
             unreadable=self.unreadable,
         )
+
+
+def _check(name: str, values: np.ndarray, shape: tuple[int, ...], kind: str | None = None) -> None:
+    """Whether a part of `Images` is what it must be.
+
+    Raises:
+        ValueError: it is not; a source of images has a mistake.
+    """
+    if values.shape != shape or kind not in (None, str(values.dtype)):
+        wanted = f"{shape} {kind or ''}".strip()
+        raise ValueError(f"{name} of images are {values.shape} {values.dtype}, but must be {wanted}")
