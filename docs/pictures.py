@@ -14,26 +14,46 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 PICTURES = Path("docs/pictures")
-QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+# No sandbox: it needs rights that containers do not have. The rest keeps Chromium from calling home.
+QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+
+def executable() -> str | None:
+    """Chromium, where there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @contextlib.contextmanager
-def mlflow() -> Iterator[str]:
-    """Address of MLflow's page, while it is served."""
+def chromium(found: str) -> Iterator[Browser]:
+    """A browser, driven by Playwright."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def mlflow(folder: str | Path, variables: Mapping[str, str]) -> Iterator[str]:
+    """Address of MLflow's page of the study in a folder, as `make ui` has it, while it is served.
+
+    Args:
+        folder: of the project.
+        variables: the environment.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "glassbox.tracking"]
     server = subprocess.Popen(
-        command, env=os.environ | {"PORT": str(port)}, text=True, stdout=subprocess.PIPE, start_new_session=True,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "glassbox.tracking"], cwd=folder, env={**variables, "PORT": str(port)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         address, deadline = server.stdout.readline().split()[-1:], time.monotonic() + 60
@@ -46,6 +66,14 @@ def mlflow() -> Iterator[str]:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+
+
+def wait_for_runs(page: Page) -> None:
+    """Until MLflow's table of runs is there, without the assistant that it opens beside it."""
+    page.locator(".ag-row .ag-cell a").first.wait_for()
+    close = page.get_by_role("button", name="Close", exact=True)
+    if close.count():
+        close.click()
 
 
 def kept(page: Page, name: str, **how) -> None:
@@ -62,12 +90,11 @@ def newest(pattern: str) -> Path:
 
 
 def main() -> None:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = executable()
     if found is None:
         sys.exit("error: there is no browser: install Chromium")
     PICTURES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright, mlflow() as address:
-        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+    with chromium(found) as browser, mlflow(".", os.environ) as address:
 
         def opened(where: str, height: int) -> Page:
             size = {"width": 1280, "height": height}
@@ -88,9 +115,7 @@ def main() -> None:
 
         page = opened(address, 560)
         page.set_viewport_size({"width": 1600, "height": 560})
-        page.locator(".ag-row .ag-cell a").first.wait_for()
-        if page.get_by_role("button", name="Close", exact=True).count():
-            page.get_by_role("button", name="Close", exact=True).click()
+        wait_for_runs(page)
         page.get_by_role("button", name="Hide banner").click()
         page.wait_for_timeout(2000)
         kept(page, "mlflow")
@@ -102,7 +127,6 @@ def main() -> None:
             section.evaluate("one => { one.style.scrollMarginTop = '4rem'; one.scrollIntoView() }")
             page.wait_for_timeout(4000)
             kept(page, name)
-        browser.close()
     shutil.copy(newest("photos/*.png"), PICTURES / "photo.png")
 
 

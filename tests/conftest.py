@@ -129,18 +129,13 @@ def tutorial(made_study) -> tuple[Path, str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium, driven by Playwright: pages are tried as people use them."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    from docs import pictures
+
+    found = pictures.executable()
     if found is None:
         pytest.skip("there is no browser to look at pages with: install Chromium (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    # No sandbox: it needs rights that containers do not have. The rest keeps it from calling home.
-    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-component-update",
-             "disable-sync")  # fmt: skip
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=[f"--{name}" for name in quiet])
-        yield chromium
-        chromium.close()
+    with pictures.chromium(found) as made:
+        yield made
 
 
 class LinearNetwork(nn.Module):

@@ -1,19 +1,17 @@
 """The pages of a study as people use them, in a real browser: the report, DVC's plots, MLflow, two studies compared."""
 
 import contextlib
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT, environment, shell, table
+
+from docs import pictures
 
 WINDOW = {"width": 1600, "height": 1000}
 PHONE = {"width": 390, "height": 844}
@@ -160,23 +158,8 @@ def test_two_studies_side_by_side(browser, project):
 @pytest.fixture(scope="module")
 def mlflow(tutorial) -> Iterator[str]:
     """`make ui`'s address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        ["python", "-m", "glassbox.tracking"], cwd=tutorial[0], text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(PORT=str(port), PYTHONPATH="src"),
-    )  # fmt: skip
-    try:
-        address = server.stdout.readline().split()[-1]
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    with pictures.mlflow(tutorial[0], environment(PYTHONPATH="src")) as address:
         yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 @contextlib.contextmanager
@@ -184,9 +167,7 @@ def runs(browser, address: str) -> Iterator:
     """The table of runs, without the assistant that MLflow opens beside it."""
     with opened(browser, address) as page:
         page.set_default_timeout(60_000)
-        page.locator(".ag-row .ag-cell a").first.wait_for()
-        if page.get_by_role("button", name="Close", exact=True).count():
-            page.get_by_role("button", name="Close", exact=True).click()
+        pictures.wait_for_runs(page)
         yield page
 
 
