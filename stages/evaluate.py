@@ -1,7 +1,8 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
-from glassbox import compute, config, evaluation, files, models, resume, tracking
+from glassbox import config, evaluation, files, models, resume, tracking
 from glassbox.data import store
+from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.progress import Bar
 
@@ -9,24 +10,23 @@ DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
 
 def main() -> None:
-    seed, machine, how, settings = config.load("study.seed", "compute", "augment", "evaluate")
-    with files.exclusive("data/.evaluate.lock", "evaluating"), tracking.stage("evaluate") as tracked:
+    seed, on, how, settings = config.load("study.seed", "compute", "augment", "evaluate")
+    with files.exclusive("data/.evaluate.lock", "evaluating"), tracking.stage("evaluate") as tracked, start(on) as at:
         d = store.describe(DATA)
         tracked.begin(d)
         tracked.log_params(config.flatten(settings, "evaluate."))
-        place = compute.resolve(machine)
-        classifier, card = models.load(MODEL, place.device)
+        classifier, card = models.load(MODEL, at.device)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
-        n = len(validation) + len(test) * (1 + how.validation_and_test)
-        keep = resume.parts("evaluate", place, seed, d.digest, resume.digest(MODEL), how)
+        n, size = len(validation) + len(test) * (1 + how.validation_and_test), at.place.batch_size
+        keep = resume.parts("evaluate", at, seed, d.digest, resume.digest(MODEL), how)
         with Bar(total=n, desc="predicting", unit="image") as bar:
             logits = [
-                models.predict(classifier, split.images, place.batch_size, bar.update, keep=keep).numpy()
+                models.predict(classifier, split.images, size, bar.update, keep=keep).numpy()
                 for split in (validation, test)
             ]
             if how.validation_and_test:
-                changed = evaluation.augmented_accuracy(classifier, test, how, seed, place.batch_size, bar.update, keep)
-        costs = compute.costs(place, keep.began, n)
+                changed = evaluation.augmented_accuracy(classifier, test, how, seed, size, bar.update, keep)
+        costs = at.costs(keep.began, n)
         names, labels = card.classes, test.labels.numpy()
         found = (logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy())
         e = evaluation.evaluate(*found, names, settings, seed, test.names)
@@ -37,7 +37,7 @@ def main() -> None:
         if how.validation_and_test:
             m["augmented_accuracy"] = changed
         files.write_json(folder / "metrics.json", m)
-        files.write_times(folder, {"machine": compute.machine(place)} | costs)
+        files.write_times(folder, {"machine": at.machine()} | costs)
         for name, table in e.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
         figures.confusion(folder / "confusion_matrix.png", e.matrix, names)

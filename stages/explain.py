@@ -2,7 +2,6 @@
 
 from glassbox import (
     analyses,
-    compute,
     config,
     explainers,
     explaining,
@@ -14,6 +13,7 @@ from glassbox import (
     tracking,
 )
 from glassbox.data import store
+from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.predictions import read as read_predictions
 from glassbox.progress import Bar
@@ -22,22 +22,21 @@ DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate
 
 
 def main() -> None:
-    seed, machine, s = config.load("study.seed", "compute", "explain")
-    with files.exclusive("data/.explain.lock", "explaining"), tracking.stage("explain") as tracked:
+    seed, on, s = config.load("study.seed", "compute", "explain")
+    with files.exclusive("data/.explain.lock", "explaining"), tracking.stage("explain") as tracked, start(on) as at:
         d = store.describe(DATA)
         tracked.begin(d)
         tracked.log_params(config.flatten(s, "explain."))
-        place = compute.resolve(machine)
-        classifier, card = models.load(MODEL, place.device)
+        classifier, card = models.load(MODEL, at.device)
         test = store.read(DATA, "test")
         cases = selection.cases(test, read_predictions(PREDICTIONS, len(test), card.classes), card.classes, s, seed)
-        picks, size, disk = cases.picks, place.batch_size, "data"  # disk: of images and maps meanwhile
+        picks, size, disk = cases.picks, at.place.batch_size, "data"  # disk: of images and maps meanwhile
         request = explaining.request_for(picks, test.images, seed, folder=disk)
         panels = explaining.panels_for(cases, s, seed, disk)
         background = explainers.draw_background(store.read(DATA, "train").images, explainers.n_background(s), seed)
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
-        keep, results = resume.parts("explain", place, seed, d.digest, resume.digest(MODEL, PREDICTIONS), s), []
+        keep, results = resume.parts("explain", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS), s), []
         with Bar(total=steps, desc="explaining", unit="step") as bar:
             how = (d.mean, s, size, bar.update, panels, explaining.marker(cases), disk, keep)
             for r in explaining.explain(classifier, request, background, *how):
@@ -46,7 +45,7 @@ def main() -> None:
             found = analyses.analyse(classifier, cases, results, s, size, seed, bar.update, keep)
             asked = (s.lime, s.superpixels, size, seed, bar.update, keep)
             stability = lime_stability.measure(classifier, again, cases.images, *asked) if again else None
-        costs, additive = compute.costs(place, keep.began, len(picks)), explaining.additivity(results)
+        costs, additive = at.costs(keep.began, len(picks)), explaining.additivity(results)
 
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
@@ -55,7 +54,7 @@ def main() -> None:
         for name, rows in (tables | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, disk))
-        files.write_times(folder, explaining.seconds(results) | {"machine": compute.machine(place)} | costs)
+        files.write_times(folder, explaining.seconds(results) | {"machine": at.machine()} | costs)
         figures.draw_all(folder, cases, request, results, found, stability, again, s)
 
         tracked.log_metrics(costs | additive)

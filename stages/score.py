@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from glassbox import compute, config, explainers, files, gate, models, resume, scorecard, scoring, shortcut, tracking
+from glassbox import config, explainers, files, gate, models, resume, scorecard, scoring, shortcut, tracking
 from glassbox.data import store
 from glassbox.data.base import NOISE
+from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.predictions import read as read_predictions
 from glassbox.progress import Bar
@@ -14,18 +15,17 @@ DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate
 
 
 def main() -> None:
-    seed, machine, explain, s = config.load("study.seed", "compute", "explain", "score")
-    with files.exclusive("data/.score.lock", "scoring"), tracking.stage("score") as tracked:
+    seed, on, explain, s = config.load("study.seed", "compute", "explain", "score")
+    with files.exclusive("data/.score.lock", "scoring"), tracking.stage("score") as tracked, start(on) as at:
         d = store.describe(DATA)
         tracked.begin(d)
         tracked.log_params(config.flatten(s, "score."))
-        place = compute.resolve(machine)
-        classifier, card = models.load(MODEL, place.device)
+        classifier, card = models.load(MODEL, at.device)
         test, train = (store.read(DATA, split) for split in ("test", "train"))
         p = read_predictions(PREDICTIONS, len(test), card.classes)
         background = explainers.draw_background(train.images, explainers.n_background(explain), seed)
-        keep = resume.parts("score", place, seed, d.digest, resume.digest(MODEL, PREDICTIONS), explain, s)
-        scored, size, exposed, maps = [], place.batch_size, None, partial(Bar, unit="map")
+        keep = resume.parts("score", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS), explain, s)
+        scored, size, exposed, maps = [], at.place.batch_size, None, partial(Bar, unit="map")
         checks = gate.check(classifier, test, size, keep) if test.masks is not None and test.changed else []
         refusal = gate.refusal(checks)
         if refusal is None:
@@ -34,18 +34,18 @@ def main() -> None:
             with maps(total=scoring.steps(ground), desc="scoring") as bar:
                 scored += scoring.score(ground, background, bar.update)
         if test.arms:
-            control, _ = models.load(f"{MODEL}/{NOISE}", place.device)
+            control, _ = models.load(f"{MODEL}/{NOISE}", at.device)
             measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size, keep=keep)
             if measured.has_control:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
                     exposed = scoring.expose(ground, control, test, background, seed, bar.update)
-        costs = compute.costs(place, keep.began, s.images)
+        costs = at.costs(keep.began, s.images)
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
 
         folder, said = files.fresh_folder(REPORTS), [refusal] if refusal else []
         files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
-        files.write_times(folder, {"machine": compute.machine(place)} | costs | scoring.costs(scored))
+        files.write_times(folder, {"machine": at.machine()} | costs | scoring.costs(scored))
         if scored:
             found = scorecard.make(scored, ground, card.classes, seed)
             for name, table in found.tables.items():

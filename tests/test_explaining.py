@@ -245,23 +245,25 @@ def test_explanations_go_on_after_a_kill_and_come_out_the_same(params, linear, t
     class Killed(Exception):
         pass
 
-    keep = Parts("explain", "key", tmp_path)
+    def until(work, classifier, items):
+        for item in items:
+            if keep._number == after:
+                raise Killed
+            yield work(classifier, *item)
 
-    def until(name, make):
-        if keep._number == after:
-            raise Killed
-        return keep(name, make)
-
+    keep = Parts("explain", "key", tmp_path, until)
     with pytest.raises(Killed):
-        list(explaining.explain(*asked, keep=until))
-    again = Parts("explain", "key", tmp_path)
-    assert again.found == after
+        list(explaining.explain(*asked, keep=keep))
     made = []
 
-    def counted(name, make):
-        return again(name, lambda: made.append(name) or make())
+    def counted(work, classifier, items):
+        for item in items:
+            made.append(item)
+            yield work(classifier, *item)
 
-    resumed = list(explaining.explain(*asked, keep=counted))
+    again = Parts("explain", "key", tmp_path, counted)
+    assert again.found == after
+    resumed = list(explaining.explain(*asked, keep=again))
     # An image is a part of LIME and KernelSHAP, 16 are one of the rest and of the scores of each of the four.
     assert len(made) == 1 + 4 + 4 + 4 + 4 - after
     for one, other in zip(whole, resumed, strict=True):

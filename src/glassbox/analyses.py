@@ -4,8 +4,11 @@ Where the paper looks at a picture and says that the model was misled by an ear,
 asked again.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,7 @@ from glassbox.explainers.superpixels import segment
 from glassbox.explaining import PANELS, Explained, may_be_shown
 from glassbox.models import Classifier
 from glassbox.names import CONTROL
-from glassbox.resume import Keep, unkept
+from glassbox.resume import Arrays, Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics.intervention import at_random, probabilities_without, region_means, strongest
@@ -74,39 +77,36 @@ def analyse(
         keep: takes the classifier's answers as soon as they are there.
     """
     classes = cases.classes
-    how = settings.analyses
     recognised, mistakes, pairs, hidden = [], [], [], {}
-    for pick, maps in zip(cases.picks, maps_of_each(cases.picks, results), strict=True):
-        image, p, truth = cases.images[pick.row], cases.probabilities[pick.row], int(cases.labels[pick.row])
+    begun: deque[tuple[Pick, dict[str, dict[int, np.ndarray]], dict[str, dict[Any, np.ndarray]]]] = deque()
+
+    def items() -> Iterator[tuple[None, tuple[torch.Tensor, dict[str, np.ndarray]]]]:
+        for pick, maps in zip(cases.picks, maps_of_each(cases.picks, results), strict=True):
+            begun.append((pick, maps, masks := _masks(cases, pick, maps, settings, seed)))
+            stacked = {name: np.stack([*some.values()]) for name, some in masks.items() if some}
+            yield None, (cases.images[pick.row], stacked)
+
+    work = partial(_without, settings.faithfulness.blur_sigma, batch_size)
+    for answers in keep.each("without", work, classifier, items()):
+        pick, maps, asked = begun.popleft()
+        p, truth = cases.probabilities[pick.row], int(cases.labels[pick.row])
         guess = int(p.argmax())
-        segments = segment(image.numpy(), settings.superpixels)
+        segments = segment(cases.images[pick.row].numpy(), settings.superpixels)
         about = {
             "image": pick.row,
             "group": pick.group,
             "true_class": classes[truth],
             "predicted_class": classes[guess],
         }
-
-        def named(values: np.ndarray, segments: np.ndarray = segments) -> np.ndarray:
-            return strongest(values, segments, how.hidden)
-
-        def without(masks: np.ndarray | list[np.ndarray], image: torch.Tensor = image) -> np.ndarray:
-            blur = settings.faithfulness.blur_sigma
-            asked = (classifier, image, np.stack(masks), blur, batch_size)
-            return keep("without", lambda: {"p": probabilities_without(*asked)})["p"]  # (M, K)
-
-        other = int(np.argsort(-p, kind="stable")[1])
-        if guess == truth and {guess, other} <= set(maps.get(PANELS, {})):
-            after = without([named(maps[PANELS][label]) for label in (guess, other)])[:, guess]
+        if asked["recognised"]:
+            after, (_, other) = answers["recognised"][:, guess], asked["recognised"]
             recognised.append(
                 about | {"explainer": PANELS, "other_class": classes[other], "p_predicted": p[guess],
                          "p_other": p[other], "drop_own": p[guess] - after[0], "drop_other": p[guess] - after[1]}
             )  # fmt: skip
         if guess != truth:
-            draws = at_random(segments, how.hidden, how.random_draws, derive(seed, "explain", "hidden", pick.row))
-            by_chance = (without(draws).argmax(axis=1) == truth).mean()
-            masks = {n: named(by[guess] - by[truth]) for n, by in maps.items() if {guess, truth} <= set(by)}
-            for (name, mask), after in zip(masks.items(), without([*masks.values()]) if masks else (), strict=True):
+            by_chance = (answers["drawn"].argmax(axis=1) == truth).mean()
+            for (name, mask), after in zip(asked["mistaken"].items(), answers.get("mistaken", ()), strict=True):
                 hidden[pick.row, name] = mask
                 mistakes.append(
                     about | {"explainer": name, "p_predicted": p[guess], "p_true": p[truth],
@@ -125,6 +125,39 @@ def analyse(
     tables = (pd.DataFrame(rows, columns=names) for rows, names in
               zip((recognised, mistakes, pairs), (RECOGNISED, MISTAKES, PAIRS), strict=True))  # fmt: skip
     return Analyses(*tables, hidden)
+
+
+def _masks(
+    cases: Cases, pick: Pick, maps: dict[str, dict[int, np.ndarray]], settings: Explain, seed: int
+) -> dict[str, dict[Any, np.ndarray]]:
+    """What is to be hidden in a picked image, (H, W) bool each: of a recognised one what KernelSHAP's maps rank first,
+    by class; of a mistake regions drawn at random, and what speaks against the truth, by explainer."""
+    p, truth, how = cases.probabilities[pick.row], int(cases.labels[pick.row]), settings.analyses
+    guess, other = np.argsort(-p, kind="stable")[:2].tolist()
+    segments = segment(cases.images[pick.row].numpy(), settings.superpixels)
+
+    def named(values: np.ndarray) -> np.ndarray:
+        return strongest(values, segments, how.hidden)
+
+    found: dict[str, dict[Any, np.ndarray]] = {"recognised": {}, "drawn": {}, "mistaken": {}}
+    if guess == truth and {guess, other} <= set(maps.get(PANELS, {})):
+        found["recognised"] = {label: named(maps[PANELS][label]) for label in (guess, other)}
+    if guess != truth:
+        drawn = at_random(segments, how.hidden, how.random_draws, derive(seed, "explain", "hidden", pick.row))
+        found["drawn"] = dict(enumerate(drawn))
+        found["mistaken"] = {n: named(by[guess] - by[truth]) for n, by in maps.items() if {guess, truth} <= set(by)}
+    return found
+
+
+def _without(
+    blur_sigma: float, batch_size: int, classifier: Classifier, _: None,
+    asked: tuple[torch.Tensor, dict[str, np.ndarray]],
+) -> Arrays:  # fmt: skip
+    """(M, K) probabilities of an image for each stack of masks (M, H, W)."""
+    image, stacks = asked
+    return {
+        name: probabilities_without(classifier, image, masks, blur_sigma, batch_size) for name, masks in stacks.items()
+    }
 
 
 ABOUT = ["image", "group", "true_class", "predicted_class", "explainer"]

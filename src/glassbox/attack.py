@@ -79,17 +79,20 @@ def attack(
         (N, H, W, 3) uint8: of the points on the way that leave the prediction, the one whose map is farthest; the image
         itself where there was none.
     """
-    device = next(classifier.parameters()).device
-    many = CELLS**2 + 1 if surrogate is by_regions else 1
-    at_once, found = max(1, batch_size // many), []
-    for start in range(0, len(images), at_once):
-        rows = slice(start, start + at_once)
+    device, found = next(classifier.parameters()).device, []
+    for rows in parts(len(images), surrogate, batch_size):
         x, y = to_float(images[rows].to(device)), targets[rows].to(device)
         drawn = [np.random.default_rng(seed).uniform(-1, 1, tuple(x.shape[1:])) for seed in seeds[rows]]
         delta = radius * torch.from_numpy(np.stack(drawn)).to(x)
         with frozen(classifier):
             found.append(_ascend(classifier, x, y, surrogate, delta, radius, steps, batch_size))
     return np.concatenate(found)
+
+
+def parts(n: int, surrogate: Surrogate, batch_size: int) -> list[slice]:
+    """Rows of `n` images that are attacked at a time."""
+    size = max(1, batch_size // (CELLS**2 + 1 if surrogate is by_regions else 1))
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def _ascend(

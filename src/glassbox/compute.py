@@ -221,11 +221,11 @@ class Peak:
         return _counted(self.device) - self.before
 
 
-def costs(place: Place, since: float, images: int) -> dict[str, float]:
-    """What work on a number of images took: seconds since `time.perf_counter()` was `since`, images a second, and peak
-    memory so far (GiB)."""
+def costs(peak: float, since: float, images: int) -> dict[str, float]:
+    """What work on a number of images took: seconds since `time.perf_counter()` was `since`, images a second, and the
+    given peak memory (GiB)."""
     seconds = time.perf_counter() - since
-    return {"seconds": seconds, "images_per_second": images / seconds, "peak_memory": peak_memory(place.device)}
+    return {"seconds": seconds, "images_per_second": images / seconds, "peak_memory": peak}
 
 
 def machine(place: Place) -> dict[str, Any]:

@@ -110,7 +110,15 @@ class Study(_Section):
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+Gpus = Annotated[int, Field(ge=0, le=64)] | Annotated[float, Field(gt=0, lt=1)]  # whole ones, or a share of one
+
+
 class Compute(_Section):
+    engine: Literal["local", "ray"]
+    address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[A-Za-z0-9._-]+:[0-9]{1,5})$")] | None
+    workers: Positive
+    cpus: Annotated[int, Field(ge=1, le=1024)] | None
+    gpus: Gpus
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
     precision: Precision
     tf32: bool

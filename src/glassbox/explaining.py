@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,12 @@ import pandas as pd
 import torch
 
 from glassbox import explainers, files, objects
-from glassbox.compute import refusals
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import in_parts, join
 from glassbox.models import Classifier
 from glassbox.notes import note, sound
-from glassbox.resume import Keep, unkept
+from glassbox.resume import Arrays, Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
 from glassbox.xai_metrics import faithfulness
@@ -189,15 +189,13 @@ def attribute(
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
-    side = classifier.input_size or request.images.shape[1]
 
     def parts() -> Iterator[Attribution]:
-        for part in in_parts(explainer, classifier, request, keep, name):
+        for part in in_parts(explainer, classifier, request, batch_size, keep, name):
             yield part
             progress(len(part.maps))
 
-    with refusals(next(classifier.parameters()).device, "compute.batch_size", batch_size, side):
-        return gather(parts(), len(request), folder)
+    return gather(parts(), len(request), folder)
 
 
 def gather(parts: Iterator[Attribution], n: int, folder: str | Path | None) -> Attribution:
@@ -206,7 +204,7 @@ def gather(parts: Iterator[Attribution], n: int, folder: str | Path | None) -> A
 
     def maps() -> Iterator[np.ndarray]:
         for part in parts:
-            few.append(replace(part, maps=part.maps[:0]))
+            few.append(replace(part, maps=np.empty((0, *part.maps.shape[1:]), np.float32)))  # a view would keep them
             yield part.maps
 
     whole = _gather_maps(maps(), n, folder)
@@ -227,23 +225,30 @@ def _measure(
     mean: tuple[float, ...], settings: Explain, batch_size: int, keep: Keep,
 ) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
     """The scores of the maps, part by part."""
-    how = settings.faithfulness
+
+    def items() -> Iterator[tuple[None, tuple[Request, np.ndarray, np.ndarray]]]:
+        for start in range(0, len(request), MEASURED):
+            rows = slice(start, start + MEASURED)
+            part = request.part(rows.start, rows.stop)
+            yield None, (part, maps[rows], marked(rows) if marked else objects.estimate(part.images.numpy()))
+
+    yield from keep.each("scores", partial(_scores, mean, settings, batch_size), classifier, items())
+
+
+def _scores(
+    mean: tuple[float, ...], settings: Explain, batch_size: int, classifier: Classifier, _: None,
+    measured: tuple[Request, np.ndarray, np.ndarray],
+) -> Arrays:  # fmt: skip
+    """Of a few maps (n, H, W) of the rows of a request, whose objects are at masks (n, H, W) bool."""
+    how, (part, maps, masks) = settings.faithfulness, measured
     asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
-
-    def scores(start: int) -> dict[str, np.ndarray]:
-        rows = slice(start, start + MEASURED)
-        part = request.part(rows.start, rows.stop)
-        masks = marked(rows) if marked else objects.estimate(part.images.numpy())
-        common = (classifier, part.images, part.targets, maps[rows])
-        return {
-            DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
-            INSERTION.name: faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked),
-            RELEVANCE_MASS.name: relevance_mass(maps[rows], masks),
-            "object_area": area(masks),
-        }
-
-    for start in range(0, len(request), MEASURED):
-        yield keep("scores", lambda start=start: scores(start))
+    common = (classifier, part.images, part.targets, maps)
+    return {
+        DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
+        INSERTION.name: faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked),
+        RELEVANCE_MASS.name: relevance_mass(maps, masks),
+        "object_area": area(masks),
+    }
 
 
 def _rows(request: Request) -> list[tuple[int, int]]:

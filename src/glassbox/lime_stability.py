@@ -87,7 +87,8 @@ def measure(
             # Seeds of its own for each number of samples: a short run must not be the beginning of a longer one.
             seeds = tuple(derive(seed, "explain", "stability", pick.row, samples, run) for run in range(how.seeds))
             lime = Lime(samples, superpixels, batch_size)
-            made.append(join([*in_parts(lime, classifier, Request(same, targets, seeds), keep, "stability")]))
+            request = Request(same, targets, seeds)
+            made.append(join([*in_parts(lime, classifier, request, batch_size, keep, "stability")]))
             progress(how.seeds)
         weights = [attribution.maps.reshape(how.seeds, -1)[:, first] for attribution in made]
         for samples, own, attribution in zip(how.samples, weights, made, strict=True):

@@ -13,10 +13,11 @@ import pickle
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ from glassbox import files
 
 if TYPE_CHECKING:
     from glassbox.compute import Place
+    from glassbox.engine import Engine
 
 FOLDER = "data/unfinished"
 HEAD = struct.Struct("<Q32s")  # before each record: its length in bytes, its SHA-256
@@ -32,12 +34,46 @@ HEAD = struct.Struct("<Q32s")  # before each record: its length in bytes, its SH
 _BESIDE = ("figures/", "report/", "__main__.py", "environment.py", "tracking.py")
 
 Arrays = dict[str, np.ndarray]
-Keep = Callable[[str, Callable[[], Arrays]], Arrays]
+# What makes a part of a work: of a classifier, what many parts have in common, and what this one has of its own.
+Work = Callable[[Any, Any, Any], Arrays]
+Items = Iterable[tuple[Any, Any]]  # the last two
 
 
-def unkept(_: str, make: Callable[[], Arrays]) -> Arrays:
+class Keep(Protocol):
+    """Takes what is made as soon as it is made."""
+
+    def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """What `make` gives, or has given to an earlier process."""
+
+    def each(self, name: str, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+        """What `work(classifier, *item)` gives for each item, in their order. No part may hang on another: wherever an
+        engine does them, and however many at a time, they come to the same bytes.
+
+        Args:
+            name: of the parts.
+            work: a function of a module, or an object made of such, which another process can be sent by pickle.
+            classifier: the same for all.
+            items: what several in a row have in common is the same object in each, and sent to a machine once.
+        """
+
+
+def here(work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+    """Parts made in this process, one after another."""
+    for common, own in items:
+        yield work(classifier, common, own)
+
+
+class Unkept:
     """A `Keep` that keeps nothing."""
-    return make()
+
+    def __call__(self, _: str, make: Callable[[], Arrays]) -> Arrays:
+        return make()
+
+    def each(self, _: str, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+        return here(work, classifier, items)
+
+
+unkept = Unkept()
 
 
 def identity(place: "Place | None", *decides: Any) -> str:
@@ -75,9 +111,11 @@ def _code() -> str:
     return files.digest(*(part for name in used for part in (name, (package / name).read_bytes())))
 
 
-def parts(work: str, place: "Place | None", *decides: Any) -> "Parts":
-    """The parts of a work; see `identity`."""
-    return Parts(work, identity(place, *decides))
+def parts(work: str, engine: "Engine | None", *decides: Any) -> "Parts":
+    """The parts of a work, which the engine makes; see `identity`."""
+    if engine is None:
+        return Parts(work, identity(None, *decides))
+    return Parts(work, identity(engine.place, *decides), each=engine.each)
 
 
 def checkpoint(work: str, place: "Place", *decides: Any) -> "Checkpoint":
@@ -158,15 +196,19 @@ class Parts(_File):
         work: short name of the work.
         key: of `identity`.
         folder: where the file lies.
+        each: makes those that do not hang on each other; see `Keep.each`.
 
     Attributes:
         found: how many parts an earlier process has made.
         began: what `time.perf_counter()` would have been at the beginning, had the work not been interrupted.
     """
 
-    def __init__(self, work: str, key: str, folder: str | Path = FOLDER) -> None:
+    def __init__(
+        self, work: str, key: str, folder: str | Path = FOLDER,
+        each: Callable[[Work, Any, Items], Iterator[Arrays]] = here,
+    ) -> None:  # fmt: skip
         super().__init__(work, key, folder)
-        self._number, self._places, before, whole = 0, [], 0.0, 0
+        self._number, self._places, before, whole, self._each = 0, [], 0.0, 0, each
         self._file = self.path.open("a+b")
         self._file.seek(0)
         while (content := _next(self._file)) is not None:
@@ -186,18 +228,40 @@ class Parts(_File):
         Raises:
             RuntimeError: the part on disk has another name: the work took another way than before.
         """
-        from safetensors.numpy import load, save
+        if self._number < self.found:
+            return self._read(name)
+        start = time.perf_counter()
+        return self._write(name, make(), start)
+
+    def each(self, name: str, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+        """The next parts: what is on disk, then what `work` gives for the other items; see `Keep.each`."""
+        rest = iter(items)
+        for item in rest:  # drawn also where the part is there: drawing may take random numbers
+            if self._number >= self.found:
+                rest = chain([item], rest)
+                break
+            yield self._read(name)
+        made, start = self._each(work, classifier, rest), time.perf_counter()
+        for arrays in made:
+            yield self._write(name, arrays, start)
+            start = time.perf_counter()
+
+    def _read(self, name: str) -> Arrays:
+        from safetensors.numpy import load
 
         number, self._number = self._number, self._number + 1
-        if number < self.found:
-            self._file.seek(self._places[number])
-            content = _next(self._file)
-            if content is None or _about(content)["name"] != name:
-                raise RuntimeError(f"part {number} of {self.path} is not {name}: delete the file")
-            found = load(content)  # in an order of its own
-            return {key: found[key] for key in _about(content)["order"]}
-        start = time.perf_counter()
-        arrays = {key: np.ascontiguousarray(value) for key, value in make().items()}
+        self._file.seek(self._places[number])
+        content = _next(self._file)
+        if content is None or _about(content)["name"] != name:
+            raise RuntimeError(f"part {number} of {self.path} is not {name}: delete the file")
+        found = load(content)  # in an order of its own
+        return {key: found[key] for key in _about(content)["order"]}
+
+    def _write(self, name: str, made: Arrays, start: float) -> Arrays:
+        from safetensors.numpy import save
+
+        self._number += 1
+        arrays = {key: np.ascontiguousarray(value) for key, value in made.items()}
         seconds = repr(time.perf_counter() - start)
         about = {"name": name, "seconds": seconds, "order": json.dumps(list(arrays))}
         self._file.seek(0, io.SEEK_END)

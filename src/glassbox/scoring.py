@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,6 @@ import scipy
 import torch
 
 from glassbox import attack, explainers, models, perturbations, shortcut
-from glassbox.compute import Peak, refusals
 from glassbox.config import Explain, Score
 from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
@@ -19,7 +19,7 @@ from glassbox.explainers.base import Attribution, Budget, in_parts, join
 from glassbox.families import FAMILIES
 from glassbox.models import Card, Classifier, probabilities
 from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
-from glassbox.resume import Keep, unkept
+from glassbox.resume import Arrays, Keep, unkept
 from glassbox.seeds import derive
 from glassbox.xai_metrics import correlation, randomization, sensitivity
 from glassbox.xai_metrics.base import Metric, Sample
@@ -192,13 +192,13 @@ def prepare(
 
 def _hide(classifier: Classifier, request: Request, keep: Keep, **asked: Any) -> Hidden:
     """`correlation.hide`, image by image."""
-
-    def one(row: int) -> dict[str, np.ndarray]:
-        part = request.part(row, row + 1)
-        return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **asked))
-
-    found = [keep("hidden", lambda row=row: one(row)) for row in range(len(request))]
+    found = [*keep.each("hidden", partial(_hidden, asked), classifier, request.in_blocks(1))]
     return Hidden(found[0]["cells"], *(np.concatenate([each[name] for each in found]) for name in ("sets", "drops")))
+
+
+def _hidden(asked: dict[str, Any], classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
+    part = block.part(*rows)
+    return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **asked))
 
 
 def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], object] = int) -> Iterator[Scored]:
@@ -218,9 +218,8 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
         whole = kind in (EXPLAINER, CONTROLLED)
         model = ground.untrained if kind == UNTRAINED else ground.classifier
         for name, explainer in subjects.items():
-            peak = Peak(next(model.parameters()).device)
-            made = _explain(explainer, model, ground.request, ground, progress)
-            memory, curve = float(ground.keep("memory", lambda peak=peak: {"gib": np.array([peak()])})["gib"][0]), None
+            made = _explain(explainer, model, ground.request, ground, progress, memory=True)
+            memory, curve = float(made.details.pop("memory").max()), None
             values = measure(ground, made.maps, only_first=not whole)
             progress(len(ground.request))
             if whole:
@@ -252,31 +251,33 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
         maps: (N, H, W).
         only_first: whether only the first setting of each metric is taken, the one that ranks.
     """
-    parts = [slice(start, start + MEASURED) for start in range(0, len(maps), MEASURED)]
 
-    def values(rows: slice) -> dict[str, np.ndarray]:
-        return {str(column): values for column, values in _measure(ground, maps, rows, only_first).items()}
+    def items() -> Iterator[tuple[None, dict[str, Any]]]:
+        for start in range(0, len(maps), MEASURED):
+            rows = slice(start, start + MEASURED)
+            hidden = ground.hidden.items()
+            own = {
+                "maps": maps[rows],
+                "request": ground.request.part(rows.start, rows.stop),
+                "masks": {margin: masks[rows] for margin, masks in ground.masks.items()},
+                "right": ground.right[rows],
+                "hidden": {share: replace(of, sets=of.sets[rows], drops=of.drops[rows]) for share, of in hidden},
+            }
+            yield None, own
 
-    found = [ground.keep("values", lambda rows=rows: values(rows)) for rows in parts]
+    alike = {
+        "mean": ground.mean, "explain": ground.explain, "settings": ground.settings, "batch_size": ground.batch_size,
+        "only_first": only_first,
+    }  # fmt: skip
+    found = [*ground.keep.each("values", partial(_values, alike), ground.classifier, items())]
     return {Column.parse(name): np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
-def _measure(ground: Ground, maps: np.ndarray, rows: slice, only_first: bool) -> Values:
-    sample = Sample(
-        maps[rows],
-        ground.classifier,
-        ground.request.part(rows.start, rows.stop),
-        {margin: masks[rows] for margin, masks in ground.masks.items()},
-        ground.right[rows],
-        {share: replace(of, sets=of.sets[rows], drops=of.drops[rows]) for share, of in ground.hidden.items()},
-        ground.mean,
-        ground.explain,
-        ground.settings,
-        ground.batch_size,
-        only_first,
-    )
+def _values(alike: dict[str, Any], classifier: Classifier, _: None, own: dict[str, Any]) -> Arrays:
+    """Of a `Sample`, given by its fields."""
+    sample = Sample(classifier=classifier, **alike, **own)
     return {
-        Column(metric.name, setting): scores
+        str(Column(metric.name, setting)): scores
         for family in _FAMILIES
         if hasattr(family, "measure")  # the others ask the explainer again: `_robustness`, `_randomization`
         for metric, setting, scores in family.measure(sample)
@@ -364,15 +365,12 @@ def budgets(scored: list[Scored]) -> pd.DataFrame:
 
 def _explain(
     explainer: Explainer, classifier: Classifier, request: Request, ground: Ground,
-    progress: Callable[[int], object],
+    progress: Callable[[int], object], memory: bool = False,
 ) -> Attribution:  # fmt: skip
-    device = next(classifier.parameters()).device
-    side = classifier.input_size or request.images.shape[1]
     parts = []
-    with refusals(device, "compute.batch_size", ground.batch_size, side):
-        for part in in_parts(explainer, classifier, request, ground.keep):
-            parts.append(part)
-            progress(len(part.maps))
+    for part in in_parts(explainer, classifier, request, ground.batch_size, ground.keep, memory=memory):
+        parts.append(part)
+        progress(len(part.maps))
     return join(parts)
 
 
@@ -440,7 +438,7 @@ def _variations(
         column: Column, changed: np.ndarray, number: int = 0, shift: np.ndarray = unmoved, looks_at: str | None = None
     ) -> None:
         images = torch.from_numpy(np.ascontiguousarray(changed))
-        kept = probabilities(classifier, images, batch_size).argmax(dim=1) == first.targets
+        kept = probabilities(classifier, images, batch_size, keep=keep).argmax(dim=1) == first.targets
         found.append(Variation(column, images, number, kept.numpy(), shift, looks_at))
 
     for radius in s.noise:
@@ -451,14 +449,27 @@ def _variations(
         add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
     for by in s.shift:
         add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
-    for radius in s.attack:
-        for name, surrogate in attack.SURROGATES.items():
-            seeds = tuple(derive(seed, "attack", name) for seed in first.seeds)
-            asked = (classifier, first.images, first.targets, surrogate, seeds)
-            how = {"radius": radius, "steps": s.attack_steps, "batch_size": batch_size}
-            changed = keep("attack", lambda asked=asked, how=how: {"images": attack.attack(*asked, **how)})["images"]
-            add(Column(ATTACK.name, f"radius {radius:g}"), changed, looks_at=name)
+    each = [(radius, name, rows) for radius in s.attack for name, surrogate in attack.SURROGATES.items()
+            for rows in attack.parts(len(first), surrogate, batch_size)]  # fmt: skip
+    work = partial(_attacked, s.attack_steps, batch_size)
+    made = keep.each("attack", work, classifier, ((first, one) for one in each))
+    changed: dict[tuple[float, str], list[np.ndarray]] = {}
+    for (radius, name, _), arrays in zip(each, made, strict=True):
+        changed.setdefault((radius, name), []).append(arrays["images"])
+    for (radius, name), images in changed.items():
+        add(Column(ATTACK.name, f"radius {radius:g}"), np.concatenate(images), looks_at=name)
     return found
+
+
+def _attacked(
+    steps: int, batch_size: int, classifier: Classifier, first: Request, asked: tuple[float, str, slice]
+) -> Arrays:
+    radius, name, rows = asked
+    part = first.part(rows.start, rows.stop)
+    seeds = tuple(derive(seed, "attack", name) for seed in part.seeds)
+    how = {"radius": radius, "steps": steps, "batch_size": batch_size}
+    surrogate = attack.SURROGATES[name]
+    return {"images": attack.attack(classifier, part.images, part.targets, surrogate, seeds, **how)}
 
 
 def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:

@@ -1,18 +1,23 @@
 """What an explainer takes and gives: raw signed maps, a model left as it was, and an honest account of the cost."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from glassbox.compute import Peak, refusals
 from glassbox.config import Explain
 from glassbox.models import Classifier, frozen
 from glassbox.resume import Arrays, Keep, unkept
+
+BLOCK = 2**26  # bytes of images that are sent to a machine at a time
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,40 @@ class Request:
         """Rows `start` to `stop`."""
         return Request(self.images[start:stop], self.targets[start:stop], self.seeds[start:stop])
 
-    def parts(self, size: int) -> Iterator["Request"]:
-        """The rows in parts of `size`, or more where the rows of an image would be parted."""
+    def parts(self, size: int) -> Iterator[tuple[int, int]]:
+        """The rows in parts of `size`, or more where the rows of an image would be parted: first, last + 1."""
         start = 0
         while start < len(self):
             stop = min(start + size, len(self))
             while stop < len(self) and self.seeds[stop] == self.seeds[stop - 1]:
                 stop += 1
-            yield self.part(start, stop)
+            yield start, stop
             start = stop
+
+    def in_blocks(self, size: int) -> Iterator[tuple["Request", tuple[int, int]]]:
+        """The same parts, each as rows of a block of at most 64 MiB of images, or one part; of the request itself where
+        that is no larger."""
+        parts, most = [*self.parts(size)], max(1, BLOCK // max(1, self.images[:1].numel()))
+        first = 0
+        while first < len(parts):
+            begin, last = parts[first][0], first + 1
+            while last < len(parts) and parts[last][1] - begin <= most:
+                last += 1
+            end = parts[last - 1][1]
+            block = self if end - begin == len(self) else self.part(begin, end)
+            for start, stop in parts[first:last]:
+                yield block, (start - begin, stop - begin)
+            first = last
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As arrays: a view of a tensor would be sent with all that the tensor holds, and arrays need not be copied.
+        return _request, (np.ascontiguousarray(self.images.numpy()), self.targets.numpy().copy(), self.seeds)
+
+
+def _request(images: np.ndarray, targets: np.ndarray, seeds: tuple[int, ...]) -> Request:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+        return Request(torch.from_numpy(images), torch.from_numpy(targets), seeds)
 
 
 @dataclass(frozen=True)
@@ -136,26 +166,53 @@ class Explainer(Protocol):
 
 
 def in_parts(
-    explainer: Explainer, classifier: Classifier, request: Request, keep: Keep = unkept, name: str = "maps"
-) -> Iterator[Attribution]:
+    explainer: Explainer, classifier: Classifier, request: Request, batch_size: int, keep: Keep = unkept,
+    name: str = "maps", memory: bool = False,
+) -> Iterator[Attribution]:  # fmt: skip
     """The explanations of a request, a few consecutive rows at a time.
 
     Args:
         explainer: that makes them.
         classifier: what is explained.
         request: what is to be explained.
+        batch_size: images in one forward pass, for messages.
         keep: takes each part as soon as it is made.
         name: of the parts.
+        memory: whether to measure it: then `details` has "memory", GiB that a process took beyond what it had in use
+            before its first part, at its highest so far.
+
+    Raises:
+        UserError: the device refuses; see `compute.refusals`.
     """
-    for part in request.parts(explainer.together):
-        arrays = keep(name, lambda part=part: _as_arrays(explainer(classifier, part)))
+    work = Made(explainer, batch_size) if memory else partial(_made, explainer, batch_size)
+    for arrays in keep.each(name, work, classifier, request.in_blocks(explainer.together)):
         own = {field: arrays.pop(field) for field in ("maps", "seconds", "evaluations", "backward_passes")}
         yield Attribution(**own, details=arrays)
 
 
-def _as_arrays(made: Attribution) -> Arrays:
+def _made(
+    explainer: Explainer, batch_size: int, classifier: Classifier, block: Request, rows: tuple[int, int]
+) -> Arrays:
+    """The explanations of some rows of a block, as arrays."""
+    side = getattr(classifier, "input_size", None) or block.images.shape[1]
+    with refusals(next(classifier.parameters()).device, "compute.batch_size", batch_size, side):
+        made = explainer(classifier, block.part(*rows))
     own = (made.maps, made.seconds, made.evaluations, made.backward_passes)
     return dict(zip(("maps", "seconds", "evaluations", "backward_passes"), own, strict=True)) | made.details
+
+
+@dataclass
+class Made:
+    """`_made`, and the memory that it took in this process."""
+
+    explainer: Explainer
+    batch_size: int
+
+    def __call__(self, classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
+        if not hasattr(self, "_peak"):
+            self._peak = Peak(next(classifier.parameters()).device)
+        arrays = _made(self.explainer, self.batch_size, classifier, block, rows)
+        return arrays | {"memory": np.full(len(arrays["maps"]), self._peak())}
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A network with its normalisation and its record: what is trained, saved, loaded, predicted with and explained."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import evaluating, layers, totals
-from glassbox.resume import Keep, unkept
+from glassbox.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
@@ -269,21 +270,34 @@ def predict(
         UserError: the device refuses; see `compute.refusals`.
     """
     device = next(classifier.parameters()).device
+
+    def items() -> Iterator[tuple[None, torch.Tensor]]:
+        for batch in images.split(batch_size):
+            yield None, prepare(batch.to(device)) if prepare else batch
+
     # One tensor for all: kept one by one between what the batches free, outputs would part memory into pieces that are
     # too small for the next batch.
-    outputs, done, number = torch.empty(0), 0, compute.number(precision, device)
+    outputs, done = torch.empty(0), 0
     with evaluating(classifier):
-        for batch in images.split(batch_size):
-            batch = batch.to(device)
-            x = prepare(batch) if prepare else to_float(batch) if batch.dtype == torch.uint8 else batch
-            side = getattr(classifier, "input_size", None) or x.shape[2]
-            with refusals(device, "compute.batch_size", batch_size, side), compute.autocast(device, number):
-                logits = keep("logits", lambda x=x: {"logits": classifier(x).float().cpu().numpy()})["logits"]
+        for found in keep.each("logits", partial(_logits, precision, batch_size), classifier, items()):
+            logits = torch.from_numpy(found["logits"])
             outputs = outputs if done else torch.empty(len(images), logits.shape[1])
-            outputs[done : done + len(batch)] = torch.from_numpy(logits)
-            done += len(batch)
-            progress(len(batch))
+            outputs[done : done + len(logits)] = logits
+            done += len(logits)
+            progress(len(logits))
     return outputs
+
+
+@torch.inference_mode()
+def _logits(precision: Precision, batch_size: int, classifier: nn.Module, _: None, batch: torch.Tensor) -> Arrays:
+    """Of a batch, on any device, of (B, H, W, 3) uint8 or (B, 3, H, W) float."""
+    device = next(classifier.parameters()).device
+    batch = batch.to(device)
+    x = to_float(batch) if batch.dtype == torch.uint8 else batch
+    side = getattr(classifier, "input_size", None) or x.shape[2]
+    number = compute.number(precision, device)
+    with refusals(device, "compute.batch_size", batch_size, side), compute.autocast(device, number):
+        return {"logits": classifier(x).float().cpu().numpy()}
 
 
 def probabilities(classifier: nn.Module, images: torch.Tensor, batch_size: int, **options: Any) -> torch.Tensor:

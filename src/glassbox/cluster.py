@@ -1,0 +1,226 @@
+"""The engine of a Ray cluster. The only file that imports ray.
+
+What has to be done at a time is a Ray task: Ray finds a machine for it, brings there what it needs, and does it again
+when the machine is lost. Nothing of the project has to be on those machines but the packages of requirements.lock: code
+and files of weights travel as the tasks' working directory, data and networks through Ray's object store.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from glassbox import compute, config
+from glassbox.compute import Place
+from glassbox.errors import UserError
+from glassbox.resume import Arrays, Items, Work
+
+EXTRA = "glassbox[cluster]"
+AGAIN = 3  # times that Ray does a part once more whose process or machine was lost
+SHARD = 0.2  # seconds of work in a task: many small parts at once, so that handing them over costs a hundredth
+MOST = 64  # parts in a task
+AHEAD = 4  # tasks for each worker that are done or under way while an earlier one is waited for
+PATIENCE = 300.0  # seconds in which a cluster may find a machine for the first task
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a share of a GPU sees none
+
+
+@contextmanager
+def connect(settings: config.Compute) -> Iterator["Cluster"]:
+    """The cluster that the section `compute` names, until the block ends.
+
+    Raises:
+        UserError: Ray is not installed, no cluster answers, it has other versions, or no machine for a worker.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(f"compute.engine is ray, but Ray is not installed: pip install '{EXTRA}'")
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="glassbox-") as folder:
+        _pack(Path(folder))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(
+                    settings.address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level="error"
+                )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            named = settings.address or os.environ.get("RAY_ADDRESS") or "null"
+            raise UserError(
+                f"compute.address is {named}, but no Ray cluster can be used there ({_short(error)}); see "
+                "docs/cluster.md"
+            ) from None
+        try:
+            yield Cluster(settings)
+        finally:
+            ray.shutdown()
+
+
+def _pack(folder: Path) -> None:
+    """What workers need of this repository: the package, and files of weights."""
+    package = Path(__file__).parent
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    given = Path("data/weights")
+    if given.is_dir():
+        shutil.copytree(given, folder / given, copy_function=os.link if _same_disk(given, folder) else shutil.copy2)
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+class Cluster:
+    """An engine whose parts are done by tasks of a Ray cluster, at most `compute.workers` at a time.
+
+    Args:
+        settings: the section `compute`.
+    """
+
+    device = torch.device("cpu")  # a laptop may have no other
+
+    def __init__(self, settings: config.Compute) -> None:
+        import ray
+
+        self._ray, self._settings = ray, settings
+        # The number of threads decides the last bits of sums: workers take as many as this process would.
+        self.threads = settings.threads or torch.get_num_threads()
+        self._needs = {"num_cpus": settings.cpus or self.threads, "num_gpus": settings.gpus}
+        self._peak, self._classifiers = 0.0, WeakKeyDictionary()
+        self._do = self._task(_do)
+        self.place, self._machine = self._first()
+        torch.set_num_threads(self.threads)
+
+    def _first(self) -> tuple[Place, dict[str, Any]]:
+        """What the workers are."""
+        wanted = self._settings.model_copy(update={"threads": self.threads})
+        asked = self._task(_look_around).remote(wanted)
+        if not self._ray.wait([asked], timeout=10)[0]:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            needs = {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]}
+            if not any(all(node.get(kind, 0) >= n for kind, n in needs.items()) for node in nodes):
+                there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+                asks = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
+                print(f"waiting for a machine: {asks}, and the cluster's have {there}", file=sys.stderr)
+                if not self._ray.wait([asked], timeout=PATIENCE)[0]:
+                    raise UserError(f"{asks}, but none of the cluster's machines has as much: they have {there}")
+        return self._get(asked)
+
+    def _task(self, function: Any, **options: Any) -> Any:
+        spread = {"scheduling_strategy": "SPREAD", "max_retries": AGAIN}
+        return self._ray.remote(function).options(**self._needs, **spread, **options)
+
+    def _get(self, reference: Any) -> Any:
+        """What a task gave.
+
+        Raises:
+            UserError: it raised it; or its process was lost again and again.
+            RuntimeError, MemoryError: it raised something else.
+        """
+        lost = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except lost.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+        except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError, lost.ObjectLostError) as error:
+            raise UserError(
+                f"a part of the work was given up, because the processes or machines that did it were lost "
+                f"{AGAIN + 1} times ({_short(error)}): run the same command again, and it goes on where it was"
+            ) from None
+
+    def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+        """See `resume.Keep.each`. A task takes several parts where they are small."""
+        shared = [self._ray.put(work), self._held(classifier)]
+        tasks, running, size = deque(), [], 1
+
+        def shards() -> Iterator[tuple[Any, list[Any]]]:
+            """Where what a task's parts have in common is, and what each has of its own."""
+            for _, same in groupby(items, lambda item: id(item[0])):
+                block = None
+                while some := [*islice(same, size)]:
+                    block = block or (some[0][0], self._ray.put(some[0][0]))  # once; its id stays taken meanwhile
+                    yield block[1], [own for _, own in some]
+
+        rest = shards()
+        while True:
+            while len(running) < self._settings.workers and len(tasks) < AHEAD * self._settings.workers:
+                if (shard := next(rest, None)) is None:
+                    break
+                tasks.append(self._do.remote(self.place, self.threads, [*shared, shard[0]], shard[1]))
+                running.append(tasks[-1])
+            if not tasks:
+                return
+            if tasks[0] in running:
+                _, running = self._ray.wait(running, num_returns=1)
+                continue  # with a task for the worker that has become free
+            found, seconds, peak = self._get(tasks.popleft())
+            self._peak, size = max(self._peak, peak), min(MOST, max(1, round(SHARD * len(found) / max(seconds, 1e-6))))
+            for arrays in found:
+                # A copy: what is read in place holds on to the store's memory.
+                yield {name: array.copy() for name, array in arrays.items()}
+
+    def _held(self, classifier: Any) -> Any:
+        if classifier not in self._classifiers:
+            self._classifiers[classifier] = self._ray.put(classifier)
+        return self._classifiers[classifier]
+
+    def costs(self, since: float, images: int) -> dict[str, float]:
+        """See `compute.costs`; memory is the highest of any worker."""
+        return compute.costs(self._peak, since, images)
+
+    def machine(self) -> dict[str, Any]:
+        """See `compute.machine`; of the worker that answered first."""
+        return self._machine
+
+
+# What follows is done by workers.
+
+
+def _look_around(settings: config.Compute) -> tuple[Place, dict[str, Any]]:
+    place = compute.resolve(settings)
+    return place, compute.machine(place)
+
+
+_kept: dict[int, tuple[Any, Any]] = {}  # by place in the list of references: what was read last
+
+
+def _read(references: list[Any], device: torch.device) -> list[Any]:
+    """Work, classifier and block, each read from the store once, as long as tasks ask for the same."""
+    import ray
+
+    for number, reference in enumerate(references):
+        if number not in _kept or _kept[number][0] != reference:
+            _kept.pop(number, None)
+            found = ray.get(reference)
+            _kept[number] = reference, found.to(device).eval() if isinstance(found, torch.nn.Module) else found
+    return [_kept[number][1] for number in range(len(references))]
+
+
+def _do(place: Place, threads: int, references: list[Any], some: list[Any]) -> tuple[list[Arrays], float, float]:
+    """The parts, the seconds that they took, and the most memory that this process had in use (GiB)."""
+    if _kept.get("place") != place:
+        place.settle()
+        torch.set_num_threads(threads)
+        _kept["place"] = place
+    work, classifier, block = _read(references, place.device)
+    start = time.perf_counter()
+    found = [work(classifier, block, own) for own in some]
+    return found, time.perf_counter() - start, compute.peak_memory(place.device)

@@ -1,0 +1,66 @@
+"""Where a stage's work is done: in this process, or by workers of a Ray cluster. Nothing else knows which."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from glassbox import compute, config, resume
+from glassbox.compute import Place
+from glassbox.resume import Arrays, Items, Work
+
+
+class Engine(Protocol):
+    """What does the parts of a work.
+
+    Attributes:
+        place: device and precision of those parts.
+        device: of what this process computes itself.
+    """
+
+    place: Place
+    device: torch.device
+
+    def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
+        """See `resume.Keep.each`."""
+
+    def costs(self, since: float, images: int) -> dict[str, float]:
+        """See `compute.costs`."""
+
+    def machine(self) -> dict[str, Any]:
+        """See `compute.machine`."""
+
+
+class Local:
+    """This process does it all."""
+
+    def __init__(self, settings: config.Compute) -> None:
+        self.place = compute.resolve(settings)
+        self.device = self.place.device
+
+    each = staticmethod(resume.here)
+
+    def costs(self, since: float, images: int) -> dict[str, float]:
+        return compute.costs(compute.peak_memory(self.device), since, images)
+
+    def machine(self) -> dict[str, Any]:
+        return compute.machine(self.place)
+
+
+@contextmanager
+def _local(settings: config.Compute) -> Iterator[Local]:
+    yield Local(settings)
+
+
+def start(settings: config.Compute) -> AbstractContextManager[Engine]:
+    """The engine that the section `compute` names, until the block ends.
+
+    Raises:
+        UserError: CUDA is asked for and there is none; the cluster, or what it takes to reach it, is not there.
+    """
+    if settings.engine == "local":
+        return _local(settings)
+    from glassbox import cluster
+
+    return cluster.connect(settings)
