@@ -8,6 +8,7 @@ and files of weights travel as the tasks' working directory, data and networks t
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -32,7 +33,8 @@ AGAIN = 3  # times that Ray does a part once more whose process or machine was l
 SHARD = 0.2  # seconds of work in a task: many small parts at once, so that handing them over costs a hundredth
 MOST = 64  # parts in a task
 AHEAD = 4  # tasks for each worker that are done or under way while an earlier one is waited for
-PATIENCE = 300.0  # seconds in which a cluster may find a machine for the first task
+PATIENCE = 300.0  # seconds in which a cluster that has no machine large enough may get one
+BUSY = 30.0  # seconds between two words on that others use it
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a share of a GPU sees none
@@ -47,11 +49,12 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
     """
     if importlib.util.find_spec("ray") is None:
         raise UserError(f"compute.engine is ray, but Ray is not installed: pip install '{EXTRA}'")
-    import ray
-
     with tempfile.TemporaryDirectory(prefix="glassbox-") as folder:
         _pack(Path(folder))
         try:
+            _knock(settings.address or os.environ.get("RAY_ADDRESS"))
+            import ray
+
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 ray.init(
@@ -60,13 +63,21 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             named = settings.address or os.environ.get("RAY_ADDRESS") or "null"
             raise UserError(
-                f"compute.address is {named}, but no Ray cluster can be used there ({_short(error)}); see "
+                f"compute.address is {named}, but no Ray cluster can be used there ({_short(error)}): see "
                 "docs/cluster.md"
             ) from None
         try:
             yield Cluster(settings)
         finally:
             ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Whether anybody listens there: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass
 
 
 def _pack(folder: Path) -> None:
@@ -110,16 +121,19 @@ class Cluster:
     def _first(self) -> tuple[Place, dict[str, Any]]:
         """What the workers are."""
         wanted = self._settings.model_copy(update={"threads": self.threads})
-        asked = self._task(_look_around).remote(wanted)
-        if not self._ray.wait([asked], timeout=10)[0]:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            needs = {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]}
-            if not any(all(node.get(kind, 0) >= n for kind, n in needs.items()) for node in nodes):
-                there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
-                asks = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
-                print(f"waiting for a machine: {asks}, and the cluster's have {there}", file=sys.stderr)
-                if not self._ray.wait([asked], timeout=PATIENCE)[0]:
-                    raise UserError(f"{asks}, but none of the cluster's machines has as much: they have {there}")
+        asked, needs = (
+            self._task(_look_around).remote(wanted),
+            {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]},
+        )
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(node.get(kind, 0) >= n for kind, n in needs.items()) for node in nodes):
+            there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+            asks = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
+            print(f"waiting for a machine: {asks}, and the cluster's have {there}", file=sys.stderr)
+            if not self._ray.wait([asked], timeout=PATIENCE)[0]:  # one that grows by itself may get one
+                raise UserError(f"{asks}, but none of the cluster's machines has as much: they have {there}")
+        while not self._ray.wait([asked], timeout=BUSY)[0]:
+            print("waiting for a worker: the cluster is busy", file=sys.stderr)
         return self._get(asked)
 
     def _task(self, function: Any, **options: Any) -> Any:

@@ -1,0 +1,240 @@
+"""The engine of a Ray cluster, on two nodes of one machine."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from glassbox import cluster, compute, engine
+from glassbox.errors import UserError
+from glassbox.resume import Parts
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A head and a second node, with a CPU each."""
+    cluster_utils = pytest.importorskip(
+        "ray.cluster_utils", reason="Ray is not installed: pip install 'glassbox[cluster]'"
+    )
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    cluster_utils.ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes do not have the tests
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def settings(params, nodes):
+    """The section `compute`, for that cluster."""
+    return params.compute.model_copy(update={"engine": "ray", "address": nodes.address, "threads": 1})
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+
+def scaled(classifier, block, own):
+    """Also who did it and where: a process of each node must have a hand in it."""
+    import ray
+
+    time.sleep(0.02)
+    context = ray.get_runtime_context() if ray.is_initialized() else None
+    where = np.frombuffer((context.get_node_id() if context else "").encode(), np.uint8)
+    found = np.float32(classifier.factor.item()) * block[own]
+    about = {"pid": np.array([os.getpid()]), "threads": np.array([torch.get_num_threads()])}
+    return {"found": found, "node": where} | about
+
+
+def items(n):
+    blocks = np.arange(6 * n, dtype=np.float32).reshape(2, n, 3)
+    return [(block, row) for block in blocks for row in range(n)]
+
+
+def test_parts_come_in_order_from_both_nodes(settings, tmp_path):
+    model, asked = Scaled(2.0), items(20)
+    wanted = [2 * block[row] for block, row in asked]
+    with engine.start(settings) as at:
+        assert at.device.type == "cpu"
+        keep = Parts("work", "key", tmp_path, at.each)
+        found = list(keep.each("part", scaled, model, iter(asked)))
+        costs, machine = at.costs(time.perf_counter() - 2, 10), at.machine()
+    assert all(np.array_equal(one["found"], other) for one, other in zip(found, wanted, strict=True))
+    assert {one["pid"][0] for one in found}.isdisjoint({os.getpid()})
+    assert len({one["node"].tobytes() for one in found}) == 2
+    assert {int(one["threads"][0]) for one in found} == {1}
+    assert costs["images_per_second"] == pytest.approx(5, rel=0.1)
+    assert costs["peak_memory"] > 0.1, "GiB of a process that has torch in it"
+    assert machine["torch"] == torch.__version__.split("+")[0]
+    again = Parts("work", "key", tmp_path)
+    assert again.found == 40, "all of them are on disk"
+
+
+def test_what_parts_share_is_sent_to_a_node_once(settings):
+    """Put into the store once, whatever the number of parts; the same network once for several works."""
+    model, asked = Scaled(2.0), items(20)
+    with engine.start(settings) as at:
+        put, ray = [], at._ray
+        counted = {name: getattr(ray, name) for name in ("wait", "get", "exceptions")}
+        at._ray = SimpleNamespace(**counted, put=lambda it: put.append(type(it).__name__) or ray.put(it))
+        for _ in range(2):
+            list(at.each(scaled, model, asked))
+    assert put == ["function", "Scaled", "ndarray", "ndarray", "function", "ndarray", "ndarray"]
+
+
+def test_the_results_of_a_task_do_not_stay_in_the_store(settings):
+    with engine.start(settings) as at:
+        model = Scaled(1.0)
+        kept = list(at.each(large, model, ((None, n) for n in range(64))))
+        assert sum(one["found"].nbytes for one in kept) == 64 * 2**20
+        end = time.monotonic() + 10  # Ray frees many at a time
+        while (used := in_store()) >= 16:
+            assert time.monotonic() < end, f"{used} MiB"
+            time.sleep(0.2)
+
+
+def large(classifier, _, own):
+    return {"found": np.full(2**18, own, np.float32)}
+
+
+def in_store() -> float:
+    """MiB in use in the object stores of all nodes."""
+    from ray._private.internal_api import memory_summary
+
+    return float(re.search(r"Plasma memory usage ([0-9.]+) MiB", memory_summary(stats_only=True)).group(1))
+
+
+def refused(classifier, _, own):
+    raise UserError(f"{own} is too many")
+
+
+def broken(classifier, _, own):
+    raise ZeroDivisionError(f"of {own}")
+
+
+def no_memory(classifier, _, own):
+    with compute.refusals(torch.device("cpu"), "compute.batch_size", own, 32):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+
+def test_what_workers_raise_reaches_the_stage(settings):
+    with engine.start(settings) as at:
+        for work, kind, words in (
+            (refused, UserError, "^3 is too many$"),
+            (no_memory, compute.OutOfMemory, "3 images of 32 x 32 pixels at once"),
+            (broken, ZeroDivisionError, "of 3"),
+        ):
+            with pytest.raises(kind, match=words):
+                list(at.each(work, Scaled(1.0), [(None, 3)]))
+
+
+def dies_once(classifier, folder, own):
+    """The process of the fifth part is killed the first time."""
+    marks = folder / f"{own}-{os.getpid()}"
+    marks.touch()
+    if own == 5 and len(list(folder.glob("5-*"))) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return {"found": np.array([own])}
+
+
+def test_a_killed_process_costs_the_parts_in_hand(settings, tmp_path):
+    with engine.start(settings) as at:
+        found = [int(one["found"][0]) for one in at.each(dies_once, Scaled(1.0), ((tmp_path, n) for n in range(30)))]
+    assert found == list(range(30))
+    began = Counter(int(mark.name.partition("-")[0]) for mark in tmp_path.iterdir())
+    assert began[5] == 2
+    assert sum(began.values()) - 30 <= cluster.SHARD / 0.05 + 1, "at most what one task had in hand was done again"
+
+
+def always_dies(classifier, _, own):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_part_that_kills_every_process_is_given_up(settings, monkeypatch):
+    monkeypatch.setattr(cluster, "AGAIN", 1)
+    with engine.start(settings) as at, pytest.raises(UserError, match="were lost 2 times"):
+        list(at.each(always_dies, Scaled(1.0), [(None, 0)]))
+
+
+def test_the_work_goes_on_where_a_stage_was_killed(settings, tmp_path):
+    asked, model = items(10), Scaled(3.0)
+    with engine.start(settings) as at:
+        first = Parts("work", "key", tmp_path, at.each)
+        begun = first.each("part", scaled, model, iter(asked))
+        before = [next(begun)["found"] for _ in range(7)]
+        second = Parts("work", "key", tmp_path, at.each)  # as another process would: nothing was closed
+        assert second.found == 7
+        found = [one["found"] for one in second.each("part", scaled, model, iter(asked))]
+    assert np.array_equal(found[:7], before)
+    assert np.array_equal(found, [3 * block[row] for block, row in asked])
+
+
+def test_drawing_ahead_is_bounded(settings):
+    drawn = []
+
+    def endless():
+        n = 0
+        while True:
+            drawn.append(n)
+            yield None, n
+            n += 1
+
+    with engine.start(settings) as at:
+        made = at.each(slow, Scaled(1.0), endless())
+        for _ in range(5):
+            next(made)
+        assert len(drawn) <= 5 + cluster.AHEAD * settings.workers * cluster.MOST
+        made.close()
+
+
+def slow(classifier, _, own):
+    time.sleep(0.3)
+    return {"found": np.array([own])}
+
+
+def test_without_ray_one_sentence_says_what_to_install(params, monkeypatch):
+    asked = params.compute.model_copy(update={"engine": "ray"})
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    words = r"^compute\.engine is ray, but Ray is not installed: pip install 'glassbox\[cluster\]'$"
+    with pytest.raises(UserError, match=words), engine.start(asked):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_answers_is_refused_at_once(params, address):
+    asked, start = params.compute.model_copy(update={"engine": "ray", "address": address}), time.monotonic()
+    with pytest.raises(UserError, match=rf"^compute\.address is {address}, but no Ray cluster"), engine.start(asked):
+        pass
+    assert time.monotonic() - start < 10
+
+
+def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    asked = settings.model_copy(update={"gpus": 2})
+    words = "a worker takes 1 CPUs and 2 GPUs .*none of the cluster's machines has as much: they have 1 CPUs, 0 GPUs"
+    with pytest.raises(UserError, match=words), engine.start(asked):
+        pass
+    assert "waiting for a machine" in capsys.readouterr().err
+
+
+def test_the_engine_of_this_process_needs_no_ray(params):
+    """And takes no time for it: a new Python, in which importing ray fails."""
+    code = "import sys; sys.modules['ray'] = None; from glassbox import config, engine\n"
+    code += "with engine.start(config.read('params.yaml').compute) as at: print(at.place)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("CPU"), done.stderr
