@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox import cluster, compute, engine
+from glassbox import cluster, compute, engine, workers
+from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.resume import Parts
 
@@ -238,3 +240,100 @@ def test_the_engine_of_this_process_needs_no_ray(params):
     code += "with engine.start(config.read('params.yaml').compute) as at: print(at.place)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("CPU"), done.stderr
+
+
+def counted(folder):
+    """Records of an item n: n - 1, n - 2 ... 0. The process of item 3 is killed the first time."""
+
+    def records(n):
+        (folder / f"{n}-{os.getpid()}").touch()
+        for left in reversed(range(n)):
+            time.sleep(0.05)
+            if n == 3 and len(list(folder.glob("3-*"))) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield left
+
+    return records
+
+
+def test_a_queue_is_worked_off_and_the_lost_item_is_told(settings, tmp_path):
+    todo, told, lost = deque(range(1, 6)), [], []
+    with engine.start(settings) as at:
+        for item, record in at.work_off(partial(counted, tmp_path), todo, 2):
+            if isinstance(record, workers.Died):
+                lost.append((item, record))
+                todo.appendleft(item)
+            else:
+                told.append((item, record))
+    ((item, died),) = lost
+    assert item == 3
+    assert "its process or its machine was lost" in str(died)
+    wanted = {n: list(reversed(range(n))) for n in range(1, 6)}
+    assert {n: [record for item, record in told if item == n] for n in wanted} == wanted
+    assert len(list(tmp_path.glob("3-*"))) == 2, "by another process"
+
+
+def hanging(folder):
+    def records(n):
+        mark = folder / f"{n}"
+        if n == 1 and not mark.exists():
+            mark.touch()
+            time.sleep(600)
+        yield n
+
+    return records
+
+
+def test_a_process_without_a_sign_of_life_is_ended(settings, tmp_path):
+    todo, told, lost = deque([1, 2]), [], []
+    with engine.start(settings) as at:
+        silent = lambda: [1] if (tmp_path / "1").exists() and not lost else []  # noqa: E731
+        for item, record in at.work_off(partial(hanging, tmp_path), todo, 2, silent, 0.5):
+            if isinstance(record, workers.Died):
+                lost.append(item)
+                todo.append(item)
+            else:
+                told.append(item)
+    assert (lost, sorted(told)) == ([1], [1, 2])
+
+
+def unable():
+    raise UserError("the database is away")
+
+
+def wrong():
+    def records(_):
+        raise ZeroDivisionError("of the program")
+        yield
+
+    return records
+
+
+def test_what_a_process_of_a_queue_raises_reaches_the_stage(settings):
+    with engine.start(settings) as at:
+        with pytest.raises(UserError, match=r"^the database is away$"):
+            list(at.work_off(unable, deque([1]), 1))
+        with pytest.raises(RuntimeError, match=r"(?s)^1: .*ZeroDivisionError: of the program"):
+            list(at.work_off(wrong, deque([1]), 1))
+
+
+def seen(read):
+    def records(_):
+        split = read("train")
+        yield split.images.sum().item(), split.labels.tolist(), "PGPASSWORD" in os.environ
+
+    return records
+
+
+def test_data_and_passwords_reach_workers_and_no_log(settings, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "wonderfully-secret")
+    images = torch.arange(2 * 8 * 8 * 3).view(2, 8, 8, 3).to(torch.uint8)
+    split = Split(images, torch.tensor([0, 1]), None, torch.arange(2), ("a", "b"))
+    with engine.start(settings) as at:
+        lent = at.lend({"train": split}.__getitem__, "train")
+        ((_, record),) = at.work_off(partial(seen, lent), deque([1]), 1)
+        logs = Path(at._ray._private.worker._global_node.get_session_dir_path())
+        assert record == (images.sum().item(), [0, 1], True)
+    found = [path for path in logs.rglob("*") if path.is_file() and b"wonderfully-secret" in path.read_bytes()]
+    assert found == []
+    assert any(path.suffix == ".log" for path in logs.rglob("*"))

@@ -8,23 +8,27 @@ and files of weights travel as the tasks' working directory, data and networks t
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 
-from glassbox import compute, config
+from glassbox import compute, config, workers
 from glassbox.compute import Place
+from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.resume import Arrays, Items, Work
 
@@ -196,6 +200,69 @@ class Cluster:
             self._classifiers[classifier] = self._ray.put(classifier)
         return self._classifiers[classifier]
 
+    def lend(self, read: Callable[[str], Split], *splits: str) -> Callable[[str], Split]:
+        """See `engine.Engine.lend`; they are put into the store."""
+        return _Lent({name: self._ray.put(_as_arrays(read(name))) for name in splits})
+
+    def work_off(
+        self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
+        silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
+    ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
+        """`workers.each`, by processes on any machine of the cluster: one that is lost tells so by `Lost`."""
+        lost = self._ray.exceptions
+        gone = (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError)
+        # libpq's settings, passwords among them: Ray would log those of its own runtime environment.
+        secrets = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+        hire = self._ray.remote(_Hand).options(**self._needs, scheduling_strategy="SPREAD", max_restarts=0)
+        busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
+        idle: list[Any] = []
+
+        def employ() -> None:
+            hand = hire.remote(self.place, self.threads, secrets)
+            busy[hand.serve.remote(serve)] = hand, None  # no item before it is there: no machine may have room for it
+
+        def told(awaited: Any) -> tuple[Any, Any, Any]:
+            """The hand, its item, and what it says; `Lost` where it is."""
+            hand, item = busy.pop(awaited)
+            try:
+                return hand, item, self._ray.get(awaited)
+            except gone as error:
+                return hand, item, Lost(_short(error))
+            except lost.RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise error.cause from None
+                raise RuntimeError(f"{item}: {error}") from None
+
+        try:
+            for _ in range(min(at_once, len(todo))):
+                employ()
+            while todo or any(item is not None for _, item in busy.values()):
+                while todo and idle:
+                    hand, item = idle.pop(), todo.popleft()
+                    hand.begin.remote(item)
+                    busy[hand.next.remote()] = hand, item
+                if not busy:
+                    employ()
+                found, _ = self._ray.wait([*busy], num_returns=1, timeout=look)
+                for awaited in found:
+                    hand, item, record = told(awaited)
+                    if isinstance(record, Lost):
+                        employ()
+                        if item is not None:
+                            yield item, record
+                    elif not record:  # it is there, or at the end of its item
+                        idle.append(hand)
+                    else:
+                        busy[hand.next.remote()] = hand, item
+                        yield item, *record
+                for item in silent() if silent and not found else ():
+                    for hand, of in [*busy.values()]:
+                        if of == item:
+                            self._ray.kill(hand)  # what is awaited of it comes as its loss
+        finally:
+            for hand in [*idle, *(hand for hand, _ in busy.values())]:
+                self._ray.kill(hand)
+
     def costs(self, since: float, images: int) -> dict[str, float]:
         """See `compute.costs`; memory is the highest of any worker."""
         return compute.costs(self._peak, since, images)
@@ -205,7 +272,67 @@ class Cluster:
         return self._machine
 
 
+@dataclass(frozen=True)
+class Lost(workers.Died):
+    """The process that had an item in hand is gone, with its machine or without.
+
+    Attributes:
+        reason: what Ray says of it.
+    """
+
+    exit_code: int = field(default=-signal.SIGKILL, init=False)
+    reason: str
+
+    def __str__(self) -> str:
+        return f"its process or its machine was lost ({self.reason})"
+
+    @property
+    def killed(self) -> bool:  # fewer at a time would not keep machines from being lost
+        return False
+
+
 # What follows is done by workers.
+
+
+class _Hand:
+    """A process that works off items, for `Cluster.work_off`; asked for every record, so that none waits for long."""
+
+    def __init__(self, place: Place, threads: int, secrets: dict[str, str]) -> None:
+        os.environ.update(secrets)
+        place.settle()
+        torch.set_num_threads(threads)
+
+    def serve(self, serve: Callable[[], Callable[[Any], Iterator[Any]]]) -> None:
+        self._records_of = serve()
+
+    def begin(self, item: Any) -> None:
+        self._records = iter(self._records_of(item))
+
+    def next(self) -> tuple[Any] | None:
+        for record in self._records:
+            return (record,)
+        return None
+
+
+@dataclass(frozen=True)
+class _Lent:
+    """Splits of the data, by name, where a worker finds them."""
+
+    references: dict[str, Any]
+
+    def __call__(self, name: str) -> Split:
+        import ray
+
+        arrays = ray.get(self.references[name])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return Split(tensors["images"], tensors["labels"], None, tensors["index"], None)
+
+
+def _as_arrays(split: Split) -> dict[str, np.ndarray]:
+    """What is learnt from, in a form that all processes of a machine can read in one place."""
+    return {"images": split.images.numpy(), "labels": split.labels.numpy(), "index": split.index.numpy()}
 
 
 def _look_around(settings: config.Compute) -> tuple[Place, dict[str, Any]]:

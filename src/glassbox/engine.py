@@ -1,13 +1,15 @@
 """Where a stage's work is done: in this process, or by workers of a Ray cluster. Nothing else knows which."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
 
-from glassbox import compute, config, resume
+from glassbox import compute, config, resume, workers
 from glassbox.compute import Place
+from glassbox.data.store import Split
 from glassbox.resume import Arrays, Items, Work
 
 
@@ -25,6 +27,15 @@ class Engine(Protocol):
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
         """See `resume.Keep.each`."""
 
+    def lend(self, read: Callable[[str], Split], *splits: str) -> Callable[[str], Split]:
+        """`read` for workers, who can be sent it by pickle: of these splits, what is learnt from."""
+
+    def work_off(
+        self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
+        silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
+    ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
+        """See `workers.each`."""
+
     def costs(self, since: float, images: int) -> dict[str, float]:
         """See `compute.costs`."""
 
@@ -40,6 +51,10 @@ class Local:
         self.device = self.place.device
 
     each = staticmethod(resume.here)
+    work_off = staticmethod(workers.each)
+
+    def lend(self, read: Callable[[str], Split], *_: str) -> Callable[[str], Split]:
+        return read
 
     def costs(self, since: float, images: int) -> dict[str, float]:
         return compute.costs(compute.peak_memory(self.device), since, images)
