@@ -239,7 +239,15 @@ class TwoLayers(Linear):
         return self.last
 
 
-def test_the_head_learns_first_and_then_all_of_it():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        OptimizerSettings("adam", 0.1),
+        OptimizerSettings("sgd", 0.1, momentum=0.9),
+        OptimizerSettings("rmsprop", 0.1, rho=0.9),
+    ],
+)
+def test_the_head_learns_first_and_then_all_of_it(settings):
     torch.manual_seed(0)
     model = Classifier(TwoLayers(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -247,7 +255,7 @@ def test_the_head_learns_first_and_then_all_of_it():
         return [value.clone() for name, value in model.state_dict().items() if name.startswith(f"network.{part}")]
 
     body, head, seen = state("body"), state("last"), []
-    for epoch in run(model, split(16), split(8), OptimizerSettings("adam", 0.1), epochs=4, head_epochs=2, keep="last"):
+    for epoch in run(model, split(16), split(8), settings, epochs=4, head_epochs=2, keep="last"):
         same = [all(map(torch.equal, before, state(part))) for part, before in (("body", body), ("last", head))]
         seen.append((epoch.epoch, *same))
     # Running statistics belong to what is frozen.

@@ -173,7 +173,12 @@ def make_optimizer(
     if settings.name == "adam":
         return Adam(groups, lr=rate, fused=True)  # one kernel, on the CPU as well
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        if settings.momentum:
+            # In one kernel all weights of a group have a velocity or none has, but the head may begin to learn before.
+            for weight in (weight for group in groups for weight in group["params"]):
+                sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return sgd
     assert settings.name == "rmsprop"
     return RMSprop(groups, lr=rate, alpha=settings.rho, eps=KERAS_EPSILON)
 
