@@ -393,6 +393,17 @@ def test_validation_images_are_changed_on_request():
     assert losses[True] != pytest.approx(losses[False], abs=1e-3)
 
 
+def test_validation_images_are_changed_as_precisely_in_mixed_precision():
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        place, how = replace(PLACE, dtype=dtype), SOME.model_copy(update={"validation_and_test": True})
+        (epoch,) = run(
+            classifier(), split(8), split(64), OptimizerSettings("sgd", 1e-2, 0.0), epochs=1, how=how, place=place
+        )
+        losses.append(epoch.validation_loss)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+
+
 def test_assess_by_hand():
     model = classifier()
     model.network.bias.data = torch.tensor([math.log(3), 0.0])  # probabilities 3/4 and 1/4, whatever the image

@@ -448,11 +448,13 @@ def assess(
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
     side = classifier.input_size or split.images.shape[1]
     limits = refusals(place.device, "compute.batch_size", place.batch_size, side)
-    with limits, evaluating(classifier), place.autocast():
+    with limits, evaluating(classifier):
         for images, labels in zip(
             split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True
         ):
-            logits = classifier(prepare(images)).float()
+            x = prepare(images)
+            with place.autocast():  # not of colours
+                logits = classifier(x).float()
             loss_sum += cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
     return loss_sum.item() / len(split), correct.item() / len(split)
