@@ -21,7 +21,8 @@ from glassbox.config import Augment, Train
 from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
-from glassbox.models import Classifier, Spec, evaluating, fresh
+from glassbox.models import Classifier, Spec, across, evaluating, fresh
+from glassbox.ranks import Ranks
 from glassbox.seeds import derive
 
 if TYPE_CHECKING:
@@ -200,10 +201,11 @@ def begin(
     place: Place,
     seed: int,
     arm: str = "",
-) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint]:
+    ranks: Ranks | None = None,
+) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint | None]:
     """A fresh classifier, its training, as the section `train` has it, and the checkpoint that it writes and goes on
-    from. Splits that differ in their pixels alone, as the arms of an experiment do, begin with the same weights and
-    come in the same order.
+    from; of several ranks the first one has it. Splits that differ in their pixels alone, as the arms of an experiment
+    do, begin with the same weights and come in the same order.
 
     Args:
         network: what to train.
@@ -215,11 +217,14 @@ def begin(
         place: device and precision.
         seed: of the study.
         arm: name of the splits among those of `data`.
+        ranks: that train together; see `fit`.
     """
-    checkpoint = resume.checkpoint(
-        "-".join(filter(None, ("train", arm))), place, seed, data.digest, asdict(network),
-        models.digest_of_weights(network), asdict(optimizer), settings, how,
-    )  # fmt: skip
+    checkpoint = None
+    if ranks is None or ranks.rank == 0:
+        checkpoint = resume.checkpoint(
+            "-".join(filter(None, ("train", arm))), place, seed, data.digest, asdict(network),
+            models.digest_of_weights(network), asdict(optimizer), settings, how, *([ranks.size] if ranks else []),
+        )  # fmt: skip
     classifier = fresh(network, data, derive(seed, "train", "weights"), place.device)
     epochs = fit(
         classifier, train.to(place.device), validation.to(place.device),
@@ -227,7 +232,7 @@ def begin(
         place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
         min_delta=settings.min_delta, keep=settings.keep, schedule=make_schedule(settings),
         head_epochs=settings.head_epochs, label_smoothing=settings.label_smoothing,
-        seed=derive(seed, "train", "batches"), checkpoint=checkpoint,
+        seed=derive(seed, "train", "batches"), checkpoint=checkpoint, ranks=ranks,
     )  # fmt: skip
     return classifier, epochs, checkpoint
 
@@ -251,6 +256,7 @@ def fit(
     seed: int,
     section: str = "train",
     checkpoint: resume.Checkpoint | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[Epoch]:
     """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept.
 
@@ -260,13 +266,18 @@ def fit(
     Early stopping and schedule watch the validation loss with the weight penalty, as Keras does, and both count a loss
     as better when it falls by more than `min_delta` below the best one so far.
 
+    Several ranks do the work of one: each takes its share of the same batches, and the gradients, statistics of batch
+    norm, losses and accuracies are those of whole batches, but for the last bits of sums. All of them are called with
+    the same arguments, but for the device and the checkpoint, make the same steps and yield the same records, but for
+    the times.
+
     Args:
         classifier: on `place.device`; trained in place.
         train, validation: on `place.device`, as uint8.
         optimizer: of the classifier's parameters.
         place: device and precision.
         epochs: at most.
-        batch_size: images a step.
+        batch_size: images a step, of all ranks together.
         how: augmentation of the training images, and of the validation images where it says so.
         patience: epochs without a better validation loss before it stops.
         schedule: of the learning rate, or None to keep it.
@@ -277,15 +288,22 @@ def fit(
         keep: "best" or "last" weights.
         seed: of the order of the images, of augmentation and dropout (this one through torch's global state).
         section: of params.yaml that `batch_size` stands in, for messages.
-        checkpoint: of this very training, read once and written after each epoch.
+        checkpoint: of this very training, read once and written after each epoch. Of several ranks only the first
+            one's is looked at, for all.
+        ranks: that train together; None is this process alone. See `Ranks.here`.
 
     Yields:
         One `Epoch` after each epoch; first those that a checkpoint brings.
 
     Raises:
-        Diverged: a loss is not finite.
-        UserError: the device refuses; see `compute.refusals`.
+        Diverged: a loss is not finite, which all ranks find alike.
+        UserError: the device refuses, see `compute.refusals`, or several ranks are asked for CUDA graphs.
     """
+    if ranks and place.graphs:
+        raise UserError(
+            f"compute.compile is cuda_graphs, but {ranks.size} processes train together, which wait for one another "
+            "within a step: use false or true"
+        )
     torch.manual_seed(seed)
     generator = torch.Generator(place.device).manual_seed(seed)
     best_loss, best_weights, stale = math.inf, None, 0
@@ -295,7 +313,9 @@ def fit(
     changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
     mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
-    forward = torch.compile(classifier, dynamic=False, mode=mode) if place.compiled else classifier
+    compiled = partial(torch.compile, dynamic=False, mode=mode) if place.compiled else (lambda module: module)
+    learner, whole = across.joined(classifier, ranks) if ranks else (classifier, None)
+    sizes = [len(part) for part in batches(torch.arange(n), batch_size)]
     plateau = cycle = None
     if isinstance(schedule, Plateau):
         # PyTorch lowers the rate in the epoch after `patience` bad ones, Keras in the last of them.
@@ -304,14 +324,19 @@ def fit(
             threshold_mode="abs", min_lr=schedule.minimum, eps=0.0,
         )  # fmt: skip
     elif isinstance(schedule, OneCycle):
-        steps = epochs * len(batches(torch.arange(n), batch_size))
+        steps = epochs * len(sizes)
         highest = optimizer.param_groups[0]["lr"]
         cycle = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, highest, steps, pct_start=schedule.warmup, cycle_momentum=False
         )
 
     learning = {"classifier": classifier, "optimizer": optimizer} | ({"schedule": plateau or cycle} if schedule else {})
-    if checkpoint and (state := checkpoint.load()):
+    if ranks and ranks.rank:
+        checkpoint = None
+    state = checkpoint.load() if checkpoint else None
+    if ranks:
+        state = ranks.of_first(state, place.device)
+    if state:
         for name, part in learning.items():
             part.load_state_dict(state[name])
         best_loss, best_weights, stale = state["best_loss"], state["best_weights"], state["stale"]
@@ -320,9 +345,11 @@ def fit(
         generator.set_state(state["generator"])
         if place.device.type == "cuda":
             torch.cuda.set_rng_state(state["dropout_cuda"], place.device)
-        checkpoint.tell(f"the training goes on after epoch {len(records)}")
+        if checkpoint:
+            checkpoint.tell(f"the training goes on after epoch {len(records)}")
         yield from records
 
+    forward = None
     for epoch in range(len(records) + 1, epochs + 1):
         if stale >= patience:
             break
@@ -330,30 +357,39 @@ def fit(
         rate = optimizer.param_groups[0]["lr"]
         loss_sum = torch.zeros((), device=place.device)  # summed on the device: reading it each step would wait for it
         correct = torch.zeros((), dtype=torch.int64, device=place.device)
-        classifier.train()
+        learner.train()
         if head_epochs:
-            classifier.train_head_only(epoch <= head_epochs)
+            learner.train_head_only(epoch <= head_epochs)
+        if forward is None or (ranks and epoch == head_epochs + 1):
+            forward = compiled(ranks.averaging(learner) if ranks else classifier)
         order = torch.randperm(n, generator=generator, device=place.device)
+        if ranks:
+            ranks.follow(order)  # GPUs of two kinds draw different ones
         with refusals(place.device, f"{section}.batch_size", batch_size, side):
-            for x, y in stream(train, order, batch_size, changed):  # (B, 3, H, W), (B,)
+            shares = stream(train, order, batch_size, changed, ranks)
+            for size, (x, y) in zip(sizes, shares, strict=True):  # (B, 3, H, W), (B,)
+                if whole:
+                    whole.images = size
                 if place.graphs:
                     torch.compiler.cudagraph_mark_step_begin()  # what the last step made may be overwritten
                 with place.autocast():
                     logits = forward(x)  # (B, K)
-                loss = cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
+                loss = mean_loss(logits.float(), y, size, ranks, label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 if cycle:
                     cycle.step()
-                plain = cross_entropy(logits.detach().float(), y) if label_smoothing else loss.detach()
-                loss_sum += plain * len(y)
+                plain = mean_loss(logits.detach().float(), y, size, ranks) if label_smoothing else loss.detach()
+                loss_sum += plain * size
                 correct += (logits.argmax(1) == y).sum()
+        if ranks:
+            loss_sum, correct = ranks.sum(loss_sum) / ranks.size, ranks.sum(correct)
         train_loss, train_accuracy = loss_sum.item() / n, correct.item() / n
         trained = time.perf_counter()
 
         validation_loss, validation_accuracy = assess(
-            classifier, validation, place, changed if how.validation_and_test else to_float
+            classifier, validation, place, changed if how.validation_and_test else to_float, ranks
         )
         penalty = weight_penalty(classifier)
         if not math.isfinite(train_loss + validation_loss + penalty):
@@ -367,10 +403,13 @@ def fit(
             stale += 1
         if plateau:
             plateau.step(watched)
+        memory = peak_memory(place.device)
+        if ranks:
+            memory = ranks.highest(memory, place.device)
         end = time.perf_counter()
         record = Epoch(
             epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, penalty, rate, is_best,
-            end - start, n / (trained - start), peak_memory(place.device),
+            end - start, n / (trained - start), memory,
         )  # fmt: skip
         if checkpoint:
             records.append(record)
@@ -402,6 +441,23 @@ def told(numbers: dict[str, float]) -> str:
     return f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % validation accuracy"
 
 
+def mean_loss(
+    logits: torch.Tensor, y: torch.Tensor, size: int, ranks: Ranks | None, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean cross-entropy (nats) of a batch; on several ranks, a number of the own share whose mean over ranks it is.
+
+    Args:
+        logits: (B, K) of this rank's share, which may be empty.
+        y: (B,) labels.
+        size: images of the whole batch.
+        ranks: that share it, or None.
+        label_smoothing: share of the label that is spread over all classes.
+    """
+    if ranks is None:
+        return cross_entropy(logits, y, label_smoothing=label_smoothing)
+    return cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="sum") * (ranks.size / size)
+
+
 def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     """`order` in parts of `size`; a last one of a single image, which batch norm could not compare with any other,
     joins the part before."""
@@ -412,7 +468,11 @@ def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 
 
 def stream(
-    split: Split, order: torch.Tensor, size: int, change: Callable[[torch.Tensor], torch.Tensor]
+    split: Split,
+    order: torch.Tensor,
+    size: int,
+    change: Callable[..., torch.Tensor],
+    ranks: Ranks | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of images (B, 3, H, W) and labels (B,), in the given order. Several are made at a time, as long as they
     are small: what it takes to begin an operation is then shared.
@@ -421,20 +481,32 @@ def stream(
         split: on any device.
         order: (N,) rows, on the same.
         size: images in a batch; see `batches`.
-        change: makes (B, H, W, 3) uint8 to (B, 3, H, W) float.
+        change: makes (B, H, W, 3) uint8 to (B, 3, H, W) float; with `own`, only these rows.
+        ranks: of which this one gets its share of each batch; None is all of it.
     """
     parts = batches(order, size)
     at_once = max(1, AHEAD[split.images.device.type] // (4 * size * split.images[0].numel()))
     for start in range(0, len(parts), at_once):
         some = parts[start : start + at_once]
         rows, sizes = torch.cat(some), [len(part) for part in some]
-        x, y = change(split.images.index_select(0, rows)), split.labels.index_select(0, rows)
+        images, y = split.images.index_select(0, rows), split.labels.index_select(0, rows)
+        if ranks:
+            places = torch.arange(len(rows), device=rows.device).split(sizes)
+            owned = [part[ranks.share(len(part))] for part in places]
+            own, sizes = torch.cat(owned), [len(part) for part in owned]
+            x, y = change(images, own=own), y[own]
+        else:
+            x = change(images)
         yield from zip(x.split(sizes), y.split(sizes), strict=True)
 
 
 @torch.inference_mode()
 def assess(
-    classifier: Classifier, split: Split, place: Place, prepare: Callable[[torch.Tensor], torch.Tensor] = to_float
+    classifier: Classifier,
+    split: Split,
+    place: Place,
+    prepare: Callable[..., torch.Tensor] = to_float,
+    ranks: Ranks | None = None,
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy on a split that is on the device.
 
@@ -442,7 +514,9 @@ def assess(
         classifier: in any mode, which it keeps.
         split: on `place.device`.
         place: device, precision and batch size.
-        prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes.
+        prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes; with `own`, only these
+            rows.
+        ranks: that share each batch; all get the sums of all. None is this process alone.
     """
     loss_sum = torch.zeros((), dtype=torch.float64, device=place.device)
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
@@ -452,9 +526,15 @@ def assess(
         for images, labels in zip(
             split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True
         ):
-            x = prepare(images)
+            if ranks:
+                own = ranks.share(len(images))
+                x, labels = prepare(images, own=own), labels[own]
+            else:
+                x = prepare(images)
             with place.autocast():  # not of colours
                 logits = classifier(x).float()
             loss_sum += cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
+    if ranks:
+        loss_sum, correct = ranks.sum(loss_sum), ranks.sum(correct)
     return loss_sum.item() / len(split), correct.item() / len(split)

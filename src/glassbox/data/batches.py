@@ -6,9 +6,13 @@ import torch
 
 from glassbox.config import Augment
 
+Rows = slice | torch.Tensor  # of a batch: a piece, or their numbers
 
-def to_float(images: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in 0..1, in channels_last memory order."""
+
+def to_float(images: torch.Tensor, own: Rows | None = None) -> torch.Tensor:
+    """(B, H, W, 3) uint8, or the rows `own` of it, to (B, 3, H, W) float32 in 0..1, in channels_last memory order."""
+    if own is not None:
+        images = images[own]
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -23,7 +27,11 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def augment(
-    images: torch.Tensor, how: Augment, generator: torch.Generator, input_size: int | None = None
+    images: torch.Tensor,
+    how: Augment,
+    generator: torch.Generator,
+    input_size: int | None = None,
+    own: Rows | None = None,
 ) -> torch.Tensor:
     """Random flip, pad-and-crop and colour jitter, drawn anew for every image.
 
@@ -36,22 +44,28 @@ def augment(
         generator: of the device that holds `images`.
         input_size: side in pixels to which the classifier resizes; with `how.resize_first` that is done here, so that
             the crop's padding is in pixels of the network's input.
+        own: rows that are wanted, of the B for all of which is drawn: each comes out as it would among all; None is
+            all.
 
     Returns:
         (B, 3, H, W) float32 in 0..1, in channels_last memory order.
     """
+    n, device = len(images), images.device
+    if own is None:
+        own = slice(None)
+    else:
+        images = images[own]
     if how.resize_first and input_size is not None:
         images = resize(images, input_size)
     b, h, w, _ = images.shape
-    device = images.device
     if how.flip or how.crop:
         rows, columns = torch.arange(h, device=device).expand(b, h), torch.arange(w, device=device).expand(b, w)
         if how.flip:
-            flipped = torch.rand(b, 1, generator=generator, device=device) < 0.5
+            flipped = torch.rand(n, 1, generator=generator, device=device)[own] < 0.5
             columns = torch.where(flipped, w - 1 - columns, columns)
         if how.crop:
             images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
-            shift = torch.randint(0, 2 * how.crop + 1, (2, b, 1), generator=generator, device=device)
+            shift = torch.randint(0, 2 * how.crop + 1, (2, n, 1), generator=generator, device=device)[:, own]
             rows, columns = rows + shift[0], columns + shift[1]
         high, wide = images.shape[1:3]
         rows = torch.arange(b, device=device)[:, None] * high + rows  # of all images, one above the other
@@ -59,20 +73,20 @@ def augment(
         images = images.view(-1, 3).index_select(0, pixels).view(b, h, w, 3)  # crop and flip at once
     x = to_float(images)
     if how.brightness:
-        x.mul_(_factors(b, how.brightness, generator, device))
+        x.mul_(_factors(n, how.brightness, generator, device)[own])
     if how.contrast:
         grey = (x.mean(dim=(2, 3)) @ _luma(device))[:, None, None, None]  # (B, 1, 1, 1)
-        factors = _factors(b, how.contrast, generator, device)
+        factors = _factors(n, how.contrast, generator, device)[own]
         x.mul_(factors).add_((1 - factors) * grey)
     if how.saturation:
         # The grey version in all three channels: where one value serves three, the processor takes them one by one.
         grey = torch.nn.functional.conv2d(x, _luma(device).expand(3, 3)[:, :, None, None])  # (B, 3, H, W)
-        x = grey.lerp_(x, _factors(b, how.saturation, generator, device))
+        x = grey.lerp_(x, _factors(n, how.saturation, generator, device)[own])
     return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x
 
 
-def _factors(b: int, strength: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-    return 1 + strength * (2 * torch.rand(b, 1, 1, 1, generator=generator, device=device) - 1)
+def _factors(n: int, strength: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    return 1 + strength * (2 * torch.rand(n, 1, 1, 1, generator=generator, device=device) - 1)
 
 
 @cache

@@ -47,7 +47,11 @@ class DropoutLinear(nn.Linear):
         self.weight, self.bias, self.dropout = layer.weight, layer.bias, dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(nn.functional.dropout(x, self.dropout, self.training))
+        return super().forward(self.drop(x))
+
+    def drop(self, x: torch.Tensor) -> torch.Tensor:
+        """What the dropout leaves of the features."""
+        return nn.functional.dropout(x, self.dropout, self.training)
 
 
 class TorchvisionNetwork(nn.Module):
