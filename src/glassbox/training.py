@@ -314,7 +314,7 @@ def fit(
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
     mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
     compiled = partial(torch.compile, dynamic=False, mode=mode) if place.compiled else (lambda module: module)
-    learner, whole = across.joined(classifier, ranks) if ranks else (classifier, None)
+    learner, whole = across.joined(classifier, ranks, place.compiled) if ranks else (classifier, None)
     sizes = [len(part) for part in batches(torch.arange(n), batch_size)]
     plateau = cycle = None
     if isinstance(schedule, Plateau):

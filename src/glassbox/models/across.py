@@ -29,7 +29,7 @@ class Batch:
     images: int = 0
 
 
-def joined(classifier: Classifier, ranks: Ranks) -> tuple[Classifier, Batch]:
+def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tuple[Classifier, Batch]:
     """A twin of the classifier, with the very same weights and statistics, that takes this rank's share of a batch.
 
     In training its batch norms normalise with the mean and variance of the whole batch, and its dropouts draw for the
@@ -41,18 +41,21 @@ def joined(classifier: Classifier, ranks: Ranks) -> tuple[Classifier, Batch]:
     Args:
         classifier: on the device where it trains; left as it is.
         ranks: all of them call this alike.
+        compiled: whether the twin will be.
 
     Returns:
         The twin, and the batch that it is told of.
     """
     shared = {id(tensor): tensor for tensor in (*classifier.parameters(), *classifier.buffers())}
     twin, batch = copy.deepcopy(classifier, shared), Batch(ranks)
-    on_cuda = next(classifier.parameters()).device.type == "cuda"
+    on_cuda = classifier.mean.device.type == "cuda"
     if on_cuda:
         twin = nn.SyncBatchNorm.convert_sync_batchnorm(twin)
+    # The compiler has to stop where ranks are summed over; where it is not used, its import would take seconds.
+    batch_norm = torch.compiler.disable(_batch_norm) if compiled else _batch_norm
     for module in twin.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not on_cuda:  # PyTorch's own runs on CUDA alone
-            module.forward = partial(_batch_norm, module, ranks)
+            module.forward = partial(batch_norm, module, ranks)
         elif isinstance(module, Dropout) or (isinstance(module, nn.Dropout) and module.p):
             module.forward = partial(_dropped, module, module.forward, batch)
         elif type(module).__name__ == "StochasticDepth" and module.p:  # torchvision's, whose import takes its time
@@ -83,7 +86,7 @@ def _dropped(
         if of_images:
             ones = x.new_ones((batch.images, *[1] * (x.ndim - 1)))
         else:  # in the memory order of x, which decides what number comes to which value
-            strides = x[0].numel() if len(x) else 0, *torch.empty_like(x, device="meta").stride()[1:]
+            strides = x.shape[1:].numel(), *torch.empty_like(x, device="meta").stride()[1:]
             ones = torch.empty_strided((batch.images, *x.shape[1:]), strides, dtype=x.dtype, device=x.device).fill_(1)
         factors = drop(ones)[own]
     return x * factors
