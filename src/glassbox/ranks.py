@@ -60,6 +60,6 @@ class Ranks:
         return given[0]
 
     def averaging(self, module: nn.Module) -> nn.Module:
-        """The module, whose gradients are from now on the mean over all ranks, and whose weights begin as the first
-        rank's. For those weights that need a gradient now: when others do, it has to be made anew."""
+        """The module, whose gradients are then the mean over all ranks, and whose weights begin as the first rank's.
+        That goes for those weights that need a gradient now: when others do, it has to be made anew."""
         return nn.parallel.DistributedDataParallel(module)

@@ -313,8 +313,8 @@ def fit(
     changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
     mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
-    compiled = partial(torch.compile, dynamic=False, mode=mode) if place.compiled else (lambda module: module)
     learner, whole = across.joined(classifier, ranks, place.compiled) if ranks else (classifier, None)
+    network = torch.compile(learner, dynamic=False, mode=mode) if place.compiled else learner
     sizes = [len(part) for part in batches(torch.arange(n), batch_size)]
     plateau = cycle = None
     if isinstance(schedule, Plateau):
@@ -349,7 +349,6 @@ def fit(
             checkpoint.tell(f"the training goes on after epoch {len(records)}")
         yield from records
 
-    forward = None
     for epoch in range(len(records) + 1, epochs + 1):
         if stale >= patience:
             break
@@ -360,8 +359,8 @@ def fit(
         learner.train()
         if head_epochs:
             learner.train_head_only(epoch <= head_epochs)
-        if forward is None or (ranks and epoch == head_epochs + 1):
-            forward = compiled(ranks.averaging(learner) if ranks else classifier)
+        # Anew for each epoch, as after an interruption: in what order it adds gradients depends on its steps so far.
+        forward = ranks.averaging(network) if ranks else network
         order = torch.randperm(n, generator=generator, device=place.device)
         if ranks:
             ranks.follow(order)  # GPUs of two kinds draw different ones

@@ -114,3 +114,17 @@ def test_the_generator_decides(images):
         flip=True, crop=1, brightness=0.3, contrast=0.3, saturation=0.3, resize_first=False, validation_and_test=False
     )
     assert torch.equal(augment(images, how, generator()), augment(images, how, generator()))
+
+
+@pytest.mark.parametrize("own", [slice(2, 5), slice(3, 3), torch.tensor([0, 4, 5])], ids=str)
+@pytest.mark.parametrize("resized", [False, True])
+def test_rows_come_out_as_among_all(own, resized):
+    noise = torch.randint(0, 256, (6, 5, 5, 3), dtype=torch.uint8, generator=generator())
+    how = Augment(
+        flip=True, crop=2, brightness=0.3, contrast=0.3, saturation=0.3, resize_first=resized, validation_and_test=False
+    )
+    drawn = [generator(), generator()]
+    whole = augment(noise, how, drawn[0], 8)
+    torch.testing.assert_close(augment(noise, how, drawn[1], 8, own), whole[own])
+    assert torch.equal(*(torch.rand(1, generator=after) for after in drawn))
+    assert torch.equal(to_float(noise, own), to_float(noise)[own])
