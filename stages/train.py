@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from glassbox import compute, config, files, hyperparameters, models, resume, tracking, training
+from glassbox import config, files, hyperparameters, models, resume, tracking, training
 from glassbox.data import store
+from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.progress import Bar
 
@@ -24,19 +25,18 @@ def follow(epochs: Iterator[training.Epoch], at_most: int, tracked: tracking.Sta
 
 
 def main() -> None:
-    seed, machine, how, model, settings = config.load("study.seed", "compute", "augment", "model", "train")
-    with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked:
+    seed, on, how, model, settings = config.load("study.seed", "compute", "augment", "model", "train")
+    with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked, start(on) as at:
         d, found = store.describe(DATA), files.read_json(BEST)
         network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])
-        place = compute.resolve(machine)
         tracked.begin(d)
-        used = {choice.key: choice.value for choice in choices} | {"place": str(place)}
+        used = {choice.key: choice.value for choice in choices} | {"place": str(at.place)}
         tracked.log_params(config.flatten(settings, "train.") | used)
         train, validation = (store.read(DATA, split) for split in ("train", "validation"))
         arms = {"": (train, validation)} | {arm: (train.arm(arm), validation.arm(arm)) for arm in train.arms}
         trained = {}
         for arm, splits in arms.items():
-            begun = training.begin(network, d, *splits, optimizer, settings, how, place, seed, arm)
+            begun = at.train(training.Training(network, d, optimizer, settings, how, seed, arm), *splits)
             trained[arm] = begun[0], follow(begun[1], settings.epochs, tracked, arm), begun[2]
 
         folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
@@ -45,7 +45,7 @@ def main() -> None:
             models.save(model_folder / arm, classifier, card)
         from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
-        metrics, times = {}, {"machine": compute.machine(place)}
+        metrics, times = {}, {"machine": at.machine()}
         for arm, (_, table, _) in trained.items():
             before, after = (f"{arm}_", f"_{arm}") if arm else ("", "")
             numbers = training.summary(table, settings.keep)
@@ -53,7 +53,7 @@ def main() -> None:
             times |= {f"{before}{name}": table[name].tolist() for name in ("epoch", *training.COSTS)}
             files.write_csv(folder / f"curves{after}.csv", table.drop(columns=[*training.COSTS, "is_best"]))
             figures.curves(folder / f"curves{after}.png", table, numbers["best_epoch"])
-            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {place}; {training.told(numbers)}")
+            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {at.place}; {training.told(numbers)}")
         for name, content in {"hyperparameters": made_from, "metrics": metrics}.items():
             files.write_json(folder / f"{name}.json", content)
         files.write_times(folder, times)

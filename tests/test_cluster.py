@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox import cluster, compute, engine, workers
-from glassbox.data.store import Split
+from glassbox import cluster, compute, engine, hyperparameters, workers
+from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
 from glassbox.resume import Parts
+from glassbox.training import Diverged, Training
 
 ROOT = Path(__file__).parent.parent
 
@@ -228,10 +230,12 @@ def test_an_address_where_nobody_answers_is_refused_at_once(params, address):
 def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch, capsys):
     monkeypatch.setattr(cluster, "PATIENCE", 1.0)
     asked = settings.model_copy(update={"gpus": 2})
-    words = "a worker takes 1 CPUs and 2 GPUs .*none of the cluster's machines has as much: they have 1 CPUs, 0 GPUs"
+    words = (
+        "a worker takes 1 CPUs and 2 GPUs .*but the machines of the cluster have 1 CPUs, 0 GPUs; 1 CPUs, 0 GPUs: room"
+    )
     with pytest.raises(UserError, match=words), engine.start(asked):
         pass
-    assert "waiting for a machine" in capsys.readouterr().err
+    assert "waiting for more" in capsys.readouterr().err
 
 
 def test_the_engine_of_this_process_needs_no_ray(params):
@@ -337,3 +341,76 @@ def test_data_and_passwords_reach_workers_and_no_log(settings, monkeypatch):
     found = [path for path in logs.rglob("*") if path.is_file() and b"wonderfully-secret" in path.read_bytes()]
     assert found == []
     assert any(path.suffix == ".log" for path in logs.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def training(params):
+    """Of a small network with batch norm and dropout; and its images, of three classes."""
+    values = {
+        "conv1_filters": 4, "conv1_kernel_size": 3, "activation_func1": "relu", "l2_reg_1": 1e-4, "pool_size_1": 2,
+        "dropout_1": 0.2, "conv2_filters": 8, "conv2_kernel_size": 3, "activation_func2": "relu", "l2_reg_2": 1e-4,
+        "pool_size_2": 2, "dense_units_1": 16, "dense_l2_reg_1": 1e-4, "activation_func_dense": "relu",
+        "dense_dropout_1": 0.2,
+    }  # fmt: skip
+    model = params.model.model_copy(update=values)
+    settings = params.train.model_copy(
+        update={"epochs": 4, "batch_size": 16, "optimizer": "adam", "learning_rate": 0.01, "patience": 2}
+    )
+    network, optimizer, _ = hyperparameters.resolve(model, settings, {}, None)
+    about = Description("toy", ("a", "b", "c"), 16, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
+    rng = np.random.default_rng(0)
+
+    def split(n):
+        labels = torch.arange(n) % 3
+        images = rng.integers(0, 180, (n, 16, 16, 3)) + 25 * labels[:, None, None, None].numpy()
+        return Split(torch.from_numpy(images.astype(np.uint8)), labels, None, torch.arange(n), None)
+
+    augment = params.augment.model_copy(update={"crop": 1})
+    return Training(network, about, optimizer, settings, augment, 0), split(50), split(20)
+
+
+def curve(epochs):
+    return [(e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.is_best) for e in epochs]
+
+
+def test_a_training_on_one_worker_has_the_bits_of_one_here(settings, training, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job, train, validation = training
+    with engine.start(settings) as at:
+        there, epochs, checkpoint = at.train(job, train, validation)
+        found = curve(epochs)
+        assert checkpoint.path.exists()
+        checkpoint.path.unlink()
+        here, epochs, _ = job.begin(train, validation, at.place)
+        assert found == curve(epochs)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(there.state_dict().values(), here.state_dict().values(), strict=True)
+    )
+
+
+def test_two_ranks_have_the_loss_curve_of_one(settings, training, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job, train, validation = training
+    two = replace(job, settings=job.settings.model_copy(update={"workers": 2}))
+    with engine.start(settings.model_copy(update={"precision": "float32"})) as at:
+        _, epochs, checkpoint = at.train(two, train, validation)
+        first = next(epochs)
+        epochs.close()  # the stage is killed here
+        again, epochs, _ = at.train(two, train, validation)
+        found = curve(epochs)
+        alone, epochs, _ = job.begin(train, validation, at.place)
+        wanted = curve(epochs)
+    assert found[0] == curve([first])[0], "that of the first run, from its checkpoint"
+    assert np.allclose(found, wanted, atol=1e-4)
+    for name, weights in alone.state_dict().items():
+        assert torch.allclose(again.state_dict()[name].float(), weights.float(), atol=1e-3), name
+    assert checkpoint.path.exists()
+
+
+def test_a_training_that_fails_says_why(settings, training, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job, train, validation = training
+    wild = replace(job, optimizer=replace(job.optimizer, learning_rate=1e30))
+    with engine.start(settings) as at, pytest.raises(Diverged, match="the loss is not a number after epoch"):
+        list(at.train(wild, train, validation)[1])

@@ -21,9 +21,9 @@ from glassbox.training import (
     OneCycle,
     OptimizerSettings,
     Plateau,
+    Training,
     assess,
     batches,
-    begin,
     fit,
     make_optimizer,
     make_schedule,
@@ -299,7 +299,8 @@ def test_arms_begin_alike_and_part_where_their_images_do(tmp_path, monkeypatch):
 
     def train(part: Split, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         work = str(len(list(tmp_path.rglob("*.unfinished"))))  # each one from its own beginning
-        model, epochs, _ = begin(network, about, part, shown, optimizer, settings, params.augment, PLACE, seed, work)
+        training = Training(network, about, optimizer, settings, params.augment, seed, work)
+        model, epochs, _ = training.begin(part, shown, PLACE)
         before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
         list(epochs)
         return before, torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -519,8 +520,7 @@ def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, mon
 
     def path(seed=0, digest="d" * 64, settings=params.train, rate=0.1, how=PLAIN, arm=""):
         data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, digest)
-        asked = (OptimizerSettings("adam", rate), settings, how, PLACE, seed, arm)
-        return begin(network, data, split(4), split(4), *asked)[2].path
+        return Training(network, data, OptimizerSettings("adam", rate), settings, how, seed, arm).checkpoint(PLACE).path
 
     paths = [
         path(), path(seed=1), path(digest="e" * 64), path(how=SOME), path(arm="noise"),

@@ -13,24 +13,29 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
-from glassbox import compute, config, workers
+from glassbox import compute, config, resume, workers
 from glassbox.compute import Place
 from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.resume import Arrays, Items, Work
+
+if TYPE_CHECKING:
+    from glassbox.models import Classifier
+    from glassbox.training import Epoch, Training
 
 EXTRA = "glassbox[cluster]"
 AGAIN = 3  # times that Ray does a part once more whose process or machine was lost
@@ -124,18 +129,9 @@ class Cluster:
 
     def _first(self) -> tuple[Place, dict[str, Any]]:
         """What the workers are."""
+        self._make_room(f"compute.workers is {self._settings.workers}", 1)
         wanted = self._settings.model_copy(update={"threads": self.threads})
-        asked, needs = (
-            self._task(_look_around).remote(wanted),
-            {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]},
-        )
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(all(node.get(kind, 0) >= n for kind, n in needs.items()) for node in nodes):
-            there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
-            asks = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
-            print(f"waiting for a machine: {asks}, and the cluster's have {there}", file=sys.stderr)
-            if not self._ray.wait([asked], timeout=PATIENCE)[0]:  # one that grows by itself may get one
-                raise UserError(f"{asks}, but none of the cluster's machines has as much: they have {there}")
+        asked = self._task(_look_around).remote(wanted)
         while not self._ray.wait([asked], timeout=BUSY)[0]:
             print("waiting for a worker: the cluster is busy", file=sys.stderr)
         return self._get(asked)
@@ -263,6 +259,91 @@ class Cluster:
             for hand in [*idle, *(hand for hand, _ in busy.values())]:
                 self._ray.kill(hand)
 
+    def train(
+        self, training: "Training", train: Split, validation: Split
+    ) -> "tuple[Classifier, Iterator[Epoch], resume.Checkpoint]":
+        """See `engine.Engine.train`; by Ray Train, on `train.workers` processes."""
+        classifier, checkpoint = training.fresh(self.device), training.checkpoint(self.place)
+        return classifier, self._epochs(training, classifier, (train, validation), checkpoint), checkpoint
+
+    def _epochs(
+        self, training: "Training", classifier: "Classifier", splits: tuple[Split, Split], checkpoint: resume.Checkpoint
+    ) -> "Iterator[Epoch]":
+        from ray.util.queue import Empty, Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        lent = self.lend(dict(zip(("train", "validation"), splits, strict=True)).__getitem__, "train", "validation")
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=True)
+        box = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        together = self._ray.remote(_together).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+        told, going, workers = 0, None, training.settings.workers
+        try:
+            for _ in range(AGAIN + 1):
+                state = checkpoint.load()
+                content = None if state is None else self._ray.put(resume.packed(state))
+                asked = [training, lent, self.place, self.threads, box, content]
+                self._make_room(f"train.workers is {workers}", workers)
+                going, ended = together.remote(asked, workers, self._needs), False
+                while not ended or not box.empty():
+                    ended = bool(self._ray.wait([going], timeout=0)[0])  # what it said last is in the box by now
+                    try:
+                        kind, value = box.get(timeout=1)
+                    except Empty:
+                        continue
+                    if kind == "refused":
+                        raise value
+                    if kind == "failed":
+                        raise RuntimeError(value)
+                    if kind == "state":
+                        checkpoint.write(value)
+                    if kind == "told":
+                        checkpoint.tell(value)
+                    if kind == "epoch" and value.epoch > told:
+                        told = value.epoch
+                        self._peak = max(self._peak, value.peak_memory)
+                        yield value
+                    if kind == "weights":
+                        classifier.load_state_dict(resume.unpacked(value))
+                        self._ray.wait([going], timeout=60)  # its processes make room for what follows
+                        return
+                try:
+                    self._ray.get(going)
+                    lost = "it ended without a word"
+                except self._ray.exceptions.RayError as error:
+                    lost = _short(error)
+                print(f"a process of the training was lost ({lost}): going on after epoch {told}", file=sys.stderr)
+            raise UserError(
+                f"the training was given up, because its processes or machines were lost {AGAIN + 1} times ({lost}): "
+                "run the same command again, and it goes on where it was"
+            )
+        finally:
+            if going is not None:
+                self._ray.cancel(going, force=True)
+            box.shutdown(force=True)
+
+    def _make_room(self, asked: str, workers: int) -> None:
+        """Wait until the cluster's machines are large enough for so many workers at a time.
+
+        Raises:
+            UserError: they are not within `PATIENCE` seconds.
+        """
+        since, said = time.monotonic(), False
+        while True:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            needs = {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]}
+            room = sum(min(int(node.get(kind, 0) / n) for kind, n in needs.items() if n) for node in nodes)
+            if room >= workers:
+                return
+            there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+            takes = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
+            what = f"{asked}, and {takes}, but the machines of the cluster have {there}: room for {room}"
+            if time.monotonic() - since >= PATIENCE:
+                raise UserError(what)
+            if not said:  # one that grows by itself may get some
+                print(f"{what}; waiting for more", file=sys.stderr)
+                said = True
+            time.sleep(min(5.0, PATIENCE))
+
     def costs(self, since: float, images: int) -> dict[str, float]:
         """See `compute.costs`; memory is the highest of any worker."""
         return compute.costs(self._peak, since, images)
@@ -292,6 +373,78 @@ class Lost(workers.Died):
 
 
 # What follows is done by workers.
+
+
+def _together(asked: list[Any], workers: int, needs: dict[str, float]) -> None:
+    """Ray Train around the processes of a training."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    on_gpus = needs["num_gpus"] > 0
+    with tempfile.TemporaryDirectory() as folder:  # Ray Train wants one; checkpoints go to the stage
+        TorchTrainer(
+            _rank,
+            train_loop_config={"asked": asked},
+            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=workers,
+                use_gpu=on_gpus,
+                resources_per_worker={"CPU": needs["num_cpus"]} | ({"GPU": needs["num_gpus"]} if on_gpus else {}),
+            ),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+        ).fit()
+
+
+def _rank(config: dict[str, Any]) -> None:
+    """One process of a training; the first one tells the stage of it."""
+    import ray.train.torch
+
+    from glassbox.ranks import Ranks
+
+    training, lent, place, threads, box, content = config["asked"]
+    if place.device.type == "cuda":
+        place = replace(place, device=ray.train.torch.get_device())
+    place.settle()
+    torch.set_num_threads(threads)
+    ranks = Ranks.here()
+    first = ranks is None or ranks.rank == 0
+    try:
+        classifier = training.fresh(place.device)
+        saved = _Relay(box, None if content is None else ray.get(content))
+        for epoch in training.epochs(classifier, lent("train"), lent("validation"), place, saved, ranks):
+            if first:
+                box.put(("epoch", epoch))
+        if first:
+            weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
+            box.put(("weights", resume.packed(weights)))
+    except UserError as error:
+        box.put(("refused", error))
+    except Exception as error:
+        if not _of_the_group(error):  # else another process was lost, and this one only missed it
+            box.put(("failed", traceback.format_exc()))
+        raise
+
+
+def _of_the_group(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or "gloo" in said or "nccl" in said
+
+
+@dataclass
+class _Relay:
+    """The checkpoint of a training, whose file is the stage's; see `resume.Saved`."""
+
+    box: Any
+    content: bytes | None
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.box.put(("state", resume.packed(state)))
+
+    def load(self) -> dict[str, Any] | None:
+        return None if self.content is None else resume.unpacked(self.content)
+
+    def tell(self, what: str) -> None:
+        self.box.put(("told", what))
 
 
 class _Hand:

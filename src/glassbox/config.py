@@ -299,6 +299,7 @@ def network_keys(network: str) -> tuple[str, ...]:
 class Train(_Section):
     epochs: Positive
     head_epochs: Count
+    workers: Annotated[int, Field(ge=1, le=4096)]
     batch_size: TrainingBatch
     optimizer: Optimizer | Tuned
     learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
@@ -535,6 +536,10 @@ class Params(_Section):
                     raise ValueError(f"{section}.{absent[0]} is missing: the network cnn needs it")
         if self.augment.resize_first and self.model.input_size is None:
             raise ValueError("augment.resize_first is true: model.input_size must then be a number, not null")
+        if self.train.workers > 1 and self.compute.engine != "ray":
+            raise ValueError(
+                f"train.workers is {self.train.workers}: with compute.engine = {self.compute.engine} it must be 1"
+            )
         if self.train.head_epochs > self.train.epochs:
             raise ValueError(
                 f"train.head_epochs is {self.train.head_epochs}: it must not be above train.epochs, {self.train.epochs}"

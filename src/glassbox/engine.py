@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -11,6 +11,10 @@ from glassbox import compute, config, resume, workers
 from glassbox.compute import Place
 from glassbox.data.store import Split
 from glassbox.resume import Arrays, Items, Work
+
+if TYPE_CHECKING:
+    from glassbox.models import Classifier
+    from glassbox.training import Epoch, Training
 
 
 class Engine(Protocol):
@@ -36,6 +40,11 @@ class Engine(Protocol):
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """See `workers.each`."""
 
+    def train(
+        self, training: "Training", train: Split, validation: Split
+    ) -> "tuple[Classifier, Iterator[Epoch], resume.Checkpoint]":
+        """See `Training.begin`; the classifier is on `device`."""
+
     def costs(self, since: float, images: int) -> dict[str, float]:
         """See `compute.costs`."""
 
@@ -55,6 +64,11 @@ class Local:
 
     def lend(self, read: Callable[[str], Split], *_: str) -> Callable[[str], Split]:
         return read
+
+    def train(
+        self, training: "Training", train: Split, validation: Split
+    ) -> "tuple[Classifier, Iterator[Epoch], resume.Checkpoint]":
+        return training.begin(train, validation, self.place)
 
     def costs(self, since: float, images: int) -> dict[str, float]:
         return compute.costs(compute.peak_memory(self.device), since, images)

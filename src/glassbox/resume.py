@@ -156,8 +156,41 @@ def forget(folder: str | Path = FOLDER) -> None:
         path.unlink()
 
 
+class Saved(Protocol):
+    """The state of a training after its last whole epoch: of tensors, numbers, text, lists, tuples and mappings."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Put this one in the place of the one before."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, its tensors on the CPU; None where there is none."""
+
+    def tell(self, what: str) -> None:
+        """Say on stderr what it has to do with what follows."""
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """A state as it is written."""
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()
+
+
+def unpacked(content: bytes) -> dict[str, Any]:
+    """The reverse, which never runs code.
+
+    Raises:
+        UnpicklingError: it is no state of a training.
+    """
+    import torch
+
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
 class Checkpoint(_File):
-    """The state of a training after its last whole epoch; always one whole state, whenever the process ends.
+    """The state of a training, in a file; always one whole state, whenever the process ends. See `Saved`.
 
     Args:
         work: short name of the work.
@@ -166,24 +199,22 @@ class Checkpoint(_File):
     """
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put `state`, of tensors, numbers, text, lists, tuples and mappings, in the place of the one before."""
-        import torch
+        """See `Saved.save`."""
+        self.write(packed(state))
 
-        stream = io.BytesIO()
-        torch.save(state, stream)
-        files.write_bytes(self.path, _framed(stream.getvalue()))
+    def write(self, content: bytes) -> None:
+        """Save a state that is `packed`."""
+        files.write_bytes(self.path, _framed(content))
 
     def load(self) -> dict[str, Any] | None:
-        """The state, its tensors on the CPU; None where there is none. A damaged one is said on stderr, and is none."""
-        import torch
-
+        """See `Saved.load`. A damaged one is said on stderr, and is none."""
         if not self.path.exists():
             return None
         with self.path.open("rb") as file:
             content = _next(file)
         if content is not None:
-            with suppress(pickle.UnpicklingError):  # what is no state of a training is not opened, and could run code
-                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            with suppress(pickle.UnpicklingError):
+                return unpacked(content)
         self.tell(f"this checkpoint is damaged, so {self.work} begins anew")
         return None
 

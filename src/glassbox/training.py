@@ -190,51 +190,69 @@ def weight_penalty(classifier: Classifier) -> float:
     return sum((penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties()), 0.0)
 
 
-def begin(
-    network: Spec,
-    data: Description,
-    train: Split,
-    validation: Split,
-    optimizer: OptimizerSettings,
-    settings: Train,
-    how: Augment,
-    place: Place,
-    seed: int,
-    arm: str = "",
-    ranks: Ranks | None = None,
-) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint | None]:
-    """A fresh classifier, its training, as the section `train` has it, and the checkpoint that it writes and goes on
-    from; of several ranks the first one has it. Splits that differ in their pixels alone, as the arms of an experiment
-    do, begin with the same weights and come in the same order.
+@dataclass(frozen=True)
+class Training:
+    """One training as the section `train` has it: all that decides it but images and place.
 
-    Args:
+    Attributes:
         network: what to train.
         data: whose statistics normalise colours.
-        train, validation: on any device.
         optimizer: with the values that were given or found.
         settings: all else of the section `train`.
         how: augmentation.
-        place: device and precision.
         seed: of the study.
-        arm: name of the splits among those of `data`.
-        ranks: that train together; see `fit`.
+        arm: name of the images among those of `data`. Arms that differ in their pixels alone begin with the same
+            weights, and come in the same order.
     """
-    checkpoint = None
-    if ranks is None or ranks.rank == 0:
-        checkpoint = resume.checkpoint(
-            "-".join(filter(None, ("train", arm))), place, seed, data.digest, asdict(network),
-            models.digest_of_weights(network), asdict(optimizer), settings, how, *([ranks.size] if ranks else []),
+
+    network: Spec
+    data: Description
+    optimizer: OptimizerSettings
+    settings: Train
+    how: Augment
+    seed: int
+    arm: str = ""
+
+    def fresh(self, device: torch.device) -> Classifier:
+        """The classifier that it begins with."""
+        return fresh(self.network, self.data, derive(self.seed, "train", "weights"), device)
+
+    def checkpoint(self, place: Place) -> resume.Checkpoint:
+        """What it goes on from."""
+        return resume.checkpoint(
+            "-".join(filter(None, ("train", self.arm))), place, self.seed, self.data.digest, asdict(self.network),
+            models.digest_of_weights(self.network), asdict(self.optimizer), self.settings, self.how,
         )  # fmt: skip
-    classifier = fresh(network, data, derive(seed, "train", "weights"), place.device)
-    epochs = fit(
-        classifier, train.to(place.device), validation.to(place.device),
-        make_optimizer(classifier, optimizer, settings.weight_decay),
-        place=place, epochs=settings.epochs, batch_size=settings.batch_size, how=how, patience=settings.patience,
-        min_delta=settings.min_delta, keep=settings.keep, schedule=make_schedule(settings),
-        head_epochs=settings.head_epochs, label_smoothing=settings.label_smoothing,
-        seed=derive(seed, "train", "batches"), checkpoint=checkpoint, ranks=ranks,
-    )  # fmt: skip
-    return classifier, epochs, checkpoint
+
+    def epochs(
+        self, classifier: Classifier, train: Split, validation: Split, place: Place, checkpoint: resume.Saved,
+        ranks: Ranks | None = None,
+    ) -> Iterator[Epoch]:  # fmt: skip
+        """Train the classifier, which is on `place.device`; see `fit`.
+
+        Args:
+            classifier: of `fresh`.
+            train, validation: on any device.
+            place: device and precision.
+            checkpoint: read once, and written after each epoch.
+            ranks: that train together.
+        """
+        s = self.settings
+        return fit(
+            classifier, train.to(place.device), validation.to(place.device),
+            make_optimizer(classifier, self.optimizer, s.weight_decay),
+            place=place, epochs=s.epochs, batch_size=s.batch_size, how=self.how, patience=s.patience,
+            min_delta=s.min_delta, keep=s.keep, schedule=make_schedule(s), head_epochs=s.head_epochs,
+            label_smoothing=s.label_smoothing, seed=derive(self.seed, "train", "batches"), checkpoint=checkpoint,
+            ranks=ranks,
+        )  # fmt: skip
+
+    def begin(
+        self, train: Split, validation: Split, place: Place
+    ) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint]:
+        """A fresh classifier, its training in this process, and the checkpoint that this writes and goes on from."""
+        checkpoint, classifier = self.checkpoint(place), self.fresh(place.device)
+        return classifier, self.epochs(classifier, train, validation, place, checkpoint), checkpoint
 
 
 def fit(
@@ -255,7 +273,7 @@ def fit(
     keep: str = "best",
     seed: int,
     section: str = "train",
-    checkpoint: resume.Checkpoint | None = None,
+    checkpoint: resume.Saved | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[Epoch]:
     """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept.
