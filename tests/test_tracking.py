@@ -513,6 +513,62 @@ def test_a_stage_in_a_temporary_copy_logs_to_the_original(project, tmp_path):
     assert not (copy / tracking.STORE).exists()
 
 
+class Requests:
+    """In place of MLflow's client: what is asked of it. It takes files only as many at a time as are meant to be."""
+
+    def __init__(self) -> None:
+        self.batches, self.files = [], []
+        self.together = threading.Barrier(tracking.REQUESTS, timeout=20)
+
+    def log_batch(self, run_id, metrics=(), params=()):
+        self.batches.append((len(params), len(metrics)))
+
+    def log_artifact(self, run_id, path, place=None):
+        self.together.wait()  # for as many others
+        self.files.append((Path(path).name, place))
+        if "broken" in path:
+            raise OSError(f"{path} is refused")
+
+
+@pytest.fixture
+def recorder():
+    made = tracking.Recorder.__new__(tracking.Recorder)
+    made.client, made.remote = Requests(), True
+    return made
+
+
+@pytest.mark.parametrize(
+    ("params", "metrics", "batches"),
+    [
+        (0, 0, []),
+        (3, 4, [(3, 4)]),
+        (250, 0, [(100, 0), (100, 0), (50, 0)]),
+        (0, 2100, [(0, 1000), (0, 1000), (0, 100)]),
+        (120, 1000, [(100, 900), (20, 100)]),
+    ],
+)
+def test_parameters_and_metrics_go_in_as_few_batches_as_mlflow_takes(recorder, params, metrics, batches):
+    recorder._log("run", {f"p{i}": i for i in range(params)}, tracking.points({f"m{i}": i for i in range(metrics)}, 0))
+    assert recorder.client.batches == batches
+
+
+def test_files_go_to_a_server_together_and_one_that_is_refused_is_said(recorder, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for number in range(tracking.REQUESTS - 1):
+        (tmp_path / "figures" / f"{number}.png").touch()
+    (tmp_path / "a.csv").touch()
+    recorder._upload("run", str(tmp_path), "explain")
+    assert sorted(recorder.client.files) == [
+        *((f"{number}.png", "explain/figures") for number in range(tracking.REQUESTS - 1)), ("a.csv", "explain")
+    ]  # fmt: skip
+    recorder.client.files.clear()
+    recorder._upload("run", str(tmp_path))
+    assert {place for _, place in recorder.client.files} == {None, "figures"}
+    (tmp_path / "a.csv").rename(tmp_path / "broken.csv")
+    with pytest.raises(OSError, match=r"broken.csv is refused"):
+        recorder._upload("run", str(tmp_path))
+
+
 def test_off_means_off(project, monkeypatch):
     monkeypatch.setenv("GLASSBOX_TRACKING", "off")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -32,7 +32,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -64,6 +65,7 @@ OF_THE_USER = ("photos", "compare")  # folders in reports/ that belong to no stu
 REGISTERED = "glassbox"  # before a study's name: its model in the registry
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
+REQUESTS = 8  # on their way to a server at a time
 READY = "ready\n"  # what a recorder answers once the store is open
 _SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
 
@@ -120,13 +122,14 @@ def connect() -> "MlflowClient":
         _initialise(root() / STORE)
     import mlflow
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(where)
-    client = mlflow.MlflowClient(where)
     try:
+        client = mlflow.MlflowClient(where)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(f"the MLflow store {_masked(where)} cannot be opened: {_short(error)}") from None
     return client
 
@@ -419,6 +422,7 @@ class Recorder:
     def __init__(self) -> None:
         self.params = config.read()
         self.embedded = not os.environ.get("MLFLOW_TRACKING_URI")  # which mlflow itself sets later
+        self.remote = uri().startswith(("http:", "https:"))
         self.client = connect()
         self.sign = Sign()
         sweep(self.client)
@@ -458,7 +462,7 @@ class Recorder:
         self._log_points(self.parent_id, values)
 
     def log_files(self, folder: str) -> None:
-        self.client.log_artifacts(self.id, folder)
+        self._upload(self.id, folder)
 
     def log_trial(
         self, number: int, state: str, params: dict[str, Any], values: list[float], seconds: float, end: int
@@ -466,11 +470,10 @@ class Recorder:
         trial = self._nested(
             f"trial-{number:03d}", self.id, end - int(1000 * seconds), {"kind": "trial", "trial_state": state}
         )
-        self._log_params(trial, params)
         curve = [
             point for epoch, value in enumerate(values, 1) for point in points({"validation_accuracy": value}, epoch)
         ]
-        self._log_points(trial, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
+        self._log(trial, params, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
         self.client.set_terminated(trial, "FAILED" if state == "failed" else "FINISHED", end)
 
     def log_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, card: str) -> None:
@@ -563,7 +566,7 @@ class Recorder:
         self._log_points(self.parent_id, fresh + points(headline, 0))
         for path in sorted(Path(reports).iterdir()):
             if path.is_dir() and path.name not in OF_THE_USER:
-                self.client.log_artifacts(self.parent_id, str(path), path.name)
+                self._upload(self.parent_id, str(path), path.name)
             elif path.is_file():
                 self.client.log_artifact(self.parent_id, str(path))
 
@@ -574,11 +577,16 @@ class Recorder:
         # each, this one last.
         names = [Path(file.path).name for file in self.client.list_artifacts(self.parent_id, "images")]
         there = {name.partition("+timestamp+")[0] for name in names if name.endswith(".webp")}
-        for key, step, content in images:
-            if f"{key.replace('/', '~')}+step+{step}" in there:
-                continue
+
+        def log(one: tuple[str, int, str]) -> None:
+            key, step, content = one
             with Image.open(io.BytesIO(base64.b64decode(content))) as image:
                 self.client.log_image(self.parent_id, image, key=key, step=step)
+
+        missing = [one for one in images if f"{one[0].replace('/', '~')}+step+{one[1]}" not in there]
+        # The first by itself: it sets a tag of the row, and of two that set it at once PostgreSQL refuses one.
+        self._each(log, missing[:1])
+        self._each(log, missing[1:])
 
     def end(self, status: str) -> None:
         if self.id is not None:
@@ -706,18 +714,45 @@ class Recorder:
         )  # fmt: skip
         self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", self.name)])])
 
-    def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
+    def _upload(self, run_id: str, folder: str, place: str = "") -> None:
+        """Every file of a folder, as artifacts of a run."""
+        if not self.remote:
+            self.client.log_artifacts(run_id, folder, place or None)
+            return
+        found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
 
-        params = [Param(key, _masked(str(value))) for key, value in values.items()]
-        for start in range(0, len(params), 100):  # the most that one batch may hold
-            self.client.log_batch(run_id, params=params[start : start + 100])
+        def log(path: Path) -> None:
+            within = (Path(place) / path.parent.relative_to(folder)).as_posix()
+            self.client.log_artifact(run_id, str(path), None if within == "." else within)
+
+        self._each(log, found)
+
+    def _each(self, log: Callable[[Any], None], items: list[Any]) -> None:
+        """Log items that take a request each; of those to a server none waits for the answer to another."""
+        if not self.remote:
+            for item in items:
+                log(item)
+            return
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            list(pool.map(log, items))  # raises the first error
+
+    def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        self._log(run_id, values, [])
 
     def _log_points(self, run_id: str, values: list[Point]) -> None:
-        from mlflow.entities import Metric
+        self._log(run_id, {}, values)
 
-        for start in range(0, len(values), 1000):  # the most that one batch may hold
-            self.client.log_batch(run_id, metrics=[Metric(*point) for point in values[start : start + 1000]])
+    def _log(self, run_id: str, params: Mapping[str, Any], values: list[Point]) -> None:
+        """Parameters and metrics, in as few batches as MLflow's limits allow: 100 parameters, 1000 entries in all."""
+        from mlflow.entities import Metric, Param
+
+        given = [Param(key, _masked(str(value))) for key, value in params.items()]
+        metrics = [Metric(*point) for point in values]
+        while given or metrics:
+            first, given = given[:100], given[100:]
+            room = 1000 - len(first)
+            self.client.log_batch(run_id, metrics=metrics[:room], params=first)
+            metrics = metrics[room:]
 
 
 class _Pyfunc:
