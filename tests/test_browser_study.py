@@ -2,14 +2,12 @@
 
 import contextlib
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, environment, shell, table
+from conftest import environment, shell, table
 
 from docs import pictures
 
@@ -250,26 +248,3 @@ def test_the_page_of_a_run_has_description_pictures_and_report(browser, mlflow, 
         report.get_by_role("link", name="Which explanation to believe").first.click()
         report.locator("#choices button").last.click()  # its script runs there
         assert report.locator("#choices button").last.get_attribute("aria-pressed") == "true"
-
-
-@pytest.mark.parametrize("how", ["installed", "there", "refused"])
-def test_ci_installs_a_browser_and_goes_on_without_one_but_says_so(tmp_path, how):
-    """.ci/run itself, with stand-ins for what it calls."""
-    tools, script = tmp_path / "tools", tmp_path / "project/.ci/run"
-    tools.mkdir()
-    script.parent.mkdir(parents=True)
-    script.write_text((ROOT / ".ci/run").read_text())
-    stand_ins = {"make": "echo make $*; exit 3", "apt-get": f"echo $* >> asked; exit {int(how == 'refused')}"}
-    for name, code in (stand_ins | ({"chromium": "exit 0"} if how == "there" else {})).items():
-        (tools / name).write_text(f"#!/bin/sh\n{code}\n")
-        (tools / name).chmod(0o755)
-    for name in ("sh", "dirname", "mktemp", "tail", "rm"):
-        (tools / name).symlink_to(shutil.which(name))
-    done = subprocess.run([tools / "sh", script], env={"PATH": str(tools)}, capture_output=True, text=True)
-    assert done.returncode == 3  # that of the tests
-    said, asked = done.stdout, script.parent.parent / "asked"
-    assert said.endswith("make test\n")
-    assert ("tests that look at pages will be skipped" in said) == (how == "refused")
-    assert (asked.read_text().splitlines() if asked.exists() else []) == {
-        "installed": ["update", "install -y --no-install-recommends chromium"], "there": [], "refused": ["update"],
-    }[how]  # fmt: skip
