@@ -24,7 +24,8 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
     pinned = {re.sub(r"[._]", "-", name.lower()): pin for name, pin in (line.split("==") for line in lines)}
     assert len(pinned) == len(lines)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    assert {"dev", "cluster"} <= project["optional-dependencies"].keys()
+    for line in sum(project["optional-dependencies"].values(), project["dependencies"]):
         requirement = Requirement(line)
         name = re.sub(r"[._]", "-", requirement.name.lower())
         assert requirement.specifier.contains(pinned[name]), line
@@ -32,7 +33,8 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
 
 
 def test_this_environment_is_the_locked_one():
-    for name in ("torch", "mlflow", "dvc", "optuna", "shap", "lime", "captum", "pandas", "scikit-learn", "numpy"):
+    for name in ("torch", "mlflow", "dvc", "optuna", "shap", "lime", "captum", "pandas", "scikit-learn", "numpy",
+                 "ray", "psycopg", "dvc-ssh"):  # fmt: skip
         assert f"{name}=={version(name)}" in environment.wanted("linux")
 
 
