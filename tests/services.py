@@ -26,6 +26,7 @@ from conftest import environment
 
 SECONDS = 60  # after which a server that does not answer is an error
 AS_ROOT = os.geteuid() == 0
+POSTGRES = Path("/usr/lib/postgresql")  # where Debian keeps its versions
 
 
 def free_port() -> int:
@@ -133,7 +134,7 @@ class Postgres:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """A PostgreSQL server without databases of one's own. Its log is FOLDER/postgres.log."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
+    found = sorted(POSTGRES.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
     if not found:
         pytest.skip("there is no PostgreSQL to work with: apt-get install postgresql")
     # Not in the folder: pytest's are closed to every other user, as the server's must be.
