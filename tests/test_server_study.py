@@ -22,7 +22,7 @@ RUN = ["prepare", "tune", "train", "explain", "report"]
 # Tags that tell where and when a run was made.
 ITS_OWN = ("recorder", "git_commit", "git_dirty", "mlflow.source.git.commit", "continues", "continued_by", "verified")
 
-MEASURED = {"seconds", "images_per_second", "peak_memory"}
+MEASURED = ("seconds", "images_per_second", "peak_memory")  # how the names of such metrics begin
 
 
 @dataclass
@@ -126,7 +126,7 @@ def test_runs_have_the_same_parameters_metrics_tags_and_data(clients, served):
         assert told(ours) == told(embedded), name
         assert ours.data.metrics.keys() == embedded.data.metrics.keys(), name
         differing = {key for key, value in ours.data.metrics.items() if embedded.data.metrics[key] != value}
-        assert differing - MEASURED == set(), name
+        assert [key for key in differing if not key.startswith(MEASURED)] == [], name
         for mine, other in itertools.zip_longest(ours.inputs.dataset_inputs, embedded.inputs.dataset_inputs):
             assert (mine.dataset, mine.tags) == (other.dataset, other.tags)
 
@@ -153,8 +153,8 @@ def test_the_model_is_registered(clients, served, tmp_path):
     for client, name in zip(clients, ("ours", "embedded"), strict=True):
         study = rows(client, served)["study"]
         (output,) = study.outputs.model_outputs
-        versions = client.search_model_versions("name = 'glassbox-digits'")
-        (version,) = (one for one in versions if one.run_id == study.info.run_id)
+        versions = client.search_model_versions("name = 'glassbox-digits'", order_by=["version_number DESC"])
+        version = next(one for one in versions if one.run_id == study.info.run_id)
         assert version.source == f"models:/{output.model_id}"
         mlflow.set_tracking_uri(client.tracking_uri)
         place = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=str(tmp_path / name)))
