@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import compute, config, files, hyperparameters, tracking, tuning
+from glassbox import compute, config, files, hyperparameters, postgres, tracking, tuning
 from glassbox.data import store
 from glassbox.errors import run
 from glassbox.progress import Bar
@@ -15,6 +15,8 @@ def main() -> None:
         "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
         "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum",
     )  # fmt: skip
+    if settings.storage:
+        postgres.check(settings.storage)
     known = hyperparameters.unsearched(
         name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
     )

@@ -106,6 +106,24 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
             "explain.kernel_shap.tolerance is 0.0, but must be greater than 0 or null",
         ),
         ("explain.explainers", ["lime", "lime"], "explain: explainers must not name one twice"),
+        ("tune.storage", 5, "tune.storage is 5, but must be text or null"),
+        *[
+            (
+                "tune.storage",
+                given,
+                f"tune.storage is '{shown}', but must be postgresql+psycopg://[USER@]HOST[:PORT]/DATABASE (a password "
+                "belongs in PGPASSWORD or ~/.pgpass) or null",
+            )
+            for given, shown in [
+                ("sqlite:///search.db", "sqlite:///search.db"),
+                ("postgresql://db/x", "postgresql://db/x"),
+                ("postgresql+psycopg://db:5432", "postgresql+psycopg://db:5432"),
+                ("postgresql+psycopg://db/x?sslmode=require", "postgresql+psycopg://db/x?sslmode=require"),
+                ("postgresql+psycopg://me:se:cr/et@db/x", "postgresql+psycopg://me:***@db/x"),
+                ("postgresql+psycopg://:secret@db/x", "postgresql+psycopg://:***@db/x"),
+                (f"postgresql+psycopg://me:{'secret' * 99}@db/x", "postgresql+psycopg://me:***@db/x"),
+            ]
+        ],
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, key, value, sentence, tmp_path):

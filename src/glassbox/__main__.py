@@ -15,7 +15,7 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from glassbox import config, files, record, tracking
+from glassbox import config, files, postgres, record, tracking
 from glassbox.errors import UserError, cut, run
 
 STUDIES = Path("studies")
@@ -100,14 +100,17 @@ def mend() -> None:
 
 
 def check() -> None:
-    """Say in one sentence what is wrong with the parameter file, or that MLflow's server does not answer, before DVC
-    removes an output to make it anew."""
+    """Say in one sentence what is wrong with the parameter file, or that MLflow's server or the search's database does
+    not answer, before DVC removes an output to make it anew."""
     mend()
-    model = config.read().model
+    params = config.read()
+    model, storage = params.model, params.tune.storage
     if model.name != config.CNN:
         from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
 
         registry.check(model.name, model.weights)
+    if storage:
+        postgres.check(storage)
     if tracking.is_on():
         tracking.check()
 

@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from glassbox.errors import UserError, cut
+from glassbox.errors import UserError, cut, masked
 
 PARAMS_FILE = "params.yaml"
 TUNED = "tuned"  # the value that stands for: take what the search found
@@ -237,9 +237,15 @@ class Space(_Section):
         return value
 
 
+# Without a password, which would be told in MLflow and in messages; nothing of libpq's other settings, which come from
+# the environment as well.
+DATABASE = r"^postgresql\+psycopg://([^\s:/?#@{}]+@)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/[^\s:/?#@{}]+$"
+
+
 class Tune(_Section):
     n_trials: Count
     workers: Positive
+    storage: Annotated[str, Field(pattern=DATABASE, max_length=500)] | None
     startup_trials: Positive
     epochs: Positive
     batch_size: TrainingBatch
@@ -731,13 +737,17 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
 
 
 class _Short(reprlib.Repr):
-    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits."""
+    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits. Passwords
+    in addresses are not told."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.fillvalue = 3, "…"
         self.maxlist = self.maxtuple = self.maxset = self.maxdict = 10
         self.maxstring = self.maxother = 200
+
+    def repr_str(self, value: str, level: int) -> str:
+        return super().repr_str(masked(value), level)
 
     def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
         return repr(value) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
@@ -770,6 +780,8 @@ _ALLOWED = {
 _PATTERNS = {
     ("study", "name"): "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
     ("compute", "device"): "auto, cpu, cuda or cuda:N",
+    ("tune", "storage"): "postgresql+psycopg://[USER@]HOST[:PORT]/DATABASE (a password belongs in PGPASSWORD or "
+    "~/.pgpass)",
     ("model", "name"): "cnn or the name of a classification network of torchvision, like resnet18",
 }
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +22,13 @@ class UserError(Exception):
 def cut(text: str, most: int = 300) -> str:
     """Text for a sentence, the middle left out of what is long."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
+
+
+def masked(text: str) -> str:
+    """Any text without the passwords, tokens and keys of the URLs in it."""
+    text = re.sub(r"(?<=://)([^/\s:@]*):\S*@", r"\1:***@", text)  # up to the last @: one may stand in a password
+    text = re.sub(r"(?<=://)[^/\s:@]+@", "***@", text)  # a token in the name's place
+    return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 
 
 def leave_quietly() -> None:

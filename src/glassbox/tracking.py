@@ -44,6 +44,7 @@ import filelock
 from glassbox import config, files, record
 from glassbox.data.store import Description
 from glassbox.errors import UserError, cut, run
+from glassbox.errors import masked as _masked
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of a hundred small files
@@ -148,13 +149,6 @@ def _ask_for_life(where: str) -> None:
             f"MLFLOW_TRACKING_URI = {_masked(where)} does not answer ({reason}): start that server, or unset the "
             "variable to log to mlruns/"
         ) from None
-
-
-def _masked(text: str) -> str:
-    """Any text without the passwords, tokens and keys of the URLs in it."""
-    text = re.sub(r"(?<=://)([^/\s:@]+):\S*@", r"\1:***@", text)  # up to the last @: one may stand in a password
-    text = re.sub(r"(?<=://)[^/\s:@]+@", "***@", text)  # a token in the name's place
-    return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 
 
 def _short(error: Exception) -> str:

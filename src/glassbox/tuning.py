@@ -2,13 +2,16 @@
 
 import json
 import os
+import sys
+import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,12 @@ import filelock
 import optuna
 import pandas as pd
 import torch
-from optuna.storages import JournalStorage
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from glassbox import compute, config, files, hyperparameters, models, seeds, training, workers
+from glassbox import compute, config, files, hyperparameters, models, postgres, seeds, training, workers
 from glassbox.compute import Place
 from glassbox.config import CNN, CONDITIONS, Augment, Range, Space, Tune, is_used
 from glassbox.data import batches
@@ -33,8 +37,16 @@ from glassbox.training import Epoch, fit, make_optimizer
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")  # see `_alive`
 
-ATTEMPTS = 3  # to begin a trial whose process is killed before it has drawn anything
+# To begin a trial whose process is killed before it has drawn anything; with `tune.storage`, to make it at all.
+ATTEMPTS = 3
+PATIENCE = 300  # seconds that a database may be away
+PAUSE = 1  # seconds before it is tried again
+TABLES = 20_260_117  # of PostgreSQL's advisory locks, that of those who make Optuna's tables
+
+
+ORDER = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)  # first the choices that others hang on
 
 
 @dataclass(frozen=True)
@@ -60,13 +72,16 @@ class Trial:
     reason: str
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """An attempt at a trial was given up from outside while it went on: what it finds counts no more."""
+
+
 def suggest(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
     """Draw a trial's parameters: slopes only where leaky_relu is chosen, rates only of the chosen optimizer, and for
     another network than the paper's the optimizer's alone."""
-    # The choices that others hang on come first.
-    order = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)
     params: dict[str, Any] = {}
-    for name in order:
+    for name in ORDER:
         if not is_used(name, network, params):
             continue
         choice = getattr(space, name)
@@ -78,10 +93,10 @@ def suggest(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
 
 
 class Search:
-    """A study on disk that can be killed and taken up again.
+    """A study on disk, or in the database `tune.storage`, that can be killed and taken up again.
 
-    Its file is named by a digest of everything that decides its outcome, parameters, data, precision, threads, code and
-    libraries, so that two searches never mix and none is taken for one that was made otherwise. Removing the file
+    It is named by a digest of everything that decides its outcome, parameters, data, precision, threads, code and
+    libraries, so that two searches never mix and none is taken for one that was made otherwise. Removing its file
     starts anew. With one worker the history is the same whether it was interrupted or not; with several it depends on
     which of them is quicker.
 
@@ -92,9 +107,17 @@ class Search:
         seed: of the study.
         description: of the data.
         place: device and precision of the trials.
-        folder: where the study's file lies.
+        folder: where the study's file lies, if it is no database.
         threads: of the CPU, for all trials that run side by side; None = PyTorch's number in this process.
+
+    Attributes:
+        name: of the study.
+        file: where it is; None in a database.
     """
+
+    # With a database, seconds: between two signs of life of a trial, until it is late, and between two looks for those
+    # that are. One is given up when two looks find it late: when the database has been away, all are at first.
+    heartbeat, grace, look = 15, 60, 30
 
     def __init__(
         self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
@@ -106,33 +129,43 @@ class Search:
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
         # workers, to be lowered on the way if need be; but one alone promises a history that timing has no part in.
+        left_out = {"n_trials", "workers", "storage"}
         identity = {
-            "tune": settings.model_dump(mode="json", exclude={"n_trials", "workers"}, exclude_unset=True),
+            "tune": settings.model_dump(mode="json", exclude=left_out, exclude_unset=True),
             "alone": settings.workers == 1, "network": asdict(known), "weights": models.digest_of_weights(known),
             "augment": how.model_dump(mode="json"), "seed": seed,
             "data": description.digest, "code": _code(),
             "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
             "versions": [torch.__version__, optuna.__version__],
         }  # fmt: skip
-        name = files.digest(json.dumps(identity, sort_keys=True))[:16]
-        self.file = Path(folder) / f"{name}.journal"
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        # The operating system drops this lock with its process; Optuna's own outlives kill -9 and holds up the next
-        # process for half a minute.
-        lock = filelock.FileLock(self.file.with_suffix(".lock"))
-        with lock:
-            _cut_torn_line(self.file)
+        self.name = files.digest(json.dumps(identity, sort_keys=True))[:16]
+        self.file: Path | None = None
+        self._database: _Database | None = None
+        self._late: set[int] = set()
+        self._silenced: set[int] = set()
         pruner = optuna.pruners.MedianPruner(
             n_startup_trials=settings.pruner_startup_trials,
             n_warmup_steps=settings.pruner_warmup_epochs + 1,  # Optuna's steps are our epochs, from 1
             interval_steps=1,
             n_min_trials=1,
         )
+        create = partial(
+            optuna.create_study, study_name=self.name, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+        if settings.storage:
+            self._database = _patiently(settings.storage, partial(_open, settings.storage, self.heartbeat, self.grace))
+            self.study = create(storage=self._database)
+            self._study_id = self._database.get_study_id_from_name(self.name)
+            return
+        self.file = Path(folder) / f"{self.name}.journal"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # The operating system drops this lock with its process; Optuna's own outlives kill -9 and holds up the next
+        # process for half a minute.
+        lock = filelock.FileLock(self.file.with_suffix(".lock"))
+        with lock:
+            _cut_torn_line(self.file)
         try:
-            storage = JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock))
-            self.study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
-            )
+            self.study = create(storage=JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock)))
         except OSError:
             raise
         except Exception as error:  # Optuna takes the file for granted: what is wrong in it can raise anything
@@ -149,37 +182,37 @@ class Search:
 
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
-        names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        return [
-            Trial(
-                number=t.user_attrs["number"],
-                state=names[t.state],
-                value=max(t.intermediate_values.values(), default=None) if t.state != TrialState.FAIL else None,
-                params=dict(t.params),
-                curve=[t.intermediate_values[step] for step in sorted(t.intermediate_values)],
-                seconds=t.user_attrs.get("seconds", 0.0),
-                reason=t.user_attrs.get("reason", ""),
-            )
-            for t in self._finished()
-        ]
+        return [_told(trial) for trial in self._finished()]
 
-    def _finished(self) -> list[optuna.trial.FrozenTrial]:
+    def _finished(self) -> list[FrozenTrial]:
         finished = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
-        # The file may hold a longer search of the same kind.
-        mine = [t for t in finished if t.user_attrs["number"] < self.settings.n_trials]
-        return sorted(mine, key=lambda t: t.user_attrs["number"])
+        # The file may hold a longer search of the same kind; a database may have been told something twice, when its
+        # answer was lost: the first time counts.
+        mine = {t.user_attrs["number"]: t for t in reversed(finished)}
+        return [mine[number] for number in sorted(mine) if number < self.settings.n_trials]
+
+    def _attempts(self, number: int, state: TrialState) -> list[FrozenTrial]:
+        """Those at one trial that run, or that failed."""
+        found = self.study.get_trials(deepcopy=False, states=(state,))
+        return [trial for trial in found if trial.user_attrs.get("number") == number]
 
     def begin(self) -> list[int]:
         """The numbers of the trials that are still to be done; one that a killed process left running is among them."""
         for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(stale.number, state=TrialState.FAIL)
+            self._give_up(stale)
         done = {trial.number for trial in self.trials()}
         return [number for number in range(self.settings.n_trials) if number not in done]
 
+    def _give_up(self, trial: FrozenTrial) -> None:
+        """Fail a trial of another process, which can then add nothing to it; one that has ended stays as it is."""
+        with suppress(UpdateFinishedTrialError):
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
     def run(self, read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
-        """Run the trials that are still to be done, `at_once` at a time, in processes that share the study's file: each
+        """Run the trials that are still to be done, `at_once` at a time, in processes that share the study: each
         draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out,
-        that is the one that the system kills, and its trial is a failed one.
+        that is the one that the system kills, and its trial is a failed one. With a database it is tried `ATTEMPTS`
+        times, with the same parameters, and so is one of which there was no sign of life.
 
         Args:
             read: gives the split "train" or "validation"; called once in each process, and sent there by pickle.
@@ -189,8 +222,8 @@ class Search:
 
         Raises:
             UserError: the network or its weights cannot be had, the data cannot be read or do not fit in memory, the
-                study's file cannot be written, the code was changed meanwhile, or processes are killed again and again
-                before they have begun a trial.
+                study's file cannot be written or its database is away for long, the code was changed meanwhile, another
+                run makes the same search, or processes are killed again and again before they have begun a trial.
             RuntimeError: an error of the program; the message holds its traceback.
         """
         todo, told, killed = deque(self.begin()), set(), Counter()
@@ -198,14 +231,22 @@ class Search:
             # What is wrong with it is wrong in every trial, and weights are downloaded by one process.
             models.fresh(self.known, self.description, 0, torch.device("cpu"))
         threads = max(1, self.threads // self.at_once)
-        serve = partial(_serve, type(self), self._arguments, self.file, read, threads)
-        for number, record in workers.each(serve, todo, self.at_once):
+        serve = partial(_serve, type(self), self._arguments, self.name, read, threads)
+        watched = (self._silent, self.look) if self._database else ()
+        for number, record in workers.each(serve, todo, self.at_once, *watched):
+            if number in told:
+                continue  # its process had nothing more to say, or was thought dead
+            if isinstance(record, Replaced):
+                if not killed[number]:
+                    raise UserError(
+                        f"trial {number} was taken over by another run of the same search on {self.settings.storage}: "
+                        "one at a time, and this one has ended"
+                    )
+                continue
             if isinstance(record, workers.Died):
-                if number in told:
-                    continue  # it had nothing more to say
-                record = self._record_death(number, died := record)
+                killed[number] += 1
+                record = self._record_death(number, died := record, killed[number])
                 if record is None:
-                    killed[number] += 1
                     if killed[number] == ATTEMPTS:
                         fewer = f"; fewer than {self.at_once} tune.workers need less memory"
                         raise UserError(
@@ -218,51 +259,100 @@ class Search:
                 told.add(number)
             yield number, record
 
-    def _record_death(self, number: int, died: workers.Died) -> Trial | None:
-        """The trial that a process took with it, now a failed one; None if it had not begun.
+    def _silent(self) -> set[int]:
+        """The numbers of the trials of which two looks in turn found no sign of life."""
+        late = set(self._database.late(self._study_id))
+        again, self._late = late & self._late, late
+        found = {trial.user_attrs.get("number") for trial in map(self._database.get_trial, again)}
+        self._silenced |= found
+        return found
+
+    def _record_death(self, number: int, died: workers.Died, times: int) -> Trial | None:
+        """The trial that a process took with it, now a failed one; None if it had not begun, or is to be made again, as
+        with a database, on whose machines processes die of more than of its trials.
 
         Raises:
             RuntimeError: it was not killed, but ended by itself.
         """
         if died.exit_code >= 0:
             raise RuntimeError(f"trial {number}: {died}")
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for lost in (trial for trial in running if trial.user_attrs.get("number") == number):
-            if "reason" not in lost.user_attrs:  # else it failed by itself, and was killed before it could end
-                # A trial of another process can be ended, but not given a reason: one that has it takes its place.
-                took = (datetime.now() - lost.datetime_start).total_seconds()
-                failed = optuna.trial.create_trial(
-                    state=TrialState.FAIL, params=lost.params, distributions=lost.distributions,
-                    user_attrs=lost.user_attrs | {"reason": str(died), "seconds": max(0.0, took)},
-                    intermediate_values=lost.intermediate_values,
-                )  # fmt: skip
-                failed.datetime_start = lost.datetime_start
-                self.study.add_trial(failed)
-            self.study.tell(lost.number, state=TrialState.FAIL)
-        return next((trial for trial in self.trials() if trial.number == number), None)
+        begun = self._attempts(number, TrialState.RUNNING)
+        for lost in begun:
+            self._give_up(lost)
+        ended = next((trial for trial in self.trials() if trial.number == number), None)
+        if ended or not begun or (self._database and times < ATTEMPTS):
+            return ended
+        # A trial of another process can be ended, but not given a reason: one that has it takes its place.
+        lost, silent = begun[-1], number in self._silenced
+        reason = f"there was no sign of life of it for {self.grace} seconds" if silent else str(died)
+        took = (datetime.now() - lost.datetime_start).total_seconds()
+        failed = optuna.trial.create_trial(
+            state=TrialState.FAIL, params=lost.params, distributions=lost.distributions,
+            user_attrs=lost.user_attrs | {"reason": reason, "seconds": max(0.0, took)},
+            intermediate_values=lost.intermediate_values,
+        )  # fmt: skip
+        failed.datetime_start = lost.datetime_start
+        self.study.add_trial(failed)
+        return _told(failed)
 
-    def try_out(self, number: int, train: Split, validation: Split) -> Iterator[Epoch | Trial]:
-        """One trial, in this process: its epochs, then itself."""
+    def try_out(self, number: int, train: Split, validation: Split) -> Iterator[Epoch | Trial | Replaced]:
+        """One trial, in this process: its epochs, then itself, or that it was replaced by another attempt at it."""
+        self.study.sampler = self._sampler(number)
+        start = time.perf_counter()  # Optuna's own times are those of a clock that may be set meanwhile
+        trial = self.study.ask()
+        try:
+            trial.set_user_attr("number", number)
+            with self._alive(trial) if self._database else nullcontext():
+                yield from self._attempt(trial, number, start, train, validation)
+        except UpdateFinishedTrialError:
+            yield Replaced()
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = derive(self.seed, "tune", "sampler", number)
+        for before in reversed(self._attempts(number, TrialState.FAIL) if self._database else []):
+            params, network = before.params, self.known.name
+            if all(name in params for name in ORDER if is_used(name, network, params)):
+                return optuna.samplers.PartialFixedSampler(params, optuna.samplers.RandomSampler(seed))
         # A sampler of its own for each trial, seeded by its number: a search that was interrupted draws what the
         # uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
-        self.study.sampler = optuna.samplers.TPESampler(
+        return optuna.samplers.TPESampler(
             n_startup_trials=self.settings.startup_trials,
             n_ei_candidates=24,
             multivariate=True,
             group=True,
             constant_liar=self.settings.workers > 1,  # keeps workers from trying the same point at the same time
-            seed=derive(self.seed, "tune", "sampler", number),
+            seed=seed,
         )
-        start = time.perf_counter()  # Optuna's own times are those of a clock that may be set meanwhile
-        trial = self.study.ask()
-        trial.set_user_attr("number", number)
+
+    @contextmanager
+    def _alive(self, trial: optuna.Trial) -> Iterator[None]:
+        """Give signs of life of a trial as long as this block runs; Optuna's own thread ends with the first that the
+        database does not take."""
+        key = self._database.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.is_set():
+                ended.wait(self.heartbeat if self._database.beat(key) else PAUSE)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _attempt(
+        self, trial: optuna.Trial, number: int, start: float, train: Split, validation: Split
+    ) -> Iterator[Epoch | Trial]:
         params = suggest(trial, self.settings.space, self.known.name)
         seed = derive(self.seed, "tune", "trial", number)
         best = 0.0
 
-        def end(*told: Any, **also: Any) -> None:
+        def end(*told: Any, **also: Any) -> FrozenTrial:
             trial.set_user_attr("seconds", time.perf_counter() - start)
-            self.study.tell(trial, *told, **also)
+            return self.study.tell(trial, *told, **also, skip_if_finished=True)
 
         try:
             for epoch in self._fit(params, seed, train, validation):
@@ -270,20 +360,22 @@ class Search:
                 trial.report(epoch.validation_accuracy, epoch.epoch)
                 yield epoch
                 if epoch.epoch < self.settings.epochs and trial.should_prune():
-                    end(state=TrialState.PRUNED)
+                    made = end(state=TrialState.PRUNED)
                     break
             else:
-                end(best)
+                made = end(best)
+        except UpdateFinishedTrialError:
+            raise
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
             if not isinstance(error, UserError) and not compute.out_of_memory(error):
                 raise
             reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
             trial.set_user_attr("reason", reason[:500])
-            end(state=TrialState.FAIL)
+            made = end(state=TrialState.FAIL)
         if self.place.device.type == "cuda":
             torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
-        yield next(done for done in self.trials() if done.number == number)
+        yield Replaced() if _interrupted(made) else _told(made)
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
         settings = self.settings
@@ -324,13 +416,13 @@ class Search:
 
 
 def _serve(
-    kind: type[Search], arguments: tuple, file: Path, read: Callable[[str], Split], threads: int
-) -> Callable[[int], Iterator[Epoch | Trial]]:
+    kind: type[Search], arguments: tuple, name: str, read: Callable[[str], Split], threads: int
+) -> Callable[[int], Iterator[Epoch | Trial | Replaced]]:
     """The same search in another process."""
     search = kind(*arguments)
     search.place.settle()
     torch.set_num_threads(threads)
-    if search.file != file:
+    if search.name != name:
         raise UserError("the source files of the search were changed while it ran: run it again")
     try:
         train, validation = (read(split).to(search.place.device) for split in ("train", "validation"))
@@ -339,16 +431,124 @@ def _serve(
             raise
         raise UserError(f"the images do not fit in memory {search.at_once} times (tune.workers): {error}") from None
 
-    def records(number: int) -> Iterator[Epoch | Trial]:
+    def records(number: int) -> Iterator[Epoch | Trial | Replaced]:
         try:
             yield from search.try_out(number, train, validation)
         except OSError as error:
+            if search.file is None:
+                raise
             raise UserError(
-                f"{file} cannot be written ({error.strerror}): run the same command again when it can, and the search "
-                "goes on where it was"
+                f"{search.file} cannot be written ({error.strerror}): run the same command again when it can, and the "
+                "search goes on where it was"
             ) from None
 
     return records
+
+
+class _Database(RDBStorage):
+    """Optuna's tables in PostgreSQL, for a search that waits while the server is away and then does again what may have
+    failed. What had been done after all, and only the answer was lost, is harmless twice: a value is written once more,
+    a trial that has begun twice bears no number, and of two that have ended one counts (`Search._finished`).
+    """
+
+    def late(self, study_id: int) -> list[int]:
+        """The keys of the running trials without a sign of life for `grace_period` seconds."""
+        return self._get_stale_trial_ids(study_id)
+
+    def beat(self, trial_id: int) -> bool:
+        """Give a sign of life of a trial; whether the database took it. That one waits is said elsewhere."""
+        try:
+            self.record_heartbeat(trial_id)
+        except Exception as error:
+            if not postgres.away(error):
+                raise
+            return False
+        return True
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:  # fmt: skip
+        tell = partial(super().set_trial_state_values, trial_id, state, values)
+
+        def again() -> bool:
+            try:
+                return tell()
+            except UpdateFinishedTrialError:
+                found = self.get_trial(trial_id)
+                if (found.state, found.values) != (state, None if values is None else list(values)):
+                    raise  # it was not this that ended it
+                return True
+
+        return _patiently(self.url, tell, again)
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    operation = getattr(RDBStorage, name)
+
+    @wraps(operation)
+    def call(self: _Database, *args: Any, **kwargs: Any) -> Any:
+        return _patiently(self.url, partial(operation, self, *args, **kwargs))
+
+    return call
+
+
+# Those that Optuna's cache over such a storage calls.
+for _name in (
+    "create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
+    "get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr",
+    "_create_new_trial", "_set_trial_param", "set_trial_intermediate_value", "set_trial_user_attr",
+    "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial", "_get_trials",
+    "_get_stale_trial_ids",
+):  # fmt: skip
+    setattr(_Database, _name, _patient(_name))
+
+
+def _patiently(url: str, call: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
+    """What `call` returns, once the database can be worked with.
+
+    Args:
+        url: as in `tune.storage`.
+        again: called instead from the second time on.
+
+    Raises:
+        UserError: it was away for `PATIENCE` seconds.
+    """
+    since = None
+    while True:
+        try:
+            done = call()
+        except Exception as error:
+            if not postgres.away(error):
+                raise
+            said = f"tune.storage, {url}, is away ({postgres.reason(error)})"
+        else:
+            if since is not None:
+                print("tune.storage is there again", file=sys.stderr)
+            return done
+        if since is None:
+            print(f"{said}: waiting for it, at most {PATIENCE} s", file=sys.stderr)
+            since, call = time.monotonic(), again or call
+        if time.monotonic() - since >= PATIENCE:
+            raise UserError(
+                f"{said} for {PATIENCE} seconds: see that the server runs, then run the same command again, and the "
+                "search goes on where it was"
+            )
+        time.sleep(PAUSE)
+
+
+def _open(url: str, heartbeat: int, grace: int) -> _Database:
+    with postgres.connect(url) as making:
+        # Of processes that make the tables of a fresh database at the same time all but one would fail.
+        making.execute("select pg_advisory_lock(%s)", (TABLES,))
+        return _Database(
+            url,
+            engine_kwargs={
+                "pool_size": 1, "max_overflow": 1,  # the second while both a trial and its signs of life need one
+                "pool_timeout": 60, "pool_recycle": -1, "pool_pre_ping": True, "connect_args": postgres.SETTINGS,
+            },
+            skip_compatibility_check=False, heartbeat_interval=heartbeat, grace_period=grace,
+            heartbeat_stale_trial_callback=None, skip_table_creation=False,
+        )  # fmt: skip
 
 
 def _cut_torn_line(file: Path) -> None:
@@ -367,9 +567,22 @@ def _code() -> str:
     return files.digest(*(Path(path).read_bytes() for path in paths))
 
 
-def _interrupted(trial: optuna.trial.FrozenTrial) -> bool:
+def _interrupted(trial: FrozenTrial) -> bool:
     # A trial that failed by itself says why.
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
+
+
+def _told(trial: FrozenTrial) -> Trial:
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    return Trial(
+        number=trial.user_attrs["number"],
+        state=names[trial.state],
+        value=max(trial.intermediate_values.values(), default=None) if trial.state != TrialState.FAIL else None,
+        params=dict(trial.params),
+        curve=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
+        seconds=trial.user_attrs.get("seconds", 0.0),
+        reason=trial.user_attrs.get("reason", ""),
+    )
 
 
 def table(trials: list[Trial], space: Space) -> pd.DataFrame:

@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -42,7 +43,10 @@ class Died:
         return self.exit_code == -signal.SIGKILL
 
 
-def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int) -> Iterator[tuple[Any, Any]]:
+def each(
+    serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
+    silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
+) -> Iterator[tuple[Any, Any]]:  # fmt: skip
     """Work off a queue.
 
     Args:
@@ -50,6 +54,8 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
             there by pickle.
         todo: items, taken from the left whenever a process comes free. The caller may put one back.
         at_once: processes at most.
+        silent: tells of which items no sign of life has come, by another way than the records; called about every
+            `look` seconds. Their processes are ended, however busy.
 
     Yields:
         (item, record) for each record of an item, in the order in which they come in; (item, `Died`) when its process
@@ -82,11 +88,12 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
         process.join()
         return process.exitcode
 
+    looked = time.monotonic()
     try:
         for _ in range(at_once):
             employ()
         while busy:
-            for pipe in wait(list(busy)):
+            for pipe in wait(list(busy), look):
                 process, item = busy[pipe]
                 try:
                     kind, value = pipe.recv()
@@ -102,6 +109,11 @@ def each(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_on
                     give(pipe, process)
                 else:
                     dismiss(pipe)
+            if silent is not None and time.monotonic() - looked >= look:
+                gone, looked = silent(), time.monotonic()
+                for process, item in busy.values():
+                    if item in gone:
+                        process.kill()  # the end of its pipe tells, next time round
     finally:
         for process, _ in busy.values():
             process.kill()
