@@ -57,6 +57,18 @@ def garbling():
     return records
 
 
+def stopping():
+    """Item 1 gives one record and stops, without an end."""
+
+    def records(item):
+        yield item
+        if item == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        yield -item
+
+    return records
+
+
 def failing(error):
     def records(item):
         raise error
@@ -111,6 +123,20 @@ def test_an_item_can_be_put_back():
         if isinstance(record, workers.Died) and len(found) < 4:
             todo.append(1)
     assert found == [1, workers.Died(-9), 1, workers.Died(-9)]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_process_that_gives_no_sign_of_life_is_ended(at_once):
+    asked = []
+
+    def silent():
+        asked.append(time.monotonic())
+        return {1} if len(asked) == 3 else set()
+
+    begun = time.monotonic()
+    found = list(workers.each(stopping, deque([1, 2]), at_once, silent, 0.5))
+    assert sorted(found, key=lambda record: record[0]) == [(1, 1), (1, workers.Died(-9)), (2, 2), (2, -2)]
+    assert asked[2] - begun >= 1.5
 
 
 def test_an_error_of_the_program_comes_with_its_traceback():
