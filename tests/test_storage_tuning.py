@@ -144,7 +144,10 @@ def test_answers_that_are_lost_change_nothing(search, url, monkeypatch):
     monkeypatch.setattr(random, "random", lambda: 0.0)  # Optuna's own pause before it creates a trial again
     made = search(storage=url)
     lost = losing(made._database.engine.dialect, monkeypatch)
-    assert essence(run(made)) == whole
+    records = list(steps(made))
+    assert tuning.Replaced() not in [record for _, record in records]
+    assert essence([record for _, record in records if isinstance(record, tuning.Trial)]) == whole
+    assert essence(made.trials()) == whole
     assert sum(lost) > 100
     every = made.study.get_trials()
     assert len(every) > 6  # those that began twice
@@ -267,6 +270,21 @@ def test_a_trial_whose_worker_dies_each_time_is_a_failed_one(settings, params, u
     assert len([number for number, record in attempts if number == 1]) == 3
 
 
+def test_another_attempt_takes_the_same_values_whatever_was_found_meanwhile(search, url):
+    def values_of_the_fifth(made, disturbed):
+        for number in range(4):
+            if number == 3 and disturbed:
+                next(epochs(made, 4))  # begun before the fourth, and left running
+                made.begin()
+            list(epochs(made, number))
+        list(epochs(made, 4))
+        return [trial.params for trial in made.study.get_trials() if trial.user_attrs["number"] == 4]
+
+    first, second = values_of_the_fifth(search(storage=url), disturbed=True)
+    (otherwise,) = values_of_the_fifth(search(), disturbed=False)
+    assert first == second != otherwise
+
+
 def test_one_that_had_not_drawn_everything_draws_as_if_for_the_first_time(search, url, monkeypatch):
     whole = essence(run(search("whole")))
     made = search(storage=url)
@@ -355,6 +373,16 @@ def test_one_that_fails_when_it_was_given_up_has_not_failed(search, url, monkeyp
     made = search(storage=url)
     assert list(epochs(made, 0)) == [tuning.Replaced()]
     assert made.trials() == []
+
+
+def test_of_two_that_end_one_counts(search, url):
+    made, other = search(storage=url), search(storage=url)
+    first, second = epochs(made, 0), epochs(other, 0)
+    next(first)
+    next(second)
+    list(second)
+    *_, trial = first
+    assert made.trials() == [trial]
 
 
 def test_two_runs_of_one_search_do_not_share_it(settings, params, url, tmp_path, monkeypatch):

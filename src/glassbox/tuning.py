@@ -364,8 +364,6 @@ class Search:
                     break
             else:
                 made = end(best)
-        except UpdateFinishedTrialError:
-            raise
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
             if not isinstance(error, UserError) and not compute.out_of_memory(error):
