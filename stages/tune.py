@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from glassbox import compute, config, files, hyperparameters, postgres, tracking, tuning
+from glassbox import config, files, hyperparameters, postgres, tracking, tuning
 from glassbox.data import store
+from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.progress import Bar
 
@@ -11,7 +12,7 @@ DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, machine, how, settings, name, normalization, size, weights, stem, dropout, momentum = config.load(
+    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum = config.load(
         "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
         "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum",
     )  # fmt: skip
@@ -20,19 +21,19 @@ def main() -> None:
     known = hyperparameters.unsearched(
         name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
     )
-    with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked:
+    with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked, start(on) as at:
         description = store.describe(DATA)
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
-        place = compute.resolve(machine)
-        search = tuning.Search(settings, known, how, seed, description, place, JOURNALS)
+        search = tuning.Search(settings, known, how, seed, description, at.place, JOURNALS, at.place.threads, at.apart)
         if search.at_once < settings.workers:
             print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")
         done = search.trials()
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
-        for number, record in search.run(partial(store.read, DATA)):
+        read = at.lend(partial(store.read, DATA), "train", "validation")
+        for number, record in search.run(read, partial(at.work_off, gpus=settings.gpus)):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
                 bar.update()
@@ -48,7 +49,7 @@ def main() -> None:
         files.write_csv(folder / "trials.csv", table)
         files.write_json(folder / "best.json", tuning.summary(best, trials))
         seconds = [round(trial.seconds, 3) for trial in trials]
-        times = {"machine": compute.machine(place), "trials_at_once": search.at_once, "seconds": seconds}
+        times = {"machine": at.machine(), "trials_at_once": search.at_once, "seconds": seconds}
         files.write_times(folder, times)
         if best:
             figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)

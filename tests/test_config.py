@@ -508,7 +508,7 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
 # Keys whose right values can still contradict others: a rule between keys refuses them.
 RULED = re.compile(
     r"data\.(source|planted\.(variant|watermark|background)|convert)|model\.(name|weights|stem|dropout|.*kernel_size)"
-    r"|augment\.resize_first|train\.(epochs|head_epochs|workers)|tune\.n_trials|tune\.space\..*(kernel_size|low|high|log)"
+    r"|augment\.resize_first|train\.(epochs|head_epochs|workers)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
     r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples)"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"

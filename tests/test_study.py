@@ -314,7 +314,7 @@ data.source=image_folder data.path=/images data.image_size=28 data.resize=pad da
 data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null data.bad_images=skip
 data.convert=[16-bit,animation] augment.flip=true augment.crop=1
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
-augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.workers=2 tune.startup_trials=2
+augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.gpus=0.25 tune.workers=2 tune.startup_trials=2
 tune.storage=postgresql+psycopg://me@localhost/searches
 tune.epochs=1 tune.batch_size=32
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]

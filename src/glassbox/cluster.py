@@ -114,6 +114,7 @@ class Cluster:
     """
 
     device = torch.device("cpu")  # a laptop may have no other
+    apart = True
 
     def __init__(self, settings: config.Compute) -> None:
         import ray
@@ -203,13 +204,15 @@ class Cluster:
     def work_off(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
+        *, gpus: float | None = None,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """`workers.each`, by processes on any machine of the cluster: one that is lost tells so by `Lost`."""
         lost = self._ray.exceptions
         gone = (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError)
         # libpq's settings, passwords among them: Ray would log those of its own runtime environment.
         secrets = {name: value for name, value in os.environ.items() if name.startswith("PG")}
-        hire = self._ray.remote(_Hand).options(**self._needs, scheduling_strategy="SPREAD", max_restarts=0)
+        needs = self._needs | ({} if gpus is None else {"num_gpus": gpus})
+        hire = self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0)
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
 
@@ -399,14 +402,12 @@ def _rank(config: dict[str, Any]) -> None:
     """One process of a training; the first one tells the stage of it."""
     import ray.train.torch
 
-    from glassbox.ranks import Ranks
-
     training, lent, place, threads, box, content = config["asked"]
     if place.device.type == "cuda":
         place = replace(place, device=ray.train.torch.get_device())
     place.settle()
     torch.set_num_threads(threads)
-    ranks = Ranks.here()
+    ranks = training.ranks()
     first = ranks is None or ranks.rank == 0
     try:
         classifier = training.fresh(place.device)

@@ -246,6 +246,7 @@ class Tune(_Section):
     n_trials: Count
     workers: Positive
     storage: Annotated[str, Field(pattern=DATABASE, max_length=500)] | None
+    gpus: Gpus | None
     startup_trials: Positive
     epochs: Positive
     batch_size: TrainingBatch
@@ -542,6 +543,16 @@ class Params(_Section):
                     raise ValueError(f"{section}.{absent[0]} is missing: the network cnn needs it")
         if self.augment.resize_first and self.model.input_size is None:
             raise ValueError("augment.resize_first is true: model.input_size must then be a number, not null")
+        if self.compute.engine == "ray" and self.tune.n_trials and self.tune.storage is None:
+            raise ValueError(
+                "tune.storage is null: with compute.engine = ray it must be a database, which all workers reach, or "
+                "tune.n_trials 0"
+            )
+        if self.tune.gpus is not None and bool(self.tune.gpus) != bool(self.compute.gpus):
+            raise ValueError(
+                f"tune.gpus is {self.tune.gpus:g}: with compute.gpus = {self.compute.gpus:g} it must be "
+                f"{'above 0' if self.compute.gpus else '0 or null'}"
+            )
         if self.train.workers > 1 and self.compute.engine != "ray":
             raise ValueError(
                 f"train.workers is {self.train.workers}: with compute.engine = {self.compute.engine} it must be 1"
@@ -780,6 +791,7 @@ _ALLOWED = {
 _PATTERNS = {
     ("study", "name"): "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
     ("compute", "device"): "auto, cpu, cuda or cuda:N",
+    ("compute", "address"): "auto, HOST:PORT or ray://HOST:PORT",
     ("tune", "storage"): "postgresql+psycopg://[USER@]HOST[:PORT]/DATABASE (a password belongs in PGPASSWORD or "
     "~/.pgpass)",
     ("model", "name"): "cnn or the name of a classification network of torchvision, like resnet18",

@@ -23,10 +23,12 @@ class Engine(Protocol):
     Attributes:
         place: device and precision of those parts.
         device: of what this process computes itself.
+        apart: whether workers have machines, or processors, of their own.
     """
 
     place: Place
     device: torch.device
+    apart: bool
 
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
         """See `resume.Keep.each`."""
@@ -37,8 +39,9 @@ class Engine(Protocol):
     def work_off(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
+        *, gpus: float | None = None,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
-        """See `workers.each`."""
+        """See `workers.each`; `gpus` is what each worker takes on a cluster, None what the section `compute` says."""
 
     def train(
         self, training: "Training", train: Split, validation: Split
@@ -53,14 +56,18 @@ class Engine(Protocol):
 
 
 class Local:
-    """This process does it all."""
+    """This process does it all, or others on this machine."""
+
+    apart = False
 
     def __init__(self, settings: config.Compute) -> None:
         self.place = compute.resolve(settings)
         self.device = self.place.device
 
     each = staticmethod(resume.here)
-    work_off = staticmethod(workers.each)
+
+    def work_off(self, *asked: Any, gpus: float | None = None) -> Iterator[tuple[Any, Any]]:  # noqa: ARG002
+        return workers.each(*asked)
 
     def lend(self, read: Callable[[str], Split], *_: str) -> Callable[[str], Split]:
         return read

@@ -247,6 +247,11 @@ class Training:
             ranks=ranks,
         )  # fmt: skip
 
+    @staticmethod
+    def ranks() -> Ranks | None:
+        """Those of this process's group; None where it trains alone."""
+        return Ranks.here()
+
     def begin(
         self, train: Split, validation: Split, place: Place
     ) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint]:

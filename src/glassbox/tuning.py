@@ -113,6 +113,7 @@ class Search:
         place: device and precision of the trials.
         folder: where the study's file lies, if it is no database.
         threads: of the CPU, for all trials that run side by side; None = PyTorch's number in this process.
+        apart: whether trials that run side by side do so on machines of their own, and have the threads each.
 
     Attributes:
         name: of the study.
@@ -125,9 +126,9 @@ class Search:
 
     def __init__(
         self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
-        folder: str | Path, threads: int | None = None,
+        folder: str | Path, threads: int | None = None, apart: bool = False,
     ) -> None:  # fmt: skip
-        self.threads = threads or torch.get_num_threads()
+        self.threads, self.apart = threads or torch.get_num_threads(), apart
         self._arguments = (settings, known, how, seed, description, place, folder, self.threads)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
@@ -182,7 +183,7 @@ class Search:
     def at_once(self) -> int:
         """How many trials run side by side: `settings.workers`, on the CPU at most one a core."""
         wanted = self.settings.workers
-        return min(wanted, self.threads) if self.place.device.type == "cpu" else wanted
+        return wanted if self.apart or self.place.device.type != "cpu" else min(wanted, self.threads)
 
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
@@ -212,7 +213,9 @@ class Search:
         with suppress(UpdateFinishedTrialError):
             self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def run(self, read: Callable[[str], Split]) -> Iterator[tuple[int, Epoch | Trial]]:
+    def run(
+        self, read: Callable[[str], Split], work_off: Callable[..., Iterator[tuple[int, Any]]] | None = None
+    ) -> Iterator[tuple[int, Epoch | Trial]]:
         """Run the trials that are still to be done, `at_once` at a time, in processes that share the study: each
         draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out,
         that is the one that the system kills, and its trial is a failed one. With a database it is tried `ATTEMPTS`
@@ -220,6 +223,7 @@ class Search:
 
         Args:
             read: gives the split "train" or "validation"; called once in each process, and sent there by pickle.
+            work_off: starts these processes; None is `workers.each`, on this machine.
 
         Yields:
             (trial number, record): an `Epoch` after each epoch, the finished `Trial` after each trial.
@@ -234,10 +238,10 @@ class Search:
         if todo and self.known.name != CNN:
             # What is wrong with it is wrong in every trial, and weights are downloaded by one process.
             models.fresh(self.known, self.description, 0, torch.device("cpu"))
-        threads = max(1, self.threads // self.at_once)
+        threads = self.threads if self.apart else max(1, self.threads // self.at_once)
         serve = partial(_serve, type(self), self._arguments, self.name, read, threads)
         watched = (self._silent, self.look) if self._database else ()
-        for number, record in workers.each(serve, todo, self.at_once, *watched):
+        for number, record in (work_off or workers.each)(serve, todo, self.at_once, *watched):
             if number in told:
                 continue  # its process had nothing more to say, or was thought dead
             if isinstance(record, Replaced):
