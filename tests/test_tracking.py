@@ -485,6 +485,7 @@ def test_the_record_of_a_study_is_fetched_from_its_row(project, tmp_path):
             "https://bucket/x?AWSAccessKeyId=1&Signature=abc&n=2",
             "https://bucket/x?AWSAccessKeyId=***&Signature=***&n=2",
         ),
+        ("postgresql+psycopg://:se:cret@db/x", "postgresql+psycopg://:***@db/x"),
         ("data/raw, me@example.org: at 12:30", "data/raw, me@example.org: at 12:30"),
     ],
 )
