@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import clusters
 import numpy as np
 import pytest
 import torch
@@ -29,14 +30,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def nodes():
     """A head and a second node, with a CPU each."""
-    cluster_utils = pytest.importorskip(
-        "ray.cluster_utils", reason="Ray is not installed: pip install 'glassbox[cluster]'"
-    )
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    cluster_utils.ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes do not have the tests
-    yield made
-    made.shutdown()
+    with clusters.nodes(sys.modules[__name__]) as made:
+        made.add_node(num_cpus=1)
+        yield made
 
 
 @pytest.fixture

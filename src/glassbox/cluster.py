@@ -43,9 +43,13 @@ SHARD = 0.2  # seconds of work in a task: many small parts at once, so that hand
 MOST = 64  # parts in a task
 AHEAD = 4  # tasks for each worker that are done or under way while an earlier one is waited for
 PATIENCE = 300.0  # seconds in which a cluster that has no machine large enough may get one
+ENDING = 15.0  # seconds in which a training that is not wanted any more ends in order
 BUSY = 30.0  # seconds between two words on that others use it
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers
+# Of a machine that a network no longer reaches nothing is heard: by itself Ray would wait seven minutes for its answer.
+os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "10000")
+os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "10000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a share of a GPU sees none
 
 
@@ -321,8 +325,17 @@ class Cluster:
             )
         finally:
             if going is not None:
-                self._ray.cancel(going, force=True)
+                self._end(going)
             box.shutdown(force=True)
+
+    def _end(self, together: Any) -> None:
+        """End a training. Ray Train gives its processes' room back only if it is asked; by itself, if it is killed, it
+        does so with the help of Ray's dashboard, which need not be there."""
+        for force in (False, True):
+            if self._ray.wait([together], timeout=0)[0]:
+                return
+            self._ray.cancel(together, force=force)
+            self._ray.wait([together], timeout=ENDING)
 
     def _make_room(self, asked: str, workers: int) -> None:
         """Wait until the cluster's machines are large enough for so many workers at a time.
