@@ -1,25 +1,15 @@
-"""A cluster loses processes, machines and its database in mid-work: it ends as if nothing had happened, and does again at
-most what was in hand."""
+"""A cluster loses processes, machines and its database in mid-work: it ends as if nothing had happened, and does again
+at most what was in hand."""
 
-import os
-import signal
 import sys
-import threading
-import time
-from collections import Counter
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import clusters
 import numpy as np
 import pytest
-import ray
 import torch
-from services import postgres
 
-from glassbox import compute, config, engine, explaining, hyperparameters, tuning
-from glassbox.data.store import Description, Split
+from glassbox import config, engine, explaining
 from glassbox.resume import Parts
 from glassbox.selection import Pick
 
@@ -64,7 +54,7 @@ def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, l
     with engine.start(settings) as at:
 
         def each(*work):
-            for n, arrays in enumerate(at.each(*work)):
+            for arrays in at.each(*work):
                 if keep._number == after:
                     fault()
                 yield arrays
@@ -89,7 +79,6 @@ def test_a_node_that_the_network_cuts_off_while_explaining(settings, asked, tmp_
     with clusters.elsewhere(NAMESPACE, HOST, GUEST):
         head = {"node_ip_address": HOST, "_system_config": clusters.SOON}
         with clusters.nodes(sys.modules[__name__], **head) as made, clusters.node_in(NAMESPACE, made.address, GUEST):
-            made.wait_for_nodes if False else None
             there = settings.model_copy(update={"address": made.address})
             found, parts = explained(there, asked, tmp_path, 12, lambda: clusters.cut(NAMESPACE))
     the_same(found, wanted)

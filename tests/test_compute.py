@@ -3,7 +3,6 @@ import platform
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +25,8 @@ def settings_of_the_process(monkeypatch):
 
 def settings(device: str, precision: str, **changes: bool) -> config.Compute:
     flags = {"tf32": True, "deterministic": True, "compile": False, "threads": None} | changes
-    return config.Compute(device=device, precision=precision, batch_size=8, **flags)
+    shipped = config.read(ROOT / "params.yaml").compute.model_dump()
+    return config.Compute(**shipped | {"device": device, "precision": precision, "batch_size": 8} | flags)
 
 
 def test_the_cpu_and_its_precision():
@@ -210,17 +210,17 @@ def test_peak_memory_grows_with_what_is_used(monkeypatch):
 
 THREADS = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, sys.argv[1] + "/src")
 import numpy, torch
 from threadpoolctl import threadpool_info
 from glassbox import compute, config
-compute.resolve(config.Compute(device="cpu", precision="float32", tf32=False, deterministic=True, compile=False,
-                               batch_size=8, threads=3))
+shipped = config.read(sys.argv[1] + "/params.yaml").compute
+compute.resolve(shipped.model_copy(update={"device": "cpu", "threads": 3}))
 print(torch.get_num_threads(), {pool["num_threads"] for pool in threadpool_info()}, os.environ["OMP_NUM_THREADS"])
 """
 
 
 def test_the_number_of_threads_is_that_of_the_parameters(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [sys.executable, "-c", THREADS, str(Path(__file__).resolve().parent.parent / "src")]
+    command = [sys.executable, "-c", THREADS, str(ROOT)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "3 {3} 3\n"

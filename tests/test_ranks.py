@@ -86,7 +86,10 @@ CASES = {
     "resized": Case(options={"how": CHANGED.model_copy(update={"resize_first": True})}, input_size=12),
     "fewer images than ranks": Case(n=2, options={"epochs": 2}),
     "resnet18": Case(options={"epochs": 1}, network=("resnet18", TORCHVISIONS | {"stem": "cifar"}), n=10),
-    "efficientnet": Case(options={"epochs": 1}, network=("efficientnet_b0", TORCHVISIONS), n=8, side=32),
+    # At a higher rate its loss explodes, and with it what sums in another order change.
+    "efficientnet": Case(
+        replace(SGD, learning_rate=0.001), {"epochs": 1}, network=("efficientnet_b0", TORCHVISIONS), n=8, side=32
+    ),
     "float32": Case(double=False, near=1e-3),
     "bfloat16": Case(replace(SGD, learning_rate=0.003), double=False, dtype=torch.bfloat16, near=0.02),
 }
