@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,28 @@ def nodes():
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(params, nodes):
+    """The section `compute` for that cluster, and what is to be closed of a connection to it."""
+    asked = {"engine": "ray", "address": nodes.address, "threads": 1}
+    with ExitStack() as stack:
+        yield SimpleNamespace(settings=params.compute.model_copy(update=asked), stack=stack, at=None)
+
+
 @pytest.fixture
-def settings(params, nodes):
-    """The section `compute`, for that cluster."""
-    return params.compute.model_copy(update={"engine": "ray", "address": nodes.address, "threads": 1})
+def at(shared):
+    """The engine, connected; the next test in the file that asks for it has the same, with workers at hand."""
+    if shared.at is None:
+        shared.at = shared.stack.enter_context(engine.start(shared.settings))
+    return shared.at
+
+
+@pytest.fixture
+def settings(shared):
+    """The section `compute`, for a connection of one's own."""
+    shared.stack.close()
+    shared.at = None
+    return shared.settings
 
 
 class Scaled(torch.nn.Module):
@@ -64,14 +83,13 @@ def items(n):
     return [(block, row) for block in blocks for row in range(n)]
 
 
-def test_parts_come_in_order_from_both_nodes(settings, tmp_path):
+def test_parts_come_in_order_from_both_nodes(at, tmp_path):
     model, asked = Scaled(2.0), items(20)
     wanted = [2 * block[row] for block, row in asked]
-    with engine.start(settings) as at:
-        assert at.device.type == "cpu"
-        keep = Parts("work", "key", tmp_path, at.each)
-        found = list(keep.each("part", scaled, model, iter(asked)))
-        costs, machine = at.costs(time.perf_counter() - 2, 10), at.machine()
+    assert at.device.type == "cpu"
+    keep = Parts("work", "key", tmp_path, at.each)
+    found = list(keep.each("part", scaled, model, iter(asked)))
+    costs, machine = at.costs(time.perf_counter() - 2, 10), at.machine()
     assert all(np.array_equal(one["found"], other) for one, other in zip(found, wanted, strict=True))
     assert {one["pid"][0] for one in found}.isdisjoint({os.getpid()})
     assert len({one["node"].tobytes() for one in found}) == 2
@@ -83,27 +101,26 @@ def test_parts_come_in_order_from_both_nodes(settings, tmp_path):
     assert again.found == 40, "all of them are on disk"
 
 
-def test_what_parts_share_is_sent_to_a_node_once(settings):
+def test_what_parts_share_is_sent_to_a_node_once(at, monkeypatch):
     """Put into the store once, whatever the number of parts; the same network once for several works."""
     model, asked = Scaled(2.0), items(20)
-    with engine.start(settings) as at:
-        put, ray = [], at._ray
-        counted = {name: getattr(ray, name) for name in ("wait", "get", "exceptions")}
-        at._ray = SimpleNamespace(**counted, put=lambda it: put.append(type(it).__name__) or ray.put(it))
-        for _ in range(2):
-            list(at.each(scaled, model, asked))
+    put, ray = [], at._ray
+    counted = {name: getattr(ray, name) for name in ("wait", "get", "exceptions")}
+    spy = SimpleNamespace(**counted, put=lambda it: put.append(type(it).__name__) or ray.put(it))
+    monkeypatch.setattr(at, "_ray", spy)
+    for _ in range(2):
+        list(at.each(scaled, model, asked))
     assert put == ["function", "Scaled", "ndarray", "ndarray", "function", "ndarray", "ndarray"]
 
 
-def test_the_results_of_a_task_do_not_stay_in_the_store(settings):
-    with engine.start(settings) as at:
-        model = Scaled(1.0)
-        kept = list(at.each(large, model, ((None, n) for n in range(64))))
-        assert sum(one["found"].nbytes for one in kept) == 64 * 2**20
-        end = time.monotonic() + 10  # Ray frees many at a time
-        while (used := in_store()) >= 16:
-            assert time.monotonic() < end, f"{used} MiB"
-            time.sleep(0.2)
+def test_the_results_of_a_task_do_not_stay_in_the_store(at):
+    model = Scaled(1.0)
+    kept = list(at.each(large, model, ((None, n) for n in range(64))))
+    assert sum(one["found"].nbytes for one in kept) == 64 * 2**20
+    end = time.monotonic() + 10  # Ray frees many at a time
+    while (used := in_store()) >= 16:
+        assert time.monotonic() < end, f"{used} MiB"
+        time.sleep(0.2)
 
 
 def large(classifier, _, own):
@@ -130,15 +147,14 @@ def no_memory(classifier, _, own):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
 
-def test_what_workers_raise_reaches_the_stage(settings):
-    with engine.start(settings) as at:
-        for work, kind, words in (
-            (refused, UserError, "^3 is too many$"),
-            (no_memory, compute.OutOfMemory, "3 images of 32 x 32 pixels at once"),
-            (broken, ZeroDivisionError, "of 3"),
-        ):
-            with pytest.raises(kind, match=words):
-                list(at.each(work, Scaled(1.0), [(None, 3)]))
+def test_what_workers_raise_reaches_the_stage(at):
+    for work, kind, words in (
+        (refused, UserError, "^3 is too many$"),
+        (no_memory, compute.OutOfMemory, "3 images of 32 x 32 pixels at once"),
+        (broken, ZeroDivisionError, "of 3"),
+    ):
+        with pytest.raises(kind, match=words):
+            list(at.each(work, Scaled(1.0), [(None, 3)]))
 
 
 def dies_once(classifier, folder, own):
@@ -151,39 +167,27 @@ def dies_once(classifier, folder, own):
     return {"found": np.array([own])}
 
 
-def test_a_killed_process_costs_the_parts_in_hand(settings, tmp_path):
-    with engine.start(settings) as at:
-        found = [int(one["found"][0]) for one in at.each(dies_once, Scaled(1.0), ((tmp_path, n) for n in range(30)))]
+def test_a_killed_process_costs_the_parts_in_hand(at, tmp_path):
+    found = [int(one["found"][0]) for one in at.each(dies_once, Scaled(1.0), ((tmp_path, n) for n in range(30)))]
     assert found == list(range(30))
     began = Counter(int(mark.name.partition("-")[0]) for mark in tmp_path.iterdir())
     assert began[5] == 2
     assert sum(began.values()) - 30 <= cluster.SHARD / 0.05 + 1, "at most what one task had in hand was done again"
 
 
-def always_dies(classifier, _, own):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_part_that_kills_every_process_is_given_up(settings, monkeypatch):
-    monkeypatch.setattr(cluster, "AGAIN", 1)
-    with engine.start(settings) as at, pytest.raises(UserError, match="were lost 2 times"):
-        list(at.each(always_dies, Scaled(1.0), [(None, 0)]))
-
-
-def test_the_work_goes_on_where_a_stage_was_killed(settings, tmp_path):
+def test_the_work_goes_on_where_a_stage_was_killed(at, tmp_path):
     asked, model = items(10), Scaled(3.0)
-    with engine.start(settings) as at:
-        first = Parts("work", "key", tmp_path, at.each)
-        begun = first.each("part", scaled, model, iter(asked))
-        before = [next(begun)["found"] for _ in range(7)]
-        second = Parts("work", "key", tmp_path, at.each)  # as another process would: nothing was closed
-        assert second.found == 7
-        found = [one["found"] for one in second.each("part", scaled, model, iter(asked))]
+    first = Parts("work", "key", tmp_path, at.each)
+    begun = first.each("part", scaled, model, iter(asked))
+    before = [next(begun)["found"] for _ in range(7)]
+    second = Parts("work", "key", tmp_path, at.each)  # as another process would: nothing was closed
+    assert second.found == 7
+    found = [one["found"] for one in second.each("part", scaled, model, iter(asked))]
     assert np.array_equal(found[:7], before)
     assert np.array_equal(found, [3 * block[row] for block, row in asked])
 
 
-def test_drawing_ahead_is_bounded(settings):
+def test_drawing_ahead_is_bounded(at, shared):
     drawn = []
 
     def endless():
@@ -193,12 +197,11 @@ def test_drawing_ahead_is_bounded(settings):
             yield None, n
             n += 1
 
-    with engine.start(settings) as at:
-        made = at.each(slow, Scaled(1.0), endless())
-        for _ in range(5):
-            next(made)
-        assert len(drawn) <= 5 + cluster.AHEAD * settings.workers * cluster.MOST
-        made.close()
+    made = at.each(slow, Scaled(1.0), endless())
+    for _ in range(5):
+        next(made)
+    assert len(drawn) <= 5 + cluster.AHEAD * shared.settings.workers * cluster.MOST
+    made.close()
 
 
 def slow(classifier, _, own):
@@ -223,17 +226,6 @@ def test_an_address_where_nobody_answers_is_refused_at_once(params, address):
     assert time.monotonic() - start < 10
 
 
-def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
-    asked = settings.model_copy(update={"gpus": 2})
-    words = (
-        "a worker takes 1 CPUs and 2 GPUs .*but the machines of the cluster have 1 CPUs, 0 GPUs; 1 CPUs, 0 GPUs: room"
-    )
-    with pytest.raises(UserError, match=words), engine.start(asked):
-        pass
-    assert "waiting for more" in capsys.readouterr().err
-
-
 def test_the_engine_of_this_process_needs_no_ray(params):
     """And takes no time for it: a new Python, in which importing ray fails."""
     code = "import sys; sys.modules['ray'] = None; from glassbox import config, engine\n"
@@ -256,15 +248,14 @@ def counted(folder):
     return records
 
 
-def test_a_queue_is_worked_off_and_the_lost_item_is_told(settings, tmp_path):
+def test_a_queue_is_worked_off_and_the_lost_item_is_told(at, tmp_path):
     todo, told, lost = deque(range(1, 6)), [], []
-    with engine.start(settings) as at:
-        for item, record in at.work_off(partial(counted, tmp_path), todo, 2):
-            if isinstance(record, workers.Died):
-                lost.append((item, record))
-                todo.appendleft(item)
-            else:
-                told.append((item, record))
+    for item, record in at.work_off(partial(counted, tmp_path), todo, 2):
+        if isinstance(record, workers.Died):
+            lost.append((item, record))
+            todo.appendleft(item)
+        else:
+            told.append((item, record))
     ((item, died),) = lost
     assert item == 3
     assert "its process or its machine was lost" in str(died)
@@ -284,16 +275,15 @@ def hanging(folder):
     return records
 
 
-def test_a_process_without_a_sign_of_life_is_ended(settings, tmp_path):
+def test_a_process_without_a_sign_of_life_is_ended(at, tmp_path):
     todo, told, lost = deque([1, 2]), [], []
-    with engine.start(settings) as at:
-        silent = lambda: [1] if (tmp_path / "1").exists() and not lost else []  # noqa: E731
-        for item, record in at.work_off(partial(hanging, tmp_path), todo, 2, silent, 0.5):
-            if isinstance(record, workers.Died):
-                lost.append(item)
-                todo.append(item)
-            else:
-                told.append(item)
+    silent = lambda: [1] if (tmp_path / "1").exists() and not lost else []  # noqa: E731
+    for item, record in at.work_off(partial(hanging, tmp_path), todo, 2, silent, 0.5):
+        if isinstance(record, workers.Died):
+            lost.append(item)
+            todo.append(item)
+        else:
+            told.append(item)
     assert (lost, sorted(told)) == ([1], [1, 2])
 
 
@@ -309,12 +299,11 @@ def wrong():
     return records
 
 
-def test_what_a_process_of_a_queue_raises_reaches_the_stage(settings):
-    with engine.start(settings) as at:
-        with pytest.raises(UserError, match=r"^the database is away$"):
-            list(at.work_off(unable, deque([1]), 1))
-        with pytest.raises(RuntimeError, match=r"(?s)^1: .*ZeroDivisionError: of the program"):
-            list(at.work_off(wrong, deque([1]), 1))
+def test_what_a_process_of_a_queue_raises_reaches_the_stage(at):
+    with pytest.raises(UserError, match=r"^the database is away$"):
+        list(at.work_off(unable, deque([1]), 1))
+    with pytest.raises(RuntimeError, match=r"(?s)^1: .*ZeroDivisionError: of the program"):
+        list(at.work_off(wrong, deque([1]), 1))
 
 
 def seen(read):
@@ -325,15 +314,14 @@ def seen(read):
     return records
 
 
-def test_data_and_passwords_reach_workers_and_no_log(settings, monkeypatch):
+def test_data_and_passwords_reach_workers_and_no_log(at, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "wonderfully-secret")
     images = torch.arange(2 * 8 * 8 * 3).view(2, 8, 8, 3).to(torch.uint8)
     split = Split(images, torch.tensor([0, 1]), None, torch.arange(2), ("a", "b"))
-    with engine.start(settings) as at:
-        lent = at.lend({"train": split}.__getitem__, "train")
-        ((_, record),) = at.work_off(partial(seen, lent), deque([1]), 1)
-        logs = Path(at._ray._private.worker._global_node.get_session_dir_path())
-        assert record == (images.sum().item(), [0, 1], True)
+    lent = at.lend({"train": split}.__getitem__, "train")
+    ((_, record),) = at.work_off(partial(seen, lent), deque([1]), 1)
+    logs = Path(at._ray._private.worker._global_node.get_session_dir_path())
+    assert record == (images.sum().item(), [0, 1], True)
     found = [path for path in logs.rglob("*") if path.is_file() and b"wonderfully-secret" in path.read_bytes()]
     assert found == []
     assert any(path.suffix == ".log" for path in logs.rglob("*"))
@@ -369,20 +357,27 @@ def curve(epochs):
     return [(e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.is_best) for e in epochs]
 
 
-def test_a_training_on_one_worker_has_the_bits_of_one_here(settings, training, tmp_path, monkeypatch):
+def test_a_training_on_one_worker_has_the_bits_of_one_here(at, training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job, train, validation = training
-    with engine.start(settings) as at:
-        there, epochs, checkpoint = at.train(job, train, validation)
-        found = curve(epochs)
-        assert checkpoint.path.exists()
-        checkpoint.path.unlink()
-        here, epochs, _ = job.begin(train, validation, at.place)
-        assert found == curve(epochs)
+    there, epochs, checkpoint = at.train(job, train, validation)
+    found = curve(epochs)
+    assert checkpoint.path.exists()
+    checkpoint.path.unlink()
+    here, epochs, _ = job.begin(train, validation, at.place)
+    assert found == curve(epochs)
     assert all(
         torch.equal(one, other)
         for one, other in zip(there.state_dict().values(), here.state_dict().values(), strict=True)
     )
+
+
+def test_a_training_that_fails_says_why(at, training, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job, train, validation = training
+    wild = replace(job, optimizer=replace(job.optimizer, learning_rate=1e30))
+    with pytest.raises(Diverged, match="the loss is not a number after epoch"):
+        list(at.train(wild, train, validation)[1])
 
 
 def test_two_ranks_have_the_loss_curve_of_one(settings, training, tmp_path, monkeypatch):
@@ -404,9 +399,22 @@ def test_two_ranks_have_the_loss_curve_of_one(settings, training, tmp_path, monk
     assert checkpoint.path.exists()
 
 
-def test_a_training_that_fails_says_why(settings, training, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    job, train, validation = training
-    wild = replace(job, optimizer=replace(job.optimizer, learning_rate=1e30))
-    with engine.start(settings) as at, pytest.raises(Diverged, match="the loss is not a number after epoch"):
-        list(at.train(wild, train, validation)[1])
+def always_dies(classifier, _, own):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_part_that_kills_every_process_is_given_up(settings, monkeypatch):
+    monkeypatch.setattr(cluster, "AGAIN", 1)
+    with engine.start(settings) as at, pytest.raises(UserError, match="were lost 2 times"):
+        list(at.each(always_dies, Scaled(1.0), [(None, 0)]))
+
+
+def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    asked = settings.model_copy(update={"gpus": 2})
+    words = (
+        "a worker takes 1 CPUs and 2 GPUs .*but the machines of the cluster have 1 CPUs, 0 GPUs; 1 CPUs, 0 GPUs: room"
+    )
+    with pytest.raises(UserError, match=words), engine.start(asked):
+        pass
+    assert "waiting for more" in capsys.readouterr().err

@@ -31,7 +31,8 @@ def asked(params, small_cnn):
             "lime": params.explain.lime.model_copy(update={"samples": 300}),
         }
     )
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 24, 24, 3), dtype=np.uint8))
+    patches = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    images = torch.from_numpy(patches.repeat(6, 1).repeat(6, 2))
     request = explaining.request_for([Pick(row, "correct", "", (row % 4,)) for row in range(40)], images, seed=0)
     return small_cnn(24).eval(), request, images, (0.5,) * 3, small, 64
 
