@@ -1,9 +1,13 @@
-"""Ray clusters of several nodes on this machine."""
+"""Ray clusters of several nodes on this machine, one of which may have a network of its own."""
 
+import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -17,56 +21,86 @@ SOON = {
 
 
 @contextmanager
-def nodes(module: ModuleType, **head: Any) -> Iterator[Any]:
-    """A cluster of a head with one CPU, to which nodes can be added; it is sent the functions of a test's module."""
+def nodes(*modules: ModuleType, **head: Any) -> Iterator[Any]:
+    """A cluster of a head with one CPU, to which `add` adds nodes; it is sent the functions of tests' modules."""
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is missing: pip install 'glassbox[cluster]'")
-    utils.ray.cloudpickle.register_pickle_by_value(module)  # nodes do not have the tests
+    for module in modules:
+        utils.ray.cloudpickle.register_pickle_by_value(module)  # nodes do not have the tests
     made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False} | head)
     try:
-        yield made
+        with tempfile.TemporaryDirectory(prefix="ray-") as made.folder:
+            yield made
     finally:
         made.shutdown()
 
 
+def add(cluster: Any) -> Any:
+    """A node more, with one CPU and a folder of its own: in one that nodes share, each unpacks the same code once more,
+    and takes it from under the feet of the others' processes."""
+    return cluster.add_node(num_cpus=1, temp_dir=tempfile.mkdtemp(dir=cluster.folder))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A network namespace, as another machine would be. Made by `elsewhere`.
+
+    Attributes:
+        name: of the namespace, and of this end of the cable.
+        host: address of this machine, seen from there.
+        guest: its own.
+    """
+
+    name: str
+    host: str
+    guest: str
+
+    def cut(self) -> None:
+        """The two sides hear nothing of each other from now on."""
+        run("ip", "link", "set", self.name, "down")
+
+    @contextmanager
+    def node(self, cluster: Any) -> Iterator[None]:
+        """A node with one CPU that has joined a cluster."""
+        ray = ["ip", "netns", "exec", self.name, sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        node = subprocess.Popen(
+            [*ray, f"--address={cluster.address}", f"--node-ip-address={self.guest}", "--num-cpus=1",
+             f"--temp-dir={tempfile.mkdtemp(dir=cluster.folder)}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 60
+            while not any(
+                one["Alive"] for one in cluster.global_state.node_table() if one["NodeManagerAddress"] == self.guest
+            ):
+                assert node.poll() is None, "it did not start"
+                assert time.monotonic() < deadline, "it did not join"
+                time.sleep(0.2)
+            yield
+        finally:
+            found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
+            subprocess.run(["kill", "-9", *found.stdout.split()], check=False)
+            node.wait()
+
+
 @contextmanager
-def elsewhere(name: str, host: str, guest: str) -> Iterator[None]:
-    """A network namespace `name`, in which the machine has the address `guest`, and outside of it `host`; `cut` parts
-    them."""
+def elsewhere() -> Iterator[Elsewhere]:
+    """A namespace with a cable to this machine; skips the test where none can be made."""
+    name, network = f"glassbox{os.getpid()}"[-15:], f"10.213.{os.getpid() % 256}"
+    made = Elsewhere(name, f"{network}.1", f"{network}.2")
     try:
         run("ip", "netns", "add", name)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no network namespace can be made here ({error}): root and iproute2 are needed")
     try:
         run("ip", "link", "add", name, "type", "veth", "peer", "name", "inside", "netns", name)
-        run("ip", "addr", "add", f"{host}/24", "dev", name)
+        run("ip", "addr", "add", f"{made.host}/24", "dev", name)
         run("ip", "link", "set", name, "up")
-        for command in (f"addr add {guest}/24 dev inside", "link set inside up", "link set lo up"):
+        for command in (f"addr add {made.guest}/24 dev inside", "link set inside up", "link set lo up"):
             run("ip", "netns", "exec", name, "ip", *command.split())
-        yield
+        yield made
     finally:
         subprocess.run(["ip", "link", "del", name], capture_output=True)
         run("ip", "netns", "del", name)
-
-
-def cut(name: str) -> None:
-    """The two sides of a namespace hear nothing of each other from now on."""
-    run("ip", "link", "set", name, "down")
-
-
-@contextmanager
-def node_in(name: str, address: str, guest: str) -> Iterator[None]:
-    """A node in a namespace, with one CPU."""
-    ray = ["ip", "netns", "exec", name, sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-    node = subprocess.Popen(
-        [*ray, f"--address={address}", f"--node-ip-address={guest}", "--num-cpus=1"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True).stdout.split()
-        subprocess.run(["kill", "-9", *pids], check=False)
-        node.wait()
 
 
 def run(*command: str) -> None:

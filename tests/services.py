@@ -66,10 +66,10 @@ def listens(port: int) -> bool:
 class Postgres:
     """A PostgreSQL server that asks for a password (SCRAM). Made by `postgres`."""
 
-    host, user = "127.0.0.1", "glassbox"
+    user = "glassbox"
 
-    def __init__(self, programs: Path, place: Path, log: Path) -> None:
-        self.port, self.password, self.log = free_port(), secrets.token_urlsafe(16), log
+    def __init__(self, programs: Path, place: Path, log: Path, host: str) -> None:
+        self.host, self.port, self.password, self.log = host, free_port(), secrets.token_urlsafe(16), log
         self._programs, self._place = programs, place
         # It refuses to be root. Debian's package has made a user for it.
         self._who = {"user": "postgres", "group": "postgres", "extra_groups": []} if AS_ROOT else {}
@@ -84,6 +84,8 @@ class Postgres:
         self._run("initdb", "--pgdata=data", f"--username={self.user}", "--auth=scram-sha-256", f"--pwfile={secret}",
                   "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
         secret.unlink()
+        with (place / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {host}/24 scram-sha-256\n")
         self._where = ("--host", self.host, "--port", str(self.port), "--username", self.user, "--no-password")
 
     def _run(self, program: str, *arguments: str, **changes: str) -> str:
@@ -132,14 +134,15 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A PostgreSQL server without databases of one's own. Its log is FOLDER/postgres.log."""
+def postgres(folder: Path, host: str = "127.0.0.1") -> Iterator[Postgres]:
+    """A PostgreSQL server without databases of one's own, for this machine and others of the same network of 256
+    addresses. Its log is FOLDER/postgres.log."""
     found = sorted(POSTGRES.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
     if not found:
         pytest.skip("there is no PostgreSQL to work with: apt-get install postgresql")
     # Not in the folder: pytest's are closed to every other user, as the server's must be.
     with tempfile.TemporaryDirectory(prefix="glassbox-postgres-") as place:
-        server = Postgres(found[-1].parent, Path(place), folder / "postgres.log")
+        server = Postgres(found[-1].parent, Path(place), folder / "postgres.log", host)
         try:
             server.start()
             yield server

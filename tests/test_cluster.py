@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 def nodes():
     """A head and a second node, with a CPU each."""
     with clusters.nodes(sys.modules[__name__]) as made:
-        made.add_node(num_cpus=1)
+        clusters.add(made)
         yield made
 
 

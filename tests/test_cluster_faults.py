@@ -1,19 +1,33 @@
 """A cluster loses processes, machines and its database in mid-work: it ends as if nothing had happened, and does again
 at most what was in hand."""
 
+import os
+import signal
 import sys
+import threading
+import time
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import clusters
 import numpy as np
 import pytest
+import services
+import test_cluster
+import test_tuning
 import torch
+from test_cluster import curve, training
+from test_tuning import black_and_white, essence, real
 
-from glassbox import config, engine, explaining
+from glassbox import cluster, config, engine, explaining, tuning
 from glassbox.resume import Parts
+from glassbox.seeds import derive
 from glassbox.selection import Pick
+from glassbox.training import Epoch
 
-HOST, GUEST, NAMESPACE = "10.213.77.1", "10.213.77.2", "glassbox-cut"
+__all__ = ["training"]  # a fixture
+MODULES: list[ModuleType] = [sys.modules[__name__], test_cluster, test_tuning]  # whose functions nodes are sent
 
 
 @pytest.fixture
@@ -51,7 +65,7 @@ def the_same(found, wanted) -> None:
 
 
 def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, list[int]]:
-    """Every explanation, with `fault` after so many parts; and the numbers of the parts that are on disk."""
+    """Every explanation, with `fault` after so many parts; and how many parts are on disk."""
     with engine.start(settings) as at:
 
         def each(*work):
@@ -65,22 +79,151 @@ def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, l
     return found, Parts("explain", "key", folder).found
 
 
+PARTS = 2 * 40 + 3 + 3 * 3  # maps of LIME and the control one by one, all else by 16
+
+
 def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
     wanted = undisturbed(settings, asked)
-    with clusters.nodes(sys.modules[__name__], _system_config=clusters.SOON) as made:
-        second = made.add_node(num_cpus=1)
+    with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
+        second = clusters.add(made)
         there = settings.model_copy(update={"address": made.address})
         found, parts = explained(there, asked, tmp_path, 12, lambda: made.remove_node(second, allow_graceful=False))
     the_same(found, wanted)
-    assert parts == 2 * 40 + 3 + 3 * 3, "maps of LIME and the control one by one, all else by 16: each once"
+    assert parts == PARTS
+
+
+def marked(classifier, folder, own):
+    (folder / f"{own}-{os.getpid()}").touch()
+    time.sleep(0.05)
+    return {"found": np.array([own])}
+
+
+def test_a_removed_node_costs_the_parts_that_it_had_in_hand(settings, tmp_path):
+    with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
+        second, found = clusters.add(made), []
+        with engine.start(settings.model_copy(update={"address": made.address})) as at:
+            for one in at.each(marked, torch.nn.Identity(), ((tmp_path, n) for n in range(80))):
+                found.append(int(one["found"][0]))
+                if len(found) == 20:
+                    made.remove_node(second, allow_graceful=False)
+    assert found == list(range(80))
+    began = Counter(int(mark.name.partition("-")[0]) for mark in tmp_path.iterdir())
+    assert sorted(began) == found
+    assert sum(began.values()) - 80 <= cluster.SHARD / 0.05 + 1, "one task's"
 
 
 def test_a_node_that_the_network_cuts_off_while_explaining(settings, asked, tmp_path):
     wanted = undisturbed(settings, asked)
-    with clusters.elsewhere(NAMESPACE, HOST, GUEST):
-        head = {"node_ip_address": HOST, "_system_config": clusters.SOON}
-        with clusters.nodes(sys.modules[__name__], **head) as made, clusters.node_in(NAMESPACE, made.address, GUEST):
-            there = settings.model_copy(update={"address": made.address})
-            found, parts = explained(there, asked, tmp_path, 12, lambda: clusters.cut(NAMESPACE))
+    with clusters.elsewhere() as there:
+        head = {"node_ip_address": there.host, "_system_config": clusters.SOON}
+        with clusters.nodes(*MODULES, **head) as made, there.node(made):
+            at = settings.model_copy(update={"address": made.address})
+            found, parts = explained(at, asked, tmp_path, 12, there.cut)
     the_same(found, wanted)
-    assert parts == 2 * 40 + 3 + 3 * 3
+    assert parts == PARTS
+
+
+class KilledOnce(tuning.Search):
+    """The process of the trial that the file `kill` names is killed after its first epoch, the first time."""
+
+    def _fit(self, params, seed, train, validation):
+        for epoch in super()._fit(params, seed, train, validation):
+            yield epoch
+            order = Path(self._arguments[6]) / "kill"
+            if order.exists() and seed == derive(self.seed, "tune", "trial", int(order.read_text())):
+                order.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def attempts(made: tuning.Search) -> Counter:
+    """How often each trial was begun."""
+    found = made.study.get_trials()
+    assert "RUNNING" not in {trial.state.name for trial in found}
+    return Counter(trial.user_attrs.get("number") for trial in found)
+
+
+def test_a_killed_worker_and_a_restarted_database_while_tuning(settings, params, tmp_path, monkeypatch):
+    """With one worker the history is that of a search in a file by processes of this machine."""
+    tune = params.tune.model_copy(
+        update={"n_trials": 6, "startup_trials": 2, "epochs": 4, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0}
+    )
+    whole = real(tuning.Search, tune, params, tmp_path)
+    list(whole.run(black_and_white))
+    wanted = essence(whole.trials())
+    first, *_, last = (trial.number for trial in whole.trials() if len(trial.curve) > 1)
+    (tmp_path / "kill").write_text(str(last))
+    with services.postgres(tmp_path) as server, clusters.nodes(*MODULES) as made:
+        clusters.add(made)
+        monkeypatch.setenv("PGPASSWORD", server.password)
+        search = real(KilledOnce, tune, params, tmp_path, storage=server.create("search"))
+        with engine.start(settings.model_copy(update={"address": made.address})) as at:
+            for number, record in search.run(black_and_white, at.work_off):
+                if number == first and isinstance(record, Epoch) and record.epoch == 1:
+                    server.stop(immediate=True)
+                    threading.Timer(2, server.start).start()  # meanwhile the trial goes on as far as it can
+        assert essence(search.trials()) == wanted
+        assert attempts(search) == Counter([*range(6), last])
+    assert not (tmp_path / "kill").exists()
+
+
+class Slow(tuning.Search):
+    """Its trials train nothing for two seconds, and leave word of where; two at a time."""
+
+    at_once = 2
+
+    def _fit(self, params, seed, train, validation):
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        for epoch in range(1, self.settings.epochs + 1):
+            (Path(self._arguments[6]) / f"{seed}-{node}-{epoch}").touch()
+            time.sleep(0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, 0.0, 1.0, 0.5)
+
+
+def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path, monkeypatch):
+    """It is cut off from the database as well, and what it goes on with counts no more."""
+    tune = params.tune.model_copy(update={"n_trials": 5, "workers": 2, "epochs": 4, "pruner_startup_trials": 99})
+    with clusters.elsewhere() as there, services.postgres(tmp_path, there.host) as server:
+        monkeypatch.setenv("PGPASSWORD", server.password)
+        head = {"node_ip_address": there.host, "_system_config": clusters.SOON}
+        with clusters.nodes(*MODULES, **head) as made, there.node(made):
+            search = real(Slow, tune, params, tmp_path, storage=server.create("search"))
+            lost, told = None, []
+            with engine.start(settings.model_copy(update={"address": made.address})) as at:
+                here = at._ray.get_runtime_context().get_node_id()
+                for number, record in search.run(black_and_white, at.work_off):
+                    told += [number] * isinstance(record, tuning.Trial)
+                    seed = derive(0, "tune", "trial", number)
+                    elsewhere = not list(tmp_path.glob(f"{seed}-{here}-*"))
+                    if lost is None and elsewhere and isinstance(record, Epoch) and record.epoch == 2:
+                        lost = number
+                        there.cut()
+        assert lost is not None, "the node elsewhere had trials"
+        assert sorted(told) == list(range(5)) == [trial.number for trial in search.trials()]
+        assert {trial.state for trial in search.trials()} == {"complete"}
+        assert attempts(search) == Counter([*range(5), lost])
+        first, second = (t.params for t in search.study.get_trials() if t.user_attrs["number"] == lost)
+        assert first == second
+
+
+def test_a_node_that_is_removed_while_training(settings, training, tmp_path, monkeypatch):
+    """The training waits for another one, and goes on after its last whole epoch."""
+    monkeypatch.chdir(tmp_path)
+    job, train, validation = training
+    two = job.__class__(**vars(job) | {"settings": job.settings.model_copy(update={"workers": 2})})
+    with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
+        second, found = clusters.add(made), []
+        with engine.start(settings.model_copy(update={"address": made.address})) as at:
+            again, epochs, _ = at.train(two, train, validation)
+            for epoch in epochs:
+                found.append(epoch)
+                if len(found) == 2:
+                    made.remove_node(second, allow_graceful=False)
+                    clusters.add(made)
+            alone, epochs, _ = job.begin(train, validation, at.place)
+            wanted = list(epochs)
+    assert [epoch.epoch for epoch in found] == [epoch.epoch for epoch in wanted]
+    assert np.allclose(curve(found), curve(wanted), atol=1e-4)
+    for name, weights in alone.state_dict().items():
+        assert torch.allclose(again.state_dict()[name].float(), weights.float(), atol=1e-3), name

@@ -280,7 +280,7 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         lent = self.lend(dict(zip(("train", "validation"), splits, strict=True)).__getitem__, "train", "validation")
-        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         box = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         together = self._ray.remote(_together).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
         told, going, workers = 0, None, training.settings.workers
