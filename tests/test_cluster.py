@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -306,6 +307,16 @@ def test_what_a_process_of_a_queue_raises_reaches_the_stage(at):
         list(at.work_off(wrong, deque([1]), 1))
 
 
+def dying():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_that_die_before_they_can_begin_are_not_replaced_for_ever(at, monkeypatch):
+    monkeypatch.setattr(cluster, "AGAIN", 1)
+    with pytest.raises(UserError, match=r"^2 workers were lost one after another before they could begin"):
+        list(at.work_off(dying, deque([1]), 1))
+
+
 def seen(read):
     def records(_):
         split = read("train")
@@ -357,21 +368,6 @@ def curve(epochs):
     return [(e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.is_best) for e in epochs]
 
 
-def test_a_training_on_one_worker_has_the_bits_of_one_here(at, training, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    job, train, validation = training
-    there, epochs, checkpoint = at.train(job, train, validation)
-    found = curve(epochs)
-    assert checkpoint.path.exists()
-    checkpoint.path.unlink()
-    here, epochs, _ = job.begin(train, validation, at.place)
-    assert found == curve(epochs)
-    assert all(
-        torch.equal(one, other)
-        for one, other in zip(there.state_dict().values(), here.state_dict().values(), strict=True)
-    )
-
-
 def test_a_training_that_fails_says_why(at, training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job, train, validation = training
@@ -407,6 +403,15 @@ def test_a_part_that_kills_every_process_is_given_up(settings, monkeypatch):
     monkeypatch.setattr(cluster, "AGAIN", 1)
     with engine.start(settings) as at, pytest.raises(UserError, match="were lost 2 times"):
         list(at.each(always_dies, Scaled(1.0), [(None, 0)]))
+
+
+def test_machines_with_other_versions_are_refused(settings, monkeypatch):
+    here = cluster._versions()
+    assert here["torch"] == torch.__version__.split("+")[0]
+    monkeypatch.setattr(cluster, "_versions", lambda: here | {"torch": "2.14.1"})
+    words = f"^{socket.gethostname()}, a machine of the cluster, has torch {here['torch']} instead of 2.14.1: install"
+    with pytest.raises(UserError, match=words), engine.start(settings):
+        pass
 
 
 def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import clusters
+import machines
 import numpy as np
 import pytest
 import services
@@ -114,9 +115,9 @@ def test_a_removed_node_costs_the_parts_that_it_had_in_hand(settings, tmp_path):
 
 def test_a_node_that_the_network_cuts_off_while_explaining(settings, asked, tmp_path):
     wanted = undisturbed(settings, asked)
-    with clusters.elsewhere() as there:
-        head = {"node_ip_address": there.host, "_system_config": clusters.SOON}
-        with clusters.nodes(*MODULES, **head) as made, there.node(made):
+    with machines.network(tmp_path) as network:
+        there, head = network.machine(), {"node_ip_address": network.host, "_system_config": clusters.SOON}
+        with clusters.nodes(*MODULES, **head) as made, clusters.node(there, made):
             at = settings.model_copy(update={"address": made.address})
             found, parts = explained(at, asked, tmp_path, 12, there.cut)
     the_same(found, wanted)
@@ -184,10 +185,10 @@ class Slow(tuning.Search):
 def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path, monkeypatch):
     """It is cut off from the database as well, and what it goes on with counts no more."""
     tune = params.tune.model_copy(update={"n_trials": 5, "workers": 2, "epochs": 4, "pruner_startup_trials": 99})
-    with clusters.elsewhere() as there, services.postgres(tmp_path, there.host) as server:
+    with machines.network(tmp_path) as network, services.postgres(tmp_path, network.host) as server:
         monkeypatch.setenv("PGPASSWORD", server.password)
-        head = {"node_ip_address": there.host, "_system_config": clusters.SOON}
-        with clusters.nodes(*MODULES, **head) as made, there.node(made):
+        there, head = network.machine(), {"node_ip_address": network.host, "_system_config": clusters.SOON}
+        with clusters.nodes(*MODULES, **head) as made, clusters.node(there, made):
             search = real(Slow, tune, params, tmp_path, storage=server.create("search"))
             lost, told = None, []
             with engine.start(settings.model_copy(update={"address": made.address})) as at:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,19 @@ SHARD = 0.2  # seconds of work in a task: many small parts at once, so that hand
 MOST = 64  # parts in a task
 AHEAD = 4  # tasks for each worker that are done or under way while an earlier one is waited for
 PATIENCE = 300.0  # seconds in which a cluster that has no machine large enough may get one
+# Packages whose other versions may give other bytes. That Ray and Python are the same Ray itself looks.
+DECIDING = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "optuna",
+    "shap",
+    "lime",
+    "captum",
+)
 ENDING = 15.0  # seconds in which a training that is not wanted any more ends in order
 BUSY = 30.0  # seconds between two words on that others use it
 
@@ -58,7 +72,8 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
     """The cluster that the section `compute` names, until the block ends.
 
     Raises:
-        UserError: Ray is not installed, no cluster answers, it has other versions, or no machine for a worker.
+        UserError: Ray is not installed, no cluster answers, its machines have other versions, or none is large enough
+            for a worker.
     """
     if importlib.util.find_spec("ray") is None:
         raise UserError(f"compute.engine is ray, but Ray is not installed: pip install '{EXTRA}'")
@@ -129,14 +144,16 @@ class Cluster:
         self._needs = {"num_cpus": settings.cpus or self.threads, "num_gpus": settings.gpus}
         self._peak, self._classifiers = 0.0, WeakKeyDictionary()
         self._do = self._task(_do)
-        self.place, self._machine = self._first()
+        versions = _versions()
+        self.place, self._machine = self._first(versions)
+        self._setting = _Setting(self.place, self.threads, versions)
         torch.set_num_threads(self.threads)
 
-    def _first(self) -> tuple[Place, dict[str, Any]]:
+    def _first(self, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
         """What the workers are."""
-        self._make_room(f"compute.workers is {self._settings.workers}", 1)
         wanted = self._settings.model_copy(update={"threads": self.threads})
-        asked = self._task(_look_around).remote(wanted)
+        asked = self._task(_look_around).remote(wanted, versions)
+        self._make_room(f"compute.workers is {self._settings.workers}", 1)
         while not self._ray.wait([asked], timeout=BUSY)[0]:
             print("waiting for a worker: the cluster is busy", file=sys.stderr)
         return self._get(asked)
@@ -183,7 +200,7 @@ class Cluster:
             while len(running) < self._settings.workers and len(tasks) < AHEAD * self._settings.workers:
                 if (shard := next(rest, None)) is None:
                     break
-                tasks.append(self._do.remote(self.place, self.threads, [*shared, shard[0]], shard[1]))
+                tasks.append(self._do.remote(self._setting, [*shared, shard[0]], shard[1]))
                 running.append(tasks[-1])
             if not tasks:
                 return
@@ -219,10 +236,12 @@ class Cluster:
         hire = self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0)
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
+        stillborn = 0  # in a row
 
         def employ() -> None:
-            hand = hire.remote(self.place, self.threads, secrets)
-            busy[hand.serve.remote(serve)] = hand, None  # no item before it is there: no machine may have room for it
+            hand = hire.remote()
+            # No item before it is there: no machine may have room for it.
+            busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
 
         def told(awaited: Any) -> tuple[Any, Any, Any]:
             """The hand, its item, and what it says; `Lost` where it is."""
@@ -249,6 +268,12 @@ class Cluster:
                 found, _ = self._ray.wait([*busy], num_returns=1, timeout=look)
                 for awaited in found:
                     hand, item, record = told(awaited)
+                    stillborn = stillborn + 1 if isinstance(record, Lost) and item is None else 0
+                    if stillborn > AGAIN:
+                        raise UserError(
+                            f"{stillborn} workers were lost one after another before they could begin "
+                            f"({record.reason}): see what their machines have to say of it, memory above all"
+                        )
                     if isinstance(record, Lost):
                         employ()
                         if item is not None:
@@ -288,9 +313,9 @@ class Cluster:
             for _ in range(AGAIN + 1):
                 state = checkpoint.load()
                 content = None if state is None else self._ray.put(resume.packed(state))
-                asked = [training, lent, self.place, self.threads, box, content]
-                self._make_room(f"train.workers is {workers}", workers)
+                asked = [training, lent, self._setting, box, content]
                 going, ended = together.remote(asked, workers, self._needs), False
+                self._make_room(f"train.workers is {workers}", workers)
                 while not ended or not box.empty():
                     ended = bool(self._ray.wait([going], timeout=0)[0])  # what it said last is in the box by now
                     try:
@@ -338,7 +363,8 @@ class Cluster:
             self._ray.wait([together], timeout=ENDING)
 
     def _make_room(self, asked: str, workers: int) -> None:
-        """Wait until the cluster's machines are large enough for so many workers at a time.
+        """Wait until the cluster's machines are large enough for so many workers at a time, which have been asked for:
+        a cluster that grows by itself does so when work is waiting.
 
         Raises:
             UserError: they are not within `PATIENCE` seconds.
@@ -355,7 +381,7 @@ class Cluster:
             what = f"{asked}, and {takes}, but the machines of the cluster have {there}: room for {room}"
             if time.monotonic() - since >= PATIENCE:
                 raise UserError(what)
-            if not said:  # one that grows by itself may get some
+            if not said:
                 print(f"{what}; waiting for more", file=sys.stderr)
                 said = True
             time.sleep(min(5.0, PATIENCE))
@@ -391,6 +417,45 @@ class Lost(workers.Died):
 # What follows is done by workers.
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """What holds for a whole process of a worker.
+
+    Attributes:
+        place: device and precision.
+        threads: of PyTorch.
+        versions: of the packages that decide results, as the stage has them.
+    """
+
+    place: Place
+    threads: int
+    versions: dict[str, str]
+
+    def settle(self) -> None:
+        """See `Place.settle`.
+
+        Raises:
+            UserError: this machine has other versions.
+        """
+        _compare(self.versions)
+        self.place.settle()
+        torch.set_num_threads(self.threads)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in DECIDING}
+
+
+def _compare(versions: dict[str, str]) -> None:
+    here = _versions()
+    other = [f"{name} {here[name]} instead of {versions[name]}" for name in here if here[name] != versions[name]]
+    if other:
+        raise UserError(
+            f"{socket.gethostname()}, a machine of the cluster, has {', '.join(other)}: install requirements.lock on "
+            "all machines"
+        )
+
+
 def _together(asked: list[Any], workers: int, needs: dict[str, float]) -> None:
     """Ray Train around the processes of a training."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -415,11 +480,11 @@ def _rank(config: dict[str, Any]) -> None:
     """One process of a training; the first one tells the stage of it."""
     import ray.train.torch
 
-    training, lent, place, threads, box, content = config["asked"]
+    training, lent, setting, box, content = config["asked"]
+    place = setting.place
     if place.device.type == "cuda":
         place = replace(place, device=ray.train.torch.get_device())
-    place.settle()
-    torch.set_num_threads(threads)
+    replace(setting, place=place).settle()
     ranks = training.ranks()
     first = ranks is None or ranks.rank == 0
     try:
@@ -464,12 +529,11 @@ class _Relay:
 class _Hand:
     """A process that works off items, for `Cluster.work_off`; asked for every record, so that none waits for long."""
 
-    def __init__(self, place: Place, threads: int, secrets: dict[str, str]) -> None:
+    def serve(
+        self, setting: _Setting, secrets: dict[str, str], serve: Callable[[], Callable[[Any], Iterator[Any]]]
+    ) -> None:
         os.environ.update(secrets)
-        place.settle()
-        torch.set_num_threads(threads)
-
-    def serve(self, serve: Callable[[], Callable[[Any], Iterator[Any]]]) -> None:
+        setting.settle()
         self._records_of = serve()
 
     def begin(self, item: Any) -> None:
@@ -502,12 +566,13 @@ def _as_arrays(split: Split) -> dict[str, np.ndarray]:
     return {"images": split.images.numpy(), "labels": split.labels.numpy(), "index": split.index.numpy()}
 
 
-def _look_around(settings: config.Compute) -> tuple[Place, dict[str, Any]]:
+def _look_around(settings: config.Compute, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
+    _compare(versions)
     place = compute.resolve(settings)
     return place, compute.machine(place)
 
 
-_kept: dict[int, tuple[Any, Any]] = {}  # by place in the list of references: what was read last
+_kept: dict[Any, Any] = {}  # the setting; and by place in the list of references, what was read last
 
 
 def _read(references: list[Any], device: torch.device) -> list[Any]:
@@ -522,13 +587,12 @@ def _read(references: list[Any], device: torch.device) -> list[Any]:
     return [_kept[number][1] for number in range(len(references))]
 
 
-def _do(place: Place, threads: int, references: list[Any], some: list[Any]) -> tuple[list[Arrays], float, float]:
+def _do(setting: _Setting, references: list[Any], some: list[Any]) -> tuple[list[Arrays], float, float]:
     """The parts, the seconds that they took, and the most memory that this process had in use (GiB)."""
-    if _kept.get("place") != place:
-        place.settle()
-        torch.set_num_threads(threads)
-        _kept["place"] = place
-    work, classifier, block = _read(references, place.device)
+    if _kept.get("setting") != setting:
+        setting.settle()
+        _kept["setting"] = setting
+    work, classifier, block = _read(references, setting.place.device)
     start = time.perf_counter()
     found = [work(classifier, block, own) for own in some]
-    return found, time.perf_counter() - start, compute.peak_memory(place.device)
+    return found, time.perf_counter() - start, compute.peak_memory(setting.place.device)
