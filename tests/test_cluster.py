@@ -1,6 +1,5 @@
 """The engine of a Ray cluster, on two nodes of one machine."""
 
-import importlib.util
 import os
 import re
 import signal
@@ -210,23 +209,6 @@ def slow(classifier, _, own):
     return {"found": np.array([own])}
 
 
-def test_without_ray_one_sentence_says_what_to_install(params, monkeypatch):
-    asked = params.compute.model_copy(update={"engine": "ray"})
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
-    words = r"^compute\.engine is ray, but Ray is not installed: pip install 'glassbox\[cluster\]'$"
-    with pytest.raises(UserError, match=words), engine.start(asked):
-        pass
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
-def test_an_address_where_nobody_answers_is_refused_at_once(params, address):
-    asked, start = params.compute.model_copy(update={"engine": "ray", "address": address}), time.monotonic()
-    with pytest.raises(UserError, match=rf"^compute\.address is {address}, but no Ray cluster"), engine.start(asked):
-        pass
-    assert time.monotonic() - start < 10
-
-
 def test_the_engine_of_this_process_needs_no_ray(params):
     """And takes no time for it: a new Python, in which importing ray fails."""
     code = "import sys; sys.modules['ray'] = None; from glassbox import config, engine\n"
@@ -403,6 +385,22 @@ def test_a_part_that_kills_every_process_is_given_up(settings, monkeypatch):
     monkeypatch.setattr(cluster, "AGAIN", 1)
     with engine.start(settings) as at, pytest.raises(UserError, match="were lost 2 times"):
         list(at.each(always_dies, Scaled(1.0), [(None, 0)]))
+
+
+def read_weights(classifier, _, own):
+    return {"found": np.frombuffer(Path("data/weights/own.safetensors").read_bytes(), np.uint8)}
+
+
+def test_files_of_weights_reach_workers(settings, tmp_path, monkeypatch):
+    """Those of DVC as well, which git is told to leave out."""
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "data/weights"
+    weights.mkdir(parents=True)
+    (weights / "own.safetensors").write_bytes(b"weights")
+    (weights / ".gitignore").write_text("/own.safetensors\n")
+    with engine.start(settings) as at:
+        (found,) = at.each(read_weights, Scaled(1.0), [(None, 0)])
+    assert found["found"].tobytes() == b"weights"
 
 
 def test_machines_with_other_versions_are_refused(settings, monkeypatch):

@@ -15,7 +15,7 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from glassbox import config, files, postgres, record, tracking
+from glassbox import config, files, postgres, reach, record, tracking
 from glassbox.errors import UserError, cut, run
 
 STUDIES = Path("studies")
@@ -100,8 +100,8 @@ def mend() -> None:
 
 
 def check() -> None:
-    """Say in one sentence what is wrong with the parameter file, or that MLflow's server or the search's database does
-    not answer, before DVC removes an output to make it anew."""
+    """Say in one sentence what is wrong with the parameter file, or that the cluster, MLflow's server or the search's
+    database does not answer, before DVC removes an output to make it anew."""
     mend()
     params = config.read()
     model, storage = params.model, params.tune.storage
@@ -109,6 +109,7 @@ def check() -> None:
         from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
 
         registry.check(model.name, model.weights)
+    reach.check(params.compute)
     if storage:
         postgres.check(storage)
     if tracking.is_on():

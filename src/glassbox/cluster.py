@@ -5,7 +5,6 @@ when the machine is lost. Nothing of the project has to be on those machines but
 and files of weights travel as the tasks' working directory, data and networks through Ray's object store.
 """
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -28,7 +27,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from glassbox import compute, config, resume, workers
+from glassbox import compute, config, reach, resume, workers
 from glassbox.compute import Place
 from glassbox.data.store import Split
 from glassbox.errors import UserError
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from glassbox.models import Classifier
     from glassbox.training import Epoch, Training
 
-EXTRA = "glassbox[cluster]"
 AGAIN = 3  # times that Ray does a part once more whose process or machine was lost
 SHARD = 0.2  # seconds of work in a task: many small parts at once, so that handing them over costs a hundredth
 MOST = 64  # parts in a task
@@ -75,37 +73,23 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
         UserError: Ray is not installed, no cluster answers, its machines have other versions, or none is large enough
             for a worker.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError(f"compute.engine is ray, but Ray is not installed: pip install '{EXTRA}'")
+    reach.check(settings)
+    import ray
+
     with tempfile.TemporaryDirectory(prefix="glassbox-") as folder:
         _pack(Path(folder))
         try:
-            _knock(settings.address or os.environ.get("RAY_ADDRESS"))
-            import ray
-
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 ray.init(
                     settings.address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level="error"
                 )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            named = settings.address or os.environ.get("RAY_ADDRESS") or "null"
-            raise UserError(
-                f"compute.address is {named}, but no Ray cluster can be used there ({_short(error)}): see "
-                "docs/cluster.md"
-            ) from None
+            raise reach.refusal(settings, error) from None
         try:
             yield Cluster(settings)
         finally:
             ray.shutdown()
-
-
-def _knock(address: str | None) -> None:
-    """Whether anybody listens there: Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if port.isdecimal():
-        with socket.create_connection((host, int(port)), timeout=10):
-            pass
 
 
 def _pack(folder: Path) -> None:
@@ -114,7 +98,9 @@ def _pack(folder: Path) -> None:
     shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     given = Path("data/weights")
     if given.is_dir():
-        shutil.copytree(given, folder / given, copy_function=os.link if _same_disk(given, folder) else shutil.copy2)
+        # Hidden files are git's, which Ray would follow: by them it leaves out what DVC keeps.
+        copy = os.link if _same_disk(given, folder) else shutil.copy2
+        shutil.copytree(given, folder / given, copy_function=copy, ignore=shutil.ignore_patterns(".*"))
 
 
 def _same_disk(one: Path, other: Path) -> bool:
