@@ -2,8 +2,10 @@
 this machine's kernel; all else of the disk they share with it. They hang on one switch, and so does this machine."""
 
 import os
+import pwd
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,15 +14,22 @@ from typing import Any
 import psutil
 import pytest
 
-# What a machine starts with: in a home that is this one's, what it writes stays its own.
+# What a machine starts with: in homes that are this one's, what it writes stays its own.
 BEGIN = """
 set -e
+folder=$1
+shift
 ip link set lo up
-mkdir -p {home}/new {home}/work {home}/ray /tmp/ray
-mount -t overlay overlay -o lowerdir=$HOME,upperdir={home}/new,workdir={home}/work $HOME
-mount --bind {home}/ray /tmp/ray
+mkdir -p "$folder/ray" /tmp/ray
+mount --bind "$folder/ray" /tmp/ray
+for home in "$@"; do
+    mkdir -p "$folder/new$home" "$folder/work$home"
+    chown --reference="$home" "$folder/new$home"
+    mount -t overlay overlay -o "lowerdir=$home,upperdir=$folder/new$home,workdir=$folder/work$home" "$home"
+done
 echo up
-exec sleep infinity
+# The first process of a machine has to collect those that have ended and whose parents are gone, as bash does.
+while :; do sleep 3600 & wait $!; done
 """
 
 
@@ -29,15 +38,29 @@ class Machine:
 
     Attributes:
         address: in the network.
+        home: what was written to the home of the test's user there.
     """
 
     def __init__(self, name: str, address: str, folder: Path) -> None:
         self.address, self._name, self._folder = address, name, folder
+        self.home = folder / "new" / Path.home().relative_to("/")
 
     def _start(self) -> None:
-        program = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
+        program = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+            "-c",
+            BEGIN,
+            "begin",
+        ]
+        homes = {str(Path.home()), *(user.pw_dir for user in pwd.getpwall() if user.pw_name == "postgres")}
         self._first = subprocess.Popen(
-            ["ip", "netns", "exec", self._name, *program, BEGIN.format(home=self._folder)],
+            ["ip", "netns", "exec", self._name, *program, self._folder, *homes],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         if self._first.stdout.readline() != "up\n":
@@ -51,6 +74,23 @@ class Machine:
     def popen(self, *command: str, **options: Any) -> subprocess.Popen:
         """A process there."""
         return subprocess.Popen(self.command(*command), **options)
+
+    def run(self, script: str, user: str | None = None, **options: Any) -> str:
+        """What a script of bash prints there; a failure shows it. What it leaves running goes on.
+
+        Args:
+            script: which ends at the first command that fails.
+            user: whose it is; None is that of the test.
+        """
+        shell = ["bash", "-e", "-o", "pipefail", "-c", script]
+        # A file: of a pipe the end would be that of the last program that the script leaves running.
+        with tempfile.TemporaryFile("w+") as said:
+            login = ["runuser", "-u", user, "--", "env", f"HOME={pwd.getpwnam(user).pw_dir}"] if user else []
+            done = subprocess.run(self.command(*login, *shell), stdout=said, stderr=said, text=True, **options)
+            said.seek(0)
+            text = said.read()
+        assert done.returncode == 0, f"{script}: {text}"
+        return text
 
     def cut(self) -> None:
         """Pull its cable: nothing reaches it from now on, and nothing comes."""

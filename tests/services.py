@@ -1,5 +1,5 @@
 """Real servers for tests, on loopback and ports of their own, gone with the block that started them: PostgreSQL,
-OpenSSH's sshd, MLflow's. Where Debian's package is missing the test is skipped, and says which."""
+OpenSSH's sshd. Where Debian's package is missing the test is skipped, and says which."""
 
 import base64
 import getpass
@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -42,6 +41,40 @@ def wait_until(ready: Callable[[], bool], server: subprocess.Popen, log: Path) -
         if server.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"{server.args[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.05)
+
+
+def wait_for_page(address: str, log: Path) -> None:
+    """Until a server of HTTP on another machine answers; one that never does fails the test with its log."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                pytest.fail(f"{address} does not answer ({error}): {log.read_text(errors='replace')[-2000:]}")
+        time.sleep(0.2)
+
+
+class Watch(threading.Thread):
+    """Within its block, the arguments of every process that is at work at any time."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.arguments: set[str] = set()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.2):
+            self.arguments |= {" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])}
+
+    def __enter__(self) -> "Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
 
 
 def end(server: subprocess.Popen, how: int = signal.SIGTERM) -> None:
@@ -201,7 +234,7 @@ Subsystem sftp internal-sftp
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
-    """Lets through to a server on another port what comes with the right name and password, and counts it."""
+    """Lets through to another server what comes with the right name and password, and counts it."""
 
     protocol_version = "HTTP/1.1"
 
@@ -212,9 +245,7 @@ class Gate(http.server.BaseHTTPRequestHandler):
             return
         self.server.requests.append(f"{self.command} {self.path}")
         sent = {key: value for key, value in self.headers.items() if key not in ("Authorization", "Connection")}
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.server.behind}{self.path}", body or None, sent, method=self.command
-        )
+        asked = urllib.request.Request(f"{self.server.behind}{self.path}", body or None, sent, method=self.command)
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:
                 self._answer(answer.status, dict(answer.headers), answer.read())
@@ -236,60 +267,32 @@ class Gate(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class MlflowServer:
-    """An MLflow server behind a gate that asks for a name and a password. Made by `mlflow_server`."""
+class Guarded:
+    """A server of HTTP behind a gate that asks for a name and a password. Made by `guard`."""
 
     user = "glassbox"
 
-    def __init__(self, folder: Path) -> None:
-        self.password, self.artifacts, self.log = secrets.token_urlsafe(16), folder / "artifacts", folder / "mlflow.log"
+    def __init__(self, port: int) -> None:
+        self.password, self.address = secrets.token_urlsafe(16), f"http://127.0.0.1:{port}"
         self.requests: list[str] = []  # method and path of each that was let through
-        self.address = ""
-        self.process: subprocess.Popen | None = None
 
     @property
     def variables(self) -> dict[str, str]:
-        """What clients need in their environment."""
+        """What MLflow's clients need in their environment."""
         names = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
         return dict(zip(names, (self.address, self.user, self.password), strict=True))
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str, **variables: str) -> Iterator[MlflowServer]:
-    """`mlflow server`, its rows in a database, its artifacts in FOLDER/artifacts, its log in FOLDER/mlflow.log.
-
-    Args:
-        folder: it exists.
-        store: address of the database, without a password.
-        variables: what opens the database.
-    """
-    server, behind = MlflowServer(folder), free_port()
-    arguments = ["--host", "127.0.0.1", "--port", str(behind), "--workers", "1"]
-    arguments += ["--artifacts-destination", str(server.artifacts)]
-    changes = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-               "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
-    with server.log.open("w") as log:
-        server.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *arguments], cwd=folder, stdout=log, stderr=log,
-            env=environment(**changes, **variables), start_new_session=True,
-        )  # fmt: skip
+def guard(behind: str) -> Iterator[Guarded]:
+    """A gate of this process before the server at an address."""
     gate = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate)
-    gate.daemon_threads, gate.behind, gate.requests = True, behind, server.requests
-    gate.wanted = "Basic " + base64.b64encode(f"{server.user}:{server.password}".encode()).decode()
-    server.address = f"http://127.0.0.1:{gate.server_port}"
+    made = Guarded(gate.server_port)
+    gate.daemon_threads, gate.behind, gate.requests = True, behind, made.requests
+    gate.wanted = "Basic " + base64.b64encode(f"{made.user}:{made.password}".encode()).decode()
     threading.Thread(target=gate.serve_forever, daemon=True).start()
-
-    def healthy() -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{behind}/health", timeout=5):
-                return True
-        except OSError:
-            return False
-
     try:
-        wait_until(healthy, server.process, server.log)
-        yield server
+        yield made
     finally:
         gate.shutdown()
         gate.server_close()
-        end(server.process)
