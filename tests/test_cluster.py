@@ -1,5 +1,6 @@
 """The engine of a Ray cluster, on two nodes of one machine."""
 
+import json
 import os
 import re
 import signal
@@ -15,17 +16,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import clusters
+import machines
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, environment
 
 from glassbox import cluster, compute, engine, hyperparameters, workers
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
 from glassbox.resume import Parts
 from glassbox.training import Diverged, Training
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -421,3 +422,39 @@ def test_workers_that_no_machine_has_room_for_are_refused(settings, monkeypatch,
     with pytest.raises(UserError, match=words), engine.start(asked):
         pass
     assert "waiting for more" in capsys.readouterr().err
+
+
+# A cluster of Ray's stand-in for a cloud: a head without processors, and machines with one, none at first.
+GROWING = {
+    "cluster_name": "growing", "max_workers": 2, "idle_timeout_minutes": 1, "upscaling_speed": 1, "auth": {},
+    "provider": {"type": "fake_multinode", "head_node_id": "f" * 56}, "head_node_type": "head", "docker": {},
+    "available_node_types": {
+        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "one": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "file_mounts": {}, "file_mounts_sync_continuously": False,
+} | {
+    name: [] for name in (
+        "cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands", "setup_commands",
+        "head_setup_commands", "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
+    )
+}  # fmt: skip
+BEGIN = """
+import sys
+from glassbox import config, engine
+asked = {"engine": "ray", "address": "auto", "threads": 1}
+with engine.start(config.read("params.yaml").compute.model_copy(update=asked)) as at:
+    at._make_room("one", 1)
+    print("there is a machine:", at.place)
+"""
+
+
+def test_a_cluster_that_is_empty_grows_when_work_waits(tmp_path):
+    (tmp_path / "growing.json").write_text(json.dumps(GROWING))
+    (tmp_path / "begin.py").write_text(BEGIN)
+    known = environment(RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1", PYTHONPATH=str(ROOT / "src"))
+    with machines.network(tmp_path) as network:
+        start = f"ray start --head --num-cpus=0 --autoscaling-config={tmp_path}/growing.json --include-dashboard=false"
+        said = network.machine().run(f"{start} > {tmp_path}/log; python {tmp_path}/begin.py", env=known, cwd=ROOT)
+    assert "but the machines of the cluster have 0 CPUs, 0 GPUs: room for 0; waiting for more" in said
+    assert said.rstrip().rpartition("\n")[2].startswith("there is a machine: CPU, ")

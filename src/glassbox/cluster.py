@@ -99,12 +99,7 @@ def _pack(folder: Path) -> None:
     given = Path("data/weights")
     if given.is_dir():
         # Hidden files are git's, which Ray would follow: by them it leaves out what DVC keeps.
-        copy = os.link if _same_disk(given, folder) else shutil.copy2
-        shutil.copytree(given, folder / given, copy_function=copy, ignore=shutil.ignore_patterns(".*"))
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
+        shutil.copytree(given, folder / given, ignore=shutil.ignore_patterns(".*"))
 
 
 def _short(error: BaseException) -> str:
