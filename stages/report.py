@@ -23,7 +23,7 @@ def main() -> None:
         about = report.description(study, digest)
         serving = {"temperature": study.metrics["temperature"], "resize": params.data.resize}
         logged = headline.keys() | curves[0].keys() | study.training.keys()
-        arranged = view.compressed(logged, int(study.index["image"].min()), params.explain.explainers)
+        arranged = view.compressed(logged, study.first_drawn, params.explain.explainers)
         choices, best = study.model["choices"], study.best_explainer
         tracked.complete_study(choices, headline, curves, about, best, arranged, REPORTS)
         tracked.log_images(report.browsable(study))

@@ -10,7 +10,7 @@ from glassbox.explaining import Explained
 from glassbox.resume import Parts
 from glassbox.selection import Cases, Pick
 
-PICKS = [Pick(4, "correct", "dog, recognised", (1,)), Pick(2, "mistake", "cat, taken for dog", (1, 0))]
+PICKS = [Pick(4, "correct", "dog, recognised", (1,)), Pick(2, "mistake", "cat, taken for dog", (1, 0), drawn=False)]
 
 
 def test_a_row_for_every_explained_class_and_a_seed_for_every_image():
@@ -60,6 +60,7 @@ def test_the_index_has_a_row_a_map(index):
     assert index["all_zero"].tolist() == [False, False, True, False, False, False]
     assert index.loc[0, "local_r2"] == 0.9
     assert np.isnan(index.loc[3, "local_r2"])
+    assert index["drawn"].tolist() == [True, False, False] * 2
 
 
 def test_notes_say_how_far_to_trust_a_map():

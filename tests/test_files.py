@@ -65,6 +65,34 @@ def test_arrays_come_back_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def test_arrays_are_read_where_they_lie(tmp_path):
+    path, maps = tmp_path / "a.npz", np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    wanted = {"maps": maps, "images": np.arange(5, dtype=np.uint8), "turned": np.asfortranarray(maps[0]),
+              "none": np.zeros((0, 3)), "one": np.array(7)}  # fmt: skip
+    files.write_npz(path, wanted)
+    found = files.mapped_npz(path)
+    assert list(found) == list(wanted)
+    for name, values in wanted.items():
+        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
+        assert np.array_equal(found[name], values)
+    assert isinstance(found["maps"], np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        found["maps"][0] = 1
+
+
+def test_damaged_arrays_are_named(tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(UserError, match=r"a\.npz cannot be read \(.*No such file.*\): run the study again"):
+        files.mapped_npz(path)
+    files.write_npz(path, {"maps": np.zeros(1000)})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"a\.npz cannot be read"):
+        files.mapped_npz(path)
+    np.savez_compressed(path, maps=np.zeros(1000))
+    with pytest.raises(UserError, match=r"maps\.npy is compressed"):
+        files.mapped_npz(path)
+
+
 def test_a_fresh_folder_is_empty(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.png").touch()

@@ -8,7 +8,7 @@ import torch
 from glassbox.data.store import Split
 from glassbox.errors import UserError
 from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
-from glassbox.selection import cases, pick
+from glassbox.selection import cases, pick, some_drawn
 
 CLASSES = ("cat", "dog", "ship")
 
@@ -127,3 +127,25 @@ def test_chosen_images_come_first_and_once():
 def test_an_image_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"explain.images names 90, but must name test images, 0 to 89"):
         choose(images=(90,))
+
+
+def test_of_many_some_of_each_kind_are_drawn():
+    picks, *_ = choose(images=(80, 70), correct_per_class=20, mistakes=9, images_per_pair=20)
+    kinds = Counter((one.group, one.targets if one.group == "correct" else one.pair) for one in picks)
+    assert kinds["chosen", None] == 2
+    assert len(kinds) == 6, "three classes, mistakes, a pair"
+
+    def drawn(most):
+        some = some_drawn(picks, most)
+        assert [replace(one, drawn=True) for one in some] == picks, "nothing else is changed"
+        return [one for one in some if one.drawn]
+
+    assert len(drawn(None)) == len(drawn(1000)) == len(picks)
+    assert [one.group for one in drawn(2)] == ["chosen", "chosen"]
+    assert [one.row for one in drawn(1)] == [80]
+    assert Counter(one.group for one in drawn(12)) == {"chosen": 2, "correct": 6, "mistake": 2, "pair": 2}
+    some = drawn(12)
+    for kind in ("mistake", "pair"):
+        assert [one for one in some if one.group == kind] == [one for one in picks if one.group == kind][:2]
+    assert len(drawn(40)) == 40
+    assert sum(one.group == "mistake" for one in drawn(60)) == kinds["mistake", None], "those that there are"

@@ -41,7 +41,7 @@ class Analyses:
             is with regions hidden at random (`corrected_at_random`). `agreement`: rank correlation of the two maps over
             the regions, NaN when one of them ranks nothing.
         pairs: a row for each image of a pair and explainer: both classes' probabilities and `agreement` of their maps.
-        hidden: for each mistake and explainer the mask of what was hidden, (H, W) bool.
+        hidden: for each mistake that is drawn, and explainer, the mask of what was hidden, (H, W) bool.
     """
 
     recognised: pd.DataFrame
@@ -107,7 +107,8 @@ def analyse(
         if guess != truth:
             by_chance = (answers["drawn"].argmax(axis=1) == truth).mean()
             for (name, mask), after in zip(asked["mistaken"].items(), answers.get("mistaken", ()), strict=True):
-                hidden[pick.row, name] = mask
+                if pick.drawn:
+                    hidden[pick.row, name] = mask
                 mistakes.append(
                     about | {"explainer": name, "p_predicted": p[guess], "p_true": p[truth],
                              "p_predicted_after": after[guess], "p_true_after": after[truth],

@@ -406,6 +406,7 @@ class Explain(_Section):
     mistakes: Count
     pairs: Count
     images_per_pair: Positive
+    figures: Positive | None
     explainers: _list_of(ExplainerName)
     precision: Precision
     superpixels: Superpixels

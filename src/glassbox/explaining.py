@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -265,30 +264,38 @@ def index_table(
     picks: list[Pick], results: list[Explained], labels: np.ndarray, predicted: np.ndarray, source_index: np.ndarray,
     classes: tuple[str, ...], names: tuple[str, ...] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """One row a map, in the order of the maps in attributions.npz: what is explained, by whom, at what cost."""
+    """One row a map, in the order of the maps in attributions.npz: what is explained, by whom, at what cost, and
+    whether it is drawn."""
     wanted = [(pick, target) for pick in picks for target in pick.targets]
-    rows: list[dict[str, Any]] = []
+    rows = np.array([pick.row for pick, _ in wanted])
+
+    def named(labels: np.ndarray) -> np.ndarray:
+        return np.array(classes, dtype=object)[labels]
+
+    about = {
+        "image": rows,
+        "source_index": source_index[rows],
+        **({"file": np.array(names, dtype=object)[rows]} if names else {}),
+        "group": [pick.group for pick, _ in wanted],
+        "true_class": named(labels[rows]),
+        "predicted_class": named(predicted[rows]),
+        "explained_class": named(np.array([target for _, target in wanted])),
+    }
+    parts = []
     for result in results:
-        for place, (pick, target) in enumerate(wanted):
-            rows.append(
-                {
-                    "map": len(rows),
-                    "image": pick.row,
-                    "source_index": int(source_index[pick.row]),
-                    **({"file": names[pick.row]} if names else {}),
-                    "group": pick.group,
-                    "true_class": classes[labels[pick.row]],
-                    "predicted_class": classes[predicted[pick.row]],
-                    "explained_class": classes[target],
-                    "explainer": result.name,
-                    "model_evaluations": round(float(result.attribution.evaluations[place]), 3),
-                    "backward_passes": round(float(result.attribution.backward_passes[place]), 3),
-                    "all_zero": bool(not result.attribution.maps[place].any()),
-                }
-                | {name: float(values[place]) for name, values in result.attribution.details.items()}
-                | {name: float(values[place]) for name, values in result.scores.items()}
-            )
-    return pd.DataFrame(rows)
+        made = result.attribution
+        measured = {
+            "explainer": result.name,
+            "model_evaluations": made.evaluations.astype(float).round(3),
+            "backward_passes": made.backward_passes.astype(float).round(3),
+            "all_zero": [not values.any() for values in made.maps],
+            "drawn": [pick.drawn for pick, _ in wanted],
+        }
+        numbers = {name: values.astype(float) for name, values in (made.details | result.scores).items()}
+        parts.append(pd.DataFrame(about | measured | numbers))
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "map", np.arange(len(table)))
+    return table
 
 
 def seconds(results: list[Explained]) -> dict[str, list[float]]:

@@ -6,7 +6,9 @@ import math
 import os
 import re
 import shutil
+import struct
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +69,37 @@ def write_npz(path: str | Path, arrays: "dict[str, Any]") -> None:
 
     with replacing(path) as partial:
         np.savez(partial, **arrays)
+
+
+def mapped_npz(path: str | Path) -> "dict[str, Any]":
+    """What `write_npz` wrote: arrays that stay on disk, of which the system reads what is looked at.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    import numpy as np
+    from numpy.lib import format
+
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{entry.filename} is compressed")
+                with archive.open(entry) as member:
+                    version = format.read_magic(member)
+                    read = format.read_array_header_1_0 if version == (1, 0) else format.read_array_header_2_0
+                    shape, fortran, dtype = read(member)
+                    within = member.tell()
+                with Path(path).open("rb") as file:  # an entry's own header may be longer than the archive says
+                    file.seek(entry.header_offset + 26)
+                    start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + within
+                order = "F" if fortran else "C"
+                name, empty = entry.filename.removesuffix(".npy"), 0 in shape  # which cannot be mapped
+                found[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", start, shape, order)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read ({error}): run the study again") from None
+    return found
 
 
 def write_tensors(path: str | Path, tensors: "dict[str, Any]") -> None:

@@ -1,6 +1,7 @@
 """Which test images are explained, by rule and seed, before any map is seen."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ class Pick:
         note: why it was picked, for people.
         targets: the classes to explain.
         pair: the confusable classes that a "pair" is about, in the order of the classes.
+        drawn: whether it is shown in pictures, and not in numbers alone.
     """
 
     row: int
@@ -30,6 +32,7 @@ class Pick:
     note: str
     targets: tuple[int, ...]
     pair: tuple[int, int] | None = None
+    drawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,19 @@ def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], sett
         images_per_pair=settings.images_per_pair, seed=seed,
     )  # fmt: skip
     masks = None if test.masks is None else test.masks.numpy().astype(bool)
-    return Cases(test.images, labels, probabilities, classes, picks, masks)
+    return Cases(test.images, labels, probabilities, classes, some_drawn(picks, settings.figures), masks)
+
+
+def some_drawn(picks: list[Pick], most: int | None) -> list[Pick]:
+    """The picks, of which at most so many are drawn: those that were chosen first, then one of each kind in turn:
+    recognised images of a class, mistakes, images of a pair."""
+    turns, so_far = [], Counter()
+    for place, pick in enumerate(picks):
+        kind = (pick.group, pick.targets if pick.group == "correct" else pick.pair)
+        turns.append((pick.group != "chosen" and so_far[kind], place))
+        so_far[kind] += pick.group != "chosen"
+    drawn = {place for _, place in sorted(turns)[:most]}
+    return [replace(pick, drawn=place in drawn) for place, pick in enumerate(picks)]
 
 
 def pick(

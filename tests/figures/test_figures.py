@@ -202,6 +202,17 @@ def test_explanations_one_figure_an_image(tmp_path, texts):
     assert "all zero: nothing speaks for it" in texts
 
 
+def test_images_that_are_not_to_be_drawn_have_no_figure(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        explanations, "explanation", lambda path, image, *_: seen.update({path.name: int(image[0, 0, 0])})
+    )
+    picks = [Pick(0, "mistake", "", (0, 1)), Pick(1, "correct", "", (0,), drawn=False), Pick(2, "correct", "", (1,))]
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8)
+    explanations.draw_all(tmp_path, picks, results(4), images, np.eye(3)[:, :2], np.array([1, 0, 1]), ("a", "b"), 3)
+    assert seen == {"00-mistake-0.png": 0, "02-correct-2.png": 3}
+
+
 def test_many_classes_leave_the_true_one_among_the_bars(tmp_path, texts):
     p = np.linspace(0.3, 0.0, 30)[None]
     names = tuple(f"class {n}" for n in range(30))
@@ -321,6 +332,15 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, texts,
     assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in texts
     assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in texts
     assert any(text.endswith("of the pixels") for text in texts)
+
+
+def test_analyses_show_the_images_that_are_to_be_drawn(params, tmp_path, analysed):
+    cases, results, found = analysed
+    few = replace(cases, picks=[replace(pick, drawn=pick.group == "correct") for pick in cases.picks])
+    analysis_figures.draw_all(tmp_path, few, results(), found, params.explain)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")) == [
+        "panels/00-correct-3.png", "recognised.png",
+    ]  # fmt: skip
 
 
 def test_no_words_of_the_analyses_are_cut_or_cover_each_other(params, tmp_path, monkeypatch, analysed):

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -111,7 +112,7 @@ def folder(tmp_path):
     index = {"map": [0, 1], "image": 5, "explainer": ["kernel_shap", "random"], "true_class": NAMES[1],
              "predicted_class": NAMES[1], "explained_class": NAMES[1], "group": "correct",
              "relevance_mass": [0.75, 0.5], "object_area": 0.5, "additivity_error": [1e-6, np.nan],
-             "base_value": [0.25, np.nan], "all_zero": False}  # fmt: skip
+             "base_value": [0.25, np.nan], "all_zero": False, "drawn": True}  # fmt: skip
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(index))
     maps = np.linspace(-1, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
     files.write_npz(reports / "explain/attributions.npz", {"maps": maps, "images": IMAGES[5:6]})
@@ -426,3 +427,14 @@ def test_the_best_explainer_beats_the_controls_by_most_measures(study):
     for row in study.ranking["metrics"].values():
         row["controls"] = [test | {"beaten": False} for test in tests]
     assert study.best_explainer == "none beats every control"
+
+
+def test_images_that_are_not_drawn_are_counted_and_not_shown(study):
+    assert "images were explained" not in page(study)
+    more = study.index.assign(image=6, map=study.index["map"] + len(study.index), drawn=False)
+    study = replace(study, index=pd.concat([study.index, more], ignore_index=True))
+    assert study.n_explained == 2
+    assert study.first_drawn == 5
+    assert "2 images were explained; 1 of them are shown." in page(study)
+    assert [case["row"] for case in cases(study)] == [5]
+    assert {row for _, row, _ in report.browsable(study)} == {5}

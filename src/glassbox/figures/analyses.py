@@ -121,8 +121,9 @@ def compare(
 
 
 def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analyses, settings: Explain) -> None:
-    """All pictures: `recognised.png`, `mistakes.png`, `pair-01.png` and on, and `panels/` with one an image. What there
-    is nothing to show for is not drawn, nor are maps whose Shapley values do not add up.
+    """All pictures of the picks that are to be drawn: `recognised.png`, `mistakes.png`, `pair-01.png` and on, and
+    `panels/` with one an image. What there is nothing to show for is not drawn, nor are maps whose Shapley values do
+    not add up.
 
     Args:
         folder: for the figures.
@@ -138,7 +139,7 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
     shown = [
         (pick, maps[name])
         for pick, maps in zip(picks, maps_of_each(picks, results), strict=True)
-        if set(pick.targets) <= set(maps[name])  # all its maps may be shown
+        if pick.drawn and set(pick.targets) <= set(maps[name])  # all its maps may be shown
     ]
 
     right = [(pick.row, maps) for pick, maps in shown if guesses[pick.row] == labels[pick.row]][:MOST]
@@ -160,7 +161,7 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
             mask, names = found.hidden[row, name], (classes[guess], classes[truth])
             lines.append((images[row], what, maps[guess], maps[truth], mask, names, note))
         compare(folder / "mistakes.png", f"Mistakes: {title} for the class chosen and for the true one", lines, unit)
-    pairs = list(dict.fromkeys(pick.pair for pick in picks if pick.pair))
+    pairs = list(dict.fromkeys(pick.pair for pick in picks if pick.pair and pick.drawn))
     for place, (a, b) in enumerate(pairs, 1):
         lines = []
         for row, maps in [(pick.row, maps) for pick, maps in shown if pick.pair == (a, b)][:COMPARED]:
@@ -175,6 +176,8 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
         return
     digits = max(2, len(str(len(picks) - 1)))  # so that names sort as the picks do
     for place, (pick, rows) in enumerate(zip(picks, wider.rows(), strict=True)):
+        if not pick.drawn:
+            continue
         names = wider.request.targets[rows.start : rows.stop].tolist()
         panels(
             folder / "panels" / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",

@@ -85,7 +85,8 @@ def draw_all(
     classes: tuple[str, ...],
     regions: int,
 ) -> None:
-    """One figure for every picked image, named by its place, group and row in the test split; the control is left out.
+    """One figure for every image that is to be drawn, named by its place among the picks, group and row in the test
+    split; the control is left out.
 
     Args:
         folder: for the figures.
@@ -100,10 +101,12 @@ def draw_all(
     shown = [result for result in results if result.name != CONTROL]
     start, digits = 0, max(2, len(str(len(picks) - 1)))  # so that names sort as the picks do
     for place, pick in enumerate(picks):
-        rows = slice(start, start + len(pick.targets))
+        rows = slice(start, start := start + len(pick.targets))
+        if not pick.drawn:
+            continue
         explanation(
             folder / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
-            images[start],
+            images[rows.start],
             f"{pick.note}  (test image {pick.row}, {pick.group})",
             classes,
             probabilities[pick.row],
@@ -116,7 +119,6 @@ def draw_all(
             },
             regions,
         )
-        start = rows.stop
 
 
 def draw_photo(path: str | Path, photo: "Photo", regions: int) -> None:

@@ -77,11 +77,20 @@ class Study:
         """The explainer whose maps the analyses show."""
         return analyst(self.params.explain.explainers)
 
+    @property
+    def n_explained(self) -> int:
+        """Images that were explained, drawn or not."""
+        return self.index["image"].nunique()
+
+    @property
+    def first_drawn(self) -> int:
+        """The lowest number of an image that is drawn."""
+        return int(self.index.loc[self.index["drawn"], "image"].min())
+
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The maps and images of *explain*; see `explaining.arrays`."""
-        with np.load(self.folder / "explain/attributions.npz") as arrays:
-            return dict(arrays)
+        """The maps and images of *explain*, on disk; see `explaining.arrays`."""
+        return files.mapped_npz(self.folder / "explain/attributions.npz")
 
     @property
     def verdicts(self) -> list[str]:

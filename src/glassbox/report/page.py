@@ -82,12 +82,12 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
 
 
 def cases(study: "Study") -> list[dict[str, Any]]:
-    """The explained images in their order: each with its `row` in the test split, `group`, `truth`, `guess`, `file` or
-    None, `image`, `probabilities` of the likeliest classes, `explained` (a row of maps a class) and `panels`
+    """The images that are drawn, in their order: each with its `row` in the test split, `group`, `truth`, `guess`,
+    `file` or None, `image`, `probabilities` of the likeliest classes, `explained` (a row of maps a class) and `panels`
     (KernelSHAP's maps of many classes)."""
     maps, images, wider = (study.arrays.get(name) for name in ("maps", "images", "panels"))
     found = []
-    for row, part in study.index.groupby("image", sort=False):
+    for row, part in study.index[study.index["drawn"]].groupby("image", sort=False):
         first = part.iloc[0]
         image = images[first["map"] % len(images)]
         explained = []
@@ -159,7 +159,7 @@ def matrix(study: "Study", images: np.ndarray) -> list[dict[str, Any]]:
     `count`, `share` of the row, and some of its `images`: of mistakes the surest, of what was recognised the least
     sure."""
     classes = study.card["classes"]
-    explained = set(study.index["image"])
+    explained = set(study.index.loc[study.index["drawn"], "image"])
     table = study.predictions.sort_values("confidence", kind="stable")
     by = dict(tuple(table.groupby(["true_class", "predicted_class"])))
     rows = []

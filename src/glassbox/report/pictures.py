@@ -19,15 +19,15 @@ QUALITY = 80  # of WebP
 
 
 def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iterator[tuple[str, int, bytes]]:
-    """What MLflow shows step by step: every explained image and those of its maps of the predicted class that may be
-    shown, each as key, number of the test image, and content of a PNG file.
+    """What MLflow shows step by step: every image that is drawn, and those of its maps of the predicted class that may
+    be shown, each as key, number of the test image, and content of a PNG file.
 
     Args:
         index: one row a map.
         maps: (M, H, W).
         images: (R, H, W, 3) uint8, see `explaining.arrays`.
     """
-    for row in index[index["explained_class"] == index["predicted_class"]].to_dict("records"):
+    for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
         key, pixels = "image", images[row["map"] % len(images)]
         if row["explainer"] != CONTROL:  # which has one map for each image, too
             error = row.get("additivity_error")
