@@ -106,7 +106,7 @@ def test_what_parts_share_is_sent_to_a_node_once(at, monkeypatch):
     """Put into the store once, whatever the number of parts; the same network once for several works."""
     model, asked = Scaled(2.0), items(20)
     put, ray = [], at._ray
-    counted = {name: getattr(ray, name) for name in ("wait", "get", "exceptions")}
+    counted = {name: getattr(ray, name) for name in ("wait", "get", "remote", "kill", "exceptions")}
     spy = SimpleNamespace(**counted, put=lambda it: put.append(type(it).__name__) or ray.put(it))
     monkeypatch.setattr(at, "_ray", spy)
     for _ in range(2):
@@ -181,7 +181,10 @@ def test_the_work_goes_on_where_a_stage_was_killed(at, tmp_path):
     first = Parts("work", "key", tmp_path, at.each)
     begun = first.each("part", scaled, model, iter(asked))
     before = [next(begun)["found"] for _ in range(7)]
-    second = Parts("work", "key", tmp_path, at.each)  # as another process would: nothing was closed
+    with pytest.raises(RuntimeError, match="one work at a time"):
+        next(at.each(scaled, model, iter(asked)))
+    begun.close()
+    second = Parts("work", "key", tmp_path, at.each)  # as another process would: the first has not closed its file
     assert second.found == 7
     found = [one["found"] for one in second.each("part", scaled, model, iter(asked))]
     assert np.array_equal(found[:7], before)

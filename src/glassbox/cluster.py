@@ -1,8 +1,8 @@
 """The engine of a Ray cluster. The only file that imports ray.
 
-What has to be done at a time is a Ray task: Ray finds a machine for it, brings there what it needs, and does it again
-when the machine is lost. Nothing of the project has to be on those machines but the packages of requirements.lock: code
-and files of weights travel as the tasks' working directory, data and networks through Ray's object store.
+Work is done by Ray's actors: Ray finds machines for them, brings there what they need, and tells when one is lost.
+Nothing of the project has to be on those machines but the packages of requirements.lock: code and files of weights
+travel as the actors' working directory, data and networks through Ray's object store.
 """
 
 import os
@@ -14,12 +14,13 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -37,31 +38,19 @@ if TYPE_CHECKING:
     from glassbox.models import Classifier
     from glassbox.training import Epoch, Training
 
-AGAIN = 3  # times that Ray does a part once more whose process or machine was lost
-SHARD = 0.2  # seconds of work in a task: many small parts at once, so that handing them over costs a hundredth
-MOST = 64  # parts in a task
-AHEAD = 4  # tasks for each worker that are done or under way while an earlier one is waited for
+AGAIN = 3  # times that a part is done once more whose process or machine was lost
+SHARD = 0.2  # seconds of work that are handed over at a time: of small parts many, so that it costs a hundredth
+MOST = 64  # parts in a shard
+AHEAD = 4  # shards for each worker that are done or under way while an earlier one is waited for
 PATIENCE = 300.0  # seconds in which a cluster that has no machine large enough may get one
 # Packages whose other versions may give other bytes. That Ray and Python are the same Ray itself looks.
 DECIDING = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "scikit-learn",
-    "optuna",
-    "shap",
-    "lime",
-    "captum",
-)
+    "torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "optuna", "shap", "lime", "captum",
+)  # fmt: skip
 ENDING = 15.0  # seconds in which a training that is not wanted any more ends in order
 BUSY = 30.0  # seconds between two words on that others use it
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers
-# Of a machine that a network no longer reaches nothing is heard: by itself Ray would wait seven minutes for its answer.
-os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "10000")
-os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "10000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a share of a GPU sees none
 
 
@@ -107,7 +96,7 @@ def _short(error: BaseException) -> str:
 
 
 class Cluster:
-    """An engine whose parts are done by tasks of a Ray cluster, at most `compute.workers` at a time.
+    """An engine whose parts are done by processes of a Ray cluster, at most `compute.workers` at a time.
 
     Args:
         settings: the section `compute`.
@@ -124,7 +113,8 @@ class Cluster:
         self.threads = settings.threads or torch.get_num_threads()
         self._needs = {"num_cpus": settings.cpus or self.threads, "num_gpus": settings.gpus}
         self._peak, self._classifiers = 0.0, WeakKeyDictionary()
-        self._do = self._task(_do)
+        self._at_work = False
+        self._idle: dict[float, list[Any]] = {}  # workers who wait, by the share of GPUs that they hold
         versions = _versions()
         self.place, self._machine = self._first(versions)
         self._setting = _Setting(self.place, self.threads, versions)
@@ -133,66 +123,57 @@ class Cluster:
     def _first(self, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
         """What the workers are."""
         wanted = self._settings.model_copy(update={"threads": self.threads})
-        asked = self._task(_look_around).remote(wanted, versions)
+        look_around = self._ray.remote(_look_around).options(**self._needs, max_retries=AGAIN)
+        asked = look_around.remote(wanted, versions)
         self._make_room(f"compute.workers is {self._settings.workers}", 1)
         while not self._ray.wait([asked], timeout=BUSY)[0]:
             print("waiting for a worker: the cluster is busy", file=sys.stderr)
-        return self._get(asked)
-
-    def _task(self, function: Any, **options: Any) -> Any:
-        spread = {"scheduling_strategy": "SPREAD", "max_retries": AGAIN}
-        return self._ray.remote(function).options(**self._needs, **spread, **options)
-
-    def _get(self, reference: Any) -> Any:
-        """What a task gave.
-
-        Raises:
-            UserError: it raised it; or its process was lost again and again.
-            RuntimeError, MemoryError: it raised something else.
-        """
-        lost = self._ray.exceptions
-        try:
-            return self._ray.get(reference)
-        except lost.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            raise
-        except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError, lost.ObjectLostError) as error:
-            raise UserError(
-                f"a part of the work was given up, because the processes or machines that did it were lost "
-                f"{AGAIN + 1} times ({_short(error)}): run the same command again, and it goes on where it was"
-            ) from None
+        found = self._told(asked)
+        if isinstance(found, Lost):
+            raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
-        """See `resume.Keep.each`. A task takes several parts where they are small."""
-        shared = [self._ray.put(work), self._held(classifier)]
-        tasks, running, size = deque(), [], 1
+        """See `resume.Keep.each`. Workers take several parts at a time where they are small."""
+        shared, at_once = [self._ray.put(work), self._held(classifier)], self._settings.workers
+        todo, numbers, order, done, losses, size = deque(), count(), deque(), {}, Counter(), 1
 
-        def shards() -> Iterator[tuple[Any, list[Any]]]:
-            """Where what a task's parts have in common is, and what each has of its own."""
+        def shards() -> Iterator[tuple[int, Any, list[Any]]]:
+            """A number, where what some parts have in common is, and what each has of its own."""
             for _, same in groupby(items, lambda item: id(item[0])):
                 block = None
                 while some := [*islice(same, size)]:
                     block = block or (some[0][0], self._ray.put(some[0][0]))  # once; its id stays taken meanwhile
-                    yield block[1], [own for _, own in some]
+                    yield next(numbers), block[1], [own for _, own in some]
+
+        def draw() -> None:
+            while len(order) < AHEAD * at_once and (shard := next(rest, None)):
+                order.append(shard[0])
+                todo.append(shard)
 
         rest = shards()
-        while True:
-            while len(running) < self._settings.workers and len(tasks) < AHEAD * self._settings.workers:
-                if (shard := next(rest, None)) is None:
-                    break
-                tasks.append(self._do.remote(self._setting, [*shared, shard[0]], shard[1]))
-                running.append(tasks[-1])
-            if not tasks:
-                return
-            if tasks[0] in running:
-                _, running = self._ray.wait(running, num_returns=1)
-                continue  # with a task for the worker that has become free
-            found, seconds, peak = self._get(tasks.popleft())
+        draw()
+        for shard, made in self._worked(partial(_shards, shared, self.place.device), todo, at_once):
+            if isinstance(made, Lost):
+                losses[shard[0]] += 1
+                if losses[shard[0]] > AGAIN:
+                    raise UserError(
+                        "a part of the work was given up, because the processes or machines that did it were lost "
+                        f"{AGAIN + 1} times ({made.reason}): run the same command again, and it goes on where it was"
+                    )
+                todo.appendleft(shard)
+                continue
+            if isinstance(made, Exception):
+                raise made
+            found, seconds, peak = made
             self._peak, size = max(self._peak, peak), min(MOST, max(1, round(SHARD * len(found) / max(seconds, 1e-6))))
-            for arrays in found:
-                # A copy: what is read in place holds on to the store's memory.
-                yield {name: array.copy() for name, array in arrays.items()}
+            # Copies: what is read in place holds on to the store's memory.
+            done[shard[0]] = [{name: array.copy() for name, array in arrays.items()} for arrays in found]
+            while order and order[0] in done:
+                yield from done.pop(order.popleft())
+            draw()
 
     def _held(self, classifier: Any) -> Any:
         if classifier not in self._classifiers:
@@ -209,56 +190,71 @@ class Cluster:
         *, gpus: float | None = None,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """`workers.each`, by processes on any machine of the cluster: one that is lost tells so by `Lost`."""
-        lost = self._ray.exceptions
-        gone = (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError)
+        for item, record in self._worked(serve, todo, at_once, silent, look, gpus):
+            if isinstance(record, Exception):
+                raise record if isinstance(record, UserError) else RuntimeError(f"{item}: {record}")
+            yield item, record
+
+    def _worked(
+        self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
+        silent: Callable[[], Collection[Any]] | None = None, look: float | None = None, gpus: float | None = None,
+    ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
+        """What `work_off` yields; and (item, error) where an item raised one. The caller may go on adding to `todo`.
+        Workers stay for the next call, and know nothing of this one then.
+
+        Ray's actors: of a process, or a machine, that is gone their owner is told by the cluster's head, while for a
+        task's answer it would wait as long as a connection lasts of which nothing more is heard, which is minutes.
+        """
+        if self._at_work:
+            raise RuntimeError("one work at a time: another one is not at its end, and may have all workers")
+        gpus = self._needs["num_gpus"] if gpus is None else gpus
+        hire = self._ray.remote(_Hand).options(
+            **self._needs | {"num_gpus": gpus}, scheduling_strategy="SPREAD", max_restarts=0
+        )
         # libpq's settings, passwords among them: Ray would log those of its own runtime environment.
         secrets = {name: value for name, value in os.environ.items() if name.startswith("PG")}
-        needs = self._needs | ({} if gpus is None else {"num_gpus": gpus})
-        hire = self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0)
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
-        stillborn = 0  # in a row
+        waiting, hired, stillborn = self._idle.pop(gpus, []), set(), 0  # the last in a row
 
-        def employ() -> None:
-            hand = hire.remote()
-            # No item before it is there: no machine may have room for it.
-            busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
-
-        def told(awaited: Any) -> tuple[Any, Any, Any]:
-            """The hand, its item, and what it says; `Lost` where it is."""
-            hand, item = busy.pop(awaited)
-            try:
-                return hand, item, self._ray.get(awaited)
-            except gone as error:
-                return hand, item, Lost(_short(error))
-            except lost.RayTaskError as error:
-                if isinstance(error.cause, UserError):
-                    raise error.cause from None
-                raise RuntimeError(f"{item}: {error}") from None
+        def staff() -> None:
+            wanted = min(at_once, len(todo) + sum(item is not None for _, item in busy.values()))
+            while len(busy) + len(idle) < wanted:
+                if waiting:
+                    hand = waiting.pop()
+                else:
+                    hired.add(hand := hire.remote())
+                # No item before it is there: no machine may have room for it.
+                busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
 
         try:
-            for _ in range(min(at_once, len(todo))):
-                employ()
+            self._at_work = True
             while todo or any(item is not None for _, item in busy.values()):
                 while todo and idle:
                     hand, item = idle.pop(), todo.popleft()
                     hand.begin.remote(item)
                     busy[hand.next.remote()] = hand, item
-                if not busy:
-                    employ()
+                staff()
                 found, _ = self._ray.wait([*busy], num_returns=1, timeout=look)
                 for awaited in found:
-                    hand, item, record = told(awaited)
-                    stillborn = stillborn + 1 if isinstance(record, Lost) and item is None else 0
-                    if stillborn > AGAIN:
-                        raise UserError(
-                            f"{stillborn} workers were lost one after another before they could begin "
-                            f"({record.reason}): see what their machines have to say of it, memory above all"
-                        )
+                    hand, item = busy.pop(awaited)
+                    record = self._told(awaited)
                     if isinstance(record, Lost):
-                        employ()
+                        stillborn += item is None and hand in hired
+                        if stillborn > AGAIN:
+                            raise UserError(
+                                f"{stillborn} workers were lost one after another before they could begin "
+                                f"({record.reason}): see what their machines have to say of it, memory above all"
+                            )
                         if item is not None:
                             yield item, record
+                        continue
+                    stillborn = 0
+                    if isinstance(record, Exception):
+                        if item is None:
+                            raise record
+                        idle.append(hand)
+                        yield item, record
                     elif not record:  # it is there, or at the end of its item
                         idle.append(hand)
                     else:
@@ -269,8 +265,26 @@ class Cluster:
                         if of == item:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
-            for hand in [*idle, *(hand for hand, _ in busy.values())]:
+            self._at_work = False
+            self._idle[gpus] = idle + waiting
+            for hand, _ in busy.values():
                 self._ray.kill(hand)
+
+    def _told(self, awaited: Any) -> Any:
+        """What a worker says; an error that it raised; or `Lost`."""
+        lost = self._ray.exceptions
+        try:
+            return self._ray.get(awaited)
+        except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError) as error:
+            return Lost(_short(error))
+        except lost.RayTaskError as error:
+            return error.cause if isinstance(error.cause, UserError) else error
+
+    def _dismiss(self) -> None:
+        """Workers who wait make room."""
+        for hand in [hand for hands in self._idle.values() for hand in hands]:
+            self._ray.kill(hand)
+        self._idle.clear()
 
     def train(
         self, training: "Training", train: Split, validation: Split
@@ -290,6 +304,7 @@ class Cluster:
         box = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         together = self._ray.remote(_together).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
         told, going, workers = 0, None, training.settings.workers
+        self._dismiss()
         try:
             for _ in range(AGAIN + 1):
                 state = checkpoint.load()
@@ -368,7 +383,8 @@ class Cluster:
             time.sleep(min(5.0, PATIENCE))
 
     def costs(self, since: float, images: int) -> dict[str, float]:
-        """See `compute.costs`; memory is the highest of any worker."""
+        """See `compute.costs`; memory is the highest of any worker. The work is over: others may have the room."""
+        self._dismiss()
         return compute.costs(self._peak, since, images)
 
     def machine(self) -> dict[str, Any]:
@@ -553,11 +569,11 @@ def _look_around(settings: config.Compute, versions: dict[str, str]) -> tuple[Pl
     return place, compute.machine(place)
 
 
-_kept: dict[Any, Any] = {}  # the setting; and by place in the list of references, what was read last
+_kept: dict[int, tuple[Any, Any]] = {}  # by place in the list of references: what was read last
 
 
 def _read(references: list[Any], device: torch.device) -> list[Any]:
-    """Work, classifier and block, each read from the store once, as long as tasks ask for the same."""
+    """Work, classifier and block, each read from the store once, as long as the same are asked for."""
     import ray
 
     for number, reference in enumerate(references):
@@ -568,12 +584,17 @@ def _read(references: list[Any], device: torch.device) -> list[Any]:
     return [_kept[number][1] for number in range(len(references))]
 
 
-def _do(setting: _Setting, references: list[Any], some: list[Any]) -> tuple[list[Arrays], float, float]:
-    """The parts, the seconds that they took, and the most memory that this process had in use (GiB)."""
-    if _kept.get("setting") != setting:
-        setting.settle()
-        _kept["setting"] = setting
-    work, classifier, block = _read(references, setting.place.device)
-    start = time.perf_counter()
-    found = [work(classifier, block, own) for own in some]
-    return found, time.perf_counter() - start, compute.peak_memory(setting.place.device)
+def _shards(
+    shared: list[Any], device: torch.device
+) -> Callable[[tuple[int, Any, list[Any]]], Iterator[tuple[list[Arrays], float, float]]]:
+    """For `Cluster.each`: the parts of a shard, the seconds that they took, and the most memory that this process had
+    in use (GiB)."""
+
+    def records(shard: tuple[int, Any, list[Any]]) -> Iterator[tuple[list[Arrays], float, float]]:
+        _, block, some = shard
+        work, classifier, common = _read([*shared, block], device)
+        start = time.perf_counter()
+        found = [work(classifier, common, own) for own in some]
+        yield found, time.perf_counter() - start, compute.peak_memory(device)
+
+    return records

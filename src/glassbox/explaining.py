@@ -24,6 +24,7 @@ from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_mass
 
 PANELS = "kernel_shap"  # the explainer that has further classes from the same evaluations
+JOINED = 256  # parts whose numbers are kept one by one: a part's arrays take more room than the numbers in them
 MEASURED = 16  # maps that are measured at a time: memory is that of so many images, however many there are
 
 
@@ -204,6 +205,8 @@ def gather(parts: Iterator[Attribution], n: int, folder: str | Path | None) -> A
     def maps() -> Iterator[np.ndarray]:
         for part in parts:
             few.append(replace(part, maps=np.empty((0, *part.maps.shape[1:]), np.float32)))  # a view would keep them
+            if len(few) == JOINED:
+                few[:] = [join(few)]
             yield part.maps
 
     whole = _gather_maps(maps(), n, folder)

@@ -1,0 +1,291 @@
+"""A Ray cluster of this machine: what its workers gain, what handing work to them costs, what it takes of memory.
+
+- efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
+  two processes that know nothing of each other: what this machine's two cores can give.
+- waiting workers: trials that only sleep, ten epochs of a second each, by the real search in PostgreSQL and the real
+  processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
+  share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what storage, scheduling
+  and this machine's two cores need, which on a real cluster 32 workers do not have to share.
+- memory: this process's own, while so many maps are made by two workers, measured, and written.
+
+About 25 minutes on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster. A database server is started
+for it (Debian's postgresql).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import common, harness
+from benchmarks.scaling import MIB, held
+from glassbox import compute, config, engine, explainers, explaining, files, models, selection, tuning
+from glassbox.data.store import Description, Split
+from glassbox.explainers import Request
+from glassbox.models import Spec
+from glassbox.training import Epoch
+
+WORKERS, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32, 64), 3, 10, 1.0
+IMAGES, COALITIONS, PAIRS = 24, 1024, 5
+PART, PARTS = 0.2, 40  # seconds, for each worker
+MAPS = (1_000, 10_000, 100_000)
+LOCAL, ONE, TWO, APART = "this process", "1 worker", "2 workers", "2 processes apart"
+
+
+@contextmanager
+def cluster(cpus: int) -> Iterator[None]:
+    """A cluster of this machine that says it has so many processors, while the block runs."""
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    subprocess.run([*ray, "start", "--head", f"--num-cpus={cpus}", "--port=6399", "--include-dashboard=false"], **quiet)
+    try:
+        yield
+    finally:
+        subprocess.run([*ray, "stop", "--force"], **quiet)
+
+
+def settings(**changes: Any) -> config.Compute:
+    asked = {"engine": "ray", "address": "127.0.0.1:6399", "threads": 1} | changes
+    return config.read("params.yaml").compute.model_copy(update=asked)
+
+
+# Efficiency
+
+
+def kernel_shap() -> tuple[explainers.Explainer, models.Classifier, Request]:
+    shipped = config.read("params.yaml").explain
+    how = shipped.model_copy(
+        update={
+            "explainers": ("kernel_shap",),
+            "kernel_shap": config.KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=0),
+        }
+    )
+    split = common.some_images(IMAGES)
+    made = explainers.make(how, split.images, common.MEAN, 128)["kernel_shap"]
+    request = Request(split.images, split.labels, tuple(range(IMAGES)))
+    return made, common.cnn(torch.device("cpu")), request
+
+
+def explain_alone() -> None:
+    """What one of two processes that are apart does: half of the images, again and again, as it is told."""
+    torch.set_num_threads(1)
+    made, classifier, request = kernel_shap()
+    half = request.part(0, IMAGES // 2)
+    explaining.attribute(made, classifier, half, 128)
+    for _ in sys.stdin:
+        explaining.attribute(made, classifier, half, 128)
+        print("done", flush=True)
+
+
+def efficiency() -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    made, classifier, request = kernel_shap()
+    code = "from benchmarks.cluster import explain_alone; explain_alone()"
+    others = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+
+    def apart() -> None:
+        for other in others:
+            other.stdin.write("go\n")
+            other.stdin.flush()
+        for other in others:
+            assert other.stdout.readline() == "done\n"
+
+    def by(each: Any) -> Callable[[], Any]:
+        keep = type("Keep", (), {"each": lambda _, __, *work: each(*work)})()
+        return lambda: explaining.attribute(made, classifier, request, 128, keep=keep)
+
+    with cluster(2), engine.start(settings(workers=2)) as at:
+        two = at.each
+
+        def one(*work: Any) -> Any:
+            at._settings = settings(workers=1)
+            try:
+                yield from two(*work)
+            finally:
+                at._settings = settings(workers=2)
+
+        local = engine.Local(settings(engine="local"))
+        assert np.array_equal(by(local.each)().maps, by(two)().maps), "the same bytes"
+        row = harness.compare(
+            f"KernelSHAP of {IMAGES} images, {COALITIONS:,} coalitions", "s",
+            {name: harness.seconds(by(each)) for name, each in ((LOCAL, local.each), (ONE, one), (TWO, two))}
+            | {APART: harness.seconds(apart)},
+            [harness.Bar(LOCAL, ONE), harness.Bar(LOCAL, TWO), harness.Bar(APART, TWO)], PAIRS,
+        )  # fmt: skip
+    for other in others:
+        other.stdin.close()
+        other.wait()
+    return [row]
+
+
+# Workers that wait
+
+
+def asleep(folder: Path, seconds: float) -> None:
+    start = time.time()
+    time.sleep(seconds)
+    with (folder / str(os.getpid())).open("a") as file:
+        file.write(f"{start} {time.time()}\n")
+
+
+class Sleeping(tuning.Search):
+    """Its trials learn nothing."""
+
+    def _fit(self, params: dict[str, Any], *_: Any) -> Iterator[Epoch]:
+        for epoch in range(1, self.settings.epochs + 1):
+            asleep(Path(self._arguments[6]), SLEEP)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5)
+
+
+def nothing(_: str) -> Split:
+    return Split(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), None, None, None)
+
+
+def part(folder: Path, *_: Any) -> dict[str, np.ndarray]:
+    """A work that sleeps."""
+    asleep(folder, PART)
+    return {"maps": np.zeros((1, 32, 32), np.float32)}
+
+
+def useful(folder: Path) -> tuple[float, int]:
+    """The share of the workers' time in which they slept, and how many they were."""
+    slept, all_in_all = 0.0, 0.0
+    for path in folder.iterdir():
+        times = np.array([line.split() for line in path.read_text().splitlines()], float)
+        slept += (times[:, 1] - times[:, 0]).sum()
+        all_in_all += times[-1, 1] - times[0, 0]
+    return slept / all_in_all, len(list(folder.iterdir()))
+
+
+def search(at: engine.Engine, workers: int, folder: Path, storage: str) -> dict[str, Any]:
+    shipped = config.read("params.yaml")
+    tune = shipped.tune.model_copy(
+        update={"n_trials": TRIALS * workers, "workers": workers, "epochs": EPOCHS, "storage": storage}
+        | {"pruner_startup_trials": 10**6}
+    )
+    known = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
+    about = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
+    made = Sleeping(tune, known, shipped.augment, 0, about, at.place, folder, 1, True)
+    start = time.perf_counter()
+    trials = [record for _, record in made.run(nothing, at.work_off) if isinstance(record, tuning.Trial)]
+    assert len(trials) == TRIALS * workers
+    share, seen = useful(folder)
+    assert seen == workers
+    return {"workers": workers, "useful": share, "seconds": time.perf_counter() - start}
+
+
+def images(at: engine.Engine, workers: int, folder: Path, *_: Any) -> dict[str, Any]:
+    items = ((None, n) for n in range(PARTS * workers))
+    start = time.perf_counter()
+    for _ in at.each(partial(part, folder), torch.nn.Identity(), items):
+        pass
+    share, seen = useful(folder)
+    assert seen == workers
+    return {"workers": workers, "useful": share, "seconds": time.perf_counter() - start}
+
+
+def waiting() -> list[dict[str, Any]]:
+    import ray.cloudpickle
+
+    sys.path.append("tests")
+    from services import postgres
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have the package alone
+    measures = {f"trials of {EPOCHS * SLEEP:g} s": search, f"images of {PART:g} s": images}
+    rows: dict[str, list[dict[str, Any]]] = {what: [] for what in measures}
+    with tempfile.TemporaryDirectory() as name, postgres(Path(name)) as server, cluster(max(WORKERS)):
+        os.environ["PGPASSWORD"] = server.password
+        for workers in WORKERS:
+            storage = server.create(f"of_{workers}")
+            with engine.start(settings(workers=workers)) as at:
+                for what, measure in measures.items():
+                    found = measure(at, workers, Path(tempfile.mkdtemp(dir=name)), storage)
+                    rows[what].append(found)
+                    told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s with their start"
+                    print(f"{what}, {workers} workers: {told}", flush=True)
+    made = []
+    for what, points in rows.items():
+        shares = {point["workers"]: point["useful"] for point in points}
+        bar = 0.95 if what.startswith("trials") else None
+        judged = [harness.judged(f"{what}: useful with 32 workers", shares[32], at_least=bar)]
+        made.append({"name": what, "axis": "workers", "points": points, "ratios": judged})
+    return made
+
+
+# Memory
+
+
+def explain_many(n: int) -> dict[str, float]:
+    """n maps: Grad-CAM's and the control's, of 32 x 32 pixels, which is 4 KiB each, measured, in a table and a file."""
+    sizes = {"conv1_filters": 4, "conv2_filters": 8, "dense_units_1": 8, "pool_size_1": 2, "pool_size_2": 2}
+    torch.manual_seed(0)
+    classifier = models.build("cnn", common.NETWORK | sizes, 32, 4, (0.5,) * 3, (0.2,) * 3).eval()
+    shipped = config.read("params.yaml").explain
+    how = shipped.model_copy(
+        update={"explainers": ("grad_cam",), "faithfulness": config.Faithfulness(steps=2, blur_sigma=2.0)}
+    )
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n // 2, 32, 32, 3), dtype=np.uint8))
+    picks = [selection.Pick(row, "correct", "", (row % 4,), drawn=False) for row in range(n // 2)]
+    labels, p = np.arange(n // 2) % 4, np.eye(4)[np.arange(n // 2) % 4]
+    cases = selection.Cases(pixels, labels, p, ("a", "b", "c", "d"), picks)
+    with tempfile.TemporaryDirectory() as name, engine.start(settings(workers=2)) as at:
+        folder, most = Path(name), [before := held()]
+        keep, done = type("Keep", (), {"each": lambda _, __, *work: at.each(*work)})(), threading.Event()
+        shared = os.statvfs("/dev/shm")  # noqa: S108 (where Ray keeps what processes share)
+        free, least = shared.f_bavail, [shared.f_bavail]
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                most.append(held())
+                least.append(os.statvfs("/dev/shm").f_bavail)  # noqa: S108
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        start = time.perf_counter()
+        request = explaining.request_for(picks, pixels, 0, folder=folder)
+        asked = (pixels[:8], (0.5,) * 3, how, 128, int, None, explaining.marker(cases), folder, keep)
+        results = list(explaining.explain(classifier, request, *asked))
+        table = explaining.tables(cases, results, np.arange(n // 2))["index"]
+        files.write_csv(folder / "index.csv", table)
+        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, folder))
+        seconds = time.perf_counter() - start
+        done.set()
+        watcher.join()
+        assert len(table) == n
+    store = (free - min(least)) * shared.f_frsize / MIB
+    return {"maps": n, "seconds": seconds, "mib": (max(most) - before) / MIB, "store_mib": store}
+
+
+def memory() -> list[dict[str, Any]]:
+    points = []
+    with cluster(2):
+        for n in MAPS:
+            code = f"import json; from benchmarks.cluster import explain_many; print(json.dumps(explain_many({n})))"
+            said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+            points.append(found := json.loads(said.splitlines()[-1]))
+            told = f"{found['mib']:.0f} MiB more here, {found['store_mib']:.0f} MiB shared, {found['seconds']:.0f} s"
+            print(f"{n:,} maps: {told}", flush=True)
+    per_map = (points[-1]["mib"] - points[0]["mib"]) * 1024 / (MAPS[-1] - MAPS[0])
+    judged = [harness.judged("KiB more for each map", per_map, at_most=1)]
+    return [{"name": "maps made by 2 workers", "axis": "maps", "points": points, "ratios": judged}]
+
+
+def main() -> None:
+    compute.resolve(settings(engine="local"))
+    asked = os.environ.get("GLASSBOX_BENCH_CLUSTER", "efficiency waiting memory").split()
+    found = {name: {"efficiency": efficiency, "waiting": waiting, "memory": memory}[name]() for name in asked}
+    harness.record("cluster", [row for rows in found.values() for row in rows])
