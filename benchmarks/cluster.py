@@ -13,15 +13,18 @@ for it (Debian's postgresql).
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +146,26 @@ def asleep(folder: Path, seconds: float) -> None:
 
 
 class Sleeping(tuning.Search):
-    """Its trials learn nothing."""
+    """Its trials learn nothing. Epochs are of half a second to one and a half, as networks differ: those of equal ones
+    would end at the same time, and all that is measured here would be how two cores serve all at once."""
 
-    def _fit(self, params: dict[str, Any], *_: Any) -> Iterator[Epoch]:
-        for epoch in range(1, self.settings.epochs + 1):
-            asleep(Path(self._arguments[6]), SLEEP)
+    def _fit(self, params: dict[str, Any], seed: int, *_: Any) -> Iterator[Epoch]:
+        lengths = np.random.default_rng(seed).uniform(0.5, 1.5, self.settings.epochs)
+        for epoch, length in enumerate(lengths / lengths.mean() * SLEEP, 1):
+            asleep(Path(self._arguments[6]), length)
             yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5)
 
 
 def nothing(_: str) -> Split:
     return Split(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), None, None, None)
+
+
+def meet(folder: Path, n: int, *_: Any) -> dict[str, np.ndarray]:
+    """Wait until so many workers are there."""
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < n:
+        time.sleep(0.2)
+    return {}
 
 
 def part(folder: Path, *_: Any) -> dict[str, np.ndarray]:
@@ -169,6 +182,44 @@ def useful(folder: Path) -> tuple[float, int]:
         slept += (times[:, 1] - times[:, 0]).sum()
         all_in_all += times[-1, 1] - times[0, 0]
     return slept / all_in_all, len(list(folder.iterdir()))
+
+
+def met(at: engine.Engine, workers: int, folder: Path) -> float:
+    """Seconds until all workers were there; they stay."""
+    start = time.perf_counter()
+    list(at.each(partial(meet, folder, workers), torch.nn.Identity(), ((None, n) for n in range(workers))))
+    return time.perf_counter() - start
+
+
+def forked(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int, *_: Any) -> Iterator[Any]:
+    """`workers.each` by processes that share this one's libraries: so many fit in memory. None of them may fail."""
+
+    def work(pipe: Connection) -> None:
+        records = serve()
+        while True:
+            for record in records(pipe.recv()):
+                pipe.send((record,))
+            pipe.send(None)
+
+    context, busy = multiprocessing.get_context("fork"), {}
+    pipes = [context.Pipe() for _ in range(at_once)]
+    processes = [context.Process(target=work, args=(theirs,), daemon=True) for _, theirs in pipes]
+    try:
+        for process, (ours, _) in zip(processes, pipes, strict=True):
+            process.start()
+            ours.send(busy.setdefault(ours, todo.popleft()))
+        while busy:
+            for pipe in multiprocessing.connection.wait(list(busy)):
+                if found := pipe.recv():
+                    yield busy[pipe], *found
+                elif todo:
+                    busy[pipe] = todo.popleft()
+                    pipe.send(busy[pipe])
+                else:
+                    del busy[pipe]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def search(at: engine.Engine, workers: int, folder: Path, storage: str) -> dict[str, Any]:
@@ -212,10 +263,12 @@ def waiting() -> list[dict[str, Any]]:
         for workers in WORKERS:
             storage = server.create(f"of_{workers}")
             with engine.start(settings(workers=workers)) as at:
+                begun = met(at, workers, Path(tempfile.mkdtemp(dir=name)))
+                print(f"{workers} workers began within {begun:.0f} s", flush=True)
                 for what, measure in measures.items():
                     found = measure(at, workers, Path(tempfile.mkdtemp(dir=name)), storage)
                     rows[what].append(found)
-                    told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s with their start"
+                    told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s"
                     print(f"{what}, {workers} workers: {told}", flush=True)
     made = []
     for what, points in rows.items():
