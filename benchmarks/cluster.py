@@ -5,11 +5,15 @@
 - waiting workers: trials that only sleep, ten epochs of a second each, by the real search in PostgreSQL and the real
   processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
   share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what storage, scheduling
-  and this machine's two cores need, which on a real cluster 32 workers do not have to share.
+  and this machine's two cores need, which on a real cluster 32 workers do not have to share. A worker of Ray takes a
+  third of a GiB, so 64 trials at a time are those of processes that share their libraries.
+- history: what it takes to begin and end a trial when so many lie behind; of a second one in the same process.
+- rows: trials logged to an MLflow server with PostgreSQL, and a file of 64 MiB that it takes on to its artifacts.
 - memory: this process's own, while so many maps are made by two workers, measured, and written.
 
-About 25 minutes on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster. A database server is started
-for it (Debian's postgresql).
+About 20 minutes on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster; or parts of it, as in
+GLASSBOX_BENCH_CLUSTER="waiting rows", which then are all that is recorded. A database server is started for it
+(Debian's postgresql).
 """
 
 import json
@@ -39,9 +43,10 @@ from glassbox.explainers import Request
 from glassbox.models import Spec
 from glassbox.training import Epoch
 
-WORKERS, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32, 64), 3, 10, 1.0
+WORKERS, SHARING, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32), (32, 64), 3, 10, 1.0
 IMAGES, COALITIONS, PAIRS = 24, 1024, 5
 PART, PARTS = 0.2, 40  # seconds, for each worker
+HISTORY, LOGGED, UPLOAD = (100, 1_000, 10_000), 200, 64
 MAPS = (1_000, 10_000, 100_000)
 LOCAL, ONE, TWO, APART = "this process", "1 worker", "2 workers", "2 processes apart"
 
@@ -56,6 +61,14 @@ def cluster(cpus: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run([*ray, "stop", "--force"], **quiet)
+
+
+def services() -> Any:
+    """The tests' servers."""
+    sys.path.append("tests")
+    import services
+
+    return services
 
 
 def settings(**changes: Any) -> config.Compute:
@@ -222,7 +235,7 @@ def forked(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_
             process.kill()
 
 
-def search(at: engine.Engine, workers: int, folder: Path, storage: str) -> dict[str, Any]:
+def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kind: type = Sleeping) -> tuning.Search:
     shipped = config.read("params.yaml")
     tune = shipped.tune.model_copy(
         update={"n_trials": TRIALS * workers, "workers": workers, "epochs": EPOCHS, "storage": storage}
@@ -230,16 +243,23 @@ def search(at: engine.Engine, workers: int, folder: Path, storage: str) -> dict[
     )
     known = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
     about = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
-    made = Sleeping(tune, known, shipped.augment, 0, about, at.place, folder, 1, True)
-    start = time.perf_counter()
-    trials = [record for _, record in made.run(nothing, at.work_off) if isinstance(record, tuning.Trial)]
+    return kind(tune, known, shipped.augment, 0, about, place, folder, 1, True)
+
+
+def search(
+    place: compute.Place, work_off: Callable[..., Any], workers: int, folder: Path, server: Any
+) -> dict[str, Any]:
+    made = sleeping(place, workers, folder, server.create(f"of_{folder.name}".lower()))
+    start, before = time.perf_counter(), server.processor_seconds()
+    trials = [record for _, record in made.run(nothing, work_off) if isinstance(record, tuning.Trial)]
     assert len(trials) == TRIALS * workers
     share, seen = useful(folder)
     assert seen == workers
-    return {"workers": workers, "useful": share, "seconds": time.perf_counter() - start}
+    seconds, busy = time.perf_counter() - start, server.processor_seconds() - before
+    return {"workers": workers, "useful": share, "seconds": seconds, "server_seconds_a_trial": busy / len(trials)}
 
 
-def images(at: engine.Engine, workers: int, folder: Path, *_: Any) -> dict[str, Any]:
+def images(at: engine.Engine, workers: int, folder: Path) -> dict[str, Any]:
     items = ((None, n) for n in range(PARTS * workers))
     start = time.perf_counter()
     for _ in at.each(partial(part, folder), torch.nn.Identity(), items):
@@ -252,31 +272,133 @@ def images(at: engine.Engine, workers: int, folder: Path, *_: Any) -> dict[str, 
 def waiting() -> list[dict[str, Any]]:
     import ray.cloudpickle
 
-    sys.path.append("tests")
-    from services import postgres
-
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have the package alone
-    measures = {f"trials of {EPOCHS * SLEEP:g} s": search, f"images of {PART:g} s": images}
-    rows: dict[str, list[dict[str, Any]]] = {what: [] for what in measures}
-    with tempfile.TemporaryDirectory() as name, postgres(Path(name)) as server, cluster(max(WORKERS)):
+    of_trials, of_images, of_sharing = (
+        f"trials of {EPOCHS * SLEEP:g} s", f"images of {PART:g} s", f"trials of {EPOCHS * SLEEP:g} s, libraries shared",
+    )  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {of_trials: [], of_images: [], of_sharing: []}
+
+    def tell(what: str, found: dict[str, Any]) -> None:
+        rows[what].append(found)
+        told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s"
+        print(f"{what}, {found['workers']} workers: {told}", flush=True)
+
+    with tempfile.TemporaryDirectory() as name, services().postgres(Path(name)) as server:
         os.environ["PGPASSWORD"] = server.password
-        for workers in WORKERS:
-            storage = server.create(f"of_{workers}")
-            with engine.start(settings(workers=workers)) as at:
-                begun = met(at, workers, Path(tempfile.mkdtemp(dir=name)))
-                print(f"{workers} workers began within {begun:.0f} s", flush=True)
-                for what, measure in measures.items():
-                    found = measure(at, workers, Path(tempfile.mkdtemp(dir=name)), storage)
-                    rows[what].append(found)
-                    told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s"
-                    print(f"{what}, {workers} workers: {told}", flush=True)
+
+        def folder() -> Path:
+            return Path(tempfile.mkdtemp(dir=name))
+
+        with cluster(max(WORKERS)):
+            for workers in WORKERS:
+                with engine.start(settings(workers=workers)) as at:
+                    begun = met(at, workers, folder())
+                    print(f"{workers} workers began within {begun:.0f} s", flush=True)
+                    tell(of_images, images(at, workers, folder()))
+                    tell(of_trials, search(at.place, at.work_off, workers, folder(), server))
+        place = compute.resolve(settings(engine="local"))
+        for workers in SHARING:
+            tell(of_sharing, search(place, forked, workers, folder(), server))
     made = []
     for what, points in rows.items():
+        bar = 0.95 if what == of_trials else None
         shares = {point["workers"]: point["useful"] for point in points}
-        bar = 0.95 if what.startswith("trials") else None
         judged = [harness.judged(f"{what}: useful with 32 workers", shares[32], at_least=bar)]
         made.append({"name": what, "axis": "workers", "points": points, "ratios": judged})
     return made
+
+
+# A long search
+
+
+class AtOnce(tuning.Search):
+    """Its trials end with their first epoch."""
+
+    def _fit(self, *_: Any) -> Iterator[Epoch]:
+        yield Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.0, 0.1, True, 0.0, 1.0, 0.5)
+
+
+def history() -> list[dict[str, Any]]:
+    import optuna
+
+    points, space = [], config.read("params.yaml").tune.space
+    with tempfile.TemporaryDirectory() as name, services().postgres(Path(name)) as server:
+        os.environ["PGPASSWORD"] = server.password
+        place = compute.resolve(settings(engine="local"))
+        for n in HISTORY:
+            past = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), direction="maximize")
+            for number in range(n):
+                trial = past.ask()
+                trial.set_user_attr("number", number)
+                params = tuning.suggest(trial, space, "cnn")
+                for epoch in range(1, EPOCHS + 1):
+                    trial.report(params["dropout_1"], epoch)
+                past.tell(trial, params["dropout_1"])
+            made = sleeping(place, n, Path(name), server.create(f"of_{n}"), AtOnce)  # n workers, whose trials are 3 n
+            made.study.add_trials(past.trials)
+            again = sleeping(place, n, Path(name), made.settings.storage, AtOnce)
+            seconds = []
+            for number in range(n, n + 4):
+                start = time.perf_counter()
+                list(again.try_out(number, None, None))
+                seconds.append(time.perf_counter() - start)
+            points.append({"trials": n, "seconds": seconds[0], "seconds_later": float(np.median(seconds[1:]))})
+            told = f"{seconds[0]:.2f} s for a process's first trial, {points[-1]['seconds_later']:.2f} s for later ones"
+            print(f"{n:,} trials behind: {told}", flush=True)
+    return [{"name": "a trial when so many lie behind", "axis": "trials", "points": points, "ratios": []}]
+
+
+# Rows of MLflow
+
+
+def rows() -> list[dict[str, Any]]:
+    helpers = services()
+    port, mlflow = helpers.free_port(), str(Path(sys.executable).with_name("mlflow"))
+    with tempfile.TemporaryDirectory() as name, helpers.postgres(Path(name)) as server:
+        folder, log, where = Path(name), Path(name) / "mlflow.log", f"http://127.0.0.1:{port}"
+        os.environ["PGPASSWORD"] = server.password
+        started = [mlflow, "server", "--port", str(port), "--artifacts-destination", str(folder / "artifacts")]
+        kept = os.environ | {"MLFLOW_BACKEND_STORE_URI": server.create("mlflow"), "PATH": os.environ["PATH"]}
+        with log.open("w") as file:
+            tracking = subprocess.Popen(started, env=kept, stdout=file, stderr=file, start_new_session=True)
+        try:
+            helpers.wait_for_page(f"{where}/health", log)
+            common.copy_project(folder / "project")
+            (folder / "many").mkdir()
+            (folder / "many" / "maps.npz").write_bytes(np.random.default_rng(0).bytes(UPLOAD * MIB))
+            seconds = {}
+            for n, sent in ((0, None), (LOGGED, None), (0, folder / "many")):
+                start = time.perf_counter()
+                code = f"from benchmarks.cluster import logged; logged({n}, {str(sent)!r})"
+                subprocess.run(
+                    [sys.executable, "-c", code], cwd=folder / "project", check=True,
+                    env=os.environ | {"MLFLOW_TRACKING_URI": where, "PYTHONPATH": f"{Path.cwd() / 'src'}:{Path.cwd()}"},
+                )  # fmt: skip
+                seconds[n, bool(sent)] = time.perf_counter() - start
+        finally:
+            helpers.end(tracking)
+    nothing_sent = seconds[0, False]
+    found = {
+        "milliseconds_a_trial": 1000 * (seconds[LOGGED, False] - nothing_sent) / LOGGED,
+        "mib_a_second": UPLOAD / (seconds[0, True] - nothing_sent),
+    }
+    told = f"{found['milliseconds_a_trial']:.0f} ms a trial, {found['mib_a_second']:.0f} MiB/s of files"
+    print(f"MLflow's server: {told}", flush=True)
+    return [{"name": "rows and files of an MLflow server", "points": [found], "ratios": []}]
+
+
+def logged(n: int, folder: str | None) -> None:
+    """A stage that logs n trials of ten epochs, and the files of a folder."""
+    from glassbox import tracking
+
+    about = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
+    params = {f"parameter_{k}": k / 7 for k in range(13)}
+    with tracking.stage("tune") as tracked:
+        tracked.begin(about)
+        for number in range(n):
+            tracked.log_trial(number, "complete", params, [0.1 * epoch for epoch in range(EPOCHS)], 10.0)
+        if folder != "None":
+            tracked.log_files(folder)
 
 
 # Memory
@@ -339,6 +461,7 @@ def memory() -> list[dict[str, Any]]:
 
 def main() -> None:
     compute.resolve(settings(engine="local"))
-    asked = os.environ.get("GLASSBOX_BENCH_CLUSTER", "efficiency waiting memory").split()
-    found = {name: {"efficiency": efficiency, "waiting": waiting, "memory": memory}[name]() for name in asked}
+    parts = {part.__name__: part for part in (efficiency, waiting, history, rows, memory)}
+    asked = os.environ.get("GLASSBOX_BENCH_CLUSTER", " ".join(parts)).split()
+    found = {name: parts[name]() for name in asked}
     harness.record("cluster", [row for rows in found.values() for row in rows])

@@ -67,6 +67,8 @@ CEILINGS: dict[str, tuple[str, str, str, str]] = {
     "startup": ("import torch", "import torch", "score", "numpy, pydantic, pandas, and starting Python."),
 }  # fmt: skip
 
+ELSEWHERE = ("scaling", "pruning", "compiling", "cluster")  # not in its tables of ratios
+
 HEAD = """# How fast it is, and how fast it could be
 
 Made by `python -m docs.performance` from `benchmarks/results/`, which `make bench` writes: every ratio is the median of
@@ -152,7 +154,7 @@ def page(all_results: dict[str, dict[str, Any]]) -> str:
     """The page for the results of one or more machines."""
     parts = [HEAD]
     for results in all_results.values():
-        bench = {name: content for name, content in results.items() if name not in ("scaling", "pruning", "compiling")}
+        bench = {name: content for name, content in results.items() if name not in ELSEWHERE}
         if not bench:
             continue
         about = next(iter(bench.values()))["machine"]

@@ -155,7 +155,7 @@ class Cluster:
 
         rest = shards()
         draw()
-        for shard, made in self._worked(partial(_shards, shared, self.place.device), todo, at_once):
+        for shard, made in self._worked(partial(_shards, shared, self.place.device), todo, at_once, one_each=True):
             if isinstance(made, Lost):
                 losses[shard[0]] += 1
                 if losses[shard[0]] > AGAIN:
@@ -198,9 +198,11 @@ class Cluster:
     def _worked(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None, gpus: float | None = None,
+        one_each: bool = False,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """What `work_off` yields; and (item, error) where an item raised one. The caller may go on adding to `todo`.
-        Workers stay for the next call, and know nothing of this one then.
+        Workers stay for the next call, and know nothing of this one then. Where there is `one_each`, one record of an
+        item, the worker is not asked for a second.
 
         Ray's actors: of a process, or a machine, that is gone their owner is told by the cluster's head, while for a
         task's answer it would wait as long as a connection lasts of which nothing more is heard, which is minutes.
@@ -217,6 +219,13 @@ class Cluster:
         idle: list[Any] = []
         waiting, hired, stillborn = self._idle.pop(gpus, []), set(), 0  # the last in a row
 
+        def hand_out() -> None:
+            while todo and idle:
+                hand, item = idle.pop(), todo.popleft()
+                if not one_each:
+                    hand.begin.remote(item)
+                busy[hand.only.remote(item) if one_each else hand.next.remote()] = hand, item
+
         def staff() -> None:
             wanted = min(at_once, len(todo) + sum(item is not None for _, item in busy.values()))
             while len(busy) + len(idle) < wanted:
@@ -230,10 +239,7 @@ class Cluster:
         try:
             self._at_work = True
             while todo or any(item is not None for _, item in busy.values()):
-                while todo and idle:
-                    hand, item = idle.pop(), todo.popleft()
-                    hand.begin.remote(item)
-                    busy[hand.next.remote()] = hand, item
+                hand_out()
                 staff()
                 found, _ = self._ray.wait([*busy], num_returns=1, timeout=look)
                 for awaited in found:
@@ -258,7 +264,11 @@ class Cluster:
                     elif not record:  # it is there, or at the end of its item
                         idle.append(hand)
                     else:
-                        busy[hand.next.remote()] = hand, item
+                        if one_each:
+                            idle.append(hand)
+                            hand_out()  # before what the caller does with the record
+                        else:
+                            busy[hand.next.remote()] = hand, item
                         yield item, *record
                 for item in silent() if silent and not found else ():
                     for hand, of in [*busy.values()]:
@@ -532,6 +542,10 @@ class _Hand:
         os.environ.update(secrets)
         setting.settle()
         self._records_of = serve()
+
+    def only(self, item: Any) -> tuple[Any]:
+        (record,) = self._records_of(item)
+        return (record,)
 
     def begin(self, item: Any) -> None:
         self._records = iter(self._records_of(item))
