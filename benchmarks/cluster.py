@@ -1,13 +1,15 @@
 """A Ray cluster of this machine: what its workers gain, what handing work to them costs, what it takes of memory.
 
 - efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
-  two processes that know nothing of each other: what this machine's two cores can give.
+  two processes that know nothing of each other: what this machine's two cores can give. And epochs of one training, of
+  images and weights, by this process, by one worker and by two.
 - waiting workers: trials that only sleep, ten epochs of a second each, by the real search in PostgreSQL and the real
   processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
   share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what storage, scheduling
   and this machine's two cores need, which on a real cluster 32 workers do not have to share. A worker of Ray takes a
   third of a GiB, so 64 trials at a time are those of processes that share their libraries.
-- history: what it takes to begin and end a trial when so many lie behind; of a second one in the same process.
+- history: what it takes to begin and end a trial when so many lie behind or run beside it, of the worker's time and of
+  the server's; the first one of a process, and later ones.
 - rows: trials logged to an MLflow server with PostgreSQL, and a file of 64 MiB that it takes on to its artifacts.
 - memory: this process's own, while so many maps are made by two workers, measured, and written.
 
@@ -26,7 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,7 +39,7 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.scaling import MIB, held
-from glassbox import compute, config, engine, explainers, explaining, files, models, selection, tuning
+from glassbox import compute, config, engine, explainers, explaining, files, models, selection, training, tuning
 from glassbox.data.store import Description, Split
 from glassbox.explainers import Request
 from glassbox.models import Spec
@@ -45,8 +47,9 @@ from glassbox.training import Epoch
 
 WORKERS, SHARING, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32), (32, 64), 3, 10, 1.0
 IMAGES, COALITIONS, PAIRS = 24, 1024, 5
+LEARNT, BATCH = 4096, 512
 PART, PARTS = 0.2, 40  # seconds, for each worker
-HISTORY, LOGGED, UPLOAD = (100, 1_000, 10_000), 200, 64
+HISTORY, BESIDE, LOGGED, UPLOAD = (100, 1_000, 10_000), (32, 320, 3_200), 200, 64
 MAPS = (1_000, 10_000, 100_000)
 LOCAL, ONE, TWO, APART = "this process", "1 worker", "2 workers", "2 processes apart"
 
@@ -142,10 +145,28 @@ def efficiency() -> list[dict[str, Any]]:
             | {APART: harness.seconds(apart)},
             [harness.Bar(LOCAL, ONE), harness.Bar(LOCAL, TWO), harness.Bar(APART, TWO)], PAIRS,
         )  # fmt: skip
+        found = harness.compare(
+            f"training of the CNN, batches of {BATCH}", "images/s",
+            {LOCAL: partial(learn, local, 1), ONE: partial(learn, at, 1), TWO: partial(learn, at, 2)},
+            [harness.Bar(ONE, LOCAL), harness.Bar(TWO, LOCAL)], 3, warm_up=False,
+        )  # fmt: skip
     for other in others:
         other.stdin.close()
         other.wait()
-    return [row]
+    return [row, found]
+
+
+def learn(at: engine.Engine, workers: int) -> float:
+    """Images a second of the later of three epochs."""
+    section = config.read("params.yaml").train.model_copy(
+        update={"epochs": 3, "batch_size": BATCH, "workers": workers, "patience": None, "optimizer": "adam"}
+    )
+    spec = Spec("cnn", common.NETWORK, "data", None)
+    about = Description("toy", tuple("0123456789"), 32, {}, common.MEAN, common.STD, False, "d" * 64)
+    job = training.Training(spec, about, common.ADAM, section, common.OFF, 0)
+    with tempfile.TemporaryDirectory() as name, chdir(name):  # which has no checkpoint
+        _, epochs, _ = at.train(job, common.some_images(LEARNT), common.some_images(64))
+        return float(np.median([epoch.images_per_second for epoch in epochs][1:]))
 
 
 # Workers that wait
@@ -321,11 +342,12 @@ class AtOnce(tuning.Search):
 def history() -> list[dict[str, Any]]:
     import optuna
 
-    points, space = [], config.read("params.yaml").tune.space
+    space = config.read("params.yaml").tune.space
+    kinds: dict[str, list[dict[str, Any]]] = {"behind": [], "beside": []}
     with tempfile.TemporaryDirectory() as name, services().postgres(Path(name)) as server:
         os.environ["PGPASSWORD"] = server.password
         place = compute.resolve(settings(engine="local"))
-        for n in HISTORY:
+        for kind, n in [("behind", n) for n in HISTORY] + [("beside", n) for n in BESIDE]:
             past = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), direction="maximize")
             for number in range(n):
                 trial = past.ask()
@@ -333,19 +355,25 @@ def history() -> list[dict[str, Any]]:
                 params = tuning.suggest(trial, space, "cnn")
                 for epoch in range(1, EPOCHS + 1):
                     trial.report(params["dropout_1"], epoch)
-                past.tell(trial, params["dropout_1"])
-            made = sleeping(place, n, Path(name), server.create(f"of_{n}"), AtOnce)  # n workers, whose trials are 3 n
+                if kind == "behind":
+                    past.tell(trial, params["dropout_1"])
+            made = sleeping(place, n, Path(name), server.create(f"{kind}_{n}"), AtOnce)  # n workers, and 3 n trials
             made.study.add_trials(past.trials)
             again = sleeping(place, n, Path(name), made.settings.storage, AtOnce)
-            seconds = []
+            costs = []
             for number in range(n, n + 4):
-                start = time.perf_counter()
+                start, before = time.perf_counter(), server.processor_seconds()
                 list(again.try_out(number, None, None))
-                seconds.append(time.perf_counter() - start)
-            points.append({"trials": n, "seconds": seconds[0], "seconds_later": float(np.median(seconds[1:]))})
-            told = f"{seconds[0]:.2f} s for a process's first trial, {points[-1]['seconds_later']:.2f} s for later ones"
-            print(f"{n:,} trials behind: {told}", flush=True)
-    return [{"name": "a trial when so many lie behind", "axis": "trials", "points": points, "ratios": []}]
+                costs.append((time.perf_counter() - start, server.processor_seconds() - before))
+            first, later = costs[0], np.mean(costs[1:], axis=0)
+            names = ("seconds", "server_seconds", "seconds_later", "server_seconds_later")
+            kinds[kind].append({"trials": n} | dict(zip(names, [*first, *map(float, later)], strict=True)))
+            told = f"{first[0]:.2f} s for a process's first trial, {later[0]:.2f} s for later ones"
+            print(f"{n:,} trials {kind}: {told}, of the server's {first[1]:.2f} and {later[1]:.2f} s", flush=True)
+    return [
+        {"name": f"a trial with others {kind}", "axis": "trials", "points": points, "ratios": []}
+        for kind, points in kinds.items()
+    ]
 
 
 # Rows of MLflow

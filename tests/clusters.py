@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,8 @@ def nodes(*modules: ModuleType, **head: Any) -> Iterator[Any]:
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is missing: pip install 'glassbox[cluster]'")
     for module in modules:
         utils.ray.cloudpickle.register_pickle_by_value(module)  # nodes do not have the tests
+    # In whose file it leaves the address of the newest cluster, wherever its own folder is, and which it does not make.
+    Path(utils.ray._private.utils.get_ray_address_file(None)).parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         own = {"num_cpus": 1, "include_dashboard": False, "temp_dir": f"{folder}/head"}
         made = utils.Cluster(initialize_head=True, head_node_args=own | head)

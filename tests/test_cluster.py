@@ -407,6 +407,36 @@ def test_files_of_weights_reach_workers(settings, tmp_path, monkeypatch):
     assert found["found"].tobytes() == b"weights"
 
 
+def test_a_head_that_fails_to_serve_is_asked_again(settings, monkeypatch, capsys):
+    """As Ray's client says it of its process there, which now and then crashes as it is forked."""
+    import ray
+
+    init, asked = ray.init, []
+    trace = "Traceback (most recent call last):\n  File ...\nRuntimeError: Starting Ray client server failed."
+
+    def fails(times):
+        def begin(*args, **options):
+            asked.append(args)
+            if len(asked) <= times:
+                raise ConnectionAbortedError(f"Initialization failure from server:\n{trace}")
+            return init(*args, **options)
+
+        asked.clear()
+        monkeypatch.setattr(ray, "init", begin)
+
+    fails(cluster.AGAIN)
+    with engine.start(settings) as at:
+        assert at.machine()["processor"]
+    assert capsys.readouterr().err.count("the cluster's head could not begin to serve this stage: asking again") == 3
+    fails(cluster.AGAIN + 1)
+    words = (
+        r"can be used there \(Initialization failure from server: RuntimeError: Starting Ray client server failed\.\)"
+    )
+    with pytest.raises(UserError, match=words), engine.start(settings):
+        pass
+    assert len(asked) == cluster.AGAIN + 1
+
+
 def test_machines_with_other_versions_are_refused(settings, monkeypatch):
     here = cluster._versions()
     assert here["torch"] == torch.__version__.split("+")[0]

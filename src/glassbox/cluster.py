@@ -70,15 +70,29 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                ray.init(
-                    settings.address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level="error"
-                )
+                _join(settings.address, folder)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise reach.refusal(settings, error) from None
         try:
             yield Cluster(settings)
         finally:
             ray.shutdown()
+
+
+def _join(address: str | None, folder: str) -> None:
+    import ray
+
+    for left in reversed(range(AGAIN + 1)):
+        try:
+            ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level="error")
+        except ConnectionAbortedError:
+            # The process that a head begins for each client may crash as it is forked (Ray's issue 63202).
+            ray.shutdown()
+            if not left:
+                raise
+            print("the cluster's head could not begin to serve this stage: asking again", file=sys.stderr)
+        else:
+            return
 
 
 def _pack(folder: Path) -> None:

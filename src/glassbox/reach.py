@@ -38,7 +38,8 @@ def address(settings: config.Compute) -> str | None:
 def refusal(settings: config.Compute, error: BaseException) -> UserError:
     """What to raise when the cluster cannot be used."""
     where = "compute.address" if settings.address else "RAY_ADDRESS" if address(settings) else "compute.address"
-    said = " ".join(str(error).split())[:300]
+    said, _, trace = str(error).partition("Traceback (most recent call last)")  # the other side's, whose end says why
+    said = " ".join([*said.split(), *trace.rstrip().rpartition("\n")[2].split()])[:300]
     return UserError(
         f"{where} is {address(settings) or 'null'}, but no Ray cluster can be used there ({said}): see docs/cluster.md"
     )

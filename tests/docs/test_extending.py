@@ -70,7 +70,8 @@ def test_they_are_all_the_way_in_a_study(extended):
     assert set(index["explainer"]) == {"lime", "input_x_gradient", "random"}
     scores = pd.read_csv(extended / "reports/score/scorecard.csv")
     found = scores[(scores["metric"] == "complexity") & (scores["kind"] == "explainer")].set_index("explainer")["mean"]
-    assert 0 < found["lime"] < np.log(32 * 32)
+    # At most that of a map of one value: LIME's where a network is so sure that no hidden region changes it.
+    assert 0 < found["lime"] <= np.round(np.log(32 * 32), 8)
     assert 0 < found["input_x_gradient"] < np.log(32 * 32)
     ranked = json.loads((extended / "reports/score/ranking.json").read_text())["metrics"]
     assert "input_x_gradient" in ranked["deletion_auc"]["mean_ranks"]
