@@ -281,13 +281,14 @@ def search(
 
 
 def images(at: engine.Engine, workers: int, folder: Path) -> dict[str, Any]:
-    items = ((None, n) for n in range(PARTS * workers))
-    start = time.perf_counter()
-    for _ in at.each(partial(part, folder), torch.nn.Identity(), items):
+    n = PARTS * workers
+    start, processor = time.perf_counter(), time.process_time()
+    for _ in at.each(partial(part, folder), torch.nn.Identity(), ((None, k) for k in range(n))):
         pass
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     share, seen = useful(folder)
     assert seen == workers
-    return {"workers": workers, "useful": share, "seconds": time.perf_counter() - start}
+    return {"workers": workers, "useful": share, "seconds": seconds, "processor_seconds_a_part": processor / n}
 
 
 def waiting() -> list[dict[str, Any]]:
@@ -316,7 +317,8 @@ def waiting() -> list[dict[str, Any]]:
                     begun = met(at, workers, folder())
                     print(f"{workers} workers began within {begun:.0f} s", flush=True)
                     tell(of_images, images(at, workers, folder()))
-                    tell(of_trials, search(at.place, at.work_off, workers, folder(), server))
+                    found = search(at.place, at.work_off, workers, folder(), server)
+                    tell(of_trials, found | {"server_mib_a_worker": server.own_memory() / MIB / workers})  # they stay
         place = compute.resolve(settings(engine="local"))
         for workers in SHARING:
             tell(of_sharing, search(place, forked, workers, folder(), server))
@@ -458,19 +460,20 @@ def explain_many(n: int) -> dict[str, float]:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         request = explaining.request_for(picks, pixels, 0, folder=folder)
         asked = (pixels[:8], (0.5,) * 3, how, 128, int, None, explaining.marker(cases), folder, keep)
         results = list(explaining.explain(classifier, request, *asked))
         table = explaining.tables(cases, results, np.arange(n // 2))["index"]
         files.write_csv(folder / "index.csv", table)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, folder))
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
         done.set()
         watcher.join()
         assert len(table) == n
     store = (free - min(least)) * shared.f_frsize / MIB
-    return {"maps": n, "seconds": seconds, "mib": (max(most) - before) / MIB, "store_mib": store}
+    found = {"maps": n, "seconds": seconds, "processor_seconds": processor}
+    return found | {"mib": (max(most) - before) / MIB, "store_mib": store}
 
 
 def memory() -> list[dict[str, Any]]:

@@ -154,6 +154,14 @@ class Postgres:
                 seconds += sum(one.cpu_times()[:2])
         return seconds
 
+    def own_memory(self) -> int:
+        """Bytes that those who serve a connection share with nobody."""
+        found = 0
+        for one in psutil.Process(self._server.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                found += one.memory_full_info().uss
+        return found
+
     def start(self) -> None:
         """Begin to serve, on the same port as before, and wait until it does."""
         # Without fsync a commit outlives the server, killed or not, though not the machine.

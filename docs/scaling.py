@@ -1,0 +1,285 @@
+"""docs/scaling.md: what `python -m benchmarks cluster` measured, and how far that carries on paper.
+
+    python -m docs.scaling        write the page
+
+Every figure is measured, or computed here from measured ones and the assumptions below.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from docs.performance import HERE, RESULTS
+from docs.runs import table
+from glassbox import files
+from glassbox.errors import UserError, run
+
+PAGE = HERE / "scaling.md"
+# What is assumed of the large cluster.
+GPUS, TO_A_MACHINE, TO_A_GPU = 1_000, 8, 4  # GPUs, GPUs of a machine, trials on a GPU (tune.gpus: 0.25)
+TRIAL, EPOCHS, TRIALS = 600.0, 20, 40_000  # seconds, epochs, trials of the search
+IMAGES, EXPLAINERS, MAP = 1_000_000, 7, 1.0  # images, explainers, seconds of a GPU for a map
+CORES, MEMORY, LINK = 16, 64 * 2**30, 10e9 / 8  # of a server: cores, bytes, bytes a second
+CONNECTIONS = 300  # of PostgreSQL, as docs/cluster.md starts it
+SMALL, LARGE = 32, 224  # pixels a side
+MIB, GIB = 2**20, 2**30
+
+HEAD = """# How far a cluster carries
+
+Made by `python -m docs.scaling` from what `python -m benchmarks cluster` measured on {machine}, which is head, worker,
+laptop and database at once: {versions}. What the benchmark does exactly is said in its first lines; how a cluster is
+started, in [cluster.md](cluster.md).
+
+## Measured
+
+### Two workers on two cores
+"""
+
+WAITING = """
+"2 processes apart" know nothing of Ray or of each other: what this machine gives two processes at a time. Handing the
+work to one worker costs what stands between the first two columns.
+
+### Workers that only wait
+
+The search is the real one, in PostgreSQL, with trials that sleep: ten epochs of half a second to one and a half, each
+of which is reported. Useful is the share of their time in which workers sleep; the rest is the search's storage, Ray,
+and two cores for all of them, their database included.
+"""
+
+SHARING = """
+(64 workers of Ray do not fit in this machine's memory: each takes a third of a GiB for PyTorch. "Libraries shared" are
+processes that were forked, with the same search and database.) Asked for was 95 % with 32 workers and trials of ten
+seconds: {reached:.1f} %.
+
+### Searches that are long or wide
+
+To begin and end one trial, when others lie behind it, from which it draws, or run beside it, which it keeps away from:
+"""
+
+ROWS = """
+The first trial of a process reads all of them, later ones what is new.
+
+### MLflow's server
+
+With PostgreSQL behind it a trial of ten epochs takes {trial:.0f} ms to log, in requests that wait for one another, and
+files go through it to its artifacts at {upload:.0f} MiB a second. A search does not wait for it: rows are written by a
+process beside the stage, which is waited for when the stage ends.
+
+### Maps through a stage
+
+By Grad-CAM on images of 32 pixels, 4 KiB a map, with the scores, the table and the file; two workers:
+"""
+
+PAPER = """
+A map's numbers stay in memory until the table is written, {kib:.2f} KiB each; the maps are in files.
+
+## 1,000 GPUs and a million images, on paper
+
+Assumed: machines of {a_machine} GPUs; servers (database, MLflow, head) with {cores} cores as fast as the measured ones,
+{memory} GiB and 10 Gb/s. A search of {trials:,} trials of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on a GPU
+at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f} second
+each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for a million images.
+
+In the order in which they are full:
+"""
+
+IN_IMAGES = """
+What fills with the number of images, whatever the number of GPUs:
+"""
+
+END = """
+So the search is held up first by its database, and not by what Optuna computes: a worker needs {draw:.1f} s to draw
+a trial beside {at_once:,} others and {behind:.1f} s more when {trials:,} lie behind it, which is {share:.1f} % of
+{minutes:.0f} minutes. Explanations are held up by the one process that gathers them. Nothing else is in the way of all
+workers at once: data and networks are sent to each machine once, and workers write nothing.
+
+One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
+every process sends and takes {gradients:.0f} MB of a ResNet-50's gradients, {step:.2f} s at 10 Gb/s, while its
+arithmetic takes about a tenth of a second. `train.workers` is for the GPUs of a machine or two; others train other
+seeds, as studies of their own (`dvc exp run --queue`).
+
+What is not on this page was not measured: no GPU and no second machine were at hand.
+"""
+
+
+def results() -> dict[str, Any]:
+    """The subject "cluster", of the one machine that has it.
+
+    Raises:
+        UserError: nobody measured it.
+    """
+    found = [
+        content["cluster"] for path in sorted(RESULTS.glob("*.json")) if "cluster" in (content := files.read_json(path))
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"{RESULTS} holds {len(found)} results of a cluster, not one: 'python -m benchmarks cluster' makes them"
+        )
+    return found[0]
+
+
+def efficiency(rows: list[dict[str, Any]]) -> str:
+    """What two workers gain."""
+    names = ["this process", "1 worker", "2 workers", "2 processes apart"]
+    lines = []
+    for row in rows:
+        unit, medians = row["unit"], row["medians"]
+        values = [f"{medians[name]:,.3g} {unit}" if name in medians else "" for name in names]
+        gain = medians[names[1]] / medians[names[2]] if unit == "s" else medians[names[2]] / medians[names[1]]
+        lines.append([row["name"], *values, f"{gain:.2f}"])
+    return table(["work", *names, "2 workers / 1"], lines)
+
+
+def waiting(trials: list[dict[str, Any]], images: list[dict[str, Any]], sharing: list[dict[str, Any]]) -> str:
+    """Useful shares, by the number of workers."""
+    columns = [{point["workers"]: point for point in points} for points in (trials, images, sharing)]
+    lines = []
+    for workers in sorted(set().union(*columns)):
+        shares = [f"{100 * column[workers]['useful']:.1f} %" if workers in column else "" for column in columns]
+        of = columns[0].get(workers) or columns[2][workers]
+        lines.append([str(workers), *shares, f"{1000 * of['server_seconds_a_trial']:.0f} ms"])
+    return table(["workers", "trials of 10 s", "images of 0.2 s", "trials of 10 s, libraries shared",
+                  "the database's processor, a trial"], lines)  # fmt: skip
+
+
+def history(behind: list[dict[str, Any]], beside: list[dict[str, Any]]) -> str:
+    """Seconds of a worker and of the database's processor for a trial."""
+    lines = [
+        [f"{point['trials']:,} {where}", *(f"{point[name]:.2f} s" for name in
+         ("seconds", "server_seconds", "seconds_later", "server_seconds_later"))]
+        for where, points in (("behind", behind), ("beside", beside)) for point in points
+    ]  # fmt: skip
+    head = ["others", "first trial of a process", "of it the database", "later trial", "of it the database"]
+    return table(head, lines)
+
+
+def maps(points: list[dict[str, Any]]) -> str:
+    """Time and memory of a stage."""
+    lines = [
+        [f"{p['maps']:,}", f"{p['seconds']:.0f} s", f"{1000 * p['processor_seconds'] / p['maps']:.2f} ms",
+         f"{p['mib']:.0f} MiB", f"{p['store_mib']:.0f} MiB"] for p in points
+    ]  # fmt: skip
+    return table(["maps", "in all", "processor of the stage's process, a map", "its memory", "Ray's store"], lines)
+
+
+def line(points: list[dict[str, Any]], name: str) -> tuple[float, float]:
+    """(a, b) of the least-squares line a + b n through a cost by number of trials."""
+    b, a = np.polyfit([point["trials"] for point in points], [point[name] for point in points], 1)
+    return float(a), float(b)
+
+
+def rounded(value: float) -> str:
+    """To two digits: what is computed from measurements is no better."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, float]]:
+    """The table of what is full at how many GPUs, and what the text needs."""
+    (a, b), (_, per_worker) = (line(named["beside"]["points"], f"{of}seconds_later") for of in ("server_", ""))
+    at_32 = next(point for point in named["trials"]["points"] if point["workers"] == 32)
+    of_an_epoch = max(0.0, (at_32["server_seconds_a_trial"] - (a + 32 * b)) / 9)
+    alone = a + of_an_epoch * (EPOCHS - 1)  # a trial beside which no other runs
+
+    def cores(gpus: float) -> float:
+        at_once = gpus * TO_A_GPU
+        return at_once / TRIAL * (alone + b * at_once)
+
+    full = np.roots([b / TRIAL, alone / TRIAL, -CORES]).max() / TO_A_GPU
+    memory = at_32["server_mib_a_worker"] * MIB
+    a_trial = named["rows"]["points"][0]["milliseconds_a_trial"] / 1000
+    a_part = named["images"]["points"][-1]["processor_seconds_a_part"]
+    large = 4 * LARGE**2  # bytes of a map
+    image = 3 * LARGE**2
+    rate = GPUS / MAP  # maps a second
+    rows = [
+        (CONNECTIONS / 2 / TO_A_GPU, "the database's connections", "2 a worker",
+         f"{2 * GPUS * TO_A_GPU:,} of {CONNECTIONS}",
+         "`-c max_connections=` when PostgreSQL starts (it is one number in cluster.md)"),
+        (MEMORY / memory / TO_A_GPU, "the database's memory", f"{memory / MIB:.1f} MiB a worker",
+         f"{GPUS * TO_A_GPU * memory / GIB:.0f} of {MEMORY // GIB} GiB", "a server with more of it"),
+        (float(full), "the database's processor",
+         f"{1000 * alone:.0f} ms a trial, and {1000 * b:.2f} ms for each other that runs",
+         f"{cores(GPUS):.1f} of {CORES} cores",
+         "longer trials, or fewer at once (`tune.gpus: 1`: each reads what the others try); several searches, each a "
+         "study with a part of `tune.space`"),
+        (1 / a_trial * TRIAL / TO_A_GPU, "rows of trials", f"{1000 * a_trial:.0f} ms a trial",
+         f"{GPUS * TO_A_GPU / TRIAL:.1f} of {1 / a_trial:.0f} a second",
+         "nothing waits but the stage's end; `GLASSBOX_TRACKING=off`, and the files under `reports/` have all of it"),
+        (MAP / a_part, "the process that gathers maps, its processor", f"{1000 * a_part:.1f} ms a map",
+         f"{rate:,.0f} of {1 / a_part:,.0f} maps a second",
+         "one explainer a study (`explain.explainers`), each with a stage of its own: `dvc exp run --queue`"),
+        (LINK / large * MAP, f"its link, maps of {LARGE} pixels", f"{large / 1024:.0f} KiB a map",
+         f"{rate * large / 1e6:.0f} of {LINK / 1e6:.0f} MB a second",
+         "the stage on a machine of the cluster (`compute.address: auto`): a laptop's link is slower"),
+        (LINK / image * MAP, f"each machine's link, images of {LARGE} pixels", f"{image / 1024:.0f} KiB an image",
+         f"{rate * image / 1e6:.0f} of {LINK / 1e6:.0f} MB a second",
+         "as above: every machine takes every block of 64 MiB that it has a part of"),
+    ]  # fmt: skip
+    lines = [[what, unit, asked, f"{rounded(gpus)} GPUs", then] for gpus, what, unit, asked, then in sorted(rows)]
+    made = table(["what", "one takes", f"{GPUS:,} GPUs ask for", "full at", "what then"], lines)
+    return made, {"per_worker": per_worker, "full": float(full)}
+
+
+def many(kib: float) -> str:
+    """The table of what is full at how many images."""
+    rows = []
+    for side in (SMALL, LARGE):
+        disk = 4 * side**2 * EXPLAINERS
+        rows.append([f"`attributions.npz`, {side} pixels", f"{disk / 1024:,.0f} KiB", f"{IMAGES * disk / 1e9:,.0f} GB",
+                     "the disk", "`explain.explainers`, `model.input_size`; a sample of the images"])  # fmt: skip
+    memory = kib * 1024 * EXPLAINERS
+    rows.append(["numbers of maps, in the stage's process", f"{kib * EXPLAINERS:.1f} KiB",
+                 f"{IMAGES * memory / GIB:.1f} GiB", f"{rounded(MEMORY / memory)} images in {MEMORY // GIB} GiB",
+                 "fewer explainers a study"])  # fmt: skip
+    rows.append(["pictures, the report, MLflow's images", "", "64 images", "never", "`explain.figures`"])
+    return table(["what", "an image takes", "a million", "full at", "what then"], rows)
+
+
+def page(measured: dict[str, Any]) -> str:
+    """The page for these results."""
+    rows = {row["name"]: row for row in measured["rows"]}
+    keys = {"images of": "images", "with others behind": "behind", "with others beside": "beside", "rows and": "rows",
+            "maps made": "maps", "s, libraries shared": "sharing"}  # fmt: skip
+    named = {short: row for name, row in rows.items() for part, short in keys.items() if part in name}
+    named["trials"] = next(row for name, row in rows.items() if name.startswith("trials") and "shared" not in name)
+    machine = measured["machine"]
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "optuna", "mlflow"))
+    points = {short: row["points"] for short, row in named.items()}
+    reached = next(point["useful"] for point in points["trials"] if point["workers"] == 32)
+    (kib,) = [ratio["ratio"] for ratio in named["maps"]["ratios"]]
+    first, told = wide(named)
+    at_once = GPUS * TO_A_GPU
+    draw, behind = told["per_worker"] * at_once, line(points["behind"], "seconds_later")[1] * TRIALS
+    parts = [
+        HEAD.format(machine=f"one {machine['processor']} with 2 cores", versions=versions),
+        efficiency([row for row in rows.values() if "medians" in row]),
+        WAITING,
+        waiting(points["trials"], points["images"], points["sharing"]),
+        SHARING.format(reached=100 * reached),
+        history(points["behind"], points["beside"]),
+        ROWS.format(trial=points["rows"][0]["milliseconds_a_trial"], upload=points["rows"][0]["mib_a_second"]),
+        maps(points["maps"]),
+        PAPER.format(
+            kib=kib, a_machine=TO_A_MACHINE, cores=CORES, memory=MEMORY // GIB, trials=TRIALS, epochs=EPOCHS,
+            minutes=TRIAL / 60, to_a_gpu=TO_A_GPU, at_once=at_once, gpus=GPUS, seconds=MAP, explainers=EXPLAINERS,
+            hours=IMAGES * EXPLAINERS * MAP / GPUS / 3600,
+        ),
+        first,
+        IN_IMAGES,
+        many(kib),
+        END.format(
+            draw=draw, at_once=at_once, behind=behind, trials=TRIALS, share=100 * (draw + behind) / TRIAL,
+            minutes=TRIAL / 60, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
+            step=2 * 25.6e6 * 4 / LINK,
+        ),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def main() -> None:
+    files.write_text(PAGE, page(results()))
+    print(f"written: {PAGE.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    run(main)
