@@ -39,7 +39,19 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.scaling import MIB, held
-from glassbox import compute, config, engine, explainers, explaining, files, models, selection, training, tuning
+from glassbox import (
+    compute,
+    config,
+    engine,
+    explainers,
+    explaining,
+    files,
+    models,
+    postgres,
+    selection,
+    training,
+    tuning,
+)
 from glassbox.data.store import Description, Split
 from glassbox.explainers import Request
 from glassbox.models import Spec
@@ -317,7 +329,8 @@ def waiting() -> list[dict[str, Any]]:
                     begun = met(at, workers, folder())
                     print(f"{workers} workers began within {begun:.0f} s", flush=True)
                     tell(of_images, images(at, workers, folder()))
-                    found = search(at.place, at.work_off, workers, folder(), server)
+                    by = partial(at.work_off, variables=postgres.variables)
+                    found = search(at.place, by, workers, folder(), server)
                     tell(of_trials, found | {"server_mib_a_worker": server.own_memory() / MIB / workers})  # they stay
         place = compute.resolve(settings(engine="local"))
         for workers in SHARING:

@@ -91,7 +91,7 @@ END = """
 So the search is held up first by its database, and not by what Optuna computes: a worker needs {draw:.1f} s to draw
 a trial beside {at_once:,} others and {behind:.1f} s more when {trials:,} lie behind it, which is {share:.1f} % of
 {minutes:.0f} minutes. Explanations are held up by the one process that gathers them. Nothing else is in the way of all
-workers at once: data and networks are sent to each machine once, and workers write nothing.
+workers at once: networks and training images are sent to each machine once, and workers write nothing.
 
 One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
 every process sends and takes {gradients:.0f} MB of a ResNet-50's gradients, {step:.2f} s at 10 Gb/s, while its

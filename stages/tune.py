@@ -33,7 +33,7 @@ def main() -> None:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
         read = at.lend(partial(store.read, DATA), "train", "validation")
-        for number, record in search.run(read, partial(at.work_off, gpus=settings.gpus)):
+        for number, record in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
             if isinstance(record, tuning.Trial):
                 tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
                 bar.update()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ import torch
 from test_cluster import curve, training
 from test_tuning import black_and_white, essence, real
 
-from glassbox import cluster, config, engine, explaining, tuning
+from glassbox import cluster, config, engine, explaining, postgres, tuning
 from glassbox.resume import Parts
 from glassbox.seeds import derive
 from glassbox.selection import Pick
@@ -96,7 +97,8 @@ def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
 def marked(classifier, folder, own):
     (folder / f"{own}-{os.getpid()}").touch()
     time.sleep(0.05)
-    return {"found": np.array([own])}
+    # Too large to be sent with the answer: it stays where it was made until it is asked for.
+    return {"found": np.array([own]), "large": np.zeros(2**18)}
 
 
 def test_a_removed_node_costs_the_parts_that_it_had_in_hand(settings, tmp_path):
@@ -158,7 +160,7 @@ def test_a_killed_worker_and_a_restarted_database_while_tuning(settings, params,
         monkeypatch.setenv("PGPASSWORD", server.password)
         search = real(KilledOnce, tune, params, tmp_path, storage=server.create("search"))
         with engine.start(settings.model_copy(update={"address": made.address})) as at:
-            for number, record in search.run(black_and_white, at.work_off):
+            for number, record in search.run(black_and_white, partial(at.work_off, variables=postgres.variables)):
                 if number == first and isinstance(record, Epoch) and record.epoch == 1:
                     server.stop(immediate=True)
                     threading.Timer(2, server.start).start()  # meanwhile the trial goes on as far as it can
@@ -193,7 +195,7 @@ def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_pat
             lost, told = None, []
             with engine.start(settings.model_copy(update={"address": made.address})) as at:
                 here = at._ray.get_runtime_context().get_node_id()
-                for number, record in search.run(black_and_white, at.work_off):
+                for number, record in search.run(black_and_white, partial(at.work_off, variables=postgres.variables)):
                     told += [number] * isinstance(record, tuning.Trial)
                     seed = derive(0, "tune", "trial", number)
                     elsewhere = not list(tmp_path.glob(f"{seed}-{here}-*"))

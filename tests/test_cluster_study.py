@@ -79,6 +79,8 @@ def walked(made_study, tmp_path_factory) -> Iterator[Walked]:
     # As it was made first, whatever other tests have changed since: from DVC's cache.
     shell("python", "-m", "glassbox", "select", "digits", *PARAMETERS, cwd=here, PYTHONPATH="src")
     shell("dvc", "repro", cwd=here)
+    for of_the_user in ("photos", "compare"):
+        shutil.rmtree(here / "reports" / of_the_user, ignore_errors=True)
     with machines.network(folder) as network:
         yield walk(folder, here, *(network.machine() for _ in range(3)))
 
@@ -89,6 +91,8 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
     known = environment(HEAD=head.address, PGPASSWORD=password, OMP_NUM_THREADS="1", **who)
     (folder / ".venv").symlink_to(Path(shutil.which("python")).parent.parent)
     make_known(folder, head, worker, laptop)
+    for machine in (head, worker, laptop):
+        machine.run("rm -rf ~/.ray")  # a token of this machine's user, which would be that of all
 
     def type_in(machine: Machine, script: str, cwd: Path = folder, user: str | None = None) -> str:
         script = script.replace("10.0.0.10", head.address)

@@ -515,6 +515,33 @@ RULED = re.compile(
 )
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"device": "cuda"},
+            "compute.device is cuda: with compute.engine = ray and compute.gpus = 0 it must be auto or cpu",
+        ),
+        (
+            {"device": "cpu", "gpus": 1},
+            "compute.device is cpu: with compute.engine = ray and compute.gpus = 1 it must be auto or cuda",
+        ),
+        (
+            {"gpus": 0.25},
+            "compute.gpus is 0.25: with train.workers = 2 it must be 0 or a whole number, for those who train together "
+            "cannot share a GPU",
+        ),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(changes, sentence):
+    tree = with_value(base(("compute", "engine")), ("compute", "engine"), "ray")
+    for path, value in {("tune", "storage"): "postgresql+psycopg://db/search", ("train", "workers"): 2}.items():
+        tree = with_value(tree, path, value)
+    for key, value in changes.items():
+        tree = with_value(tree, ("compute", key), value)
+    assert sentence_for(tree) == sentence
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_right_values_of_every_key_stay_right(path):
     @given(right(LEAVES[path]))

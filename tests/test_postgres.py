@@ -57,6 +57,9 @@ def test_the_password_may_stand_in_a_file(server, monkeypatch, tmp_path):
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
     postgres.check(good)
+    # A worker on another machine has no such file.
+    assert postgres.variables()["PGPASSWORD"] == server.password
+    assert "PGPASSFILE" not in postgres.variables()
 
 
 def test_a_user_who_may_not_write_is_told_so(server):

@@ -46,7 +46,11 @@ def test_an_address_of_the_environment_is_named_after_its_variable(asked, monkey
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"^RAY_ADDRESS is 127\.0\.0\.1:1, but no Ray cluster"):
         reach.check(asked)
+    auto = asked.model_copy(update={"address": "auto"})
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS is 127\.0\.0\.1:1, but no Ray cluster"):
+        reach.check(auto)  # as Ray takes it
     monkeypatch.delenv("RAY_ADDRESS")
+    assert reach.address(auto) == "auto"
     reach.check(asked)  # a cluster of this machine is made when a stage begins
 
 

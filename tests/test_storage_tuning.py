@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -119,6 +120,14 @@ def test_a_restart_in_mid_search_changes_nothing(search, server, url, monkeypatc
     assert [line.startswith(f"tune.storage, {url}, is away (") for line in said] == [True, False] * 2
     assert said[1] == said[3] == "tune.storage is there again"
     assert len(made.study.get_trials()) == 6
+
+
+def test_one_that_does_not_let_the_user_in_is_not_waited_for(search, url, monkeypatch, capsys):
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    words = rf"^tune.storage is {re.escape(url)}, which does not let \S+ in \(.*password authentication failed for user"
+    with pytest.raises(UserError, match=words):
+        search(storage=url)
+    assert capsys.readouterr().err == ""
 
 
 def test_one_that_stays_away_ends_the_search_which_then_goes_on(search, server, url, monkeypatch):

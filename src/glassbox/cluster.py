@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ import torch
 from glassbox import compute, config, reach, resume, workers
 from glassbox.compute import Place
 from glassbox.data.store import Split
-from glassbox.errors import UserError
+from glassbox.errors import UserError, cut
 from glassbox.resume import Arrays, Items, Work
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ ENDING = 15.0  # seconds in which a training that is not wanted any more ends in
 BUSY = 30.0  # seconds between two words on that others use it
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell Ray's makers
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a share of a GPU sees none
+OF_WORKERS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}  # one without a share of a GPU sees none
 
 
 @contextmanager
@@ -70,21 +70,32 @@ def connect(settings: config.Compute) -> Iterator["Cluster"]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                _join(settings.address, folder)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                # By itself Ray would join any cluster that was begun on this machine.
+                _join(reach.address(settings) or "local", folder)
+        except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
             raise reach.refusal(settings, error) from None
         try:
             yield Cluster(settings)
+        except ConnectionError as error:
+            if ray.is_initialized():
+                raise  # it is another connection's
+            where = reach.address(settings)
+            raise UserError(
+                f"the cluster at {where} went away ({_short(error)}): run the same command again once it is back, and "
+                "it goes on where it was"
+            ) from None
         finally:
             ray.shutdown()
 
 
-def _join(address: str | None, folder: str) -> None:
+def _join(address: str, folder: str) -> None:
     import ray
 
+    own = {"include_dashboard": False} if address == "local" else {}
+    workers_have = {"working_dir": folder, "env_vars": OF_WORKERS}
     for left in reversed(range(AGAIN + 1)):
         try:
-            ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level="error")
+            ray.init(address, runtime_env=workers_have, log_to_driver=False, logging_level="error", **own)
         except ConnectionAbortedError:
             # The process that a head begins for each client may crash as it is forked (Ray's issue 63202).
             ray.shutdown()
@@ -106,7 +117,14 @@ def _pack(folder: Path) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return cut(" ".join(str(error).split()))
+
+
+def _compact(item: Any) -> Any:
+    """The same without what lies around views: a tensor is sent with all of the one that it is a part of."""
+    if isinstance(item, torch.Tensor):
+        return item.clone() if item.untyped_storage().nbytes() > item.nbytes else item
+    return type(item)(map(_compact, item)) if type(item) in (tuple, list) else item
 
 
 class Cluster:
@@ -136,16 +154,25 @@ class Cluster:
 
     def _first(self, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
         """What the workers are."""
-        wanted = self._settings.model_copy(update={"threads": self.threads})
+        wanted = self._settings.model_copy(
+            update={"threads": self.threads} | ({} if self._settings.gpus else {"device": "cpu"})
+        )
         look_around = self._ray.remote(_look_around).options(**self._needs, max_retries=AGAIN)
         asked = look_around.remote(wanted, versions)
         self._make_room(f"compute.workers is {self._settings.workers}", 1)
         while not self._ray.wait([asked], timeout=BUSY)[0]:
             print("waiting for a worker: the cluster is busy", file=sys.stderr)
-        found = self._told(asked)
+        try:
+            found = self._told(asked)
+        except self._ray.exceptions.RayError as error:
+            found = error
         if isinstance(found, Lost):
             raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
-        if isinstance(found, Exception):
+        if isinstance(found, Exception) and not isinstance(found, UserError):
+            raise UserError(
+                f"a worker of the cluster could not begin ({_short(found)}): install requirements.lock on all machines"
+            )
+        if isinstance(found, UserError):
             raise found
         return found
 
@@ -159,8 +186,9 @@ class Cluster:
             for _, same in groupby(items, lambda item: id(item[0])):
                 block = None
                 while some := [*islice(same, size)]:
-                    block = block or (some[0][0], self._ray.put(some[0][0]))  # once; its id stays taken meanwhile
-                    yield next(numbers), block[1], [own for _, own in some]
+                    # Once; its id stays taken meanwhile.
+                    block = block or (some[0][0], self._ray.put(_compact(some[0][0])))
+                    yield next(numbers), block[1], [_compact(own) for _, own in some]
 
         def draw() -> None:
             while len(order) < AHEAD * at_once and (shard := next(rest, None)):
@@ -201,10 +229,10 @@ class Cluster:
     def work_off(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
-        *, gpus: float | None = None,
+        *, gpus: float | None = None, variables: Callable[[], dict[str, str]] = dict,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """`workers.each`, by processes on any machine of the cluster: one that is lost tells so by `Lost`."""
-        for item, record in self._worked(serve, todo, at_once, silent, look, gpus):
+        for item, record in self._worked(serve, todo, at_once, silent, look, gpus, variables()):
             if isinstance(record, Exception):
                 raise record if isinstance(record, UserError) else RuntimeError(f"{item}: {record}")
             yield item, record
@@ -212,7 +240,7 @@ class Cluster:
     def _worked(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None, gpus: float | None = None,
-        one_each: bool = False,
+        variables: dict[str, str] | None = None, one_each: bool = False,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
         """What `work_off` yields; and (item, error) where an item raised one. The caller may go on adding to `todo`.
         Workers stay for the next call, and know nothing of this one then. Where there is `one_each`, one record of an
@@ -223,15 +251,16 @@ class Cluster:
         """
         if self._at_work:
             raise RuntimeError("one work at a time: another one is not at its end, and may have all workers")
+        own = gpus is not None and gpus != self._needs["num_gpus"]
         gpus = self._needs["num_gpus"] if gpus is None else gpus
-        hire = self._ray.remote(_Hand).options(
-            **self._needs | {"num_gpus": gpus}, scheduling_strategy="SPREAD", max_restarts=0
-        )
-        # libpq's settings, passwords among them: Ray would log those of its own runtime environment.
-        secrets = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+        needs = self._needs | {"num_gpus": gpus}
+        hire = self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0)
+        # Passwords may be among them, and Ray would log those of its own runtime environment.
+        secrets = variables or {}
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
         waiting, hired, stillborn = self._idle.pop(gpus, []), set(), 0  # the last in a row
+        looked, pause = time.monotonic(), BUSY if look is None else look
 
         def hand_out() -> None:
             while todo and idle:
@@ -255,13 +284,18 @@ class Cluster:
             while todo or any(item is not None for _, item in busy.values()):
                 hand_out()
                 staff()
-                found, _ = self._ray.wait([*busy], num_returns=1, timeout=look)
+                found, _ = self._ray.wait([*busy], num_returns=1, timeout=pause)
+                if not found and all(item is None for _, item in busy.values()):
+                    self._make_room("work is waiting", 1, needs, "tune.gpus" if own else "compute.gpus")
                 for awaited in found:
                     hand, item = busy.pop(awaited)
                     record = self._told(awaited)
                     if isinstance(record, Lost):
                         stillborn += item is None and hand in hired
-                        if stillborn > AGAIN:
+                        # It may only be out of reach, and would keep the room of the one that takes its place.
+                        self._ray.kill(hand)
+                        hired.discard(hand)
+                        if stillborn > max(AGAIN, at_once):  # those of a machine are lost together
                             raise UserError(
                                 f"{stillborn} workers were lost one after another before they could begin "
                                 f"({record.reason}): see what their machines have to say of it, memory above all"
@@ -284,9 +318,10 @@ class Cluster:
                         else:
                             busy[hand.next.remote()] = hand, item
                         yield item, *record
-                for item in silent() if silent and not found else ():
-                    for hand, of in [*busy.values()]:
-                        if of == item:
+                if silent and time.monotonic() - looked >= pause:
+                    gone, looked = silent(), time.monotonic()
+                    for hand, item in busy.values():
+                        if item in gone:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
             self._at_work = False
@@ -299,7 +334,10 @@ class Cluster:
         lost = self._ray.exceptions
         try:
             return self._ray.get(awaited)
-        except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError) as error:
+        except (
+            lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError,
+            lost.ObjectLostError,  # what it had made was with it
+        ) as error:  # fmt: skip
             return Lost(_short(error))
         except lost.RayTaskError as error:
             return error.cause if isinstance(error.cause, UserError) else error
@@ -382,22 +420,30 @@ class Cluster:
             self._ray.cancel(together, force=force)
             self._ray.wait([together], timeout=ENDING)
 
-    def _make_room(self, asked: str, workers: int) -> None:
+    def _make_room(
+        self, asked: str, workers: int, needs: dict[str, float] | None = None, of_gpus: str = "compute.gpus"
+    ) -> None:
         """Wait until the cluster's machines are large enough for so many workers at a time, which have been asked for:
         a cluster that grows by itself does so when work is waiting.
+
+        Args:
+            asked: and by what.
+            workers: how many.
+            needs: what each takes, if not what the section `compute` says.
+            of_gpus: the parameter that says its share of GPUs.
 
         Raises:
             UserError: they are not within `PATIENCE` seconds.
         """
-        since, said = time.monotonic(), False
+        since, said, needs = time.monotonic(), False, needs or self._needs
+        takes = f"a worker takes {needs['num_cpus']} CPUs and {needs['num_gpus']:g} GPUs (compute.cpus, {of_gpus})"
         while True:
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            needs = {"CPU": self._needs["num_cpus"], "GPU": self._needs["num_gpus"]}
-            room = sum(min(int(node.get(kind, 0) / n) for kind, n in needs.items() if n) for node in nodes)
+            kinds = {"CPU": needs["num_cpus"], "GPU": needs["num_gpus"]}
+            room = sum(min(int(node.get(kind, 0) / n) for kind, n in kinds.items() if n) for node in nodes)
             if room >= workers:
                 return
             there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
-            takes = f"a worker takes {needs['CPU']} CPUs and {needs['GPU']:g} GPUs (compute.cpus, compute.gpus)"
             what = f"{asked}, and {takes}, but the machines of the cluster have {there}: room for {room}"
             if time.monotonic() - since >= PATIENCE:
                 raise UserError(what)
@@ -464,7 +510,14 @@ class _Setting:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in DECIDING}
+    return {name: _version(name) for name in DECIDING}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _compare(versions: dict[str, str]) -> None:

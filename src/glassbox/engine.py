@@ -39,9 +39,10 @@ class Engine(Protocol):
     def work_off(
         self, serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int,
         silent: Callable[[], Collection[Any]] | None = None, look: float | None = None,
-        *, gpus: float | None = None,
+        *, gpus: float | None = None, variables: Callable[[], dict[str, str]] = dict,
     ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
-        """See `workers.each`; `gpus` is what each worker takes on a cluster, None what the section `compute` says."""
+        """See `workers.each`. On a cluster each worker takes so many `gpus`, None what the section `compute` says, and
+        has these `variables` in its environment, which nothing logs."""
 
     def train(
         self, training: "Training", train: Split, validation: Split
@@ -66,7 +67,7 @@ class Local:
 
     each = staticmethod(resume.here)
 
-    def work_off(self, *asked: Any, gpus: float | None = None) -> Iterator[tuple[Any, Any]]:  # noqa: ARG002
+    def work_off(self, *asked: Any, **_: Any) -> Iterator[tuple[Any, Any]]:
         return workers.each(*asked)
 
     def lend(self, read: Callable[[str], Split], *_: str) -> Callable[[str], Split]:

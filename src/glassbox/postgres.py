@@ -3,6 +3,7 @@
 Nothing here takes a password: libpq finds it in PGPASSWORD, PGPASSFILE or ~/.pgpass.
 """
 
+import os
 import urllib.parse
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ SETTINGS = {
     "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     " -c idle_in_transaction_session_timeout=60s -c timezone=UTC",
 }
+
+_passwords: list[str] = []  # the one by which the last connection was had
 
 
 def connect(url: str) -> "psycopg.Connection":
@@ -44,7 +47,16 @@ def connect(url: str) -> "psycopg.Connection":
     parts = urllib.parse.urlsplit(url)
     given = {"user": parts.username, "host": parts.hostname, "port": parts.port, "dbname": parts.path[1:]}
     unquoted = {key: urllib.parse.unquote(str(value)) for key, value in given.items() if value is not None}
-    return psycopg.connect(**unquoted, **SETTINGS, autocommit=True)
+    made = psycopg.connect(**unquoted, **SETTINGS, autocommit=True)
+    _passwords[:] = [made.info.password] if made.info.password else []
+    return made
+
+
+def variables() -> dict[str, str]:
+    """What libpq needs in the environment of a process on another machine, which has no ~/.pgpass, to connect as this
+    one has."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("PG") and name != "PGPASSFILE"}
+    return own | dict.fromkeys(("PGPASSWORD",)[: len(_passwords)], *_passwords)
 
 
 def check(url: str) -> None:
@@ -86,6 +98,11 @@ def away(error: Exception) -> bool:
     error = error.__cause__ if isinstance(error.__cause__, exc.SQLAlchemyError) else error
     lost = (psycopg.OperationalError, exc.OperationalError, exc.InterfaceError, exc.PendingRollbackError)
     return isinstance(error, lost) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated)
+
+
+def refused(error: Exception) -> bool:
+    """Whether the server is there, and does not let this user in: it will not either when one waits."""
+    return any(word in reason(error) for word in ("password", "pg_hba.conf"))
 
 
 def reason(error: Exception) -> str:

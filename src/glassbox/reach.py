@@ -32,12 +32,13 @@ def check(settings: config.Compute) -> None:
 
 def address(settings: config.Compute) -> str | None:
     """As Ray takes it; None is a cluster of this machine alone."""
-    return settings.address or os.environ.get("RAY_ADDRESS")
+    known = os.environ.get("RAY_ADDRESS")
+    return known or settings.address if settings.address == "auto" else settings.address or known
 
 
 def refusal(settings: config.Compute, error: BaseException) -> UserError:
     """What to raise when the cluster cannot be used."""
-    where = "compute.address" if settings.address else "RAY_ADDRESS" if address(settings) else "compute.address"
+    where = "compute.address" if address(settings) == settings.address else "RAY_ADDRESS"
     said, _, trace = str(error).partition("Traceback (most recent call last)")  # the other side's, whose end says why
     said = " ".join([*said.split(), *trace.rstrip().rpartition("\n")[2].split()])[:300]
     return UserError(

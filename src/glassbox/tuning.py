@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -141,7 +142,8 @@ class Search:
             "augment": how.model_dump(mode="json"), "seed": seed,
             "data": description.digest, "code": _code(),
             "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
-            "versions": [torch.__version__, optuna.__version__],
+            # Of PyTorch's builds for other machines the number is the same, and what follows "+" is not.
+            "versions": [torch.__version__.partition("+")[0] if apart else torch.__version__, optuna.__version__],
         }  # fmt: skip
         self.name = files.digest(json.dumps(identity, sort_keys=True))[:16]
         self.file: Path | None = None
@@ -578,6 +580,10 @@ def _patiently(url: str, call: Callable[[], Any], again: Callable[[], Any] | Non
         except Exception as error:
             if not postgres.away(error):
                 raise
+            if postgres.refused(error):
+                raise UserError(
+                    f"tune.storage is {url}, which does not let {socket.gethostname()} in ({postgres.reason(error)})"
+                ) from None
             said = f"tune.storage, {url}, is away ({postgres.reason(error)})"
         else:
             if since is not None:
