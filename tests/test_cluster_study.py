@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
     page, password = steps(), secrets.token_urlsafe(16)
     who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     known = environment(HEAD=head.address, PGPASSWORD=password, OMP_NUM_THREADS="1", **who)
-    (folder / ".venv").symlink_to(Path(shutil.which("python")).parent.parent)
+    (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
     make_known(folder, head, worker, laptop)
     for machine in (head, worker, laptop):
         machine.run("rm -rf ~/.ray")  # a token of this machine's user, which would be that of all

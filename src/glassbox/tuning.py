@@ -130,7 +130,7 @@ class Search:
         folder: str | Path, threads: int | None = None, apart: bool = False,
     ) -> None:  # fmt: skip
         self.threads, self.apart = threads or torch.get_num_threads(), apart
-        self._arguments = (settings, known, how, seed, description, place, folder, self.threads)
+        self._arguments = (settings, known, how, seed, description, place, folder, self.threads, apart)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
