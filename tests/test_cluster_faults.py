@@ -84,16 +84,6 @@ def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, l
 PARTS = 2 * 40 + 3 + 3 * 3  # maps of LIME and the control one by one, all else by 16
 
 
-def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
-    wanted = undisturbed(settings, asked)
-    with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
-        second = clusters.add(made)
-        there = settings.model_copy(update={"address": made.address})
-        found, parts = explained(there, asked, tmp_path, 12, lambda: made.remove_node(second, allow_graceful=False))
-    the_same(found, wanted)
-    assert parts == PARTS
-
-
 def marked(classifier, folder, own):
     (folder / f"{own}-{os.getpid()}").touch()
     time.sleep(0.05)
@@ -101,18 +91,26 @@ def marked(classifier, folder, own):
     return {"found": np.array([own]), "large": np.zeros(2**18)}
 
 
-def test_a_removed_node_costs_the_parts_that_it_had_in_hand(settings, tmp_path):
+def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
+    """Two of them: the first costs the parts that it had in hand."""
+    wanted, marks, disk = undisturbed(settings, asked), tmp_path / "marks", tmp_path / "disk"
+    marks.mkdir()
     with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
-        second, found = clusters.add(made), []
-        with engine.start(settings.model_copy(update={"address": made.address})) as at:
-            for one in at.each(marked, torch.nn.Identity(), ((tmp_path, n) for n in range(80))):
-                found.append(int(one["found"][0]))
-                if len(found) == 20:
+        second, done = clusters.add(made), []
+        there = settings.model_copy(update={"address": made.address})
+        with engine.start(there) as at:
+            for one in at.each(marked, torch.nn.Identity(), ((marks, n) for n in range(80))):
+                done.append(int(one["found"][0]))
+                if len(done) == 20:
                     made.remove_node(second, allow_graceful=False)
-    assert found == list(range(80))
-    began = Counter(int(mark.name.partition("-")[0]) for mark in tmp_path.iterdir())
-    assert sorted(began) == found
+        third = clusters.add(made)
+        found, parts = explained(there, asked, disk, 12, lambda: made.remove_node(third, allow_graceful=False))
+    assert done == list(range(80))
+    began = Counter(int(mark.name.partition("-")[0]) for mark in marks.iterdir())
+    assert sorted(began) == done
     assert sum(began.values()) - 80 <= cluster.SHARD / 0.05 + 1, "one task's"
+    the_same(found, wanted)
+    assert parts == PARTS
 
 
 def test_a_node_that_the_network_cuts_off_while_explaining(settings, asked, tmp_path):
@@ -210,14 +208,18 @@ def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_pat
         assert first == second
 
 
-def test_a_node_that_is_removed_while_training(settings, training, tmp_path, monkeypatch):
-    """The training waits for another one, and goes on after its last whole epoch."""
+def test_a_stage_that_is_killed_and_a_node_that_is_removed_while_training(settings, training, tmp_path, monkeypatch):
+    """The training waits for another node, and goes on after its last whole epoch: two ranks have the loss curve of
+    one that was left in peace."""
     monkeypatch.chdir(tmp_path)
     job, train, validation = training
     two = job.__class__(**vars(job) | {"settings": job.settings.model_copy(update={"workers": 2})})
     with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
         second, found = clusters.add(made), []
         with engine.start(settings.model_copy(update={"address": made.address})) as at:
+            _, epochs, checkpoint = at.train(two, train, validation)
+            first = next(epochs)
+            epochs.close()  # the stage is killed here
             again, epochs, _ = at.train(two, train, validation)
             for epoch in epochs:
                 found.append(epoch)
@@ -226,6 +228,8 @@ def test_a_node_that_is_removed_while_training(settings, training, tmp_path, mon
                     clusters.add(made)
             alone, epochs, _ = job.begin(train, validation, at.place)
             wanted = list(epochs)
+    assert curve(found)[0] == curve([first])[0], "that of the first stage, from its checkpoint"
+    assert checkpoint.path.exists()
     assert [epoch.epoch for epoch in found] == [epoch.epoch for epoch in wanted]
     assert np.allclose(curve(found), curve(wanted), atol=1e-4)
     for name, weights in alone.state_dict().items():
