@@ -415,10 +415,9 @@ with engine.start(asked) as at:
 def test_without_an_address_a_cluster_is_begun_for_the_stage_alone(nodes, tmp_path):
     """And not the one joined that runs on this machine already."""
     known = {name: value for name, value in environment().items() if name != "RAY_ADDRESS"}
-    said = subprocess.run(
-        [sys.executable, "-c", ALONE], cwd=ROOT, env=known | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}, check=True,
-        stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
+    known |= {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}  # where Ray leaves a token
+    command = [sys.executable, "-c", ALONE]
+    said = subprocess.run(command, cwd=ROOT, env=known, check=True, stdout=subprocess.PIPE, text=True).stdout
     address, session, shape = said.splitlines()[-1].split(maxsplit=2)
     assert address != nodes.address
     assert shape == "(1,)"
