@@ -1,8 +1,8 @@
 """A Ray cluster of this machine: what its workers gain, what handing work to them costs, what it takes of memory.
 
 - efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
-  two processes that know nothing of each other: what this machine's two cores can give. And epochs of one training, of
-  images and weights, by this process, by one worker and by two.
+  two processes that know nothing of each other: what this machine's two cores can give.
+- together: epochs of one training by this process, by one worker and by two.
 - waiting workers: trials that only sleep, ten epochs of a second each, by the real search in PostgreSQL and the real
   processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
   share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what storage, scheduling
@@ -158,21 +158,31 @@ def efficiency() -> list[dict[str, Any]]:
             | {APART: harness.seconds(apart)},
             [harness.Bar(LOCAL, ONE), harness.Bar(LOCAL, TWO), harness.Bar(APART, TWO)], PAIRS,
         )  # fmt: skip
-        found = harness.compare(
+    for other in others:
+        other.stdin.close()
+        other.wait()
+    return [row]
+
+
+# Learning together
+
+
+def together() -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    local = engine.Local(settings(engine="local"))
+    with cluster(2), engine.start(settings(workers=2)) as at:
+        row = harness.compare(
             f"training of the CNN, batches of {BATCH}", "images/s",
             {LOCAL: partial(learn, local, 1), ONE: partial(learn, at, 1), TWO: partial(learn, at, 2)},
             [harness.Bar(ONE, LOCAL), harness.Bar(TWO, LOCAL)], 3, warm_up=False,
         )  # fmt: skip
-    for other in others:
-        other.stdin.close()
-        other.wait()
-    return [row, found]
+    return [row]
 
 
 def learn(at: engine.Engine, workers: int) -> float:
     """Images a second of the later of three epochs."""
     section = config.read("params.yaml").train.model_copy(
-        update={"epochs": 3, "batch_size": BATCH, "workers": workers, "patience": None, "optimizer": "adam"}
+        update={"epochs": 3, "batch_size": BATCH, "workers": workers, "patience": 10**6, "optimizer": "adam"}
     )
     spec = Spec("cnn", common.NETWORK, "data", None)
     about = Description("toy", tuple("0123456789"), 32, {}, common.MEAN, common.STD, False, "d" * 64)
@@ -506,7 +516,7 @@ def memory() -> list[dict[str, Any]]:
 
 def main() -> None:
     compute.resolve(settings(engine="local"))
-    parts = {part.__name__: part for part in (efficiency, waiting, history, rows, memory)}
+    parts = {part.__name__: part for part in (together, efficiency, waiting, rows, history, memory)}
     asked = os.environ.get("GLASSBOX_BENCH_CLUSTER", " ".join(parts)).split()
     path = harness.results()
     known = files.read_json(path).get("cluster", {"rows": []})["rows"] if path.exists() else []
