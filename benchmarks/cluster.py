@@ -238,7 +238,7 @@ def useful(folder: Path) -> tuple[float, int]:
         times = np.array([line.split() for line in path.read_text().splitlines()], float)
         slept += (times[:, 1] - times[:, 0]).sum()
         all_in_all += times[-1, 1] - times[0, 0]
-    return slept / all_in_all, len(list(folder.iterdir()))
+    return float(slept / all_in_all), len(list(folder.iterdir()))
 
 
 def met(at: engine.Engine, workers: int, folder: Path) -> float:

@@ -77,7 +77,3 @@ def test_without_results_it_says_how_to_make_them(tmp_path, monkeypatch):
     (tmp_path / "some-cpu-1-threads.json").write_text(json.dumps({"lime": {}}))
     with pytest.raises(UserError, match="'python -m benchmarks cluster' makes them"):
         scaling.results()
-
-
-def test_the_page_is_that_of_the_results_that_lie_here():
-    assert scaling.page(scaling.results()) == scaling.PAGE.read_text(encoding="utf-8")
