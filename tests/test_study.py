@@ -307,8 +307,8 @@ LINEAR = ("leaky_relu_alpha_1", "dropout_1", "leaky_relu_alpha_2", "leaky_relu_a
 LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "rmsprop_lr")
 # Another value than the shipped one, for every key.
 _CHANGES = """
-study.name=other study.seed=1 compute.device=cpu compute.precision=float32 compute.batch_size=64 compute.threads=1
-compute.engine=ray compute.address=auto compute.workers=3 compute.cpus=1 compute.gpus=0.5
+study.name=other study.seed=1 compute.device=cuda compute.precision=float32 compute.batch_size=64 compute.threads=1
+compute.engine=ray compute.address=auto compute.workers=3 compute.cpus=1 compute.gpus=2
 compute.tf32=true compute.deterministic=false compute.compile=true
 data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.test_fraction=0.3
 data.validation_fraction=0.1 data.drop_duplicates=true data.limit=null data.bad_images=skip
