@@ -39,7 +39,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
         "model.dropout=0.2", "model.weights=data/weights/own.pth", "tune.n_trials=1", "tune.epochs=1", "train.epochs=2",
         "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
         "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
-        "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=1",
+        "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=2",
     ]  # fmt: skip
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
     said = make(project, "study", "STUDY=digits", f"SET={' '.join([*shrink, *changes])}").stdout

@@ -23,7 +23,7 @@ from conftest import NAMES, environment, make, ran, shell
 from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
 
 WHAT = ("stage", "dvc", "all")
-KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "2"))
+KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "3"))
 A_STUDY = 4  # kills that one study has to survive at most
 ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
 nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
