@@ -26,13 +26,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -51,6 +50,7 @@ from glassbox import (
     selection,
     training,
     tuning,
+    workers,
 )
 from glassbox.data.store import Description, Split
 from glassbox.explainers import Request
@@ -63,6 +63,7 @@ LEARNT, BATCH = 4096, 512
 PART, PARTS = 0.2, 40  # seconds, for each worker
 HISTORY, BESIDE, LOGGED, UPLOAD = (100, 1_000, 10_000), (32, 320, 3_200), 200, 64
 MAPS = (1_000, 10_000, 100_000)
+TOY = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
 LOCAL, ONE, TWO, APART = "this process", "1 worker", "2 workers", "2 processes apart"
 
 
@@ -248,35 +249,12 @@ def met(at: engine.Engine, workers: int, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def forked(serve: Callable[[], Callable[[Any], Iterator[Any]]], todo: deque, at_once: int, *_: Any) -> Iterator[Any]:
-    """`workers.each` by processes that share this one's libraries: so many fit in memory. None of them may fail."""
-
-    def work(pipe: Connection) -> None:
-        records = serve()
-        while True:
-            for record in records(pipe.recv()):
-                pipe.send((record,))
-            pipe.send(None)
-
-    context, busy = multiprocessing.get_context("fork"), {}
-    pipes = [context.Pipe() for _ in range(at_once)]
-    processes = [context.Process(target=work, args=(theirs,), daemon=True) for _, theirs in pipes]
-    try:
-        for process, (ours, _) in zip(processes, pipes, strict=True):
-            process.start()
-            ours.send(busy.setdefault(ours, todo.popleft()))
-        while busy:
-            for pipe in multiprocessing.connection.wait(list(busy)):
-                if found := pipe.recv():
-                    yield busy[pipe], *found
-                elif todo:
-                    busy[pipe] = todo.popleft()
-                    pipe.send(busy[pipe])
-                else:
-                    del busy[pipe]
-    finally:
-        for process in processes:
-            process.kill()
+def sharing(*asked: Any) -> Iterator[Any]:
+    """`workers.each` by processes that share their libraries: so many fit in memory."""
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload([__name__])
+    with mock.patch.object(multiprocessing, "get_context", return_value=fork):
+        yield from workers.each(*asked)
 
 
 def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kind: type = Sleeping) -> tuning.Search:
@@ -286,8 +264,7 @@ def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kin
         | {"pruner_startup_trials": 10**6}
     )
     known = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
-    about = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
-    return kind(tune, known, shipped.augment, 0, about, place, folder, 1, True)
+    return kind(tune, known, shipped.augment, 0, TOY, place, folder, 1, True)
 
 
 def search(
@@ -344,8 +321,8 @@ def waiting() -> list[dict[str, Any]]:
                     found = search(at.place, by, workers, folder(), server)
                     tell(of_trials, found | {"server_mib_a_worker": server.own_memory() / MIB / workers})  # they stay
         place = compute.resolve(settings(engine="local"))
-        for workers in SHARING:
-            tell(of_sharing, search(place, forked, workers, folder(), server))
+        for n in SHARING:
+            tell(of_sharing, search(place, sharing, n, folder(), server))
     made = []
     for what, points in rows.items():
         bar = 0.95 if what == of_trials else None
@@ -412,7 +389,7 @@ def rows() -> list[dict[str, Any]]:
         folder, log, where = Path(name), Path(name) / "mlflow.log", f"http://127.0.0.1:{port}"
         os.environ["PGPASSWORD"] = server.password
         started = [mlflow, "server", "--port", str(port), "--artifacts-destination", str(folder / "artifacts")]
-        kept = os.environ | {"MLFLOW_BACKEND_STORE_URI": server.create("mlflow"), "PATH": os.environ["PATH"]}
+        kept = os.environ | {"MLFLOW_BACKEND_STORE_URI": server.create("mlflow")}
         with log.open("w") as file:
             tracking = subprocess.Popen(started, env=kept, stdout=file, stderr=file, start_new_session=True)
         try:
@@ -445,10 +422,9 @@ def logged(n: int, folder: str | None) -> None:
     """A stage that logs n trials of ten epochs, and the files of a folder."""
     from glassbox import tracking
 
-    about = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
     params = {f"parameter_{k}": k / 7 for k in range(13)}
     with tracking.stage("tune") as tracked:
-        tracked.begin(about)
+        tracked.begin(TOY)
         for number in range(n):
             tracked.log_trial(number, "complete", params, [0.1 * epoch for epoch in range(EPOCHS)], 10.0)
         if folder != "None":

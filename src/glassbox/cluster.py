@@ -168,12 +168,12 @@ class Cluster:
             found = error
         if isinstance(found, Lost):
             raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
-        if isinstance(found, Exception) and not isinstance(found, UserError):
+        if isinstance(found, UserError):
+            raise found
+        if isinstance(found, Exception):
             raise UserError(
                 f"a worker of the cluster could not begin ({_short(found)}): install requirements.lock on all machines"
             )
-        if isinstance(found, UserError):
-            raise found
         return found
 
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:

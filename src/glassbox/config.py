@@ -554,13 +554,12 @@ class Params(_Section):
                 f"tune.gpus is {self.tune.gpus:g}: with compute.gpus = {self.compute.gpus:g} it must be "
                 f"{'above 0' if self.compute.gpus else '0 or null'}"
             )
-        if self.compute.engine == "ray" and self.compute.device != "auto":
-            wants = self.compute.device != "cpu"
-            if wants != bool(self.compute.gpus):
-                raise ValueError(
-                    f"compute.device is {self.compute.device}: with compute.engine = ray and compute.gpus = "
-                    f"{self.compute.gpus:g} it must be auto or {'cuda' if self.compute.gpus else 'cpu'}"
-                )
+        fits = "cuda" if self.compute.gpus else "cpu"
+        if self.compute.engine == "ray" and self.compute.device.partition(":")[0] not in ("auto", fits):
+            raise ValueError(
+                f"compute.device is {self.compute.device}: with compute.engine = ray and compute.gpus = "
+                f"{self.compute.gpus:g} it must be auto or {fits}"
+            )
         if self.train.workers > 1 and 0 < self.compute.gpus < 1:
             raise ValueError(
                 f"compute.gpus is {self.compute.gpus:g}: with train.workers = {self.train.workers} it must be 0 or a "

@@ -24,7 +24,7 @@ SETTINGS = {
     " -c idle_in_transaction_session_timeout=60s -c timezone=UTC",
 }
 
-_passwords: list[str] = []  # the one by which the last connection was had
+_password: dict[str, str] = {}  # by which the last connection was had, under libpq's name
 
 
 def connect(url: str) -> "psycopg.Connection":
@@ -48,7 +48,9 @@ def connect(url: str) -> "psycopg.Connection":
     given = {"user": parts.username, "host": parts.hostname, "port": parts.port, "dbname": parts.path[1:]}
     unquoted = {key: urllib.parse.unquote(str(value)) for key, value in given.items() if value is not None}
     made = psycopg.connect(**unquoted, **SETTINGS, autocommit=True)
-    _passwords[:] = [made.info.password] if made.info.password else []
+    _password.clear()
+    if made.info.password:
+        _password["PGPASSWORD"] = made.info.password
     return made
 
 
@@ -56,7 +58,7 @@ def variables() -> dict[str, str]:
     """What libpq needs in the environment of a process on another machine, which has no ~/.pgpass, to connect as this
     one has."""
     own = {name: value for name, value in os.environ.items() if name.startswith("PG") and name != "PGPASSFILE"}
-    return own | dict.fromkeys(("PGPASSWORD",)[: len(_passwords)], *_passwords)
+    return own | _password
 
 
 def check(url: str) -> None:

@@ -32,8 +32,9 @@ def check(settings: config.Compute) -> None:
 
 def address(settings: config.Compute) -> str | None:
     """As Ray takes it; None is a cluster of this machine alone."""
-    known = os.environ.get("RAY_ADDRESS")
-    return known or settings.address if settings.address == "auto" else settings.address or known
+    if settings.address in (None, "auto"):
+        return os.environ.get("RAY_ADDRESS") or settings.address
+    return settings.address
 
 
 def refusal(settings: config.Compute, error: BaseException) -> UserError:
