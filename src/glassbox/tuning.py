@@ -9,7 +9,7 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial, wraps
@@ -20,6 +20,7 @@ import filelock
 import optuna
 import pandas as pd
 import torch
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -47,6 +48,19 @@ PAUSE = 1  # seconds before it is tried again
 CHANGED = (
     "select trial_id, number, state from trials"
     " where study_id = :study and (trial_id = any(:known) or trial_id > :after) order by trial_id"
+)
+DRAWN = (
+    "insert into trial_params (trial_id, param_name, param_value, distribution_json)"
+    " select trial_id, name, value, drawn_from from trials, unnest("
+    "cast(:names as text[]), cast(:values as float8[]), cast(:drawn_from as text[])) as drawn(name, value, drawn_from)"
+    " where trial_id = :trial and state = 'RUNNING'"
+    " on conflict (trial_id, param_name) do update set param_value = excluded.param_value returning trial_id"
+)
+REPORTED = (
+    "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)"
+    " select trial_id, :step, :value, 'FINITE' from trials where trial_id = :trial and state = 'RUNNING'"
+    " on conflict (trial_id, step) do update set intermediate_value = excluded.intermediate_value"
+    " returning trial_id"
 )
 TABLES = 20_260_117  # of PostgreSQL's advisory locks, that of those who make Optuna's tables
 
@@ -309,7 +323,7 @@ class Search:
         """One trial, in this process: its epochs, then itself, or that it was replaced by another attempt at it."""
         start = time.perf_counter()  # Optuna's own times are those of a clock that may be set meanwhile
         try:
-            with self._reading("once"):
+            with self._database.drawing() if self._database else nullcontext():
                 self.study.sampler = self._sampler(number)
                 trial = self.study.ask()
                 trial.set_user_attr("number", number)
@@ -322,9 +336,8 @@ class Search:
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = derive(self.seed, "tune", "sampler", number)
         for before in reversed(self._attempts(number, TrialState.FAIL) if self._database else []):
-            params, network = before.params, self.known.name
-            if all(name in params for name in ORDER if is_used(name, network, params)):
-                return optuna.samplers.PartialFixedSampler(params, optuna.samplers.RandomSampler(seed))
+            if before.params:  # else it ended as it was drawn
+                return optuna.samplers.PartialFixedSampler(before.params, optuna.samplers.RandomSampler(seed))
         # A sampler of its own for each trial, seeded by its number: a search that was interrupted draws what the
         # uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
         return optuna.samplers.TPESampler(
@@ -335,9 +348,6 @@ class Search:
             constant_liar=self.settings.workers > 1,  # keeps workers from trying the same point at the same time
             seed=seed,
         )
-
-    def _reading(self, what: Literal["once", "ended"]) -> AbstractContextManager[None]:
-        return self._database.reading(what) if self._database else nullcontext()
 
     @contextmanager
     def _alive(self, trial: optuna.Trial) -> Iterator[None]:
@@ -390,7 +400,7 @@ class Search:
         yield Replaced() if _interrupted(made) else _told(made)
 
     def _prunes(self, trial: optuna.Trial) -> bool:
-        with self._reading("ended"):
+        with self._database.reading("ended") if self._database else nullcontext():
             return trial.should_prune()
 
     def _fit(self, params: dict[str, Any], seed: int, train: Split, validation: Split) -> Iterator[Epoch]:
@@ -487,6 +497,37 @@ class _Database(RDBStorage):
         finally:
             self._reading = "all"
 
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """While this block draws a trial's parameters read what others have drawn once, and write nothing: the
+        parameters are written at its end, all or none. Optuna takes a transaction of four statements for each."""
+        self._drawn: list[tuple[int, str, float, str]] = []
+        with self.reading("once"):
+            yield
+        if self._drawn:
+            keys, *columns = map(list, zip(*self._drawn, strict=True))
+            self._write(DRAWN, keys[0], **dict(zip(("names", "values", "drawn_from"), columns, strict=True)))
+
+    def _set_trial_param(
+        self, trial_id: int, name: str, value: float, drawn_from: BaseDistribution, _: BaseDistribution | None
+    ) -> None:  # fmt: skip
+        self._drawn.append((trial_id, name, float(value), distribution_to_json(drawn_from)))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, value: float) -> None:
+        self._write(REPORTED, trial_id, step=step, value=value)
+
+    def _write(self, statement: str, trial_id: int, **values: Any) -> None:
+        """Write something of a running trial, in one statement: Optuna reads first whether it runs."""
+        if not _patiently(self.url, partial(self._execute, statement, trial=trial_id, **values)):
+            raise UpdateFinishedTrialError(f"trial {trial_id} of the database has ended")
+
+    def _execute(self, statement: str, **values: Any) -> Sequence[Any]:
+        """The rows that a statement gives, which is a transaction of its own."""
+        from sqlalchemy import text
+
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return connection.execute(text(statement), values).all()
+
     def _get_trials(
         self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
     ) -> list[FrozenTrial]:
@@ -500,11 +541,7 @@ class _Database(RDBStorage):
         return _patiently(self.url, partial(self._ended, study_id, included_trial_ids, trial_id_greater_than, every))
 
     def _ended(self, study_id: int, known: set[int], after: int, every: Callable[..., Any]) -> list[FrozenTrial]:
-        from sqlalchemy import text
-
-        with self.engine.connect() as connection:
-            asked = {"study": study_id, "known": [*known], "after": after}
-            rows = connection.execute(text(CHANGED), asked).all()
+        rows = self._execute(CHANGED, study=study_id, known=[*known], after=after)
         ended = {key for key, _, state in rows if TrialState[state].is_finished()}
         begun = [
             FrozenTrial(
@@ -557,8 +594,8 @@ def _patient(name: str) -> Callable[..., Any]:
 for _name in (
     "create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
     "get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr",
-    "_create_new_trial", "_set_trial_param", "set_trial_intermediate_value", "set_trial_user_attr",
-    "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial", "_get_stale_trial_ids",
+    "_create_new_trial", "set_trial_user_attr", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number",
+    "get_trial", "_get_stale_trial_ids",
 ):  # fmt: skip
     setattr(_Database, _name, _patient(_name))
 
@@ -608,7 +645,7 @@ def _open(url: str, heartbeat: int, grace: int) -> _Database:
             url,
             engine_kwargs={
                 "pool_size": 1, "max_overflow": 1,  # the second while both a trial and its signs of life need one
-                "pool_timeout": 60, "pool_recycle": -1, "pool_pre_ping": True, "connect_args": postgres.SETTINGS,
+                "pool_timeout": 60, "pool_recycle": -1, "pool_pre_ping": False, "connect_args": postgres.SETTINGS,
             },
             skip_compatibility_check=False, heartbeat_interval=heartbeat, grace_period=grace,
             heartbeat_stale_trial_callback=None, skip_table_creation=False,
