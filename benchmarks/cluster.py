@@ -3,11 +3,11 @@
 - efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
   two processes that know nothing of each other: what this machine's two cores can give.
 - together: epochs of one training by this process, by one worker and by two.
-- waiting workers: trials that only sleep, ten epochs of a second each, by the real search in PostgreSQL and the real
-  processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
-  share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what storage, scheduling
-  and this machine's two cores need, which on a real cluster 32 workers do not have to share. A worker of Ray takes a
-  third of a GiB, so 64 trials at a time are those of processes that share their libraries.
+- waiting workers: trials that only sleep, ten epochs of a second each on average, by the real search in PostgreSQL and
+  the real processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep.
+  Useful is the share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what
+  storage, scheduling and this machine's two cores need, which on a real cluster 32 workers do not have to share. A
+  worker of Ray takes a third of a GiB, so 64 trials at a time are those of processes that share their libraries.
 - history: what it takes to begin and end a trial when so many lie behind or run beside it, of the worker's time and of
   the server's; the first one of a process, and later ones.
 - rows: trials logged to an MLflow server with PostgreSQL, and a file of 64 MiB that it takes on to its artifacts.
@@ -57,7 +57,7 @@ from glassbox.explainers import Request
 from glassbox.models import Spec
 from glassbox.training import Epoch
 
-WORKERS, SHARING, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32), (32, 64), 3, 10, 1.0
+WORKERS, SHARING, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32), (32, 64), 5, 10, 1.0
 IMAGES, COALITIONS, PAIRS = 24, 1024, 5
 LEARNT, BATCH = 4096, 512
 PART, PARTS = 0.2, 40  # seconds, for each worker
@@ -204,13 +204,21 @@ def asleep(folder: Path, seconds: float) -> None:
 
 
 class Sleeping(tuning.Search):
-    """Its trials learn nothing. Epochs are of half a second to one and a half, as networks differ: those of equal ones
-    would end at the same time, and all that is measured here would be how two cores serve all at once."""
+    """Its trials learn nothing. They take half of the time to one and a half of it, and so do their epochs, as networks
+    differ: what is of one length ends at the same time, and two cores would be measured that serve all at once. None
+    begins before all processes are there: until then they share these cores with others' imports."""
+
+    met = False
 
     def _fit(self, params: dict[str, Any], seed: int, *_: Any) -> Iterator[Epoch]:
-        lengths = np.random.default_rng(seed).uniform(0.5, 1.5, self.settings.epochs)
-        for epoch, length in enumerate(lengths / lengths.mean() * SLEEP, 1):
-            asleep(Path(self._arguments[6]), length)
+        folder = Path(self._arguments[6])
+        if not self.met:
+            meet(folder.with_name(f"{folder.name}_met"), self.settings.workers)
+            self.met = True
+        draw = np.random.default_rng(seed)
+        lengths = draw.uniform(0.5, 1.5, self.settings.epochs)
+        for epoch, length in enumerate(lengths / lengths.mean() * SLEEP * draw.uniform(0.5, 1.5), 1):
+            asleep(folder, length)
             yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5)
 
 
@@ -220,6 +228,7 @@ def nothing(_: str) -> Split:
 
 def meet(folder: Path, n: int, *_: Any) -> dict[str, np.ndarray]:
     """Wait until so many workers are there."""
+    folder.mkdir(exist_ok=True)
     (folder / str(os.getpid())).touch()
     while len(list(folder.iterdir())) < n:
         time.sleep(0.2)

@@ -41,8 +41,8 @@ work to one worker costs what stands between the first two columns.
 
 ### Workers that only wait
 
-The search is the real one, in PostgreSQL, with trials that sleep: ten epochs of half a second to one and a half, each
-of which is reported. Useful is the share of their time in which workers sleep; the rest is the search's storage, Ray,
+The search is the real one, in PostgreSQL, with trials that sleep for five to fifteen seconds, each in ten epochs that
+are reported. Useful is the share of their time in which workers sleep; the rest is the search's storage, Ray,
 and two cores for all of them, their database included.
 """
 
