@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import filelock
 import optuna
 import pandas as pd
 import torch
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -45,10 +45,21 @@ warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used w
 ATTEMPTS = 3
 PATIENCE = 300  # seconds that a database may be away
 PAUSE = 1  # seconds before it is tried again
-CHANGED = (
-    "select trial_id, number, state from trials"
-    " where study_id = :study and (trial_id = any(:known) or trial_id > :after) order by trial_id"
+# Each trial in one row. Numbers come back as they were: PostgreSQL gives as many digits as that takes.
+TRIALS = (
+    "select trial_id, number, state, datetime_start, datetime_complete,"
+    " (select json_agg(value order by objective) from trial_values where trial_id = found.trial_id),"
+    " (select json_agg(json_build_array(param_name, param_value, distribution_json) order by param_id)"
+    " from trial_params where trial_id = found.trial_id and whole),"
+    " (select json_object_agg(key, value_json) from trial_user_attributes where trial_id = found.trial_id and whole),"
+    " (select json_object_agg(key, value_json) from trial_system_attributes where trial_id = found.trial_id and whole),"
+    " (select json_agg(json_build_array(step, intermediate_value))"
+    " from trial_intermediate_values where trial_id = found.trial_id and whole)"
+    " from (select *, :running or state not in ('RUNNING', 'WAITING') as whole from trials where {}) as found"
+    " order by trial_id"
 )
+CHANGED = TRIALS.format("study_id = :study and (trial_id = any(:known) or trial_id > :after)")
+ONE = TRIALS.format("trial_id = :trial")
 DRAWN = (
     "insert into trial_params (trial_id, param_name, param_value, distribution_json)"
     " select trial_id, name, value, drawn_from from trials, unnest("
@@ -529,29 +540,24 @@ class _Database(RDBStorage):
             return connection.execute(text(statement), values).all()
 
     def _get_trials(
-        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
+        self,
+        study_id: int,
+        states: None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,  # noqa: ARG002
     ) -> list[FrozenTrial]:
         if self._reading == "nothing":
             return []
+        running = self._reading != "ended"
         if self._reading == "once":
             self._reading = "nothing"
-        every = partial(super()._get_trials, study_id, states)
-        if self._reading != "ended":
-            return _patiently(self.url, partial(every, included_trial_ids, trial_id_greater_than))
-        return _patiently(self.url, partial(self._ended, study_id, included_trial_ids, trial_id_greater_than, every))
+        known = [key for key in included_trial_ids if key <= trial_id_greater_than]
+        asked = {"study": study_id, "known": known, "after": trial_id_greater_than, "running": running}
+        return [_trial(*row) for row in _patiently(self.url, partial(self._execute, CHANGED, **asked))]
 
-    def _ended(self, study_id: int, known: set[int], after: int, every: Callable[..., Any]) -> list[FrozenTrial]:
-        rows = self._execute(CHANGED, study=study_id, known=[*known], after=after)
-        ended = {key for key, _, state in rows if TrialState[state].is_finished()}
-        begun = [
-            FrozenTrial(
-                number=number, state=TrialState[state], value=None, datetime_start=None, datetime_complete=None,
-                params={}, distributions={}, user_attrs={}, system_attrs={}, intermediate_values={}, trial_id=key,
-            )
-            for key, number, state in rows
-            if key not in ended
-        ]  # fmt: skip
-        return begun + (every(ended, max(ended)) if ended else [])
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        ((*row,),) = _patiently(self.url, partial(self._execute, ONE, trial=trial_id, running=True))
+        return _trial(*row)
 
     def beat(self, trial_id: int) -> bool:
         """Give a sign of life of a trial; whether the database took it. That one waits is said elsewhere."""
@@ -580,6 +586,28 @@ class _Database(RDBStorage):
         return _patiently(self.url, tell, again)
 
 
+def _trial(
+    key: int, number: int, state: str, start: datetime, complete: datetime | None, values: list[float] | None,
+    drawn: list[tuple[str, float, str]] | None, user: dict[str, str] | None, system: dict[str, str] | None,
+    reports: list[tuple[int, float]] | None,
+) -> FrozenTrial:  # fmt: skip
+    """From a row of `TRIALS`."""
+    # JSON's 1 is a float as well.
+    choices = {name: (_distribution(drawn_from), float(value)) for name, value, drawn_from in drawn or ()}
+    return FrozenTrial(
+        number=number, state=TrialState[state], value=None, values=values and [float(value) for value in values],
+        datetime_start=start, datetime_complete=complete,
+        params={name: choice.to_external_repr(value) for name, (choice, value) in choices.items()},
+        distributions={name: choice for name, (choice, _) in choices.items()},
+        user_attrs={name: json.loads(value) for name, value in (user or {}).items()},
+        system_attrs={name: json.loads(value) for name, value in (system or {}).items()},
+        intermediate_values={step: float(value) for step, value in reports or ()}, trial_id=key,
+    )  # fmt: skip
+
+
+_distribution = lru_cache(json_to_distribution)
+
+
 def _patient(name: str) -> Callable[..., Any]:
     operation = getattr(RDBStorage, name)
 
@@ -595,7 +623,7 @@ for _name in (
     "create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
     "get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr",
     "_create_new_trial", "set_trial_user_attr", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number",
-    "get_trial", "_get_stale_trial_ids",
+    "_get_stale_trial_ids",
 ):  # fmt: skip
     setattr(_Database, _name, _patient(_name))
 
@@ -644,7 +672,7 @@ def _open(url: str, heartbeat: int, grace: int) -> _Database:
         return _Database(
             url,
             engine_kwargs={
-                "pool_size": 1, "max_overflow": 1,  # the second while both a trial and its signs of life need one
+                "pool_size": 2, "max_overflow": 0,  # for a trial and for its signs of life
                 "pool_timeout": 60, "pool_recycle": -1, "pool_pre_ping": False, "connect_args": postgres.SETTINGS,
             },
             skip_compatibility_check=False, heartbeat_interval=heartbeat, grace_period=grace,
