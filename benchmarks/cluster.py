@@ -181,16 +181,16 @@ def together() -> list[dict[str, Any]]:
 
 
 def learn(at: engine.Engine, workers: int) -> float:
-    """Images a second of the later of three epochs."""
+    """Images a second of the last three of six epochs: while the first ones run, Ray Train's own processes begin."""
     section = config.read("params.yaml").train.model_copy(
-        update={"epochs": 3, "batch_size": BATCH, "workers": workers, "patience": 10**6, "optimizer": "adam"}
+        update={"epochs": 6, "batch_size": BATCH, "workers": workers, "patience": 10**6, "optimizer": "adam"}
     )
     spec = Spec("cnn", common.NETWORK, "data", None)
     about = Description("toy", tuple("0123456789"), 32, {}, common.MEAN, common.STD, False, "d" * 64)
     job = training.Training(spec, about, common.ADAM, section, common.OFF, 0)
     with tempfile.TemporaryDirectory() as name, chdir(name):  # which has no checkpoint
         _, epochs, _ = at.train(job, common.some_images(LEARNT), common.some_images(64))
-        return float(np.median([epoch.images_per_second for epoch in epochs][1:]))
+        return float(np.median([epoch.images_per_second for epoch in epochs][3:]))
 
 
 # Workers that wait
