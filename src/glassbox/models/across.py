@@ -147,17 +147,14 @@ class _Normalized(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
-        to_weight, to_bias = torch.zeros_like(mean), torch.zeros_like(mean)
-        if x.numel():
-            _, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-                gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+        to_x, to_weight, to_bias = torch.empty_like(x), torch.zeros_like(mean), torch.zeros_like(mean)
+        if x.numel():  # as if mean and variance were given
+            to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
             )
         of_weight, of_bias = ctx.ranks.sum(torch.stack([to_weight, to_bias])) / ctx.count
         # With z = (x - mean) / deviation: dL/dx = weight / deviation * (dL/dy - mean(dL/dy) - z * mean(z * dL/dy)).
-        scale = (variance + ctx.eps).rsqrt()
-        factor = scale if weight is None else scale * weight
-        mean, factor, constant, slope = (
-            v.view(-1, *[1] * (x.ndim - 2)) for v in (mean, factor, -factor * of_bias, -factor * scale * of_weight)
-        )
-        to_x = torch.addcmul(constant, gradient, factor).addcmul_(x - mean, slope).to(x.dtype)
+        if x.numel():
+            factor = -(variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
+            to_x += nn.functional.batch_norm(x, mean, variance, factor * of_weight, factor * of_bias, eps=ctx.eps)
         return to_x, *((None, None) if weight is None else (to_weight, to_bias)), None, None, None, None, None
