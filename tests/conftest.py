@@ -103,6 +103,15 @@ def made_study(tmp_path_factory) -> tuple[Path, str]:
     return project, make(project, "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
 
 
+def first_made(made_study: tuple[Path, str], to: Path, *parameters: str) -> Path:
+    """A copy of that study as it was made first, whatever tests have changed since: from DVC's cache, where the
+    parameters are those of `SHRINK`."""
+    project = Path(shutil.copytree(made_study[0], to, symlinks=True))
+    shell("python", "-m", "glassbox", "select", "digits", *parameters, cwd=project, PYTHONPATH="src")
+    shell("dvc", "repro", cwd=project)
+    return project
+
+
 def commands(page: str) -> list[str]:
     """Those that a page of the documentation tells to type, in order, without comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

@@ -15,7 +15,7 @@ from pathlib import Path
 import machines
 import pytest
 import services
-from conftest import NAMES, ROOT, SHRINK, clone, environment, make, ran, shell
+from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, ran, shell
 from harness import differing, digests
 from machines import Machine
 
@@ -76,10 +76,7 @@ def walked(made_study, tmp_path_factory) -> Iterator[Walked]:
     ):
         pytest.skip("there is no sshd or no PostgreSQL: apt-get install openssh-server postgresql")
     folder = tmp_path_factory.mktemp("cluster")
-    here = Path(shutil.copytree(made_study[0], folder / "a study", symlinks=True))
-    # As it was made first, whatever other tests have changed since: from DVC's cache.
-    shell("python", "-m", "glassbox", "select", "digits", *PARAMETERS, cwd=here, PYTHONPATH="src")
-    shell("dvc", "repro", cwd=here)
+    here = first_made(made_study, folder / "a study", *PARAMETERS)
     for of_the_user in ("photos", "compare"):
         shutil.rmtree(here / "reports" / of_the_user, ignore_errors=True)
     with machines.network(folder) as network:

@@ -1,7 +1,6 @@
 """A finished study on another machine: DVC pushes it to a folder behind a real sshd, git carries the rest."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, SHRINK, ran, shell
+from conftest import NAMES, SHRINK, first_made, ran, shell
 from services import Sshd, end, free_port, listens, sshd, wait_until
 
 from glassbox import files
@@ -38,10 +37,7 @@ class Pushed:
 def pushed(made_study, tmp_path_factory) -> Iterator[Pushed]:
     folder = tmp_path_factory.mktemp("remote")
     with sshd(folder) as server:
-        project, remote = Path(shutil.copytree(made_study[0], folder / "a study", symlinks=True)), folder / "kept"
-        # As it was made first, whatever other tests have changed since: from DVC's cache.
-        shell("python", "-m", "glassbox", "select", "digits", *SHRINK, cwd=project, PYTHONPATH="src")
-        shell("dvc", "repro", cwd=project)
+        project, remote = first_made(made_study, folder / "a study", *SHRINK), folder / "kept"
         shell("dvc", "remote", "add", "--default", "cluster", server.uri(remote), cwd=project)
         shell("dvc", "remote", "modify", "--local", "cluster", "keyfile", str(server.key), cwd=project)
         shell("dvc", "push", "--run-cache", cwd=project)

@@ -5,7 +5,7 @@ import os
 import socket
 
 from glassbox import config
-from glassbox.errors import UserError
+from glassbox.errors import UserError, cut
 
 EXTRA = "glassbox[cluster]"
 SECONDS = 10  # after which nobody listens there; Ray itself would try for minutes
@@ -41,7 +41,7 @@ def refusal(settings: config.Compute, error: BaseException) -> UserError:
     """What to raise when the cluster cannot be used."""
     where = "compute.address" if address(settings) == settings.address else "RAY_ADDRESS"
     said, _, trace = str(error).partition("Traceback (most recent call last)")  # the other side's, whose end says why
-    said = " ".join([*said.split(), *trace.rstrip().rpartition("\n")[2].split()])[:300]
+    said = cut(" ".join([*said.split(), *trace.rstrip().rpartition("\n")[2].split()]))
     return UserError(
         f"{where} is {address(settings) or 'null'}, but no Ray cluster can be used there ({said}): see docs/cluster.md"
     )
