@@ -371,6 +371,20 @@ def test_one_that_was_given_up_can_neither_report_nor_end_its_trial(search, url)
     assert essence(other.trials()) == essence(trials) == essence(run(search("whole")))
 
 
+def test_one_that_is_given_up_as_it_is_drawn_has_drawn_nothing(search, url, monkeypatch):
+    made, other, suggest = search(storage=url), search(storage=url), tuning.suggest
+
+    def too_late(*asked):
+        drawn = suggest(*asked)
+        other.begin()
+        return drawn
+
+    monkeypatch.setattr(tuning, "suggest", too_late)
+    assert list(epochs(made, 0)) == [tuning.Replaced()]
+    (trial,) = other.study.get_trials()
+    assert (trial.state.name, trial.params) == ("FAIL", {})
+
+
 def test_one_that_is_given_up_as_it_ends_counts_for_nothing(search, url, monkeypatch):
     made, other = search(storage=url, pruner_startup_trials=99), search(storage=url, pruner_startup_trials=99)
     tell = made.study.tell

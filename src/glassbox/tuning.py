@@ -542,9 +542,9 @@ class _Database(RDBStorage):
     def _get_trials(
         self,
         study_id: int,
-        states: None,
+        states: None,  # noqa: ARG002 (all; Optuna gives it by name)
         included_trial_ids: set[int],
-        trial_id_greater_than: int,  # noqa: ARG002
+        trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         if self._reading == "nothing":
             return []
