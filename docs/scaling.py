@@ -88,9 +88,9 @@ What fills with the number of images, whatever the number of GPUs:
 """
 
 END = """
-So the search is held up first by its database, and not by what Optuna computes: a worker needs {draw:.1f} s to draw
-a trial beside {at_once:,} others and {behind:.1f} s more when {trials:,} lie behind it, which is {share:.1f} % of
-{minutes:.0f} minutes. Explanations are held up by the one process that gathers them. Nothing else is in the way of all
+So what is full first is {first}, at {full} GPUs; the number of connections, which is full before, is a setting. What
+Optuna computes holds nobody up: a worker needs {draw:.1f} s to draw a trial beside {at_once:,} others, and {behind:.1f}
+s more when {trials:,} lie behind it, which is {share:.1f} % of {minutes:.0f} minutes. Nothing else is in the way of all
 workers at once: networks and training images are sent to each machine once, and workers write nothing.
 
 One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
@@ -173,7 +173,7 @@ def rounded(value: float) -> str:
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
-def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, float]]:
+def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """The table of what is full at how many GPUs, and what the text needs."""
     (a, b), (_, per_worker) = (line(named["beside"]["points"], f"{of}seconds_later") for of in ("server_", ""))
     at_32 = next(point for point in named["trials"]["points"] if point["workers"] == 32)
@@ -217,7 +217,8 @@ def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, float]]:
     ]  # fmt: skip
     lines = [[what, unit, asked, f"{rounded(gpus)} GPUs", then] for gpus, what, unit, asked, then in sorted(rows)]
     made = table(["what", "one takes", f"{GPUS:,} GPUs ask for", "full at", "what then"], lines)
-    return made, {"per_worker": per_worker, "full": float(full)}
+    full, first = min((gpus, what) for gpus, what, *_ in rows if "connections" not in what)
+    return made, {"per_worker": per_worker, "first": first, "full": rounded(full)}
 
 
 def many(kib: float) -> str:
@@ -268,6 +269,7 @@ def page(measured: dict[str, Any]) -> str:
         IN_IMAGES,
         many(kib),
         END.format(
+            first=told["first"], full=told["full"],
             draw=draw, at_once=at_once, behind=behind, trials=TRIALS, share=100 * (draw + behind) / TRIAL,
             minutes=TRIAL / 60, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
             step=2 * 25.6e6 * 4 / LINK,

@@ -68,8 +68,13 @@ def test_what_is_full_when_is_what_one_works_out_on_paper():
     assert "28.1 of 16 cores" in text
     assert "8,000 of 300" in text
     assert "6.7 of 20 a second" in text
-    assert "a worker needs 2.0 s to draw\na trial beside 4,000 others and 20.0 s more when 40,000 lie behind" in text
+    assert "what is full first is the process that gathers maps, its processor, at 250 GPUs;" in text
+    assert "a worker needs 2.0 s to draw a trial beside 4,000 others, and 20.0\ns more when 40,000 lie behind" in text
     assert "| numbers of maps, in the stage's process | 3.5 KiB | 3.3 GiB | 19,000,000 images in 64 GiB |" in text
+
+
+def test_the_page_is_that_of_the_results_that_lie_here():
+    assert scaling.page(scaling.results()) == scaling.PAGE.read_text(encoding="utf-8")
 
 
 def test_without_results_it_says_how_to_make_them(tmp_path, monkeypatch):
