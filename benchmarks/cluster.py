@@ -352,6 +352,39 @@ class AtOnce(tuning.Search):
         yield Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.0, 0.1, True, 0.0, 1.0, 0.5)
 
 
+def fill(search: tuning.Search, trials: list[Any]) -> None:
+    """Put trials into a fresh database, whose own way takes 40 ms each."""
+    from optuna.distributions import distribution_to_json
+    from optuna.storages._rdb import models as tables
+    from sqlalchemy import insert, text
+
+    rows: dict[Any, list[dict[str, Any]]] = {}
+
+    def add(table: Any, **row: Any) -> None:
+        rows.setdefault(table, []).append(row)
+
+    for trial in trials:
+        key = trial.number + 1
+        add(tables.TrialModel, trial_id=key, number=trial.number, study_id=search._study_id, state=trial.state,
+            datetime_start=trial.datetime_start, datetime_complete=trial.datetime_complete)  # fmt: skip
+        for name, value in trial.params.items():
+            of = trial.distributions[name]
+            add(tables.TrialParamModel, trial_id=key, param_name=name, param_value=of.to_internal_repr(value),
+                distribution_json=distribution_to_json(of))  # fmt: skip
+        for name, value in trial.user_attrs.items():
+            add(tables.TrialUserAttributeModel, trial_id=key, key=name, value_json=json.dumps(value))
+        for step, value in trial.intermediate_values.items():
+            add(tables.TrialIntermediateValueModel, trial_id=key, step=step, intermediate_value=value,
+                intermediate_value_type="FINITE")  # fmt: skip
+        if trial.values:
+            add(tables.TrialValueModel, trial_id=key, objective=0, value=trial.value, value_type="FINITE")
+    with search._database.engine.begin() as database:
+        for table, of_table in rows.items():
+            database.execute(insert(table), of_table)
+        database.execute(text("select setval('trials_trial_id_seq', :last)"), {"last": len(trials)})
+        database.execute(text("analyze"))
+
+
 def history() -> list[dict[str, Any]]:
     import optuna
 
@@ -371,10 +404,10 @@ def history() -> list[dict[str, Any]]:
                 if kind == "behind":
                     past.tell(trial, params["dropout_1"])
             made = sleeping(place, n, Path(name), server.create(f"{kind}_{n}"), AtOnce)  # n workers, and 3 n trials
-            made.study.add_trials(past.trials)
+            fill(made, past.trials)
             again = sleeping(place, n, Path(name), made.settings.storage, AtOnce)
             costs = []
-            for number in range(n, n + 4):
+            for number in range(n, n + 9):
                 start, before = time.perf_counter(), server.processor_seconds()
                 list(again.try_out(number, None, None))
                 costs.append((time.perf_counter() - start, server.processor_seconds() - before))
