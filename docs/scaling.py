@@ -37,7 +37,9 @@ started, in [cluster.md](cluster.md).
 
 WAITING = """
 "2 processes apart" know nothing of Ray or of each other: what this machine gives two processes at a time. Handing the
-work to one worker costs what stands between the first two columns.
+work to one worker costs what stands between the first two columns. In training Ray Train's own processes share the two
+cores. Two that train together have the loss curve of one, for which they exchange every step's gradients and the sums
+of batch norm, and both draw dropout's numbers for the whole batch.
 
 ### Workers that only wait
 
