@@ -78,8 +78,8 @@ A map's numbers stay in memory until the table is written, {kib:.2f} KiB each; t
 ## 1,000 GPUs and a million images, on paper
 
 Assumed: machines of {a_machine} GPUs; servers (database, MLflow, head) with {cores} cores as fast as the measured ones,
-{memory} GiB and 10 Gb/s. A search of {trials:,} trials of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on a GPU
-at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f} second
+{memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on a
+GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f} second
 each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for a million images.
 
 In the order in which they are full:
@@ -92,7 +92,7 @@ What fills with the number of images, whatever the number of GPUs:
 END = """
 So what is full first is {first}, at {full} GPUs; the number of connections, which is full before, is a setting. What
 Optuna computes holds nobody up: a worker needs {draw:.1f} s to draw a trial beside {at_once:,} others, and {behind:.1f}
-s more when {trials:,} lie behind it, which is {share:.1f} % of {minutes:.0f} minutes. Nothing else is in the way of all
+s more when {trials:,} lie behind it, which is {share:.1f} % of its {minutes:.0f} minutes. Nothing else is in the way of all
 workers at once: networks and training images are sent to each machine once, and workers write nothing.
 
 One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
@@ -126,7 +126,7 @@ def efficiency(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         unit, medians = row["unit"], row["medians"]
-        values = [f"{medians[name]:,.3g} {unit}" if name in medians else "" for name in names]
+        values = [f"{float(f'{medians[name]:.3g}'):,g} {unit}" if name in medians else "" for name in names]
         gain = medians[names[1]] / medians[names[2]] if unit == "s" else medians[names[2]] / medians[names[1]]
         lines.append([row["name"], *values, f"{gain:.2f}"])
     return table(["work", *names, "2 workers / 1"], lines)
@@ -246,7 +246,8 @@ def page(measured: dict[str, Any]) -> str:
     named = {short: row for name, row in rows.items() for part, short in keys.items() if part in name}
     named["trials"] = next(row for name, row in rows.items() if name.startswith("trials") and "shared" not in name)
     machine = measured["machine"]
-    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "optuna", "mlflow"))
+    packages = machine["versions"] | {"torch": machine["torch"]}
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "optuna", "mlflow"))
     points = {short: row["points"] for short, row in named.items()}
     reached = next(point["useful"] for point in points["trials"] if point["workers"] == 32)
     (kib,) = [ratio["ratio"] for ratio in named["maps"]["ratios"]]
