@@ -78,9 +78,10 @@ A map's numbers stay in memory until the table is written, {kib:.2f} KiB each; t
 ## 1,000 GPUs and a million images, on paper
 
 Assumed: machines of {a_machine} GPUs; servers (database, MLflow, head) with {cores} cores as fast as the measured ones,
-{memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on a
-GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f} second
-each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for a million images.
+{memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on
+a GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f}
+second each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for a million
+images.
 
 In the order in which they are full:
 """
@@ -92,8 +93,8 @@ What fills with the number of images, whatever the number of GPUs:
 END = """
 So what is full first is {first}, at {full} GPUs; the number of connections, which is full before, is a setting. What
 Optuna computes holds nobody up: a worker needs {draw:.1f} s to draw a trial beside {at_once:,} others, and {behind:.1f}
-s more when {trials:,} lie behind it, which is {share:.1f} % of its {minutes:.0f} minutes. Nothing else is in the way of all
-workers at once: networks and training images are sent to each machine once, and workers write nothing.
+s more when {trials:,} lie behind it, which is {share:.1f} % of its {minutes:.0f} minutes. Nothing else is in the way of
+all workers at once: networks and training images are sent to each machine once, and workers write nothing.
 
 One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
 every process sends and takes {gradients:.0f} MB of a ResNet-50's gradients, {step:.2f} s at 10 Gb/s, while its
