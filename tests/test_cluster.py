@@ -81,6 +81,18 @@ def scaled(classifier, block, own):
     return {"found": found, "node": where} | about
 
 
+def by_both(nodes, classifier, block, own):
+    """The same, which waits until a process of each node has begun."""
+    import ray
+
+    nodes.mkdir(exist_ok=True)
+    (nodes / ray.get_runtime_context().get_node_id()).touch()
+    end = time.monotonic() + 60
+    while len(list(nodes.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    return scaled(classifier, block, own)
+
+
 def items(n):
     blocks = np.arange(6 * n, dtype=np.float32).reshape(2, n, 3)
     return [(block, row) for block in blocks for row in range(n)]
@@ -91,7 +103,7 @@ def test_parts_come_in_order_from_both_nodes(at, tmp_path):
     wanted = [2 * block[row] for block, row in asked]
     assert at.device.type == "cpu"
     keep = Parts("work", "key", tmp_path, at.each)
-    found = list(keep.each("part", scaled, model, iter(asked)))
+    found = list(keep.each("part", partial(by_both, tmp_path / "nodes"), model, iter(asked)))
     costs, machine = at.costs(time.perf_counter() - 2, 10), at.machine()
     assert all(np.array_equal(one["found"], other) for one, other in zip(found, wanted, strict=True))
     assert {one["pid"][0] for one in found}.isdisjoint({os.getpid()})
@@ -108,8 +120,7 @@ def test_what_parts_share_is_sent_to_a_node_once(at, monkeypatch):
     """Put into the store once, whatever the number of parts; the same network once for several works."""
     model, asked = Scaled(2.0), items(20)
     put, ray = [], at._ray
-    counted = {name: getattr(ray, name) for name in ("wait", "get", "remote", "kill", "exceptions")}
-    spy = SimpleNamespace(**counted, put=lambda it: put.append(type(it).__name__) or ray.put(it))
+    spy = SimpleNamespace(**vars(ray) | {"put": lambda it: put.append(type(it).__name__) or ray.put(it)})
     monkeypatch.setattr(at, "_ray", spy)
     for _ in range(2):
         list(at.each(scaled, model, asked))
