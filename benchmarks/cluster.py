@@ -13,7 +13,7 @@
 - rows: trials logged to an MLflow server with PostgreSQL, and a file of 512 MiB that it takes on to its artifacts.
 - memory: this process's own, while so many maps are made by two workers, measured, and written.
 
-About 20 minutes on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster; or parts of it, as in
+About half an hour on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster; or parts of it, as in
 GLASSBOX_BENCH_CLUSTER="waiting rows", which leave what is recorded of the others. A database server is started for it
 (Debian's postgresql).
 """
@@ -454,10 +454,10 @@ def rows() -> list[dict[str, Any]]:
             seconds["nothing"].pop(0)  # the server was not warm
         finally:
             helpers.end(tracking)
-    nothing, of_rows, of_file = (statistics.median(values) for values in seconds.values())
+    begun, of_rows, of_file = (statistics.median(values) for values in seconds.values())
     found = {
-        "milliseconds_a_trial": 1000 * (of_rows - nothing) / LOGGED,
-        "mib_a_second": UPLOAD / (of_file - nothing),
+        "milliseconds_a_trial": 1000 * (of_rows - begun) / LOGGED,
+        "mib_a_second": UPLOAD / (of_file - begun),
     }
     told = f"{found['milliseconds_a_trial']:.0f} ms a trial, {found['mib_a_second']:.0f} MiB/s of files"
     print(f"MLflow's server: {told}", flush=True)

@@ -150,20 +150,20 @@ def test_one_that_stays_away_ends_the_search_which_then_goes_on(search, server, 
 
 def test_answers_that_are_lost_change_nothing(search, url, monkeypatch):
     """Everything that is written arrives, but of each write the writer first hears that the connection broke."""
-    whole = essence(run(search("whole")))
+    whole = essence(run(search("whole", n_trials=8)))
     monkeypatch.setattr(tuning, "PAUSE", 0)
     monkeypatch.setattr(random, "random", lambda: 0.0)  # Optuna's own pause before it creates a trial again
-    made = search(storage=url)
+    made = search(storage=url, n_trials=8)
     lost, own = losing(made._database.engine.dialect, monkeypatch)
     records = list(steps(made))
     assert tuning.Replaced() not in [record for _, record in records]
     assert essence([record for _, record in records if isinstance(record, tuning.Trial)]) == whole
     assert essence(made.trials()) == whole
-    assert sum(lost) > 20
-    assert sum(own) > 30  # Optuna's transactions, and our own statements
+    assert sum(lost) + sum(own) > 100  # of Optuna's transactions, and of our own statements
+    assert min(sum(lost), sum(own)) > 30
     every = made.study.get_trials()
-    assert len(every) > 6  # those that began twice
-    assert len([trial for trial in every if trial.state.is_finished()]) == 6
+    assert len(every) > 8  # those that began twice
+    assert len([trial for trial in every if trial.state.is_finished()]) == 8
     assert all(trial.user_attrs == {} for trial in every if not trial.state.is_finished())
 
 
