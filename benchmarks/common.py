@@ -38,7 +38,7 @@ def copy_project(to: Path) -> None:
     for name in ("stages", "src", "data/raw", "data/weights", ".dvc"):
         skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
         shutil.copytree(name, to / name, ignore=skip)
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore"):
         shutil.copy2(name, to)
     shutil.copy2("studies/digits.yaml", to / "params.yaml")
     subprocess.run(["git", "init", "-q"], cwd=to, check=True)  # asked for its state at every stage

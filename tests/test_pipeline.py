@@ -7,6 +7,8 @@ import pytest
 from imports import ROOT, transitive
 from ruamel.yaml import YAML
 
+from benchmarks.common import copy_project
+
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
 OF_THE_USER = {"data/raw", "data/weights"}  # whose files params.yaml names
@@ -81,6 +83,15 @@ def test_every_file_that_is_read_is_made_by_an_earlier_stage():
             if not dep.startswith(("src", "stages", ALL, *OF_THE_USER, "requirements.lock")):
                 assert any(dep == out or dep.startswith(f"{out}/") for out in made), f"{name} reads {dep}"
         made |= {out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]}
+
+
+def test_a_benchmarks_copy_of_the_project_holds_all_that_stages_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    copy_project(tmp_path)
+    outs = [out if isinstance(out, str) else next(iter(out)) for stage in STAGES.values() for out in stage["outs"]]
+    read = {dep for stage in STAGES.values() for dep in stage["deps"]}
+    given = {dep for dep in read if not any(dep == out or dep.startswith(f"{out}/") for out in outs)}
+    assert not [path for path in given if not (tmp_path / path).exists()]
 
 
 def test_outs_are_ignored_by_git_but_for_the_small_summary():
