@@ -5,6 +5,7 @@
 Every figure is measured, or computed here from measured ones and the assumptions below.
 """
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -279,7 +280,14 @@ def page(measured: dict[str, Any]) -> str:
             step=2 * 25.6e6 * 4 / LINK,
         ),
     ]  # fmt: skip
-    return "\n".join(parts)
+    return "\n\n".join(map(wrapped, "\n".join(parts).split("\n\n"))).rstrip("\n") + "\n"
+
+
+def wrapped(paragraph: str) -> str:
+    """In lines of at most 120 characters, which the numbers put into it have moved. Tables, lists and headings stay."""
+    if paragraph.lstrip().startswith(("|", "-", "#")):
+        return paragraph
+    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def main() -> None:
