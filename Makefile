@@ -57,10 +57,10 @@ verify: setup
 		(cd "$$place" && python -m dvc init --quiet --no-scm && GLASSBOX_TRACKING=off python -m dvc repro) && \
 		python -m glassbox verify "$$place" && rm -rf "$$place"
 
-# A file a core (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each other many times longer.
+# Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each other many times longer.
 test: setup
 	@$(enter) python -m ruff check . && python -m ruff format --check . && OMP_NUM_THREADS=1 \
-		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+		python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 faults: setup
 	@$(enter) GLASSBOX_FAULTS=all GLASSBOX_FAULT_KILLS="$(KILLS)" python -m pytest tests/faults

@@ -1,5 +1,6 @@
 """What the tests share: toy classifiers whose explanations can be worked out on paper, and small studies."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -76,31 +77,54 @@ def params() -> config.Params:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: with several workers the longest files must not be the last to begin. Of those that share a
-    study tests/test_study.py is the first."""
-    long = ("_study", "_studies", "_faults")
-    items.sort(key=lambda item: (item.path.stem != "test_study", not item.path.stem.endswith(long)))
+    """Whole studies first: with several workers the longest files must not be the last to begin. The first of all
+    makes the study that those after it have copies of, and what needs none of it is done meanwhile."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.stem
+        if name == "test_study":
+            return 0
+        return 1 if name.endswith(("_studies", "_faults")) else 2 if name.endswith("_study") else 3
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, as a third of the time of a test with several machines goes by in waiting."""
+    return min(4, (os.cpu_count() or 1) + 1)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """A worker takes whole files, and all those that share `made_study`, whose names end in _study. (pytest-xdist's
-    groups would say the same by marks, but 3.8 loses them with pytest 9.)"""
+    """A worker takes whole files, and all those that share `tutorial`. (pytest-xdist's groups would say the same by
+    marks, but 3.8 loses them with pytest 9.)"""
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "_study.py" if file.endswith("_study.py") else file
+            return "tutorial" if file.endswith(("test_commands_study.py", "test_browser_study.py")) else file
 
     return Files(config, log)
 
 
 @pytest.fixture(scope="session")
 def made_study(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the shrunken default study was made, and what was printed."""
-    project = clone(tmp_path_factory.mktemp("a user's folder") / "glass box")
-    return project, make(project, "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
+    """A clone in which the shrunken default study was made, and what was printed. It is made once for all of
+    pytest-xdist's workers, each of which has a copy."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    first, said = shared / "a user's folder" / "glass box", shared / "said.txt"
+    with (shared / "made.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            shutil.rmtree(first, ignore_errors=True)  # one that failed
+            made = make(clone(first), "study", "STUDY=digits", f"SET={' '.join(SHRINK)}")
+            said.write_text(made.stdout)
+    project = tmp_path_factory.mktemp("a user's copy") / "glass box"
+    return Path(shutil.copytree(first, project, symlinks=True)), said.read_text()
 
 
 def first_made(made_study: tuple[Path, str], to: Path, *parameters: str) -> Path:
