@@ -65,11 +65,13 @@ def test_what_is_full_when_is_what_one_works_out_on_paper():
     }
     places = [text.index(f"| {name} |") for name in full]
     assert places == sorted(places), "in the order in which they are full"
+    assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith("|"))
+    text = " ".join(text.split())
     assert "28.1 of 16 cores" in text
     assert "8,000 of 300" in text
     assert "6.7 of 20 a second" in text
     assert "what is full first is the process that gathers maps, its processor, at 250 GPUs;" in text
-    assert "a worker needs 2.0 s to draw a trial beside 4,000 others, and 20.0\ns more when 40,000 lie behind" in text
+    assert "a worker needs 2.0 s to draw a trial beside 4,000 others, and 20.0 s more when 40,000 lie behind" in text
     assert "| numbers of maps, in the stage's process | 3.5 KiB | 3.3 GiB | 19,000,000 images in 64 GiB |" in text
 
 
