@@ -21,7 +21,7 @@ if _missing:
 if sys.argv[0] == "-m":  # as long as Python looks for the stage that it was asked to run
     from glassbox import errors
 
-    errors.leave_quietly()
+    errors.before_imports()
 
     from glassbox import tracking
 

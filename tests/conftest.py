@@ -90,12 +90,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, as a third of the time of a test with several machines goes by in waiting."""
-    return min(4, (os.cpu_count() or 1) + 1)
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """A worker takes whole files, and all those that share `tutorial`. (pytest-xdist's groups would say the same by
     marks, but 3.8 loses them with pytest 9.)"""

@@ -1,4 +1,5 @@
 import errno
+import gc
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glassbox.errors import UserError, leave_quietly, run
+from glassbox.errors import UserError, before_imports, run
 
 
 def test_a_user_error_is_one_line_and_exit_code_2(capsys):
@@ -41,7 +42,7 @@ WAIT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from glassbox import errors
-errors.leave_quietly()
+errors.before_imports()
 if sys.argv[2] == "runs":
     def main():
         print("ready", flush=True)
@@ -67,8 +68,20 @@ def test_ctrl_c_is_one_line_from_the_first_moment_on(when):
 
 def test_what_runs_in_the_background_stays_deaf_to_ctrl_c():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    leave_quietly()
+    before_imports()
     assert signal.signal(signal.SIGINT, before) == signal.SIG_IGN
+    gc.enable()
+
+
+def test_garbage_is_looked_for_once_libraries_are_imported():
+    found = []
+    before_imports()
+    assert not gc.isenabled()
+    run(lambda: found.append(gc.isenabled()))
+    gc.unfreeze()
+    assert found == [True]
+    assert gc.isenabled()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

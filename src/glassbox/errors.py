@@ -1,6 +1,7 @@
 """Errors that a user can act on: one sentence, no traceback, exit code 2."""
 
 import errno
+import gc
 import os
 import re
 import signal
@@ -31,9 +32,10 @@ def masked(text: str) -> str:
     return re.sub(r"([?&;][^=\s&;]*(?:pass|pwd|token|secret|key|sig)[^=\s&;]*=)[^&;\s]+", r"\1***", text, flags=re.I)
 
 
-def leave_quietly() -> None:
-    """Let Ctrl-C end the process with one line until `run` takes over: while libraries are imported, for seconds, it
-    would show where in them it came."""
+def before_imports() -> None:
+    """Until `run` takes over libraries are imported, for seconds. Ctrl-C ends the process with one line meanwhile: it
+    would show where in them it came. What they make stays: to look for garbage in it is a fifth of PyTorch's import."""
+    gc.disable()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in the background
         signal.signal(signal.SIGINT, _leave)
 
@@ -48,6 +50,9 @@ def run(main: Callable[[], None]) -> None:
     2, Ctrl-C exit code 130."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     try:
         main()
     except UserError as error:

@@ -12,7 +12,10 @@ import yaml
 from conftest import NAMES, ROOT, SHRINK, clone, shell
 
 DOC = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-ASKED = ["data.source=stripes", "explain.explainers=[lime,input_x_gradient]"]
+ASKED = [
+    "data.source=stripes", "explain.explainers=[lime,input_x_gradient]", "tune.n_trials=1",
+    "explain.correct_per_class=0", "explain.lime.stability.images=0",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
