@@ -19,7 +19,6 @@ GLASSBOX_BENCH_CLUSTER="waiting rows", which leave what is recorded of the other
 """
 
 import json
-import multiprocessing
 import os
 import statistics
 import subprocess
@@ -32,7 +31,6 @@ from contextlib import chdir, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -51,7 +49,6 @@ from glassbox import (
     selection,
     training,
     tuning,
-    workers,
 )
 from glassbox.data.store import Description, Split
 from glassbox.explainers import Request
@@ -259,14 +256,6 @@ def met(at: engine.Engine, workers: int, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def sharing(*asked: Any) -> Iterator[Any]:
-    """`workers.each` by processes that share their libraries: so many fit in memory."""
-    fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload([__name__])
-    with mock.patch.object(multiprocessing, "get_context", return_value=fork):
-        yield from workers.each(*asked)
-
-
 def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kind: type = Sleeping) -> tuning.Search:
     shipped = config.read("params.yaml")
     tune = shipped.tune.model_copy(
@@ -278,7 +267,7 @@ def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kin
 
 
 def search(
-    place: compute.Place, work_off: Callable[..., Any], workers: int, folder: Path, server: Any
+    place: compute.Place, work_off: Callable[..., Any] | None, workers: int, folder: Path, server: Any
 ) -> dict[str, Any]:
     made = sleeping(place, workers, folder, server.create(f"of_{folder.name}".lower()))
     start, before = time.perf_counter(), server.processor_seconds()
@@ -332,7 +321,7 @@ def waiting() -> list[dict[str, Any]]:
                     tell(of_trials, found | {"server_mib_a_worker": server.own_memory() / MIB / workers})  # they stay
         place = compute.resolve(settings(engine="local"))
         for n in SHARING:
-            tell(of_sharing, search(place, sharing, n, folder(), server))
+            tell(of_sharing, search(place, None, n, folder(), server))
     made = []
     for what, points in rows.items():
         bar = 0.95 if what == of_trials else None

@@ -8,6 +8,7 @@ from collections import deque
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from glassbox import workers
@@ -159,20 +160,20 @@ def sleeping():
     return records
 
 
-def made_by_each(*chosen: str) -> list[str]:
-    command = ["ps", "-ww", "-o", "stat=", "-o", "args=", *chosen]
-    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    return [line for line in listed if "spawn_main" in line and not line.startswith("Z")]
+SERVER = "multiprocessing.forkserver"  # is in the command of the process that those of `each` are forks of, and theirs
 
 
 def processes(group: int) -> list[str]:
-    """The processes that `each` made in a group and that are not yet gone."""
-    return made_by_each("-g", str(group))
+    """Those not yet gone of the processes that `each` made in a group, and of the one that they are forks of."""
+    command = ["ps", "-ww", "-o", "stat=", "-o", "args=", "-g", str(group)]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in listed if SERVER in line and not line.startswith("Z")]
 
 
-def children() -> list[str]:
-    """Those of this process."""
-    return made_by_each("--ppid", str(os.getpid()))
+def children() -> list[psutil.Process]:
+    """What `each` made of this process."""
+    servers = [one for one in psutil.Process().children() if SERVER in " ".join(one.cmdline())]
+    return [child for server in servers for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_processes_end_when_nobody_wants_more():

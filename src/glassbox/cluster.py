@@ -6,6 +6,7 @@ travel as the actors' working directory, data and networks through Ray's object 
 """
 
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -377,7 +378,7 @@ class Cluster:
                 while not ended or not box.empty():
                     ended = bool(self._ray.wait([going], timeout=0)[0])  # what it said last is in the box by now
                     try:
-                        kind, value = box.get(timeout=1)
+                        kind, value = pickle.loads(box.get(timeout=1))  # noqa: S301 (as Ray does with all that it brings)
                     except Empty:
                         continue
                     if kind == "refused":
@@ -561,20 +562,20 @@ def _rank(config: dict[str, Any]) -> None:
     replace(setting, place=place).settle()
     ranks = training.ranks()
     first = ranks is None or ranks.rank == 0
+    saved = _Relay(box, None if content is None else ray.get(content))
     try:
         classifier = training.fresh(place.device)
-        saved = _Relay(box, None if content is None else ray.get(content))
         for epoch in training.epochs(classifier, lent("train"), lent("validation"), place, saved, ranks):
             if first:
-                box.put(("epoch", epoch))
+                saved.say("epoch", epoch)
         if first:
             weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
-            box.put(("weights", resume.packed(weights)))
+            saved.say("weights", resume.packed(weights))
     except UserError as error:
-        box.put(("refused", error))
+        saved.say("refused", error)
     except Exception as error:
         if not _of_the_group(error):  # else another process was lost, and this one only missed it
-            box.put(("failed", traceback.format_exc()))
+            saved.say("failed", traceback.format_exc())
         raise
 
 
@@ -585,19 +586,23 @@ def _of_the_group(error: Exception) -> bool:
 
 @dataclass
 class _Relay:
-    """The checkpoint of a training, whose file is the stage's; see `resume.Saved`."""
+    """What a training has to say to the stage; its checkpoint, whose file is the stage's, see `resume.Saved`."""
 
     box: Any
     content: bytes | None
 
+    def say(self, kind: str, value: Any) -> None:
+        """As bytes: the process that keeps the box need not import PyTorch."""
+        self.box.put(pickle.dumps((kind, value)))
+
     def save(self, state: dict[str, Any]) -> None:
-        self.box.put(("state", resume.packed(state)))
+        self.say("state", resume.packed(state))
 
     def load(self) -> dict[str, Any] | None:
         return None if self.content is None else resume.unpacked(self.content)
 
     def tell(self, what: str) -> None:
-        self.box.put(("told", what))
+        self.say("told", what)
 
 
 class _Hand:

@@ -1,8 +1,10 @@
 """Work in processes of their own: one that the system kills takes neither the program nor the others' work with it."""
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -19,6 +21,7 @@ from typing import Any
 from glassbox.errors import UserError
 
 RECORD, END, ERROR = "record", "end", "error"
+LARGE = ("torch", "optuna", "pandas")  # packages that take seconds to import
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def each(
         UserError: `serve` or an item raised it.
         RuntimeError: they raised something else; the message holds the traceback.
     """
-    context = multiprocessing.get_context("spawn")  # neither CUDA nor OpenMP's threads survive a fork
+    context = _context()
     busy: dict[Connection, tuple[BaseProcess, Any]] = {}
 
     def give(pipe: Connection, process: BaseProcess) -> None:
@@ -76,7 +79,7 @@ def each(
     def employ() -> None:
         if todo:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(serve, theirs), daemon=True)
+            process = context.Process(target=_work, args=(serve, theirs, dict(os.environ)), daemon=True)
             with _deaf_to_ctrl_c():
                 process.start()
             theirs.close()
@@ -120,6 +123,17 @@ def each(
             process.join()
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes begin as forks of one that has imported what takes seconds and is given no work: neither CUDA nor
+    OpenMP's threads survive a fork of this one. Our own modules it must not import: Python 3.11's looks for them in the
+    environment and not in this program's `sys.path`, and there may be another clone's."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in LARGE if name in sys.modules])
+    return context
+
+
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """Ctrl-C reaches the whole group, and the parent ends its processes: those that are started in this block never
@@ -140,7 +154,9 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection) -> None:
+def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection, environment: dict[str, str]) -> None:
+    os.environ.clear()  # that of the time when the first process began
+    os.environ.update(environment)
     first_to_go = Path("/proc/self/oom_score_adj")  # Linux: when memory runs out take us and not our parent
     if first_to_go.exists():
         first_to_go.write_text("1000")
