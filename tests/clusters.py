@@ -15,7 +15,7 @@ from machines import Machine
 
 # How soon a node that answers no more is taken for dead: by itself a cluster takes a quarter of a minute and more.
 SOON = {
-    "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_timeout_ms": 2000,
+    "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
 }  # fmt: skip
 

@@ -68,6 +68,15 @@ def paths(name: str) -> set[str]:
     return {value.value for node in constants for value in ast.walk(node.value) if isinstance(value, ast.Constant)}
 
 
+def outs(name: str) -> set[str]:
+    """The paths that a stage makes."""
+    return {out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]}
+
+
+def is_of(dep: str, made: set[str]) -> bool:
+    return any(dep == out or dep.startswith(f"{out}/") for out in made)
+
+
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_declared_files_are_the_scripts_files(name):
     stage = STAGES[name]
@@ -81,16 +90,15 @@ def test_every_file_that_is_read_is_made_by_an_earlier_stage():
     for name in NAMES:
         for dep in STAGES[name]["deps"]:
             if not dep.startswith(("src", "stages", ALL, *OF_THE_USER, "requirements.lock")):
-                assert any(dep == out or dep.startswith(f"{out}/") for out in made), f"{name} reads {dep}"
-        made |= {out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]}
+                assert is_of(dep, made), f"{name} reads {dep}"
+        made |= outs(name)
 
 
 def test_a_benchmarks_copy_of_the_project_holds_all_that_stages_read(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     copy_project(tmp_path)
-    outs = [out if isinstance(out, str) else next(iter(out)) for stage in STAGES.values() for out in stage["outs"]]
-    read = {dep for stage in STAGES.values() for dep in stage["deps"]}
-    given = {dep for dep in read if not any(dep == out or dep.startswith(f"{out}/") for out in outs)}
+    made = set().union(*map(outs, NAMES))
+    given = {dep for name in NAMES for dep in STAGES[name]["deps"] if not is_of(dep, made)}
     assert not [path for path in given if not (tmp_path / path).exists()]
 
 
@@ -100,9 +108,9 @@ def test_outs_are_ignored_by_git_but_for_the_small_summary():
     def ignored(path: str) -> bool:
         return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
 
-    outs = [out for name in NAMES for out in STAGES[name]["outs"]]
-    assert [out for out in outs if isinstance(out, str) and not ignored(out)] == []
-    assert outs[-1] == {"reports/summary.json": {"cache": False}}
+    declared = [out for name in NAMES for out in STAGES[name]["outs"]]
+    assert [out for out in declared if isinstance(out, str) and not ignored(out)] == []
+    assert declared[-1] == {"reports/summary.json": {"cache": False}}
     assert not ignored("reports/summary.json")
     assert not ignored("dvc.lock")
     assert ignored("mlruns/mlflow.db")

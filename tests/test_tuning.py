@@ -619,7 +619,7 @@ def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_p
 def test_workers_do_not_outlive_their_search(process, tmp_path):
     run = process("search", 0.2, 2)
     assert run.stdout.readline().endswith("Epoch\n")
-    assert len(processes(run.pid)) == 3  # two, and the one that they are forks of
+    assert len(children(run.pid)) == 2
     run.send_signal(signal.SIGKILL)
     run.wait()
     deadline = time.monotonic() + 20

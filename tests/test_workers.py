@@ -170,9 +170,9 @@ def processes(group: int) -> list[str]:
     return [line for line in listed if SERVER in line and not line.startswith("Z")]
 
 
-def children() -> list[psutil.Process]:
-    """What `each` made of this process."""
-    servers = [one for one in psutil.Process().children() if SERVER in " ".join(one.cmdline())]
+def children(of: int | None = None) -> list[psutil.Process]:
+    """What `each` made in a process, by itself this one."""
+    servers = [one for one in psutil.Process(of).children() if SERVER in " ".join(one.cmdline())]
     return [child for server in servers for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -183,6 +183,21 @@ def test_processes_end_when_nobody_wants_more():
     assert len(children()) == before + 2
     records.close()
     assert len(children()) == before
+
+
+def surroundings():
+    """What its process has of the environment, and whether that has imported PyTorch."""
+    return lambda item: iter([(os.environ.get(item), "torch" in sys.modules)])
+
+
+def test_processes_have_what_this_one_has_now(monkeypatch):
+    """Its environment, and PyTorch, which nothing here imports."""
+    assert "torch" in sys.modules
+    for word in ("first", "second"):
+        monkeypatch.setenv("GLASSBOX_WORD", word)
+        assert list(workers.each(surroundings, deque(["GLASSBOX_WORD"]), 1)) == [("GLASSBOX_WORD", (word, True))]
+    monkeypatch.delenv("GLASSBOX_WORD")
+    assert list(workers.each(surroundings, deque(["GLASSBOX_WORD"]), 1)) == [("GLASSBOX_WORD", (None, True))]
 
 
 def test_ctrl_c_is_said_once_and_leaves_nothing_running(tmp_path):

@@ -562,7 +562,7 @@ def _rank(config: dict[str, Any]) -> None:
     replace(setting, place=place).settle()
     ranks = training.ranks()
     first = ranks is None or ranks.rank == 0
-    saved = _Relay(box, None if content is None else ray.get(content))
+    saved = _Relay(box, content)
     try:
         classifier = training.fresh(place.device)
         for epoch in training.epochs(classifier, lent("train"), lent("validation"), place, saved, ranks):
@@ -589,7 +589,7 @@ class _Relay:
     """What a training has to say to the stage; its checkpoint, whose file is the stage's, see `resume.Saved`."""
 
     box: Any
-    content: bytes | None
+    content: Any  # where its bytes are in the store; None: there is none yet
 
     def say(self, kind: str, value: Any) -> None:
         """As bytes: the process that keeps the box need not import PyTorch."""
@@ -599,7 +599,9 @@ class _Relay:
         self.say("state", resume.packed(state))
 
     def load(self) -> dict[str, Any] | None:
-        return None if self.content is None else resume.unpacked(self.content)
+        import ray
+
+        return None if self.content is None else resume.unpacked(ray.get(self.content))
 
     def tell(self, what: str) -> None:
         self.say("told", what)
