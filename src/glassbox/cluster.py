@@ -6,7 +6,6 @@ travel as the actors' working directory, data and networks through Ray's object 
 """
 
 import os
-import pickle
 import shutil
 import signal
 import socket
@@ -18,7 +17,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count, groupby, islice
@@ -378,21 +377,22 @@ class Cluster:
                 while not ended or not box.empty():
                     ended = bool(self._ray.wait([going], timeout=0)[0])  # what it said last is in the box by now
                     try:
-                        kind, value = pickle.loads(box.get(timeout=1))  # noqa: S301 (as Ray does with all that it brings)
+                        kind, value = box.get(timeout=1)
                     except Empty:
                         continue
                     if kind == "refused":
-                        raise value
+                        raise UserError(value)
                     if kind == "failed":
                         raise RuntimeError(value)
                     if kind == "state":
                         checkpoint.write(value)
                     if kind == "told":
                         checkpoint.tell(value)
-                    if kind == "epoch" and value.epoch > told:
-                        told = value.epoch
-                        self._peak = max(self._peak, value.peak_memory)
-                        yield value
+                    if kind == "epoch" and value["epoch"] > told:
+                        epoch = training.record(value)
+                        told = epoch.epoch
+                        self._peak = max(self._peak, epoch.peak_memory)
+                        yield epoch
                     if kind == "weights":
                         classifier.load_state_dict(resume.unpacked(value))
                         self._ray.wait([going], timeout=60)  # its processes make room for what follows
@@ -567,12 +567,12 @@ def _rank(config: dict[str, Any]) -> None:
         classifier = training.fresh(place.device)
         for epoch in training.epochs(classifier, lent("train"), lent("validation"), place, saved, ranks):
             if first:
-                saved.say("epoch", epoch)
+                saved.say("epoch", asdict(epoch))
         if first:
             weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
             saved.say("weights", resume.packed(weights))
     except UserError as error:
-        saved.say("refused", error)
+        saved.say("refused", str(error))
     except Exception as error:
         if not _of_the_group(error):  # else another process was lost, and this one only missed it
             saved.say("failed", traceback.format_exc())
@@ -592,8 +592,8 @@ class _Relay:
     content: Any  # where its bytes are in the store; None: there is none yet
 
     def say(self, kind: str, value: Any) -> None:
-        """As bytes: the process that keeps the box need not import PyTorch."""
-        self.box.put(pickle.dumps((kind, value)))
+        """In plain types only: the process that keeps the box need not import PyTorch."""
+        self.box.put((kind, value))
 
     def save(self, state: dict[str, Any]) -> None:
         self.say("state", resume.packed(state))

@@ -252,6 +252,11 @@ class Training:
         """Those of this process's group; None where it trains alone."""
         return Ranks.here()
 
+    @staticmethod
+    def record(values: dict[str, Any]) -> Epoch:
+        """One of `epochs`, from its fields."""
+        return Epoch(**values)
+
     def begin(
         self, train: Split, validation: Split, place: Place
     ) -> tuple[Classifier, Iterator[Epoch], resume.Checkpoint]:
