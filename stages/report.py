@@ -12,9 +12,9 @@ def main() -> None:
     with files.exclusive("data/.report.lock", "writing the report"), tracking.stage("report") as tracked:
         d = store.describe(DATA)
         tracked.begin(d)
-        study, test = report.read(params, REPORTS, MODEL), store.read(DATA, "test")
+        study, images = report.read(params, REPORTS, MODEL), store.images(DATA, "test")
         digest = record.study_digest(params, d.digest)
-        files.write_text(f"{REPORTS}/index.html", report.index_page(study, test.images.numpy(), digest))
+        files.write_text(f"{REPORTS}/index.html", report.index_page(study, images, digest))
         files.write_text(f"{REPORTS}/report/model_card.md", study.model_card)
         files.write_json(f"{REPORTS}/report/hypotheses.json", report.hypotheses_of(study))
         files.write_json(f"{REPORTS}/summary.json", report.summary(study))
@@ -27,7 +27,7 @@ def main() -> None:
         choices, best = study.model["choices"], study.best_explainer
         tracked.complete_study(choices, headline, curves, about, best, arranged, REPORTS)
         tracked.log_images(report.browsable(study))
-        tracked.log_model(MODEL, serving, d.classes, test.images[:2].numpy(), study.model_card)
+        tracked.log_model(MODEL, serving, d.classes, images[:2], study.model_card)
         resume.forget()
         print(f"report: {REPORTS}/index.html")
 

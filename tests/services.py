@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,8 +66,13 @@ class Watch(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        looked: Counter = Counter()  # a process may become another program soon after it began, and later does not
         while not self._over.wait(0.2):
-            self.arguments |= {" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])}
+            new = [one for one in psutil.process_iter() if looked[one] < 10]
+            for one in new:
+                looked[one] += 1
+                with suppress(psutil.Error):
+                    self.arguments.add(" ".join(one.cmdline()))
 
     def __enter__(self) -> "Watch":
         self.start()

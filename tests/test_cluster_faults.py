@@ -26,7 +26,7 @@ from glassbox import cluster, config, engine, explaining, postgres, tuning
 from glassbox.resume import Parts
 from glassbox.seeds import derive
 from glassbox.selection import Pick
-from glassbox.training import Epoch
+from glassbox.training import Epoch, Training
 
 __all__ = ["training"]  # a fixture
 MODULES: list[ModuleType] = [sys.modules[__name__], test_cluster, test_tuning]  # whose functions nodes are sent
@@ -208,29 +208,44 @@ def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_pat
         assert first == second
 
 
-def test_a_stage_that_is_killed_and_a_node_that_is_removed_while_training(settings, training, tmp_path, monkeypatch):
-    """The training waits for another node, and goes on after its last whole epoch: two ranks have the loss curve of
-    one that was left in peace."""
+class Unhurried(Training):
+    """It is not at its end before a node is removed."""
+
+    def epochs(self, *arguments):
+        for epoch in super().epochs(*arguments):
+            yield epoch
+            time.sleep(1)
+
+
+def test_a_node_that_is_removed_and_a_stage_that_is_killed_while_training(
+    settings, training, tmp_path, monkeypatch, capsys
+):
+    """The training waits for another node, and goes on after its last whole epoch. What a stage that was killed then
+    leaves one process ends: both together have the loss curve and the weights of one that was left in peace."""
     monkeypatch.chdir(tmp_path)
     job, train, validation = training
-    two = job.__class__(**vars(job) | {"settings": job.settings.model_copy(update={"workers": 2})})
+    two = Unhurried(**vars(job) | {"settings": job.settings.model_copy(update={"workers": 2})})
     with clusters.nodes(*MODULES, _system_config=clusters.SOON) as made:
         second, found = clusters.add(made), []
         with engine.start(settings.model_copy(update={"address": made.address})) as at:
             _, epochs, checkpoint = at.train(two, train, validation)
-            first = next(epochs)
-            epochs.close()  # the stage is killed here
-            again, epochs, _ = at.train(two, train, validation)
             for epoch in epochs:
                 found.append(epoch)
-                if len(found) == 2:
+                if len(found) == 1:
                     made.remove_node(second, allow_graceful=False)
                     clusters.add(made)
-            alone, epochs, _ = job.begin(train, validation, at.place)
-            wanted = list(epochs)
-    assert curve(found)[0] == curve([first])[0], "that of the first stage, from its checkpoint"
+                if len(found) == 3:
+                    break
+            epochs.close()  # the stage is killed here
+            place = at.place
+    assert "a process of the training was lost" in capsys.readouterr().err
     assert checkpoint.path.exists()
-    assert [epoch.epoch for epoch in found] == [epoch.epoch for epoch in wanted]
-    assert np.allclose(curve(found), curve(wanted), atol=1e-4)
+    again, epochs, _ = two.begin(train, validation, place)
+    told = list(epochs)
+    assert curve(told)[:3] == curve(found), "those of the stage, from its checkpoint"
+    alone, epochs, _ = job.begin(train, validation, place)
+    wanted = list(epochs)
+    assert [epoch.epoch for epoch in told] == [epoch.epoch for epoch in wanted]
+    assert np.allclose(curve(told), curve(wanted), atol=1e-4)
     for name, weights in alone.state_dict().items():
         assert torch.allclose(again.state_dict()[name].float(), weights.float(), atol=1e-3), name

@@ -546,12 +546,17 @@ def test_a_damaged_file_is_named(search):
         search()
 
 
+def four_trials(workers: int) -> dict:
+    update = {"n_trials": 4, "startup_trials": 1, "epochs": 3, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0}
+    return update | {"workers": workers}
+
+
 # A search in a process of its own, to be killed; slow enough to be killed within a trial.
 SCRIPT = """
 import sys, time
 import torch
 from glassbox import config, tuning
-from tests.test_tuning import DATA, PLACE, black_and_white, real
+from tests.test_tuning import black_and_white, four_trials, real
 
 class Slow(tuning.Search):
     def _fit(self, *arguments):
@@ -560,11 +565,10 @@ class Slow(tuning.Search):
             yield epoch
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[3]))
+    workers = int(sys.argv[3])
+    torch.set_num_threads(workers)
     params = config.read("params.yaml")
-    update = {"n_trials": 4, "startup_trials": 1, "epochs": 3, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0,
-              "workers": int(sys.argv[3])}
-    for number, record in real(Slow, params.tune, params, sys.argv[1], **update).run(black_and_white):
+    for number, record in real(Slow, params.tune, params, sys.argv[1], **four_trials(workers)).run(black_and_white):
         print(number, type(record).__name__, flush=True)
 """
 
@@ -601,8 +605,11 @@ def history(folder: Path) -> list:
     return sorted((t.user_attrs["number"], t.state, t.value, t.params, t.intermediate_values) for t in kept)
 
 
-def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_path):
-    assert process("whole", 0, 1).wait(120) == 0
+def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, params, tmp_path):
+    def left_in_peace(folder: str) -> None:
+        list(real(tuning.Search, params.tune, params, tmp_path / folder, **four_trials(1)).run(black_and_white))
+
+    left_in_peace("whole")
     for number in (0, 2):  # the second kill is past the random trials
         run = process("cut", 0.5, 1)
         for line in run.stdout:
@@ -611,12 +618,12 @@ def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, tmp_p
         time.sleep(0.2)  # into the next epoch
         run.send_signal(signal.SIGKILL)
         run.wait()
-    assert process("cut", 0, 1).wait(120) == 0
+    left_in_peace("cut")
     assert history(tmp_path / "cut") == history(tmp_path / "whole")
     assert len(history(tmp_path / "cut")) == 4
 
 
-def test_workers_do_not_outlive_their_search(process, tmp_path):
+def test_workers_do_not_outlive_their_search(process, params, tmp_path, two_threads):
     run = process("search", 0.2, 2)
     assert run.stdout.readline().endswith("Epoch\n")
     assert len(children(run.pid)) == 2
@@ -626,7 +633,7 @@ def test_workers_do_not_outlive_their_search(process, tmp_path):
     while processes(run.pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert process("search", 0, 2).wait(120) == 0
+    list(real(tuning.Search, params.tune, params, tmp_path / "search", **four_trials(2)).run(black_and_white))
     assert [number for number, *_ in history(tmp_path / "search")] == [0, 1, 2, 3]
 
 

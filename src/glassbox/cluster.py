@@ -157,15 +157,16 @@ class Cluster:
         wanted = self._settings.model_copy(
             update={"threads": self.threads} | ({} if self._settings.gpus else {"device": "cpu"})
         )
-        look_around = self._ray.remote(_look_around).options(**self._needs, max_retries=AGAIN)
-        asked = look_around.remote(wanted, versions)
-        self._make_room(f"compute.workers is {self._settings.workers}", 1)
-        while not self._ray.wait([asked], timeout=BUSY)[0]:
-            print("waiting for a worker: the cluster is busy", file=sys.stderr)
-        try:
+        for _ in range(AGAIN + 1):
+            hand = self._hire(self._needs)
+            asked = hand.look_around.remote(wanted, versions)
+            self._make_room(f"compute.workers is {self._settings.workers}", 1)
+            while not self._ray.wait([asked], timeout=BUSY)[0]:
+                print("waiting for a worker: the cluster is busy", file=sys.stderr)
             found = self._told(asked)
-        except self._ray.exceptions.RayError as error:
-            found = error
+            if not isinstance(found, Lost):
+                break
+            self._ray.kill(hand)
         if isinstance(found, Lost):
             raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
         if isinstance(found, UserError):
@@ -174,6 +175,7 @@ class Cluster:
             raise UserError(
                 f"a worker of the cluster could not begin ({_short(found)}): install requirements.lock on all machines"
             )
+        self._idle[self._needs["num_gpus"]] = [hand]
         return found
 
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
@@ -217,6 +219,10 @@ class Cluster:
                 yield from done.pop(order.popleft())
             draw()
 
+    def _hire(self, needs: dict[str, float]) -> Any:
+        """One more worker, of which Ray begins a process as soon as a machine has room for it."""
+        return self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0).remote()
+
     def _held(self, classifier: Any) -> Any:
         if classifier not in self._classifiers:
             self._classifiers[classifier] = self._ray.put(classifier)
@@ -254,12 +260,12 @@ class Cluster:
         own = gpus is not None and gpus != self._needs["num_gpus"]
         gpus = self._needs["num_gpus"] if gpus is None else gpus
         needs = self._needs | {"num_gpus": gpus}
-        hire = self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0)
         # Passwords may be among them, and Ray would log those of its own runtime environment.
         secrets = variables or {}
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
         waiting, hired, stillborn = self._idle.pop(gpus, []), set(), 0  # the last in a row
+        self._dismiss()  # of another share
         looked, pause = time.monotonic(), BUSY if look is None else look
 
         def hand_out() -> None:
@@ -275,7 +281,7 @@ class Cluster:
                 if waiting:
                     hand = waiting.pop()
                 else:
-                    hired.add(hand := hire.remote())
+                    hired.add(hand := self._hire(needs))
                 # No item before it is there: no machine may have room for it.
                 busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
 
@@ -325,9 +331,11 @@ class Cluster:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
             self._at_work = False
-            self._idle[gpus] = idle + waiting
-            for hand, _ in busy.values():
-                self._ray.kill(hand)
+            # Those that have not begun as well: where works are short each would hire them anew. The last is taken first.
+            self._idle[gpus] = [*(hand for hand, item in busy.values() if item is None), *waiting, *idle]
+            for hand, item in busy.values():
+                if item is not None:
+                    self._ray.kill(hand)
 
     def _told(self, awaited: Any) -> Any:
         """What a worker says; an error that it raised; or `Lost`."""
@@ -381,7 +389,7 @@ class Cluster:
                     except Empty:
                         continue
                     if kind == "refused":
-                        raise UserError(value)
+                        raise value
                     if kind == "failed":
                         raise RuntimeError(value)
                     if kind == "state":
@@ -572,7 +580,7 @@ def _rank(config: dict[str, Any]) -> None:
             weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
             saved.say("weights", resume.packed(weights))
     except UserError as error:
-        saved.say("refused", str(error))
+        saved.say("refused", error)
     except Exception as error:
         if not _of_the_group(error):  # else another process was lost, and this one only missed it
             saved.say("failed", traceback.format_exc())
@@ -592,7 +600,7 @@ class _Relay:
     content: Any  # where its bytes are in the store; None: there is none yet
 
     def say(self, kind: str, value: Any) -> None:
-        """In plain types only: the process that keeps the box need not import PyTorch."""
+        """Errors but for which it is of plain types: the process that keeps the box need not import PyTorch."""
         self.box.put((kind, value))
 
     def save(self, state: dict[str, Any]) -> None:
@@ -609,6 +617,11 @@ class _Relay:
 
 class _Hand:
     """A process that works off items, for `Cluster.work_off`; asked for every record, so that none waits for long."""
+
+    def look_around(self, settings: config.Compute, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
+        _compare(versions)
+        place = compute.resolve(settings)
+        return place, compute.machine(place)
 
     def serve(
         self, setting: _Setting, secrets: dict[str, str], serve: Callable[[], Callable[[Any], Iterator[Any]]]
@@ -649,12 +662,6 @@ class _Lent:
 def _as_arrays(split: Split) -> dict[str, np.ndarray]:
     """What is learnt from, in a form that all processes of a machine can read in one place."""
     return {"images": split.images.numpy(), "labels": split.labels.numpy(), "index": split.index.numpy()}
-
-
-def _look_around(settings: config.Compute, versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
-    _compare(versions)
-    place = compute.resolve(settings)
-    return place, compute.machine(place)
 
 
 _kept: dict[int, tuple[Any, Any]] = {}  # by place in the list of references: what was read last

@@ -25,6 +25,8 @@ def test_what_is_written_comes_back(images, tmp_path):
     assert store.describe(tmp_path) == written
     train = store.read(tmp_path, "train")
     assert np.array_equal(train.images.numpy(), images.pixels[:3])
+    for name in ("train", "validation", "test"):
+        assert np.array_equal(store.images(tmp_path, name), store.read(tmp_path, name).images.numpy())
     assert train.labels.tolist() == [0, 1, 0]
     assert train.index.tolist() == [10, 11, 12]
     assert np.array_equal(train.masks.numpy(), images.masks[:3])

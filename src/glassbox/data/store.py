@@ -1,5 +1,8 @@
 """Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,16 +154,12 @@ def read(folder: str | Path, split: str) -> Split:
     from safetensors import SafetensorError, safe_open
 
     path = Path(folder) / f"{split}.safetensors"
-    try:
-        if files.sha256(path) != _described(folder)[FILES][split]:
-            raise UserError(
-                f"{path} is not what was prepared (its SHA-256 is not that in {DESCRIPTION}): 'dvc repro prepare "
-                "--force' makes it anew"
-            )
-        with safe_open(path, framework="pt") as file:
-            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
+    with _asked(path):
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise OSError(error) from None
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
     changed, arms = (
@@ -168,6 +167,39 @@ def read(folder: str | Path, split: str) -> Split:
         for prefix in (CHANGED, ARMS)
     )
     return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded, changed, arms)
+
+
+def images(folder: str | Path, split: str) -> np.ndarray:
+    """Only the images of a split, (N, H, W, 3) uint8, memory-mapped; without PyTorch, whose import takes seconds.
+
+    Raises:
+        UserError: see `read`.
+    """
+    path = Path(folder) / f"{split}.safetensors"
+    with _asked(path):
+        with path.open("rb") as file:  # a safetensors file: length of the header, header, tensors one after another
+            length = int.from_bytes(file.read(8), "little")
+            about = json.loads(file.read(length))["images"]
+        start = 8 + length + about["data_offsets"][0]
+        return np.memmap(path, np.uint8, "r", start, tuple(about["shape"]))
+
+
+@contextmanager
+def _asked(path: Path) -> Iterator[None]:
+    """Around the reading of a split's file, which is looked at first.
+
+    Raises:
+        UserError: see `read`.
+    """
+    try:
+        if files.sha256(path) != _described(path.parent)[FILES][path.stem]:
+            raise UserError(
+                f"{path} is not what was prepared (its SHA-256 is not that in {DESCRIPTION}): 'dvc repro prepare "
+                "--force' makes it anew"
+            )
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
 
 
 def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -15,6 +15,7 @@ from glassbox import bootstrap
 from glassbox.names import TITLES, TOLERANCE
 from glassbox.seeds import derive
 from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION
 from glassbox.xai_metrics.localization import RELEVANCE_MASS
 
 SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", "not tested"
@@ -41,8 +42,6 @@ def check(
         its interval, the number of images, the criterion, and the verdict on it; value and interval are None where
         there was nothing to measure. A hypothesis is supported if all its checks are, and not supported if any is not.
     """
-    from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION  # torch, of which a summary has no need
-
     title = TITLES[analyst]
     accuracy = {
         "name": "accuracy", "what": "Share of the test images that are recognised", "unit": "share, 0..1",

@@ -1,12 +1,15 @@
 """Interventions: hide the regions that a map names, and see whether the decision follows."""
 
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
-from glassbox.data.batches import to_float
-from glassbox.models import Classifier, probabilities
+import numpy as np
+
 from glassbox.xai_metrics.base import Metric
-from glassbox.xai_metrics.faithfulness import blur
+
+if TYPE_CHECKING:
+    import torch
+
+    from glassbox.models import Classifier
 
 CORRECTION = Metric(
     "correction", "diagnosis of mistakes", True, "share of mistakes, 0..1",
@@ -45,7 +48,7 @@ def at_random(segments: np.ndarray, share: float, draws: int, seed: int) -> np.n
 
 
 def probabilities_without(
-    classifier: Classifier, image: torch.Tensor, masks: np.ndarray, blur_sigma: float, batch_size: int
+    classifier: "Classifier", image: "torch.Tensor", masks: np.ndarray, blur_sigma: float, batch_size: int
 ) -> np.ndarray:
     """What the classifier says of an image in which regions are blurred.
 
@@ -59,6 +62,12 @@ def probabilities_without(
     Returns:
         (M, K) probabilities.
     """
+    import torch  # of which a report, that names what was measured, has no need
+
+    from glassbox.data.batches import to_float
+    from glassbox.models import probabilities
+    from glassbox.xai_metrics.faithfulness import blur
+
     sharp = to_float(image[None])  # (1, 3, H, W)
     mixed = torch.where(torch.from_numpy(masks)[:, None], blur(sharp, blur_sigma), sharp)  # (M, 3, H, W)
     return probabilities(classifier, mixed, batch_size).numpy()
