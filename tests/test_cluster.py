@@ -374,12 +374,28 @@ def curve(epochs):
     return [(e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.is_best) for e in epochs]
 
 
+def one_rank(asked, workers, needs):
+    """Without Ray Train and its eight processes."""
+    cluster._rank({"asked": asked})
+
+
+class Broken(Training):
+    def epochs(self, *arguments):
+        yield next(super().epochs(*arguments))
+        raise ZeroDivisionError("of the program")
+
+
 def test_a_training_that_fails_says_why(at, training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "_together", one_rank)
     job, train, validation = training
     wild = replace(job, optimizer=replace(job.optimizer, learning_rate=1e30))
     with pytest.raises(Diverged, match="the loss is not a number after epoch"):
         list(at.train(wild, train, validation)[1])
+    _, epochs, _ = at.train(Broken(**vars(job)), train, validation)
+    assert next(epochs).epoch == 1
+    with pytest.raises(RuntimeError, match=r"(?s)^Traceback .*ZeroDivisionError: of the program"):
+        next(epochs)
 
 
 def always_dies(classifier, _, own):

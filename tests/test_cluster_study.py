@@ -86,7 +86,7 @@ def walked(made_study, tmp_path_factory) -> Iterator[Walked]:
 def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machine) -> Walked:
     page, password = steps(), secrets.token_urlsafe(16)
     who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    known = environment(HEAD=head.address, PGPASSWORD=password, **who)
+    known = environment(HEAD=head.address, PGPASSWORD=password, MLFLOW_WORKERS="1", **who)  # one server, not four
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
     make_known(folder, head, worker, laptop)
     for machine in (head, worker, laptop):

@@ -40,6 +40,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
         "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
         "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
         "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=2",
+        "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=42",
     ]  # fmt: skip
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
     asked = f"SET={' '.join([*shrink, *changes])}"

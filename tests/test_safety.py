@@ -144,29 +144,37 @@ def test_parameters_cannot_run_code(tmp_path):
     assert not mark.exists()
 
 
-WRITE = """
-import numpy as np, pandas as pd, torch, sys
+MASKS = (0o002, 0o022, 0o027, 0o077)
+# Each mask in a process of its own, since it is read once; all of them forks of one that has the libraries.
+WRITE = f"""
+import numpy as np, os, pandas as pd, sys, torch
 sys.path.insert(0, sys.argv[1])
-from glassbox import files, resume
-files.write_json("a/x.json", {})
-files.write_csv("a/x.csv", pd.DataFrame({"a": [1]}))
-files.write_npz("a/x.npz", {"a": np.zeros(2)})
-files.write_tensors("a/x.safetensors", {"a": torch.zeros(2)})
-files.write_tensors("a/y.safetensors", {"a": np.zeros(2)})
-with files.exclusive("a/x.lock", "testing"):
-    resume.Checkpoint("train", "key", "a").save({"a": 1})
-    resume.Parts("explain", "key", "a")("maps", lambda: {"a": np.zeros(2)})
+for mask in {MASKS}:
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    os.umask(mask)
+    os.mkdir(str(mask))
+    os.chdir(str(mask))
+    from glassbox import files, resume
+    files.write_json("x.json", {{}})
+    files.write_csv("x.csv", pd.DataFrame({{"a": [1]}}))
+    files.write_npz("x.npz", {{"a": np.zeros(2)}})
+    files.write_tensors("x.safetensors", {{"a": torch.zeros(2)}})
+    files.write_tensors("y.safetensors", {{"a": np.zeros(2)}})
+    with files.exclusive("x.lock", "testing"):
+        resume.Checkpoint("train", "key", ".").save({{"a": 1}})
+        resume.Parts("explain", "key", ".")("maps", lambda: {{"a": np.zeros(2)}})
+    os._exit(0)
 """
 
 
-@pytest.mark.parametrize("mask", [0o002, 0o022, 0o027, 0o077])
-def test_files_are_made_with_the_users_umask(tmp_path, mask):
-    subprocess.run(
-        [sys.executable, "-c", WRITE, str(ROOT / "src")], cwd=tmp_path, check=True, umask=mask, env=environment()
-    )
-    made = [path for path in (tmp_path / "a").iterdir() if path.suffix != ".lock"]
-    assert len(made) >= 7
-    assert {oct(path.stat().st_mode & 0o777) for path in made} == {oct(0o666 & ~mask)}
+def test_files_are_made_with_the_users_umask(tmp_path):
+    subprocess.run([sys.executable, "-c", WRITE, str(ROOT / "src")], cwd=tmp_path, check=True, env=environment())
+    for mask in MASKS:
+        made = [path for path in (tmp_path / str(mask)).iterdir() if path.suffix != ".lock"]
+        assert len(made) >= 7
+        assert {oct(path.stat().st_mode & 0o777) for path in made} == {oct(0o666 & ~mask)}
 
 
 def test_no_secret_of_an_address_is_kept(tmp_path):

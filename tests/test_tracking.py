@@ -23,6 +23,7 @@ import pytest
 import torch
 from conftest import ROOT, environment, shell
 from PIL import Image
+from recorders import Recorder, origin
 
 from glassbox import models, record, serving, tracking
 from glassbox.data.store import Description
@@ -44,9 +45,17 @@ def empty_store(tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="module")
+def recorders(tmp_path_factory):
+    with origin(tmp_path_factory.mktemp("recorders")) as address:
+        yield lambda: Recorder(address)
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch, empty_store):
-    """A folder with parameters, in which stages could run."""
+def project(tmp_path, monkeypatch, empty_store, recorders):
+    """A folder with parameters, in which stages could run; those of the test itself have recorders that begin at once,
+    those in processes of their own have what every stage has."""
+    monkeypatch.setattr(tracking, "start_recorder", recorders)
     for key in [key for key in os.environ if key.startswith(("DVC_", "MLFLOW_", "GLASSBOX_"))]:
         monkeypatch.delenv(key)
     place = tmp_path / "a project"

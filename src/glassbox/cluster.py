@@ -120,6 +120,10 @@ def _short(error: BaseException) -> str:
     return cut(" ".join(str(error).split()))
 
 
+def _unable(error: BaseException) -> str:
+    return f"a worker of the cluster could not begin ({_short(error)}): install requirements.lock on all machines"
+
+
 def _compact(item: Any) -> Any:
     """The same without what lies around views: a tensor is sent with all of the one that it is a part of."""
     if isinstance(item, torch.Tensor):
@@ -163,7 +167,10 @@ class Cluster:
             self._make_room(f"compute.workers is {self._settings.workers}", 1)
             while not self._ray.wait([asked], timeout=BUSY)[0]:
                 print("waiting for a worker: the cluster is busy", file=sys.stderr)
-            found = self._told(asked)
+            try:
+                found = self._told(asked)
+            except self._ray.exceptions.RayError as error:
+                found = error
             if not isinstance(found, Lost):
                 break
             self._ray.kill(hand)
@@ -172,9 +179,7 @@ class Cluster:
         if isinstance(found, UserError):
             raise found
         if isinstance(found, Exception):
-            raise UserError(
-                f"a worker of the cluster could not begin ({_short(found)}): install requirements.lock on all machines"
-            )
+            raise UserError(_unable(found))
         self._idle[self._needs["num_gpus"]] = [hand]
         return found
 
@@ -331,7 +336,7 @@ class Cluster:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
             self._at_work = False
-            # Those that have not begun as well: where works are short each would hire them anew. The last is taken first.
+            # Also those that have not begun: where works are short each would hire them anew. The last is taken first.
             self._idle[gpus] = [*(hand for hand, item in busy.values() if item is None), *waiting, *idle]
             for hand, item in busy.values():
                 if item is not None:
@@ -342,13 +347,13 @@ class Cluster:
         lost = self._ray.exceptions
         try:
             return self._ray.get(awaited)
+        except lost.RayTaskError as error:
+            return error.cause if isinstance(error.cause, UserError) else error
         except (
             lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError,
             lost.ObjectLostError,  # what it had made was with it
         ) as error:  # fmt: skip
-            return Lost(_short(error))
-        except lost.RayTaskError as error:
-            return error.cause if isinstance(error.cause, UserError) else error
+            return UserError(_unable(error)) if getattr(error, "actor_init_failed", False) else Lost(_short(error))
 
     def _dismiss(self) -> None:
         """Workers who wait make room."""

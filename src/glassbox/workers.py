@@ -130,7 +130,9 @@ def _context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([name for name in LARGE if name in sys.modules])
+    known = [name for name in LARGE if name in sys.modules]
+    # PyTorch imports its compiler with the first optimizer, compiled or not, and takes a second.
+    context.set_forkserver_preload([*known, "torch._dynamo"] if "torch" in known else known)
     return context
 
 

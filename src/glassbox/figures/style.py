@@ -69,6 +69,11 @@ def figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         drawing = Figure(figsize=(width, height), layout="constrained")
         yield drawing
+        for axes in drawing.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                # Half of the time that a grid of images takes goes to what axes without anything on them might need.
+                if not axis.label.get_text() and not len(axis.get_majorticklocs()):
+                    axis.set_visible(False)
         stream = io.BytesIO()
         # The version of matplotlib in the file would change its bytes.
         drawing.savefig(stream, format=Path(path).suffix[1:], dpi=DPI, metadata={"Software": None})

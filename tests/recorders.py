@@ -1,0 +1,90 @@
+"""Recorders for tests, as forks of a process that has imported mlflow: by itself each of them takes two seconds for
+that, and does in a tenth of one what a test asks of it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+
+# For each connection, which brings folder, environment, stdin and stdout, a fork that is a recorder, and one that waits
+# for it and tells its exit code.
+ORIGIN = """
+import gc, json, os, signal, socket, sys
+gc.disable()
+import mlflow.store.tracking.sqlalchemy_store
+from glassbox import tracking
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(sys.argv[1])
+    server.listen()
+    print("ready", flush=True)
+    while True:
+        connection, _ = server.accept()
+        said, ends, *_ = socket.recv_fds(connection, 2**20, 2)
+        if not os.fork():
+            break
+        for end in (*ends, connection.fileno()):
+            os.close(end)
+        connection.detach()
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+if recorder := os.fork():
+    for end in (*ends, 0, 1):
+        os.close(end)
+    connection.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(recorder, 0)[1]))
+    os._exit(0)
+connection.close()
+for there, end in enumerate(ends):
+    os.dup2(end, there)
+    os.close(end)
+folder, environment = json.loads(said)
+os.chdir(folder)
+os.environ.clear()
+os.environ.update(environment)
+tracking.serve()
+"""
+
+
+class Recorder:
+    """What `tracking` asks of a recorder's `subprocess.Popen`."""
+
+    def __init__(self, address: str) -> None:
+        self.returncode: int | None = None
+        (to_it, self_in), (self_out, from_it) = os.pipe(), os.pipe()
+        self.stdin, self.stdout = os.fdopen(self_in, "w", encoding="utf-8"), os.fdopen(self_out, encoding="utf-8")
+        self._ended = socket.socket(socket.AF_UNIX)
+        self._ended.connect(address)
+        socket.send_fds(self._ended, [json.dumps([str(Path.cwd()), dict(os.environ)]).encode()], [to_it, from_it])
+        os.close(to_it)
+        os.close(from_it)
+
+    def communicate(self) -> tuple[str, None]:
+        """See `subprocess.Popen.communicate`."""
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        with self.stdout, self._ended:
+            said = self.stdout.read()
+            self.returncode = int(self._ended.recv(10))
+        return said, None
+
+
+@contextmanager
+def origin(folder: Path) -> Iterator[str]:
+    """The process that they are forks of, and the address at which a `Recorder` is asked for."""
+    address = str(folder / "recorders")
+    command = [sys.executable, "-c", ORIGIN, address]
+    known = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GLASSBOX_"))}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known | {"PYTHONPATH": str(SOURCE)})
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
