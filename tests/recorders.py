@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,9 +18,10 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 ORIGIN = """
 import gc, json, os, signal, socket, sys
 gc.disable()
-import mlflow.store.tracking.sqlalchemy_store
 from glassbox import tracking
+import mlflow.store.tracking.sqlalchemy_store
 
+own = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with socket.socket(socket.AF_UNIX) as server:
     server.bind(sys.argv[1])
@@ -46,7 +48,7 @@ for there, end in enumerate(ends):
 folder, environment = json.loads(said)
 os.chdir(folder)
 os.environ.clear()
-os.environ.update(environment)
+os.environ.update(own | environment)
 tracking.serve()
 """
 
@@ -75,9 +77,10 @@ class Recorder:
 
 
 @contextmanager
-def origin(folder: Path) -> Iterator[str]:
+def origin() -> Iterator[str]:
     """The process that they are forks of, and the address at which a `Recorder` is asked for."""
-    address = str(folder / "recorders")
+    folder = tempfile.TemporaryDirectory()  # pytest's may be too long for an address
+    address = f"{folder.name}/recorders"
     command = [sys.executable, "-c", ORIGIN, address]
     known = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GLASSBOX_"))}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known | {"PYTHONPATH": str(SOURCE)})
@@ -88,3 +91,4 @@ def origin(folder: Path) -> Iterator[str]:
         process.kill()
         process.wait()
         process.stdout.close()
+        folder.cleanup()

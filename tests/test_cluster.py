@@ -127,6 +127,22 @@ def test_what_parts_share_is_sent_to_a_node_once(at, monkeypatch):
     assert put == ["function", "Scaled", "ndarray", "ndarray", "function", "ndarray", "ndarray"]
 
 
+def test_short_works_hire_no_worker_anew(at, monkeypatch):
+    """Nor does the first one's error, or what it was asked for, reach a later one: the second worker has not begun
+    when the first works are at their end."""
+    at._dismiss()
+    hire, hired, model = at._hire, [], Scaled(1.0)
+    monkeypatch.setattr(at, "_hire", lambda needs: hired.append(1) or hire(needs))
+    for n in range(30):
+        found = list(at.each(same, model, [(n, 0), (n, 1)]))
+        assert [one["found"].tolist() for one in found] == [[n, 0], [n, 1]]
+    assert len(hired) == 2
+
+
+def same(classifier, block, own):
+    return {"found": np.array([block, own])}
+
+
 def test_the_results_of_a_task_do_not_stay_in_the_store(at):
     model = Scaled(1.0)
     kept = list(at.each(large, model, ((None, n) for n in range(64))))
@@ -398,6 +414,52 @@ def test_a_training_that_fails_says_why(at, training, tmp_path, monkeypatch):
         next(epochs)
 
 
+class Doomed:
+    """A worker whose process is killed as it looks around."""
+
+    def look_around(self, *_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Unable:
+    """A worker on a machine without a package."""
+
+    def __init__(self):
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    def look_around(self, *_):
+        pass
+
+
+def test_a_first_worker_that_is_lost_is_replaced_and_one_that_cannot_begin_is_said(settings, monkeypatch):
+    import ray
+
+    hire, hired = cluster.Cluster._hire, []
+
+    def first(kind, times):
+        def begin(self, needs):
+            hired.append(kind)
+            return ray.remote(kind).remote() if len(hired) <= times else hire(self, needs)
+
+        hired.clear()
+        monkeypatch.setattr(cluster.Cluster, "_hire", begin)
+
+    first(Doomed, 1)
+    with engine.start(settings) as at:
+        assert at.machine()["processor"]
+    assert len(hired) == 2
+    first(Doomed, 99)
+    monkeypatch.setattr(cluster, "AGAIN", 1)
+    with pytest.raises(UserError, match=r"^the first worker of the cluster was lost"), engine.start(settings):
+        pass
+    assert len(hired) == 2
+    first(Unable, 99)
+    words = r"^a worker of the cluster could not begin .*No module named 'torch'.*: install requirements.lock on all"
+    with pytest.raises(UserError, match=words), engine.start(settings):
+        pass
+    assert len(hired) == 1
+
+
 def always_dies(classifier, _, own):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -519,6 +581,7 @@ def test_trials_that_no_machine_has_room_for_are_refused(at, monkeypatch):
     words = r"work is waiting, and a worker takes 1 CPUs and 2 GPUs \(compute\.cpus, tune\.gpus\), but .*: room for 0$"
     with pytest.raises(UserError, match=words):
         list(at.work_off(wrong, deque([1]), 1, gpus=2.0))
+    assert not at._idle.get(0.0), "they would hold the CPUs of those that are wanted"
 
 
 def test_a_package_that_a_machine_lacks_is_named(monkeypatch):

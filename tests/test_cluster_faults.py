@@ -91,6 +91,10 @@ def marked(classifier, folder, own):
     return {"found": np.array([own]), "large": np.zeros(2**18)}
 
 
+def one_part(classifier, _, own):
+    return {"found": np.array([own])}
+
+
 def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
     """Two of them: the first costs the parts that it had in hand."""
     wanted, marks, disk = undisturbed(settings, asked), tmp_path / "marks", tmp_path / "disk"
@@ -238,6 +242,8 @@ def test_a_node_that_is_removed_and_a_stage_that_is_killed_while_training(
                     break
             epochs.close()  # the stage is killed here
             place = at.place
+            (one,) = at.each(one_part, torch.nn.Identity(), [(None, 1)])
+    assert one["found"] == 1, "the training has given its room back"
     assert "a process of the training was lost" in capsys.readouterr().err
     assert checkpoint.path.exists()
     again, epochs, _ = two.begin(train, validation, place)

@@ -46,8 +46,8 @@ def empty_store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recorders(tmp_path_factory):
-    with origin(tmp_path_factory.mktemp("recorders")) as address:
+def recorders():
+    with origin() as address:
         yield lambda: Recorder(address)
 
 

@@ -379,6 +379,14 @@ def real(kind, settings, params, folder, **changes):
 
 
 @pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def two_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -605,7 +613,7 @@ def history(folder: Path) -> list:
     return sorted((t.user_attrs["number"], t.state, t.value, t.params, t.intermediate_values) for t in kept)
 
 
-def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, params, tmp_path):
+def test_a_search_killed_in_a_trial_ends_as_the_uninterrupted_one(process, params, tmp_path, one_thread):
     def left_in_peace(folder: str) -> None:
         list(real(tuning.Search, params.tune, params, tmp_path / folder, **four_trials(1)).run(black_and_white))
 

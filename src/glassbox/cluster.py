@@ -120,10 +120,6 @@ def _short(error: BaseException) -> str:
     return cut(" ".join(str(error).split()))
 
 
-def _unable(error: BaseException) -> str:
-    return f"a worker of the cluster could not begin ({_short(error)}): install requirements.lock on all machines"
-
-
 def _compact(item: Any) -> Any:
     """The same without what lies around views: a tensor is sent with all of the one that it is a part of."""
     if isinstance(item, torch.Tensor):
@@ -150,7 +146,9 @@ class Cluster:
         self._needs = {"num_cpus": settings.cpus or self.threads, "num_gpus": settings.gpus}
         self._peak, self._classifiers = 0.0, WeakKeyDictionary()
         self._at_work = False
-        self._idle: dict[float, list[Any]] = {}  # workers who wait, by the share of GPUs that they hold
+        # By the share of GPUs that they hold: workers who wait, and those who have not answered yet, by the answer.
+        self._idle: dict[float, list[Any]] = {}
+        self._coming: dict[float, dict[Any, Any]] = {}
         versions = _versions()
         self.place, self._machine = self._first(versions)
         self._setting = _Setting(self.place, self.threads, versions)
@@ -171,15 +169,18 @@ class Cluster:
                 found = self._told(asked)
             except self._ray.exceptions.RayError as error:
                 found = error
-            if not isinstance(found, Lost):
+            if not isinstance(found, Lost) or found.unable:
                 break
             self._ray.kill(hand)
-        if isinstance(found, Lost):
+        if isinstance(found, Lost) and not found.unable:
             raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
         if isinstance(found, UserError):
             raise found
-        if isinstance(found, Exception):
-            raise UserError(_unable(found))
+        if isinstance(found, Lost | Exception):
+            reason = found.reason if isinstance(found, Lost) else _short(found)
+            raise UserError(
+                f"a worker of the cluster could not begin ({reason}): install requirements.lock on all machines"
+            )
         self._idle[self._needs["num_gpus"]] = [hand]
         return found
 
@@ -225,7 +226,7 @@ class Cluster:
             draw()
 
     def _hire(self, needs: dict[str, float]) -> Any:
-        """One more worker, of which Ray begins a process as soon as a machine has room for it."""
+        """One more worker, whose process Ray begins as soon as a machine has room for it."""
         return self._ray.remote(_Hand).options(**needs, scheduling_strategy="SPREAD", max_restarts=0).remote()
 
     def _held(self, classifier: Any) -> Any:
@@ -269,8 +270,11 @@ class Cluster:
         secrets = variables or {}
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
-        waiting, hired, stillborn = self._idle.pop(gpus, []), set(), 0  # the last in a row
-        self._dismiss()  # of another share
+        waiting, coming, stillborn = self._idle.pop(gpus, []), self._coming.pop(gpus, {}), 0  # the last in a row
+        hired = {*coming.values()}  # and not known to have begun
+        self._dismiss()  # those of another share hold what is needed
+        # However few are wanted now, one of them may have the room that the others wait for.
+        busy |= {answer: (hand, None) for answer, hand in coming.items()}
         looked, pause = time.monotonic(), BUSY if look is None else look
 
         def hand_out() -> None:
@@ -282,13 +286,15 @@ class Cluster:
 
         def staff() -> None:
             wanted = min(at_once, len(todo) + sum(item is not None for _, item in busy.values()))
+            while waiting and len(busy) - len(coming) + len(idle) < wanted:
+                ask(waiting.pop())
             while len(busy) + len(idle) < wanted:
-                if waiting:
-                    hand = waiting.pop()
-                else:
-                    hired.add(hand := self._hire(needs))
-                # No item before it is there: no machine may have room for it.
-                busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
+                hired.add(hand := self._hire(needs))
+                ask(hand)
+
+        def ask(hand: Any) -> None:
+            # No item before it is there: no machine may have room for it.
+            busy[hand.serve.remote(self._setting, secrets, serve)] = hand, None
 
         try:
             self._at_work = True
@@ -300,7 +306,7 @@ class Cluster:
                     self._make_room("work is waiting", 1, needs, "tune.gpus" if own else "compute.gpus")
                 for awaited in found:
                     hand, item = busy.pop(awaited)
-                    record = self._told(awaited)
+                    record, of_earlier = self._told(awaited), coming.pop(awaited, None)
                     if isinstance(record, Lost):
                         stillborn += item is None and hand in hired
                         # It may only be out of reach, and would keep the room of the one that takes its place.
@@ -315,7 +321,10 @@ class Cluster:
                             yield item, record
                         continue
                     stillborn = 0
-                    if isinstance(record, Exception):
+                    hired.discard(hand)
+                    if of_earlier:  # what it was asked for then, and what it says of it, is over
+                        waiting.append(hand)
+                    elif isinstance(record, Exception):
                         if item is None:
                             raise record
                         idle.append(hand)
@@ -336,8 +345,9 @@ class Cluster:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
             self._at_work = False
-            # Also those that have not begun: where works are short each would hire them anew. The last is taken first.
-            self._idle[gpus] = [*(hand for hand, item in busy.values() if item is None), *waiting, *idle]
+            self._idle[gpus] = waiting + idle
+            # Where works are short each would hire those anew who have not begun.
+            self._coming[gpus] = {answer: hand for answer, (hand, item) in busy.items() if item is None}
             for hand, item in busy.values():
                 if item is not None:
                     self._ray.kill(hand)
@@ -347,19 +357,21 @@ class Cluster:
         lost = self._ray.exceptions
         try:
             return self._ray.get(awaited)
-        except lost.RayTaskError as error:
-            return error.cause if isinstance(error.cause, UserError) else error
         except (
             lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError,
             lost.ObjectLostError,  # what it had made was with it
         ) as error:  # fmt: skip
-            return UserError(_unable(error)) if getattr(error, "actor_init_failed", False) else Lost(_short(error))
+            return Lost(_short(error), getattr(error, "actor_init_failed", False))
+        except lost.RayTaskError as error:
+            return error.cause if isinstance(error.cause, UserError) else error
 
     def _dismiss(self) -> None:
         """Workers who wait make room."""
-        for hand in [hand for hands in self._idle.values() for hand in hands]:
-            self._ray.kill(hand)
+        for hands in (*self._idle.values(), *(coming.values() for coming in self._coming.values())):
+            for hand in hands:
+                self._ray.kill(hand)
         self._idle.clear()
+        self._coming.clear()
 
     def train(
         self, training: "Training", train: Split, validation: Split
@@ -482,10 +494,12 @@ class Lost(workers.Died):
 
     Attributes:
         reason: what Ray says of it.
+        unable: whether it could not import what it needs.
     """
 
     exit_code: int = field(default=-signal.SIGKILL, init=False)
     reason: str
+    unable: bool = False
 
     def __str__(self) -> str:
         return f"its process or its machine was lost ({self.reason})"
@@ -605,7 +619,7 @@ class _Relay:
     content: Any  # where its bytes are in the store; None: there is none yet
 
     def say(self, kind: str, value: Any) -> None:
-        """Errors but for which it is of plain types: the process that keeps the box need not import PyTorch."""
+        """Of plain types, errors apart: the process that keeps the box need not import PyTorch."""
         self.box.put((kind, value))
 
     def save(self, state: dict[str, Any]) -> None:

@@ -101,9 +101,12 @@ def test_damage_is_named(images, tmp_path):
         (tmp_path / "train.safetensors").write_bytes(damaged)
         with pytest.raises(UserError, match=r"train.safetensors is not what was prepared .its SHA-256 is not that in"):
             store.read(tmp_path, "train")
+        with pytest.raises(UserError, match=r"train.safetensors is not what was prepared"):
+            store.images(tmp_path, "train")
     (tmp_path / "train.safetensors").unlink()
-    with pytest.raises(UserError, match=r"train.safetensors cannot be read"):
-        store.read(tmp_path, "train")
+    for read in (store.read, store.images):
+        with pytest.raises(UserError, match=r"train.safetensors cannot be read"):
+            read(tmp_path, "train")
     with pytest.raises(UserError, match=r"data.json is missing"):
         store.describe(tmp_path / "none")
     (tmp_path / "data.json").write_text("{")

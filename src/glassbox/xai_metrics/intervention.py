@@ -62,7 +62,7 @@ def probabilities_without(
     Returns:
         (M, K) probabilities.
     """
-    import torch  # of which a report, that names what was measured, has no need
+    import torch  # of which a report, which only names what was measured, has no need
 
     from glassbox.data.batches import to_float
     from glassbox.models import probabilities
