@@ -18,6 +18,7 @@ SOON = {
     "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
 }  # fmt: skip
+WITHOUT = {"include_log_monitor": False}  # it reads all that workers print, for stages that do not ask for it
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def nodes(*modules: ModuleType, **head: Any) -> Iterator[Any]:
     # In whose file it leaves the address of the newest cluster, wherever its own folder is, and which it does not make.
     Path(utils.ray._private.utils.get_ray_address_file(None)).parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        own = {"num_cpus": 1, "include_dashboard": False, "temp_dir": f"{folder}/head"}
+        own = {"num_cpus": 1, "include_dashboard": False, "temp_dir": f"{folder}/head", **WITHOUT}
         made = utils.Cluster(initialize_head=True, head_node_args=own | head)
         made.folder = folder
         try:
@@ -41,7 +42,7 @@ def nodes(*modules: ModuleType, **head: Any) -> Iterator[Any]:
 def add(cluster: Any) -> Any:
     """A node more, with one CPU and a folder of its own: in one that nodes share, each unpacks the same code once more,
     and takes it from under the feet of the others' processes."""
-    return cluster.add_node(num_cpus=1, temp_dir=tempfile.mkdtemp(dir=cluster.folder))
+    return cluster.add_node(num_cpus=1, temp_dir=tempfile.mkdtemp(dir=cluster.folder), **WITHOUT)
 
 
 @contextmanager
