@@ -283,6 +283,6 @@ def studies(project: Path) -> dict[str, dict[str, str]]:
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: looking for garbage in it takes a tenth of the time."""
+    """What is there by now stays: looking for garbage in it takes a twentieth of the time."""
     gc.collect()
     gc.freeze()

@@ -71,7 +71,7 @@ def figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
         yield drawing
         for axes in drawing.axes:
             for axis in (axes.xaxis, axes.yaxis):
-                # Half of the time that a grid of images takes goes to what axes without anything on them might need.
+                # The layout would ask it many times how much room it needs.
                 if not axis.label.get_text() and not len(axis.get_ticklocs()) + len(axis.get_ticklocs(minor=True)):
                     axis.set_visible(False)
         stream = io.BytesIO()
