@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+from conftest import ROOT, environment
 
 # For each connection, which brings folder, environment, stdin and stdout, a fork that is a recorder, and one that waits
 # for it and tells its exit code.
@@ -32,9 +32,9 @@ with socket.socket(socket.AF_UNIX) as server:
         said, ends, *_ = socket.recv_fds(connection, 2**20, 2)
         if not os.fork():
             break
-        for end in (*ends, connection.fileno()):
+        connection.close()
+        for end in ends:
             os.close(end)
-        connection.detach()
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 if recorder := os.fork():
     for end in (*ends, 0, 1):
@@ -82,8 +82,8 @@ def origin() -> Iterator[str]:
     folder = tempfile.TemporaryDirectory()  # pytest's may be too long for an address
     address = f"{folder.name}/recorders"
     command = [sys.executable, "-c", ORIGIN, address]
-    known = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GLASSBOX_"))}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known | {"PYTHONPATH": str(SOURCE)})
+    known = environment(PYTHONPATH=str(ROOT / "src"))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known)
     try:
         assert process.stdout.readline() == "ready\n"
         yield address

@@ -128,8 +128,8 @@ def test_what_parts_share_is_sent_to_a_node_once(at, monkeypatch):
 
 
 def test_short_works_hire_no_worker_anew(at, monkeypatch):
-    """Nor does the first one's error, or what it was asked for, reach a later one: the second worker has not begun
-    when the first works are at their end."""
+    """Nor does what one of them asked for reach a later one: the second worker has not begun when the first works are
+    at their end."""
     at._dismiss()
     hire, hired, model = at._hire, [], Scaled(1.0)
     monkeypatch.setattr(at, "_hire", lambda needs: hired.append(1) or hire(needs))
@@ -581,7 +581,7 @@ def test_trials_that_no_machine_has_room_for_are_refused(at, monkeypatch):
     words = r"work is waiting, and a worker takes 1 CPUs and 2 GPUs \(compute\.cpus, tune\.gpus\), but .*: room for 0$"
     with pytest.raises(UserError, match=words):
         list(at.work_off(wrong, deque([1]), 1, gpus=2.0))
-    assert not at._idle.get(0.0), "they would hold the CPUs of those that are wanted"
+    assert not at._idle, "they would hold the CPUs of those that are wanted"
 
 
 def test_a_package_that_a_machine_lacks_is_named(monkeypatch):

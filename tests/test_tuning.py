@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -378,20 +380,24 @@ def real(kind, settings, params, folder, **changes):
     return kind(settings.model_copy(update=changes), KNOWN, params.augment, 0, DATA, PLACE, folder)
 
 
-@pytest.fixture
-def one_thread():
+@contextmanager
+def threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread():
+    with threads(1):
+        yield
 
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 def test_two_workers_share_a_search(settings, params, tmp_path, two_threads):

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
+from glassbox import workers
 from glassbox.ranks import Ranks
 
 
 def together(function: Callable[..., Any], size: int, folder: Path, *arguments: Any) -> list[Any]:
     """What `function(ranks, *arguments)` gives on each rank; an error of any of them is raised."""
-    multiprocessing.set_forkserver_preload(["torch"])  # a rank then begins in a moment, and not in seconds
-    multiprocessing.start_processes(_one, (function, size, folder, arguments), size, start_method="forkserver")
+    how = workers._context().get_start_method()  # a rank then begins in a moment, and not in seconds
+    multiprocessing.start_processes(_one, (function, size, folder, arguments), size, start_method=how)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 

@@ -146,9 +146,9 @@ class Cluster:
         self._needs = {"num_cpus": settings.cpus or self.threads, "num_gpus": settings.gpus}
         self._peak, self._classifiers = 0.0, WeakKeyDictionary()
         self._at_work = False
-        # By the share of GPUs that they hold: workers who wait, and those who have not answered yet, by the answer.
-        self._idle: dict[float, list[Any]] = {}
-        self._coming: dict[float, dict[Any, Any]] = {}
+        self._share = self._needs["num_gpus"]  # of GPUs, that those two hold
+        self._idle: list[Any] = []  # workers who wait
+        self._coming: dict[Any, Any] = {}  # those who have not answered yet, by the answer
         versions = _versions()
         self.place, self._machine = self._first(versions)
         self._setting = _Setting(self.place, self.threads, versions)
@@ -169,19 +169,20 @@ class Cluster:
                 found = self._told(asked)
             except self._ray.exceptions.RayError as error:
                 found = error
-            if not isinstance(found, Lost) or found.unable:
+            if isinstance(found, Lost) and found.unable:
+                found = ImportError(found.reason)
+            if not isinstance(found, Lost):
                 break
             self._ray.kill(hand)
-        if isinstance(found, Lost) and not found.unable:
+        if isinstance(found, Lost):
             raise UserError(f"the first worker of the cluster was lost ({found.reason}): run the same command again")
         if isinstance(found, UserError):
             raise found
-        if isinstance(found, Lost | Exception):
-            reason = found.reason if isinstance(found, Lost) else _short(found)
+        if isinstance(found, Exception):
             raise UserError(
-                f"a worker of the cluster could not begin ({reason}): install requirements.lock on all machines"
+                f"a worker of the cluster could not begin ({_short(found)}): install requirements.lock on all machines"
             )
-        self._idle[self._needs["num_gpus"]] = [hand]
+        self._idle = [hand]
         return found
 
     def each(self, work: Work, classifier: Any, items: Items) -> Iterator[Arrays]:
@@ -270,9 +271,11 @@ class Cluster:
         secrets = variables or {}
         busy: dict[Any, tuple[Any, Any]] = {}  # by what is awaited: the hand, and the item that it has
         idle: list[Any] = []
-        waiting, coming, stillborn = self._idle.pop(gpus, []), self._coming.pop(gpus, {}), 0  # the last in a row
+        if gpus != self._share:
+            self._dismiss()  # they hold what is needed
+        waiting, coming, stillborn = self._idle, self._coming, 0  # the last in a row
+        self._share, self._idle, self._coming = gpus, [], {}
         hired = {*coming.values()}  # and not known to have begun
-        self._dismiss()  # those of another share hold what is needed
         # However few are wanted now, one of them may have the room that the others wait for.
         busy |= {answer: (hand, None) for answer, hand in coming.items()}
         looked, pause = time.monotonic(), BUSY if look is None else look
@@ -345,9 +348,9 @@ class Cluster:
                             self._ray.kill(hand)  # what is awaited of it comes as its loss
         finally:
             self._at_work = False
-            self._idle[gpus] = waiting + idle
+            self._idle = waiting + idle
             # Where works are short each would hire those anew who have not begun.
-            self._coming[gpus] = {answer: hand for answer, (hand, item) in busy.items() if item is None}
+            self._coming = {answer: hand for answer, (hand, item) in busy.items() if item is None}
             for hand, item in busy.values():
                 if item is not None:
                     self._ray.kill(hand)
@@ -367,11 +370,9 @@ class Cluster:
 
     def _dismiss(self) -> None:
         """Workers who wait make room."""
-        for hands in (*self._idle.values(), *(coming.values() for coming in self._coming.values())):
-            for hand in hands:
-                self._ray.kill(hand)
-        self._idle.clear()
-        self._coming.clear()
+        for hand in (*self._idle, *self._coming.values()):
+            self._ray.kill(hand)
+        self._idle, self._coming = [], {}
 
     def train(
         self, training: "Training", train: Split, validation: Split

@@ -151,15 +151,11 @@ def read(folder: str | Path, split: str) -> Split:
     Raises:
         UserError: the file is missing, or not byte by byte what was prepared.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(folder) / f"{split}.safetensors"
-    with _asked(path):
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise OSError(error) from None
+    with _checked(path), safe_open(path, framework="pt") as file:
+        tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
     changed, arms = (
@@ -176,7 +172,7 @@ def images(folder: str | Path, split: str) -> np.ndarray:
         UserError: see `read`.
     """
     path = Path(folder) / f"{split}.safetensors"
-    with _asked(path):
+    with _checked(path):
         with path.open("rb") as file:  # a safetensors file: length of the header, header, tensors one after another
             length = int.from_bytes(file.read(8), "little")
             about = json.loads(file.read(length))["images"]
@@ -185,12 +181,14 @@ def images(folder: str | Path, split: str) -> np.ndarray:
 
 
 @contextmanager
-def _asked(path: Path) -> Iterator[None]:
+def _checked(path: Path) -> Iterator[None]:
     """Around the reading of a split's file, which is looked at first.
 
     Raises:
         UserError: see `read`.
     """
+    from safetensors import SafetensorError
+
     try:
         if files.sha256(path) != _described(path.parent)[FILES][path.stem]:
             raise UserError(
@@ -198,7 +196,7 @@ def _asked(path: Path) -> Iterator[None]:
                 "--force' makes it anew"
             )
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
 
 
