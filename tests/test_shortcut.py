@@ -134,24 +134,24 @@ def masks() -> np.ndarray:
 def test_the_contrast_by_hand(masks):
     # All ten differences are positive: of the 2^10 signs one is as extreme on either side, p = 2 / 1024.
     confounded, control = np.linspace(0.5, 0.95, 10), np.full(10, 0.25)
-    made = shortcut.contrast(maps(confounded), maps(control), masks, seed=0)
+    made = shortcut.table({"lime": (maps(confounded), maps(control))}, masks).iloc[0]
     assert made["n"] == 10
     assert made["confounded"] == pytest.approx(0.725)
     assert made["control"] == pytest.approx(0.25)
     assert made["contrast"] == pytest.approx(0.475)
     assert 0.25 < made["low"] < 0.475 < made["high"] < 0.7
-    assert made["p"] == pytest.approx(2 / 1024)
+    assert made["p_holm"] == pytest.approx(2 / 1024)
 
 
 def test_what_is_salient_in_both_arms_exposes_nothing(masks):
     rng = np.random.default_rng(0)
     high, used, less = rng.uniform(0.7, 0.9, 10), rng.uniform(0.4, 0.6, 10), rng.uniform(0.0, 0.2, 10)
     pairs = {"salient": (high, high), "exposing": (used, less), "reversed": (less, used)}
-    made = shortcut.table({name: (maps(a), maps(b)) for name, (a, b) in pairs.items()}, masks, seed=0)
-    columns = ["explainer", "n", "confounded", "control", "contrast", "low", "high", "p_holm", "exposed"]
+    made = shortcut.table({name: (maps(a), maps(b)) for name, (a, b) in pairs.items()}, masks)
+    columns = ["explainer", "n", "confounded", "control", "contrast", "low", "high", "p_holm", "outcome"]
     assert made.columns.tolist() == columns
     made = made.set_index("explainer")
-    assert made["exposed"].to_dict() == {"salient": False, "exposing": True, "reversed": False}
+    assert made["outcome"].to_dict() == {"salient": "undecided", "exposing": "better", "reversed": "worse"}
     assert made["confounded"].idxmax() == "salient"  # which its raw share would have called the best
     assert made.loc["salient", "contrast"] == 0.0
     assert made.loc["exposing", "low"] > 0
@@ -165,18 +165,18 @@ def test_an_interval_above_0_is_not_enough_among_many_explainers(masks):
     # p = 14 / 1024, which five explainers make more than 0.05.
     control = np.full(10, 0.25)
     confounded = control + np.array([0.1, 0.11, 0.12, -0.13, 0.2, 0.21, 0.22, 0.23, 0.24, 0.25])
-    one = shortcut.table({"a": (maps(confounded), maps(control))}, masks, seed=0)
+    one = shortcut.table({"a": (maps(confounded), maps(control))}, masks)
     assert one["p_holm"].tolist() == pytest.approx([14 / 1024])
-    assert one["exposed"].tolist() == [True]
-    five = shortcut.table({name: (maps(confounded), maps(control)) for name in "abcde"}, masks, seed=0)
+    assert one["outcome"].tolist() == ["better"]
+    five = shortcut.table({name: (maps(confounded), maps(control)) for name in "abcde"}, masks)
     assert (five["low"] > 0).all()
-    assert five["exposed"].tolist() == [False] * 5
+    assert five["outcome"].tolist() == ["undecided"] * 5
 
 
 def test_an_image_without_a_watermark_is_a_slip(masks):
     masks[3] = False
     with pytest.raises(AssertionError, match="without a watermark"):
-        shortcut.contrast(maps([0.5] * 10), maps([0.5] * 10), masks, seed=0)
+        shortcut.table({"lime": (maps([0.5] * 10), maps([0.5] * 10))}, masks)
 
 
 def test_in_words(test, looking_at, masks):
@@ -184,17 +184,17 @@ def test_in_words(test, looking_at, masks):
     used, less = np.linspace(0.4, 0.6, 10), np.linspace(0.0, 0.2, 10)
     same = (maps(used), maps(used))
     pairs = {"lime": (maps(used), maps(less)), "grad_cam": same, "edges": same}
-    told = shortcut.summary(measured, shortcut.table(pairs, masks, seed=0))
+    told = shortcut.summary(measured, shortcut.table(pairs, masks))
     cost, first, second, controls = told["verdicts"]
     assert cost.startswith("Without the watermark the network that learnt it as a shortcut loses 40.0 % [")
     assert cost.endswith("of its accuracy, the control, for which it was noise, 0.0 % [0.0, 0.0].")
     assert first == (
         "LIME exposes the shortcut: it gives the watermark 50.0 % of the positive attribution, in the control 10.0 %, "
-        "a contrast of 40.0 points [40.0, 40.0]."
+        "a typical difference of 40.0 points [40.0, 40.0] on 10 images."
     )
-    assert second.startswith("Grad-CAM does not expose the shortcut: it gives the watermark 50.0 %")
+    assert second.startswith("Grad-CAM is undecided about the shortcut: it gives the watermark 50.0 %")
     assert controls == "Controls that expose it: none."
-    assert [row["exposed"] for row in told["contrast"]] == [True, False, False]
+    assert [row["outcome"] for row in told["contrast"]] == ["better", "undecided", "undecided"]
     assert [row["arm"] for row in told["arms"]] == ["confounded", "control"]
 
 

@@ -118,7 +118,7 @@ def check() -> None:
 
 def summary() -> None:
     """The end of `make study`: how well it does, which explanation to believe, where to look."""
-    from glassbox import report
+    from glassbox import report, verdicts
 
     params = config.read()
     study = report.read(params)
@@ -141,6 +141,8 @@ def summary() -> None:
     for row in rows:
         cells = "  ".join(f"{row.get(name, ''):23}" for name in measures)
         print(f"  {row['title']:{width}}  {cells}  {row['milliseconds']:.3g}")
+    if study.ranking is not None:
+        print(f"  {verdicts.overview(study.ranking)}")
     for sentence in study.verdicts:
         print(f"  {sentence}")
     print("\nReport    reports/index.html (one file, opens in any browser)")

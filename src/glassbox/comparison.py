@@ -1,36 +1,62 @@
-"""Explainers compared on the same images: paired tests, corrected for their number, and a ranking that says where it
-cannot tell."""
+"""Explainers compared on the same images: paired tests with three outcomes, corrected for all comparisons of a report.
 
+Wilcoxon's signed-rank test (1945) tells the direction and gives the p-value, the difference and its interval, so that
+they cannot contradict each other. Holm's procedure (1979) over all comparisons of a report keeps the chance of even one
+false "better" or "worse" among them at `LEVEL`, however they depend on each other.
+"""
+
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap
+from glassbox.names import BETTER, UNDECIDED, WORSE
 
-LEVEL = 0.05  # of the corrected tests
+LEVEL = 0.05  # of the corrected tests; 1 - LEVEL is that of the intervals
+FEWEST = 6  # images: with 5 the smallest p-value of a signed-rank test is 2 / 2^5 = 0.0625
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """Explainers by one metric, best first.
+class Comparison:
+    """Scores of `a` less those of `b`, image by image.
 
     Attributes:
-        mean_ranks: over images, 1 is best, ties share their ranks; by name.
-        friedman: p-value of the hypothesis that all explainers are alike (Friedman 1937); 1 for fewer than three, for
-            which there is no such test.
-        pairs: of `paired`.
-        cliques: groups of neighbours in the ranking of which no two differ, the widest ones only: the bars of a
-            critical-difference diagram.
+        key: by which it is found again.
+        a, b: what is compared.
+        differences: (N,), NaN where an image has no score of one of the two.
+        higher_is_better: direction of the score.
     """
 
-    mean_ranks: dict[str, float]
-    friedman: float
-    pairs: pd.DataFrame
-    cliques: list[tuple[str, ...]]
+    key: Any
+    a: str
+    b: str
+    differences: np.ndarray
+    higher_is_better: bool
+
+
+def signed_ranks(differences: np.ndarray) -> np.ndarray:
+    """Ranks of the sizes of differences (..., N), with their signs; images without a difference take part in the
+    ranking and count nothing (Pratt 1959)."""
+    return scipy.stats.rankdata(np.abs(differences), axis=-1) * np.sign(differences)
+
+
+def statistic(differences: np.ndarray) -> np.ndarray:
+    """Sum of the signed ranks of (..., N) differences in units of its standard deviation when every sign is a coin:
+    (...); 0 where no image differs."""
+    ranks = signed_ranks(differences)
+    length = np.linalg.norm(ranks, axis=-1)
+    return ranks.sum(axis=-1) / np.where(length > 0, length, 1)
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided p-value of the signed-rank test of (N,) differences; 1 where no image differs."""
+    if not differences.any():
+        return 1.0
+    return float(scipy.stats.wilcoxon(differences, zero_method="pratt").pvalue)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -45,26 +71,59 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def paired(scores: dict[str, np.ndarray], seed: int, pairs: Iterable[tuple[str, str]] | None = None) -> pd.DataFrame:
-    """Explainers compared two by two, image by image.
+def fewest(tests: int) -> int:
+    """Images below which none of so many corrected signed-rank tests can reject: N differences of one sign have
+    p = 2 / 2^N."""
+    return 1 + math.floor(math.log2(2 * tests / LEVEL))
+
+
+def shift(differences: np.ndarray) -> tuple[float, float, float]:
+    """The typical difference with its 95 % interval, both of the signed-rank test: the median of the means of all pairs
+    of differences (Hodges & Lehmann 1963), and the shifts that the test would not reject (Walter & Tukey's counts:
+    Hollander, Wolfe & Chicken 2014, section 3.3).
 
     Args:
-        scores: (N,) of each explainer, of the same images in the same order.
-        seed: of the bootstrap.
-        pairs: which two; None = every two.
+        differences: (N,) without NaN.
 
     Returns:
-        A row a pair: `a`, `b`; `difference`, the mean of a - b, with the 95 % bootstrap interval `low`, `high`; `p` of
-        Wilcoxon's signed-rank test (1945; images without a difference count by Pratt's rule), and `p_holm`.
+        Estimate, low, high; NaN ends with fewer than `FEWEST` images.
+    """
+    n = len(differences)
+    if n == 0:
+        return np.nan, np.nan, np.nan
+    i, j = np.triu_indices(n)
+    means = np.sort((differences[i] + differences[j]) / 2)
+    if n < FEWEST:
+        return float(np.median(means)), np.nan, np.nan
+    spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+    cut = int(n * (n + 1) / 4 - scipy.stats.norm.isf(LEVEL / 2) * spread)
+    return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
+
+
+def compare(family: Iterable[Comparison]) -> pd.DataFrame:
+    """Test all comparisons of a family.
+
+    Returns:
+        A row a comparison, indexed by its key: `a`, `b`, `n` images, `difference` with its interval `low`, `high` (see
+        `shift`), `p` alone and `p_holm` corrected for the family, and `outcome`: whether a is "better" or "worse" than
+        b, in the direction of the test, or "undecided".
     """
     rows = []
-    for a, b in combinations(scores, 2) if pairs is None else pairs:
-        difference = np.asarray(scores[a] - scores[b], float)
-        low, high = bootstrap.interval(difference, seed)
-        p = scipy.stats.wilcoxon(difference, zero_method="pratt").pvalue if difference.any() else 1.0
-        rows.append({"a": a, "b": b, "difference": difference.mean(), "low": low, "high": high, "p": float(p)})
-    table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "p"])
-    return table.assign(p_holm=holm(table["p"].to_numpy()))
+    for one in family:
+        known = one.differences[~np.isnan(one.differences)]
+        difference, low, high = shift(known)
+        better = statistic(known) * (1 if one.higher_is_better else -1) if len(known) else 0.0
+        rows.append(
+            {
+                "key": one.key, "a": one.a, "b": one.b, "n": len(known), "difference": difference, "low": low,
+                "high": high, "p": p_value(known) if len(known) else 1.0, "outcome": BETTER if better > 0 else WORSE,
+            }
+        )  # fmt: skip
+    columns = ["key", "a", "b", "n", "difference", "low", "high", "p", "outcome"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(8, "p_holm", holm(table["p"].to_numpy(dtype=float)))
+    table.loc[table["p_holm"] >= LEVEL, "outcome"] = UNDECIDED
+    return table.set_index("key")
 
 
 def mean_ranks(scores: dict[str, np.ndarray], higher_is_better: bool) -> dict[str, float]:
@@ -79,22 +138,6 @@ def mean_ranks(scores: dict[str, np.ndarray], higher_is_better: bool) -> dict[st
     order = np.argsort(ranks, kind="stable")
     names = list(scores)
     return {names[place]: float(ranks[place]) for place in order}
-
-
-def rank(scores: dict[str, np.ndarray], higher_is_better: bool, seed: int) -> Ranking:
-    """Rank explainers by one metric; see `Ranking`.
-
-    Args:
-        scores: (N,) of each explainer, of the same images in the same order.
-        higher_is_better: direction of the metric.
-        seed: of the bootstrap.
-    """
-    ranks, values = mean_ranks(scores, higher_is_better), np.stack(list(scores.values()), axis=1)  # (N, E)
-    told_apart = len(scores) > 2 and bool(np.ptp(values, axis=1).any())
-    friedman = float(scipy.stats.friedmanchisquare(*values.T).pvalue) if told_apart else 1.0
-    pairs = paired(scores, seed)
-    differ = {frozenset((row.a, row.b)) for row in pairs.itertuples() if row.p_holm < LEVEL}
-    return Ranking(ranks, friedman, pairs, cliques(list(ranks), differ))
 
 
 def cliques(best_first: list[str], differ: set[frozenset[str]]) -> list[tuple[str, ...]]:

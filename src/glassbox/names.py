@@ -15,6 +15,7 @@ TITLES = {  # of explainers, by the name of their file in explainers/
 # Kinds of subjects of the scorecard: explainers, controls, and explainers that were given the network before training
 # or the common number of evaluations.
 EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"
+OUTCOMES = BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"  # of a test that compares two
 CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
     CONTROL: "random",
     "smooth_random": "smooth random",

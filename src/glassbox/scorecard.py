@@ -1,6 +1,6 @@
-"""Which explanation to believe: the measured values of all images, summarised, tested, ranked and put into words."""
+"""Which explanation to believe: the measured values of all images, summarised, tested and ranked."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -9,20 +9,29 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap, comparison, headline, scoring
-from glassbox.families import MEASUREMENTS
-from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED
+from glassbox import bootstrap, comparison, headline, power, scoring, verdicts
+from glassbox.comparison import Comparison
+from glassbox.names import (
+    BETTER,
+    CONTROLLED,
+    CONTROLS,
+    EXPLAINER,
+    EXPLAINERS,
+    MATCHED,
+    OUTCOMES,
+    UNDECIDED,
+    UNTRAINED,
+    WORSE,
+)
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT
 
 COSTS = ("model_evaluations", "backward_passes")
-AGAINST_CONTROLS = (
-    "faithfulness",
-    "localization",
-)  # properties that a map which knows nothing of the model cannot have
-EVERY, NONE = "every control", "no control"  # that explainers beat, in words
-UNSTABLE = 0.5  # Kendall's tau between two settings, below which the order hangs on the choice
+# Properties that a map which knows nothing of the model cannot have.
+AGAINST_CONTROLS = ("faithfulness", "localization")
+# Kinds of comparisons: an explainer with a control, with another explainer, and with its maps of a randomised network.
+AGAINST, PAIR, RANDOMISED = "control", "pair", "randomised"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Scorecard:
     Attributes:
         tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
             `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: `metrics` (of `rank`), `emprt` (of `passes`) and `verdicts`.
+        ranking: of `rank`, and `verdicts`, the same in words.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -53,11 +62,14 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
         seed: of the study.
     """
     values = scoring.table(scored, ground, classes)
-    card, ranking = summarise(values, seed), rank(values, seed)
-    passed = passes(card)
-    tables = {"values": values, "scorecard": card, "randomization": scoring.curves(scored),
-              "budgets": scoring.budgets(scored)}  # fmt: skip
-    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "verdicts": verdicts(ranking, passed)})
+    ranking = rank(values, seed)
+    tables = {
+        "values": values,
+        "scorecard": summarise(values, seed),
+        "randomization": scoring.curves(scored),
+        "budgets": scoring.budgets(scored),
+    }
+    return Scorecard(tables, ranking | {"verdicts": verdicts.sentences(ranking)})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
@@ -82,7 +94,7 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
         `explainer`, `kind`, `metric`, `setting`, `ranks` (whether this setting is the one that ranks), `property`,
         `direction`, `unit`, `n` (images that have a value), `mean`, `low`, `high` (NaN without such images).
     """
-    resamples, rows = derive(seed, "score", "bootstrap"), []
+    resamples, rows, values = derive(seed, "score", "bootstrap"), [], with_maps(values)
     for (kind, name), part in values.groupby(["kind", "explainer"], sort=False):
         subject = {"explainer": name, "kind": kind}
         for metric, settings in columns(values).items():
@@ -102,133 +114,211 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """By every metric that ranks: the order of the explainers and controls, what tells them apart, and whether the
-    order holds with other settings of the metric.
+    """What tells explainers and controls apart, by every metric that ranks.
+
+    All comparisons of a report are one family: each explainer against each control and against itself on an untrained
+    network, by metrics of `AGAINST_CONTROLS`; every two explainers, by every metric and setting; and maps before and
+    after randomization, by every setting of eMPRT. Their p-values are corrected together; see `comparison`.
 
     Args:
         values: of `scoring.table`.
         seed: of the study.
 
     Returns:
-        For each metric `n`, the images that have a value for every subject; `mean_ranks` of explainers and controls,
-        `friedman` and `cliques` (see `comparison.Ranking`); `pairs` of explainers; `controls`, each explainer against
-        each control and against itself on an untrained network, Holm-corrected within the metric, with `beaten`;
-        `settings`, the mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of
-        these orders; `matched`, mean ranks at the common number of evaluations. Metrics without such images are left
-        out.
+        `tests`, the number of comparisons; `level`; `fewest`, images below which none can be decided; `outcomes`, how
+        many of the comparisons with controls are better, worse, undecided; `metrics`, for each one that ranks and has
+        images what `_of_metric` says; `emprt`, see `_emprt`; `constant_maps`, see `_constant_maps`.
     """
-    resamples, found = derive(seed, "score", "bootstrap"), {}
+    values = with_maps(values)
+    family = [*_family(values)]
+    table = comparison.compare(family)
+    fewest = comparison.fewest(len(family)) if family else comparison.FEWEST
+    metrics = {}
     for metric, settings in columns(values).items():
-        about = METRICS[metric]
-        if about.higher_is_better is None:
-            continue
-        first, direction = str(settings[0]), about.higher_is_better
-        scores = complete(values, first, (EXPLAINER, CONTROLLED))
-        n = len(next(iter(scores.values()), ()))
-        if n == 0:
-            continue
-        ranking = comparison.rank(scores, direction, resamples)
-        own = [name for name in scores if name in EXPLAINERS]
-        orders = {}
-        for column in settings:
-            by = complete(values, str(column), (EXPLAINER,))
-            if by:
-                orders[column.setting] = comparison.mean_ranks(by, direction)
-        row = {
-            "property": about.property, "direction": about.direction, "citation": about.citation,
-            "setting": settings[0].setting, "n": n, "mean_ranks": ranking.mean_ranks, "friedman": ranking.friedman,
-            "cliques": ranking.cliques,
-            "pairs": comparison.paired({name: scores[name] for name in own}, resamples).to_dict("records"),
-            "settings": orders,
-            "kendall": {f"{a} / {b}": _kendall(orders[a], orders[b]) for a, b in combinations(orders, 2)},
-        }  # fmt: skip
-        if about.property in AGAINST_CONTROLS:
-            row["controls"] = _against_controls(values, first, direction, resamples)
-        alike = complete(values, first, (MATCHED,))
-        if alike:
-            row["matched"] = comparison.mean_ranks(alike, direction)
-        found[metric] = row
-    return found
-
-
-def passes(card: pd.DataFrame) -> dict[str, dict[str, bool]]:
-    """eMPRT, for each explainer and control and each setting: whether the interval of the rise lies above zero.
-
-    Args:
-        card: of `summarise`.
-    """
-    part = card[(card["metric"] == EMPRT.name) & card["kind"].isin((EXPLAINER, CONTROLLED))]
+        scores = complete(values, str(settings[0]), (EXPLAINER, CONTROLLED))
+        if METRICS[metric].higher_is_better is not None and scores:
+            row = _of_metric(values, settings, scores, table, fewest)
+            metrics[metric] = row | {"power": _power(row, metric, family, seed)}
+    outcomes = [test["outcome"] for row in metrics.values() for test in row["controls"]]
     return {
-        name: {row.setting: bool(row.low > 0) for row in rows.itertuples()}
-        for name, rows in part.groupby("explainer", sort=False)
+        "tests": len(family),
+        "level": comparison.LEVEL,
+        "fewest": fewest,
+        "outcomes": {what: outcomes.count(what) for what in OUTCOMES},
+        "metrics": metrics,
+        "emprt": _emprt(table),
+        "constant_maps": _constant_maps(values),
     }
 
 
-def verdicts(ranking: dict[str, Any], passed: dict[str, dict[str, bool]]) -> list[str]:
-    """The scorecard in words: which explainers fail to beat which control, which do not notice that the weights are
-    gone, and where the order hangs on a metric's settings.
+def _of_metric(
+    values: pd.DataFrame, settings: list[Column], scores: dict[str, np.ndarray], table: pd.DataFrame, fewest: int
+) -> dict[str, Any]:
+    """What a metric says.
 
     Args:
-        ranking: of `rank`.
-        passed: of `passes`.
+        values: of all images.
+        settings: of the metric, the one that ranks first.
+        scores: of explainers and controls with that one, of the images that have one for all of them.
+        table: all comparisons.
+        fewest: images below which no comparison can be decided.
+
+    Returns:
+        `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n` images of `scores`; `decidable`,
+        whether they are enough; `mean_ranks` of explainers and controls and `cliques` of explainers that are not told
+        apart, empty where they are not; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`,
+        pairs of explainers whose order another setting turns round; `settings`, mean ranks of the explainers by each of
+        them, and `kendall`, the agreement of every two of these orders; `matched`, mean ranks at the common number of
+        evaluations.
     """
-    sentences = []
-    for metric, row in ranking.items():
-        if "controls" not in row:
+    metric, about = settings[0].metric, METRICS[settings[0].metric]
+    n, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
+    pairs, controls = (_rows(table, kind, metric, settings[0].setting) for kind in (PAIR, AGAINST))
+    orders: dict[str, dict[str, float]] = {}
+    ranks: dict[str, float] = {}
+    alike: dict[str, np.ndarray] = {}
+    if n >= fewest:
+        ranks = comparison.mean_ranks(scores, higher)
+        alike = complete(values, str(settings[0]), (MATCHED,))
+        for column in settings:
+            if by := complete(values, str(column), (EXPLAINER,)):
+                orders[column.setting] = comparison.mean_ranks(by, higher)
+    own = [name for name in ranks if name in EXPLAINERS]
+    differ = {frozenset((row["a"], row["b"])) for row in pairs if row["outcome"] != UNDECIDED}
+    return {
+        "property": about.property,
+        "direction": about.direction,
+        "unit": about.unit,
+        "citation": about.citation,
+        "setting": settings[0].setting,
+        "n": n,
+        "decidable": n >= fewest,
+        "mean_ranks": ranks,
+        "cliques": comparison.cliques(own, differ),
+        "pairs": pairs,
+        "controls": controls,
+        "reversed": _reversed(table, metric, settings),
+        "settings": orders,
+        "kendall": {f"{a} / {b}": _kendall(orders[a], orders[b]) for a, b in combinations(orders, 2)},
+        "matched": comparison.mean_ranks(alike, higher) if alike else {},
+    }
+
+
+def with_maps(values: pd.DataFrame) -> pd.DataFrame:
+    """The same values, NaN where a map is constant: it ranks no pixel, so that there is nothing to measure."""
+    measured = [text for text in values.columns if Column.parse(text).metric in METRICS]
+    return values.assign(**{text: values[text].mask(values["constant_map"]) for text in measured})
+
+
+def _constant_maps(values: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """For each explainer the number of `constant` maps, of so many `images`."""
+    own = values[values["kind"] == EXPLAINER].groupby("explainer", sort=False)["constant_map"]
+    return {name: {"constant": int(one.sum()), "images": len(one)} for name, one in own}
+
+
+def _family(values: pd.DataFrame) -> Iterator[Comparison]:
+    """All comparisons of a report; their keys are kind, metric, setting, and the names of the two."""
+    for metric, settings in columns(values).items():
+        higher = METRICS[metric].higher_is_better
+        for column in settings:
+            scores = by_name(values, str(column), (EXPLAINER, CONTROLLED, UNTRAINED))
+            own = [name for name in scores if name in EXPLAINERS]
+            pairs: list[tuple[str, str, str]] = []
+            if metric == EMPRT.name:
+                for name in own:
+                    key = (RANDOMISED, metric, column.setting, name, "")
+                    yield Comparison(key, name, "", scores[name], higher_is_better=True)
+            if higher is not None:
+                pairs += [(PAIR, a, b) for a, b in combinations(own, 2)]
+            if column is settings[0] and METRICS[metric].property in AGAINST_CONTROLS:
+                controls = {name: [*CONTROLS, f"{UNTRAINED} {name}"] for name in own}
+                pairs += [(AGAINST, a, b) for a in own for b in controls[a] if b in scores]
+            for kind, a, b in pairs:
+                key = (kind, metric, column.setting, a, b)
+                yield Comparison(key, a, b, scores[a] - scores[b], bool(higher))
+
+
+def _rows(table: pd.DataFrame, kind: str, metric: str, setting: str) -> list[dict[str, Any]]:
+    """Comparisons of a kind, as they are kept."""
+    return [_kept(row) for key, row in table.to_dict("index").items() if key[:3] == (kind, metric, setting)]
+
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
+    """A comparison as JSON has it: null for an interval that there is not."""
+    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+
+
+def _reversed(table: pd.DataFrame, metric: str, settings: list[Column]) -> list[dict[str, str]]:
+    """Pairs of explainers of which one is better with the first setting, and the other with another setting."""
+    first = {(row["a"], row["b"]): row["outcome"] for row in _rows(table, PAIR, metric, settings[0].setting)}
+    found = []
+    for column in settings[1:]:
+        for row in _rows(table, PAIR, metric, column.setting):
+            if {row["outcome"], first[row["a"], row["b"]]} == {BETTER, WORSE}:
+                better, other = (row["a"], row["b"]) if row["outcome"] == WORSE else (row["b"], row["a"])
+                found.append({"better": better, "other": other, "unless": column.setting})
+    return found
+
+
+def _emprt(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """For each explainer `outcome`, whether its maps become more complex when the weights are lost ("better"), less
+    ("worse"), "undecided", or "mixed" where that depends on the bins; and `settings`, the tests with each number of
+    bins."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, row in table.to_dict("index").items():
+        if key[0] == RANDOMISED:
+            kept = {name: value for name, value in _kept(row).items() if name not in ("a", "b")}
+            found.setdefault(row["a"], {"settings": {}})["settings"][key[2]] = kept
+    for about in found.values():
+        outcomes = {row["outcome"] for row in about["settings"].values()}
+        about["outcome"] = outcomes.pop() if len(outcomes) == 1 else verdicts.MIXED
+    return found
+
+
+def _power(row: dict[str, Any], metric: str, family: list[Comparison], seed: int) -> dict[str, Any]:
+    """How much the comparisons of a metric could tell: those with controls, or where there are none those of pairs.
+
+    Returns:
+        `detectable`, the typical difference that so many images find with a power of 80 %, the median over the
+        comparisons, None where no comparison can be decided; `undecided`, how many comparisons are; and `needed`, the
+        images at which half of the undecided ones would be found, None where there are none or it takes more than are
+        tried.
+    """
+    kind, rows = (AGAINST, row["controls"]) if row["controls"] else (PAIR, row["pairs"])
+    undecided = {(test["a"], test["b"]) for test in rows if test["outcome"] == UNDECIDED}
+    detectable, needed = [], []
+    for one in family if row["decidable"] else ():
+        if one.key[:3] != (kind, metric, row["setting"]):
             continue
-        if row["n"] < (least := fewest(len(row["controls"]))):
-            sentences.append(f"{_title(metric)}: {row['n']} images are too few to compare, {least} at least.")
+        known = one.differences[~np.isnan(one.differences)]
+        if len(known) < comparison.FEWEST:
             continue
-        groups: dict[str | tuple[str, ...], list[str]] = {}  # of explainers of which the same is said
-        for name, tests in pd.DataFrame(row["controls"]).groupby("explainer", sort=False):
-            unbeaten = tuple(tests.loc[~tests["beaten"], "control"].map(lambda c: CONTROLS.get(c, UNTRAINED)))
-            what = EVERY if not unbeaten else NONE if len(unbeaten) == len(tests) else unbeaten
-            groups.setdefault(what, []).append(TITLES[name])
-        said = [_beats(groups.pop(what), what) for what in (EVERY, NONE) if what in groups]
-        said += [_beats(group, what) for what, group in groups.items()]
-        sentences.append(f"{_title(metric)}: {'; '.join(said)}.")
-    fails = [TITLES[name] for name, by in passed.items() if name in EXPLAINERS and not all(by.values())]
-    if passed and fails:
-        sentences.append(
-            f"eMPRT: {_enumerate(fails)} {'fails' if len(fails) == 1 else 'fail'}: without the learnt weights the maps "
-            "do not become more complex beyond chance."
-        )
-    elif passed:
-        sentences.append(
-            "eMPRT: every explainer passes: its maps become more complex when the learnt weights are lost."
-        )
-    lowest = {metric: min(row["kendall"].values()) for metric, row in ranking.items() if row["kendall"]}
-    shaky = [f"{_title(m, lower=True)} (Kendall's tau {tau:.2f})" for m, tau in lowest.items() if tau < UNSTABLE]
-    if shaky:
-        sentences.append(f"The order of the explainers hangs on the metric's settings by {_enumerate(shaky)}.")
-    return sentences
+        own = derive(seed, "score", "power", metric, one.a, one.b)
+        detectable.append(power.detectable(known, len(family), own))
+        if (one.a, one.b) in undecided:
+            needed.append(power.needed(known, len(family), own))
+    half = float(np.median(needed)) if needed else np.inf
+    return {
+        "detectable": float(np.median(detectable)) if detectable else None,
+        "undecided": len(undecided),
+        "needed": int(half) if np.isfinite(half) else None,
+    }
 
 
-def fewest(tests: int) -> int:
-    """Images below which Holm's correction lets none of so many signed-rank tests reject: N differences of one sign
-    have p = 2 / 2^N."""
-    return 1 + math.floor(math.log2(2 * tests / comparison.LEVEL))
-
-
-def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Values of a column by name ("untrained" before that of an explainer on the untrained network), of those images
-    for which every subject of these kinds has one; a subject that has none at all is left out."""
+def by_name(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Values of a column by name ("untrained" before that of an explainer on the untrained network), (N,) of all images
+    each, NaN where one has none; a subject that has none at all is left out."""
     chosen = values[values["kind"].isin(kinds)]
     names = chosen["explainer"].where(chosen["kind"] != UNTRAINED, UNTRAINED + " " + chosen["explainer"])
     wide = chosen.assign(name=names).pivot(index="image", columns="name", values=column)
-    known = [name for name in dict.fromkeys(names) if wide[name].notna().any()]
-    rows = wide[known].dropna()
-    return {name: rows[name].to_numpy() for name in known} if len(rows) else {}
+    return {name: wide[name].to_numpy(dtype=float) for name in dict.fromkeys(names) if wide[name].notna().any()}
 
 
-def _against_controls(values: pd.DataFrame, column: str, higher_is_better: bool, seed: int) -> list[dict[str, Any]]:
-    scores = complete(values, column, (EXPLAINER, CONTROLLED, UNTRAINED))
-    own = [name for name in scores if name in EXPLAINERS]
-    pairs = [(name, control) for name in own for control in (*CONTROLS, f"{UNTRAINED} {name}") if control in scores]
-    tests = comparison.paired(scores, seed, pairs)
-    better = (tests["difference"] > 0) == higher_is_better
-    tests["beaten"] = better & (tests["p_holm"] < comparison.LEVEL) & (tests["difference"] != 0)
-    return tests.rename(columns={"a": "explainer", "b": "control"}).to_dict("records")
+def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The same, of those images for which every subject of these kinds has a value."""
+    scores = by_name(values, column, kinds)
+    everywhere = np.all([~np.isnan(one) for one in scores.values()], axis=0) if scores else np.zeros(0, bool)
+    return {name: one[everywhere] for name, one in scores.items()} if everywhere.any() else {}
 
 
 def _mean(known: np.ndarray, seed: int) -> dict[str, float]:
@@ -245,22 +335,3 @@ def _kendall(a: dict[str, float], b: dict[str, float]) -> float:
         return 1.0
     tau = float(scipy.stats.kendalltau([a[name] for name in names], [b[name] for name in names]).statistic)
     return 0.0 if np.isnan(tau) else tau  # one of them ranks nothing
-
-
-def _title(metric: str, lower: bool = False) -> str:
-    title = MEASUREMENTS[metric]
-    return title if lower else title[0].upper() + title[1:]
-
-
-def _beats(group: list[str], what: str | tuple[str, ...]) -> str:
-    """`what`: EVERY, NONE, or the controls that these explainers fail to beat, UNTRAINED for themselves untrained."""
-    several = len(group) > 1
-    if what in (EVERY, NONE):
-        return f"{_enumerate(group)} {'beat' if several else 'beats'} {what}"
-    untrained = f"{'themselves' if several else 'itself'} on an untrained network"
-    controls = [untrained if control == UNTRAINED else control for control in what]
-    return f"{_enumerate(group)} {'do' if several else 'does'} not beat {_enumerate(controls, 'or')}"
-
-
-def _enumerate(items: list[str], last: str = "and") -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"

@@ -218,15 +218,39 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
         whole = kind in (EXPLAINER, CONTROLLED)
         model = ground.untrained if kind == UNTRAINED else ground.classifier
         for name, explainer in subjects.items():
-            made = _explain(explainer, model, ground.request, ground, progress, memory=True)
-            memory, curve = float(made.details.pop("memory").max()), None
-            values = measure(ground, made.maps, only_first=not whole)
-            progress(len(ground.request))
-            if whole:
-                values |= _robustness(ground, explainer, made.maps, progress)
-                moved, curve = _randomization(ground, name, explainer, made.maps, progress)
-                values |= moved
-            yield Scored(name, kind, values, explainer.budget(side), made, memory, curve)
+            yield one(ground, kind, name, explainer, model, whole=whole, progress=progress)
+
+
+def one(
+    ground: Ground,
+    kind: str,
+    name: str,
+    explainer: Explainer,
+    model: Classifier,
+    *,
+    whole: bool,
+    progress: Callable[[int], object] = int,
+) -> Scored:
+    """All that is measured on one subject.
+
+    Args:
+        ground: what to measure on.
+        kind, name: of the subject, see `Scored`.
+        explainer: makes the maps.
+        model: that it explains.
+        whole: whether every setting is measured, and robustness and randomization as well, or the first settings alone.
+        progress: called with the number of maps made or measured since the last call.
+    """
+    made = _explain(explainer, model, ground.request, ground, progress, memory=True)
+    memory, curve = float(made.details.pop("memory").max()), None
+    values = measure(ground, made.maps, only_first=not whole)
+    progress(len(ground.request))
+    if whole:
+        values |= _robustness(ground, explainer, made.maps, progress)
+        moved, curve = _randomization(ground, name, explainer, made.maps, progress)
+        values |= moved
+    side = ground.request.images.shape[1]
+    return Scored(name, kind, values, explainer.budget(side), made, memory, curve)
 
 
 def steps(ground: Ground) -> int:
@@ -312,7 +336,7 @@ def expose(
         for name, explainer in made.items()
     }  # fmt: skip
     masks = shortcut.masks_of(test)[rows]
-    return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks, derive(seed, "score", "bootstrap")))
+    return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks))
 
 
 def steps_to_expose(ground: Ground, test: Split) -> int:
@@ -330,9 +354,15 @@ def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.
             "explained_class": [classes[target] for target in ground.request.targets.tolist()],
             "model_evaluations": one.attribution.evaluations.round(3),
             "backward_passes": one.attribution.backward_passes.round(3),
+            "constant_map": constant(one.attribution.maps),
         }  # fmt: skip
         parts.append(pd.DataFrame(about | {str(column): values for column, values in one.values.items()}))
     return pd.concat(parts, ignore_index=True)
+
+
+def constant(maps: np.ndarray) -> np.ndarray:
+    """Which of the maps (N, H, W) have one value only, and so rank no pixel: (N,) bool."""
+    return maps.max(axis=(1, 2)) == maps.min(axis=(1, 2))
 
 
 def curves(scored: list[Scored]) -> pd.DataFrame:

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from glassbox import bootstrap, comparison
+from glassbox.comparison import Comparison
 from glassbox.data.base import NOISE
 from glassbox.data.store import Split
 from glassbox.models import Classifier, predict
-from glassbox.names import CONTROLS, title_of
+from glassbox.names import BETTER, CONTROLS, UNDECIDED, WORSE, title_of
 from glassbox.resume import Keep, unkept
 from glassbox.xai_metrics.localization import relevance_mass
 
@@ -28,6 +29,11 @@ UNMARKED, MARKED = "unmarked", "marked"  # interventions of the test split
 LEAST_ACCURACY = 0.99  # of a control without watermarks: it has learnt what there is to learn
 MOST_CHANGED = 0.01  # share of its predictions that the watermark may change
 CONFOUNDED, CONTROL = "confounded", "control"
+EXPOSES = {
+    BETTER: "exposes the shortcut",
+    WORSE: "points away from the shortcut",
+    UNDECIDED: "is undecided about the shortcut",
+}
 
 
 @dataclass(frozen=True)
@@ -131,43 +137,34 @@ def _reliance(
     }
 
 
-def contrast(confounded: np.ndarray, control: np.ndarray, masks: np.ndarray, seed: int) -> dict[str, float]:
-    """How much more of its attribution an explainer gives to the watermark in the network that goes by it.
+def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray) -> pd.DataFrame:
+    """How much more of its attribution each explainer gives to the watermark in the network that goes by it.
 
     Args:
-        confounded, control: (N, H, W) maps of the two networks, of the same marked images for the same class, that of
-            the watermark.
+        maps: by explainer, (N, H, W) of the confounded network and of the control, of the same marked images for the
+            same class, that of the watermark.
         masks: (N, H, W) bool, where the watermark lies.
-        seed: of the bootstrap.
 
     Returns:
-        `n`; `confounded` and `control`, mean shares of the positive attribution inside the watermark (relevance mass);
-        `contrast`, their mean difference, with the 95 % bootstrap interval `low`, `high` over images; `p` of Wilcoxon's
-        signed-rank test.
+        A row an explainer: `explainer`; `n`; `confounded` and `control`, mean shares of the positive attribution inside
+        the watermark (relevance mass); `contrast`, their typical difference, with its 95 % interval `low`, `high`;
+        `p_holm`, corrected over the explainers; and `outcome`: "better" where the watermark gets more in the network
+        that goes by it, which exposes the shortcut; "worse" where it gets less; or "undecided". See
+        `comparison.compare`.
     """
     assert masks.any(axis=(1, 2)).all(), "an image without a watermark has no share to compare"
-    shares = {CONFOUNDED: relevance_mass(confounded, masks), CONTROL: relevance_mass(control, masks)}
-    (pair,) = comparison.paired(shares, seed).to_dict("records")
-    means = {name: float(values.mean()) for name, values in shares.items()}
-    found = {"contrast": pair["difference"], "low": pair["low"], "high": pair["high"], "p": pair["p"]}
-    return {"n": len(masks)} | means | found
-
-
-def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray, seed: int) -> pd.DataFrame:
-    """`contrast` for each explainer, a row each.
-
-    Args:
-        maps: by explainer, those of the confounded network and those of the control.
-        masks: (N, H, W) bool, where the watermark lies.
-        seed: of the bootstrap.
-
-    Returns:
-        Columns `explainer`, those of `contrast` with `p_holm` (Holm 1979, over the explainers) for `p`, and `exposed`:
-        the whole interval lies above 0, and `p_holm` below 0.05.
-    """
-    rows = pd.DataFrame([{"explainer": name} | contrast(*pair, masks, seed) for name, pair in maps.items()])
-    corrected = comparison.holm(rows.pop("p").to_numpy())
-    return rows.assign(p_holm=corrected, exposed=(rows["low"] > 0) & (corrected < comparison.LEVEL))
+    shares = {name: tuple(relevance_mass(of_one, masks) for of_one in both) for name, both in maps.items()}
+    tests = comparison.compare(
+        Comparison(name, CONFOUNDED, CONTROL, confounded - control, higher_is_better=True)
+        for name, (confounded, control) in shares.items()
+    )
+    means = pd.DataFrame(
+        [(confounded.mean(), control.mean()) for confounded, control in shares.values()],
+        index=tests.index,
+        columns=[CONFOUNDED, CONTROL],
+    )
+    rows = tests.rename(columns={"difference": "contrast"}).join(means).rename_axis("explainer").reset_index()
+    return rows[["explainer", "n", CONFOUNDED, CONTROL, "contrast", "low", "high", "p_holm", "outcome"]]
 
 
 def summary(measured: Shortcut, found: pd.DataFrame | None) -> dict[str, Any]:
@@ -205,13 +202,13 @@ def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
         ]
     blind = found["explainer"].isin(CONTROLS)
     for row in found[~blind].itertuples():
-        what = "exposes the shortcut" if row.exposed else "does not expose the shortcut"
+        ends = f" [{100 * row.low:.1f}, {100 * row.high:.1f}]" if row.low == row.low else ""
         said.append(
-            f"{title_of(row.explainer)} {what}: it gives the watermark {100 * row.confounded:.1f} % of the positive "
-            f"attribution, in the control {100 * row.control:.1f} %, a contrast of {100 * row.contrast:.1f} points "
-            f"[{100 * row.low:.1f}, {100 * row.high:.1f}]."
+            f"{title_of(row.explainer)} {EXPOSES[row.outcome]}: it gives the watermark {100 * row.confounded:.1f} % of "
+            f"the positive attribution, in the control {100 * row.control:.1f} %, a typical difference of "
+            f"{100 * row.contrast:.1f} points{ends} on {row.n} images."
         )
     if blind.any():
-        exposing = [title_of(name) for name in found.loc[blind & found["exposed"], "explainer"]]
+        exposing = [title_of(name) for name in found.loc[blind & (found["outcome"] == BETTER), "explainer"]]
         said.append(f"Controls that expose it: {', '.join(exposing) or 'none'}.")
     return said

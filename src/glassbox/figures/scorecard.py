@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from glassbox.bootstrap import FEWEST
 from glassbox.families import MEASUREMENTS
 from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED, title_of
+from glassbox.names import (
+    BETTER,
+    CONTROLLED,
+    CONTROLS,
+    EXPLAINER,
+    EXPLAINERS,
+    MATCHED,
+    TITLES,
+    UNDECIDED,
+    UNTRAINED,
+    WORSE,
+    title_of,
+)
 from glassbox.scorecard import Scorecard
 from glassbox.scoring import Exposed
 
@@ -28,6 +40,7 @@ COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their ex
 # By explainer, the same in every study. Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 SHAPES = dict(zip(TITLES, cycle("osD^vP*X"), strict=False))
+OUTCOME_LOOKS = {BETTER: ("#a6cee3", "▲"), WORSE: ("#fdbf6f", "▼"), UNDECIDED: ("#f0f2f4", "?")}
 COST = "images through the network for a map, forward and backward"
 
 
@@ -52,8 +65,7 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
                 colour, marker, face, _ = LOOKS[row.kind]
                 height = names.index(row.explainer) + COMPANIONS.get(row.kind, 0)
                 size = 3.5 if row.kind in COMPANIONS else 5
-                if row.n >= FEWEST:
-                    axis.plot((row.low, row.high), (height, height), color=colour, linewidth=1 if size < 5 else 2)
+                axis.plot((row.low, row.high), (height, height), color=colour, linewidth=1 if size < 5 else 2)
                 axis.plot(row.mean, height, marker, color=colour, markerfacecolor=face, markersize=size)
             about = part.iloc[0]
             setting = f", {about.setting}" if about.setting else ""
@@ -73,10 +85,47 @@ def _mark(axis: Axes, kind: str) -> Any:
     return axis.plot([], [], marker, color=colour, markerfacecolor=face, markersize=5)[0]
 
 
+def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
+    """Every explainer against every control, a panel a metric: better, worse or undecided, with the typical difference.
+
+    Args:
+        ranking: of `scorecard.rank`.
+    """
+    metrics = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
+    names = list(dict.fromkeys(test["a"] for row in metrics.values() for test in row["controls"]))
+    columns = [*CONTROLS, UNTRAINED]
+    across = min(2, len(metrics))
+    down = -(-len(metrics) // across)
+    with figure(path, 4.6 * across + 1.2, (0.36 * len(names) + 1.5) * down + 0.4) as drawing:
+        axes = drawing.subplots(down, across, sharey=True, squeeze=False)
+        for axis in axes.flat[len(metrics) :]:
+            axis.set_axis_off()
+        for axis, (metric, row) in zip(axes.flat, metrics.items(), strict=False):
+            for test in row["controls"]:
+                place = columns.index(UNTRAINED if test["b"].startswith(UNTRAINED) else test["b"])
+                height = len(names) - 1 - names.index(test["a"])
+                colour, sign = OUTCOME_LOOKS[test["outcome"]]
+                axis.add_patch(Rectangle((place - 0.48, height - 0.46), 0.96, 0.92, color=colour))
+                text = f"{sign}\n{test['difference']:+.2f}" if test["difference"] is not None else sign
+                axis.text(place, height, text, ha="center", va="center", fontsize=7)
+            axis.set_xlim(-0.5, len(columns) - 0.5)
+            axis.set_ylim(-0.5, len(names) - 0.5)
+            axis.set_xticks(range(len(columns)), [*CONTROLS.values(), "untrained"], rotation=35, ha="right", fontsize=8)
+            axis.set_yticks(range(len(names)), [TITLES[name] for name in names][::-1], fontsize=8)
+            axis.tick_params(length=0)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+            arrow = "higher" if row["direction"] == "higher is better" else "lower"
+            axis.set_title(f"{MEASUREMENTS[metric]} ({arrow} is better), {row['n']} images", fontsize=9)
+        marks = [Rectangle((0, 0), 1, 1, color=colour) for colour, _ in OUTCOME_LOOKS.values()]
+        words = [f"{sign} {what}" for what, (_, sign) in OUTCOME_LOOKS.items()]
+        drawing.legend(marks, words, loc="outside lower center", ncols=3, fontsize=8)
+
+
 def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> None:
-    """Mean ranks on a line, the best to the left; a bar joins neighbours that the corrected tests cannot tell apart
-    (Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, figure 1, with pairwise Wilcoxon tests
-    in place of Nemenyi's).
+    """Mean ranks on a line, the best to the left; a bar joins neighbouring explainers that the corrected tests do not
+    tell apart (Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, figure 1, with pairwise
+    Wilcoxon tests in place of Nemenyi's). Controls have ranks and no bars: they are not tested against each other.
 
     Args:
         metric: name.
@@ -110,7 +159,7 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
         axis.set_xlim(left - room, right + room)
         axis.set_ylim(-below - 0.62 * half, 0.8)
         axis.set_axis_off()
-        same = "; a bar joins what cannot be told apart" if bars else ""
+        same = "; a bar joins explainers that are not told apart" if bars else ""
         axis.set_title(f"Mean rank by {MEASUREMENTS[metric]}, {row['n']} images{same}", fontsize=9)
 
 
@@ -138,8 +187,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
                 axis.plot(*zip(*points, strict=True), ":", color=colour, linewidth=1)
                 for (x, y), kind in zip(points, kinds, strict=True):
                     low, high = part.loc[(kind, name), ["low", "high"]]
-                    if part.loc[(kind, name), "n"] >= FEWEST:
-                        axis.plot((x, x), (low, high), color=colour, linewidth=1)
+                    axis.plot((x, x), (low, high), color=colour, linewidth=1)
                     face = colour if kind == EXPLAINER else "white"
                     label = title_of(name) if kind == EXPLAINER and axis is axes[0, 0] else None
                     axis.plot(x, y, SHAPES[name], color=colour, markerfacecolor=face, markersize=6, label=label,
@@ -162,7 +210,7 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     Args:
         curves: of `scoring.curves`.
     """
-    panels = {"entropy_rise": "relative rise of the entropy", "rank_agreement": "rank correlation\nwith the map before"}
+    panels = {"entropy_rise": "rise of the entropy, nats", "rank_agreement": "rank correlation\nwith the map before"}
     steps = curves.drop_duplicates("step").sort_values("step")
     names = [name for name in EXPLAINERS if name in set(curves["explainer"])]
     with figure(path, 7.2, 3.2) as drawing:
@@ -177,8 +225,6 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
                 axis.plot(range(len(course)), course, marker=SHAPES[name], color=colour, label=label, markersize=5)
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set_ylabel(text)
-            if column == "entropy_rise":  # maps that were nearly empty rise by many times their entropy
-                axis.set_yscale("symlog", linthresh=0.1)
             layers = ["none", *_layers(steps["randomised_from"])]
             axis.set_xticks(range(len(layers)), layers, rotation=30, ha="right", fontsize=7)
             axis.grid(axis="y")
@@ -192,7 +238,8 @@ def _layers(names: pd.Series) -> list[str]:
 
 
 def draw_all(folder: Path, found: Scorecard) -> None:
-    """`scorecard.png`, `forest/` and `ranks/` with one a metric, `faithfulness_and_cost.png`, `randomization.png`."""
+    """`scorecard.png`, `outcomes.png`, `forest/` and `ranks/` with one a metric, `faithfulness_and_cost.png`,
+    `randomization.png`."""
     card = found.tables["scorecard"]
     measured = card[card["ranks"]].groupby("metric", sort=False)["mean"].apply(lambda means: np.isfinite(means).any())
     metrics = measured.index[measured].tolist()
@@ -201,7 +248,10 @@ def draw_all(folder: Path, found: Scorecard) -> None:
     for metric in metrics:
         forest(folder / "forest" / f"{metric}.png", card, [metric])
     for metric, row in found.ranking["metrics"].items():
-        critical_difference(folder / "ranks" / f"{metric}.png", metric, row)
+        if row["mean_ranks"]:
+            critical_difference(folder / "ranks" / f"{metric}.png", metric, row)
+    if any(row["controls"] for row in found.ranking["metrics"].values()):
+        outcomes(folder / "outcomes.png", found.ranking)
     faithfulness_and_cost(folder / "faithfulness_and_cost.png", card)
     randomization(folder / "randomization.png", found.tables["randomization"])
 

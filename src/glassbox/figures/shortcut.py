@@ -7,7 +7,7 @@ import pandas as pd
 
 from glassbox.figures.maps import blend, frame, normalise
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import CONTROLS, TITLES, title_of
+from glassbox.names import BETTER, CONTROLS, TITLES, title_of
 
 
 def contrast(path: str | Path, found: pd.DataFrame) -> None:
@@ -28,9 +28,10 @@ def contrast(path: str | Path, found: pd.DataFrame) -> None:
         for height, row in zip(heights, rows.itertuples(), strict=True):
             colour = GREY if row.explainer in CONTROLS else BLUE
             right.plot((row.low, row.high), (height, height), color=colour, linewidth=2)
-            right.plot(row.contrast, height, "o", color=colour, markerfacecolor=colour if row.exposed else "white")
+            face = colour if row.outcome == BETTER else "white"
+            right.plot(row.contrast, height, "o", color=colour, markerfacecolor=face)
         right.axvline(0, color=GREY, linewidth=0.8)
-        right.set_xlabel("contrast of the two networks\n(filled: exposes the shortcut)")
+        right.set_xlabel("typical difference of the two networks\n(filled: exposes the shortcut)")
         left.set_yticks(heights, [title_of(name) for name in rows["explainer"]])
         for axis in (left, right):
             axis.grid(axis="x")

@@ -1,6 +1,5 @@
 """The study on one page, and in one small file: read from what the stages wrote, nothing is computed again."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config, files
+from glassbox import config, files, verdicts
 from glassbox import headline as scores
-from glassbox.bootstrap import FEWEST
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, analyst, title_of
 from glassbox.report import card as cards
@@ -100,21 +98,20 @@ class Study:
 
     @property
     def best_explainer(self) -> str:
-        """The explainer that beats every control by most measures of faithfulness and localization, of equals the one
-        that ranks best on average; in words, and "none" where no explainer beats them all by any."""
+        """The explainers that are better than every control by most measures, in a sentence; see `verdicts.best`."""
+        return "Not scored." if self.ranking is None else verdicts.best(self.ranking)
+
+    @property
+    def opening(self) -> list[str]:
+        """The study in three sentences at most, each of which a table of the report shows."""
+        m, level = self.metrics, f"{100 * self.params.evaluate.confidence:g} %"
+        accuracy = (
+            f"The classifier recognises {words.percent(m['accuracy'])} of {m['images']:,} test images ({level} "
+            f"interval {words.percent(m['accuracy_low'])} to {words.percent(m['accuracy_high'])})."
+        )
         if self.ranking is None:
-            return "not scored"
-        tested = [row for row in self.ranking["metrics"].values() if "controls" in row]
-        wins: dict[str, int] = {}
-        for row in tested:
-            unbeaten = {test["explainer"] for test in row["controls"] if not test["beaten"]}
-            for name in {test["explainer"] for test in row["controls"]} - unbeaten:
-                wins[name] = wins.get(name, 0) + 1
-        if not wins:
-            return "none beats every control"
-        ranks = {name: sum(row["mean_ranks"].get(name, math.inf) for row in tested) for name in wins}
-        best = min(wins, key=lambda name: (-wins[name], ranks[name], name))
-        return f"{title_of(best)} (beats every control by {wins[best]} of {len(tested)} measures)"
+            return [accuracy, self.gate["refusal"]]
+        return [accuracy, verdicts.overview(self.ranking)]
 
     @property
     def model_card(self) -> str:
@@ -175,6 +172,12 @@ def headline(study: Study) -> dict[str, float]:
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
              "brier", "ece", "calibrated_ece")  # fmt: skip
     row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
+    if study.ranking is not None:
+        row |= {
+            f"controls_{outcome}/{name}": n
+            for name, counts in verdicts.counts(study.ranking).items()
+            for outcome, n in counts.items()
+        }
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
@@ -206,12 +209,12 @@ def stability_of_the_study(study: Study) -> dict[str, float] | None:
 
 def explainer_table(study: Study) -> list[dict[str, Any]]:
     """One row for each explainer and control: title, whether it is a control, for each metric the setting that ranks as
-    text, mean and interval; whether it passes eMPRT; and what a map costs. Explainers that only ask the model have
-    `matched`, the same at the common number of evaluations."""
+    text, mean and interval; the outcome of eMPRT; constant maps; and what a map costs. Explainers that only ask the
+    model have `matched`, the same at the common number of evaluations."""
     card = study.scorecard
     if card is None:
         return []
-    passed, rows = study.ranking["emprt"], []
+    passed, constant, rows = study.ranking["emprt"], study.ranking["constant_maps"], []
     spent = card[card["metric"] == "model_evaluations"].set_index(["kind", "explainer"])["mean"]
     for (kind, name), part in card[card["ranks"]].groupby(["kind", "explainer"], sort=False):
         if kind in (EXPLAINER, CONTROLLED):
@@ -219,7 +222,8 @@ def explainer_table(study: Study) -> list[dict[str, Any]]:
                    "milliseconds": study.costs[kind][name]["milliseconds"],
                    "peak_memory": study.costs[kind][name]["peak_memory"],
                    "model_evaluations": spent[kind, name],
-                   "emprt_passes": all(passed[name].values()) if name in passed else None,
+                   "emprt_outcome": verdicts.EMPRT_WORDS[passed[name]["outcome"]] if name in passed else "",
+                   "constant_maps": constant[name]["constant"] if name in constant else None,
                    "matched": None} | _scores(part)  # fmt: skip
             alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
             if kind == EXPLAINER and len(alike):
@@ -232,7 +236,7 @@ def _scores(part: pd.DataFrame) -> dict[str, str]:
     """Mean and interval as text, by metric; images too few for an interval have none."""
     shown = {}
     for row in part.itertuples():
-        interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.n >= FEWEST else ""
+        interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
         shown[row.metric] = f"{row.mean:.3f}{interval}" if row.n else ""
     return shown
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from glassbox import config
 from glassbox.families import MEASUREMENTS
-from glassbox.names import CONTROL, TITLES
+from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
 from glassbox.notes import note, sound
 from glassbox.report import analyses
 from glassbox.report.pictures import map_uri, uri
@@ -71,6 +71,8 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         },
         analyst=TITLES[study.analyst],
         titles=MEASUREMENTS,
+        standings=standings(study.ranking) if study.ranking else None,
+        outcomes=outcomes(study.ranking) if study.ranking else {},
         names=TITLES,
         pair_pictures=sorted(
             path.relative_to(folder).as_posix() for path in (folder / "explain/analyses").glob("pair-*.png")
@@ -79,6 +81,36 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         dumps=json.dumps,
         **shown,
     )
+
+
+def standings(ranking: dict[str, Any]) -> dict[str, Any] | None:
+    """By explainer and measure how many of its controls it is better than, worse than, or undecided against: `titles`
+    of the measures with their images, and `rows`, each with a `title` and `cells`. None where nothing was compared."""
+    tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
+    names = dict.fromkeys(test["a"] for row in tested.values() for test in row["controls"])
+    if not names:
+        return None
+
+    def cell(row: dict[str, Any], name: str) -> dict[str, int]:
+        found = [test["outcome"] for test in row["controls"] if test["a"] == name]
+        return {what: found.count(what) for what in OUTCOMES} if found else {}
+
+    titles = [f"{MEASUREMENTS[metric]} (n = {row['n']})" for metric, row in tested.items()]
+    rows = [{"title": TITLES[name], "cells": [cell(row, name) for row in tested.values()]} for name in names]
+    return {"titles": titles, "rows": rows}
+
+
+def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By measure a matrix of explainers and controls: titles of the `columns`, and `rows`, each with a `title` and its
+    tests as `cells`, None where there was none."""
+    found = {}
+    for metric, row in ranking["metrics"].items():
+        tests = {(test["a"], UNTRAINED if test["b"].startswith(UNTRAINED) else test["b"]): test
+                 for test in row["controls"]}  # fmt: skip
+        keys, names = [*CONTROLS, UNTRAINED], dict.fromkeys(name for name, _ in tests)
+        rows = [{"title": TITLES[name], "cells": [tests.get((name, key)) for key in keys]} for name in names]
+        found[metric] = {"columns": [*CONTROLS.values(), "itself untrained"], "rows": rows}
+    return found
 
 
 def cases(study: "Study") -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from glassbox.models import Classifier
 from glassbox.xai_metrics.base import Metric
 
 EMPRT = Metric(
-    "emprt", "dependence on the weights", None, "relative rise of the map's entropy; pass when above 0",
-    "Hedström et al. 2024, Sanity Checks Revisited: An Exploration to Repair the Model Parameter Randomisation Test, "
-    "efficient MPRT; after Adebayo et al. 2018, Sanity Checks for Saliency Maps",
+    "emprt", "dependence on the weights", None, "rise of the map's entropy, nats",
+    "after Hedström et al. 2024, Sanity Checks Revisited: An Exploration to Repair the Model Parameter Randomisation "
+    "Test, efficient MPRT, as a paired difference; Adebayo et al. 2018, Sanity Checks for Saliency Maps",
 )  # fmt: skip
 METRICS = (EMPRT,)  # `scoring` has the explainer explain the randomised models
 
@@ -32,10 +32,15 @@ def entropy(maps: np.ndarray, bins: int) -> np.ndarray:
 
 
 def emprt(maps: np.ndarray, randomised: np.ndarray, bins: int) -> np.ndarray:
-    """Relative rise of the entropy from the maps of the trained to those of the randomised model (N,); NaN where a map
-    of the trained model has one value only."""
+    """Rise of the entropy from the maps of the trained to those of the randomised model, nats: (N,); NaN where either
+    map has one value only, whose entropy is 0 whatever the model does.
+
+    Hedström et al. average the relative rise (after - before) / before. The mean of such ratios is above 0 even where
+    before and after come from one law (Jensen's inequality), so that nearly every explainer would pass. A difference
+    of two draws from one law is symmetric around 0.
+    """
     before, after = entropy(maps, bins), entropy(randomised, bins)
-    return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
+    return np.where((before > 0) & (after > 0), after - before, np.nan)
 
 
 def cascade(

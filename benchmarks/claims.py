@@ -1,0 +1,244 @@
+"""Do the report's sentences and intervals hold? A simulation on the scores of real studies.
+
+The scores of `benchmarks/results/claims/*.csv.gz` (see `benchmarks.pool`) are taken for the whole population. Reports
+are made from images drawn from it with replacement, and each "better" or "worse" and each interval is held against the
+population. Measured are, by the number of images:
+
+- false claims: share of reports with at least one false "better", "worse", "passes" or "fails". With explainers of
+  noise in place of the real ones, beside all real controls: what is alike by construction (two draws of the same kind of
+  noise, trained or not) is exchanged at random image by image, so that each claim about it is false; of the other
+  comparisons a claim is false where the population says the opposite. And with the real explainers, all of whose scores
+  are exchanged at random with each other and with the controls: then every claim is false.
+- power: share of the true differences that are decided, and how often transposed maps are told from the intact ones.
+- coverage of the intervals of means, and of typical differences.
+
+    python -m benchmarks claims        about half an hour on 2 cores
+"""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import scipy
+
+from benchmarks.pool import NOISE, RESULTS, TRANSPOSED
+from glassbox import bootstrap, comparison, scorecard
+from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
+from glassbox.scoring import METRICS, Column
+
+REPORTS = 300  # of each kind, study and number of images
+SAMPLES = 1000  # of an interval's coverage
+IMAGES = (12, 20, 40, 60, 100, 200)
+DEFAULT = 60  # images of the default study
+KINDS = ("noise", "smooth", "regions")  # of explainers of noise, by the begin of their names
+ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same kind
+
+
+def pools() -> dict[str, pd.DataFrame]:
+    """Scores of all studies, by name."""
+    found = {path.name.removesuffix(".csv.gz"): pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv.gz"))}
+    assert len(found) >= 4, "python -m benchmarks.pool makes the scores of a study"
+    return {name: scorecard.with_maps(values) for name, values in found.items()}
+
+
+def with_noise(values: pd.DataFrame) -> pd.DataFrame:
+    """Explainers of noise in place of the real ones."""
+    blind = values[values["kind"] == NOISE]["explainer"].unique()
+    untrained = values[(values["kind"] == UNTRAINED) & values["explainer"].isin(blind)]
+    own = values[values["kind"] == NOISE].assign(kind=EXPLAINER)
+    return pd.concat([own, values[values["kind"] == CONTROLLED], untrained], ignore_index=True)
+
+
+def with_explainers(values: pd.DataFrame) -> pd.DataFrame:
+    """The real explainers alone, with the controls."""
+    blind = values[values["kind"] == NOISE]["explainer"].unique()
+    kept = values["kind"].isin((EXPLAINER, CONTROLLED, UNTRAINED)) & ~values["explainer"].isin(blind)
+    return values[kept]
+
+
+def tensor(values: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, str]], list[str]]:
+    """Scores (N, S, C) of all images, subjects (kind, name) and columns."""
+    names = [text for text in values.columns if Column.parse(text).metric in METRICS]
+    subjects = list(dict.fromkeys(zip(values["kind"], values["explainer"], strict=True)))
+    rows = [
+        values[(values["kind"] == kind) & (values["explainer"] == name)].sort_values("image")[names].to_numpy(float)
+        for kind, name in subjects
+    ]
+    return np.stack(rows, axis=1), subjects, names
+
+
+def comparisons(subjects: list[tuple[str, str]], names: list[str]) -> list[tuple[int, int | None, int]]:
+    """The family of a report: places of a, b and the column; b is None for eMPRT, which tests against no change."""
+    place = {subject: number for number, subject in enumerate(subjects)}
+    explainers = [subject for subject in subjects if subject[0] == EXPLAINER]
+    found: list[tuple[int, int | None, int]] = []
+    for number, text in enumerate(names):
+        metric = METRICS[Column.parse(text).metric]
+        if metric.name == "emprt":
+            found += [(place[one], None, number) for one in explainers]
+        if metric.higher_is_better is None:
+            continue
+        found += [(place[a], place[b], number) for a, b in combinations(explainers, 2)]
+        if metric.property in scorecard.AGAINST_CONTROLS:
+            for one in explainers:
+                others = [s for s in subjects if s[0] == CONTROLLED or s == (UNTRAINED, one[1])]
+                found += [(place[one], place[other], number) for other in others]
+    return found
+
+
+def differences(scores: np.ndarray, family: list[tuple[int, int | None, int]]) -> np.ndarray:
+    """(N, M)."""
+    return np.stack([scores[:, a, c] - (0 if b is None else scores[:, b, c]) for a, b, c in family], axis=1)
+
+
+def claims(of_family: np.ndarray) -> np.ndarray:
+    """The sign of each claim of a report, 0 where it is undecided: (M,), from differences (N, M)."""
+    columns = [one[~np.isnan(one)] for one in of_family.T]
+    p = np.array([comparison.p_value(one) if len(one) else 1.0 for one in columns])
+    signs = np.array([np.sign(comparison.statistic(one)) if len(one) else 0.0 for one in columns])
+    return np.where(comparison.holm(p) < comparison.LEVEL, signs, 0)
+
+
+def false_with_noise(values: pd.DataFrame, images: int, seed: int) -> float:
+    """Share of reports on explainers of noise with a false claim."""
+    scores, subjects, names = tensor(with_noise(values))
+    family = comparisons(subjects, names)
+    groups = [
+        [
+            n
+            for n, (kind, name) in enumerate(subjects)
+            if name.startswith(f"{one}_") or (kind, name) == (CONTROLLED, ALIKE[one])
+        ]
+        for one in KINDS
+    ]
+    group_of = {n: number for number, group in enumerate(groups) for n in group}
+    alike = np.array([b is None or (a in group_of and group_of.get(a) == group_of.get(b)) for a, b, _ in family])
+    truth = np.array([np.sign(comparison.shift(d[~np.isnan(d)])[0]) for d in differences(scores, family).T])
+    rng, false = np.random.default_rng(seed), 0
+    for _ in range(REPORTS):
+        drawn = scores[rng.integers(0, len(scores), images)]
+        for group in groups:
+            order = rng.random((images, len(group))).argsort(axis=1)
+            drawn[:, group] = np.take_along_axis(drawn[:, group], order[:, :, None], axis=1)
+        made = differences(drawn, family)
+        for number, (_, b, _) in enumerate(family):
+            if b is None:  # maps before and after randomization are draws of one law
+                made[:, number] *= rng.choice((-1, 1), images)
+        said = claims(made)
+        false += bool(((said != 0) & (alike | (said != truth))).any())
+    return false / REPORTS
+
+
+def false_when_all_are_alike(values: pd.DataFrame, images: int, seed: int) -> float:
+    """Share of reports with a claim, when the scores of all subjects are exchanged at random image by image."""
+    scores, subjects, names = tensor(with_explainers(values))
+    family = comparisons(subjects, names)
+    rng, false = np.random.default_rng(seed), 0
+    for _ in range(REPORTS):
+        drawn = scores[rng.integers(0, len(scores), images)]
+        order = rng.random((images, len(subjects))).argsort(axis=1)
+        made = differences(np.take_along_axis(drawn, order[:, :, None], axis=1), family)
+        for number, (_, b, _) in enumerate(family):
+            if b is None:
+                made[:, number] *= rng.choice((-1, 1), images)
+        false += bool((claims(made) != 0).any())
+    return false / REPORTS
+
+
+def power(values: pd.DataFrame, images: int, seed: int) -> dict[str, float]:
+    """Of the differences of explainers and controls that the population shows (significant with all of its images) the
+    share that a report decides rightly; and how often it tells transposed maps from the intact ones."""
+    scores, subjects, names = tensor(with_explainers(values))
+    family = comparisons(subjects, names)
+    whole = differences(scores, family)
+    truth = claims(whole)
+    with_controls = np.array([b is not None and subjects[b][0] != EXPLAINER for _, b, _ in family])
+    chosen = with_controls & (truth != 0)
+    turned = values[values["kind"] == TRANSPOSED]
+    rng = np.random.default_rng(seed)
+    right, told = [], []
+    intact = values[(values["kind"] == EXPLAINER) & (values["explainer"] == "integrated_gradients")]
+    deletion = next(name for name in names if Column.parse(name).metric == "deletion_auc")
+    apart = intact.sort_values("image")[deletion].to_numpy() - turned.sort_values("image")[deletion].to_numpy()
+    for _ in range(REPORTS // 3):
+        places = rng.integers(0, len(scores), images)
+        right.append((claims(whole[places]) == truth)[chosen].mean())
+        one = apart[places]
+        told.append(comparison.p_value(one[~np.isnan(one)]) < comparison.LEVEL / len(family))
+    return {"true_differences": int(chosen.sum()), "decided": float(np.mean(right)), "transposed": float(np.mean(told))}
+
+
+def studentized(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Bootstrap-t (Efron 1979; Hall 1988)."""
+    n, rng = len(values), np.random.default_rng(seed)
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
+    drawn = values[rng.integers(0, n, (1000, n))]
+    errors = drawn.std(axis=1, ddof=1) / np.sqrt(n)
+    t = (drawn.mean(axis=1) - mean)[errors > 0] / errors[errors > 0]
+    low, high = np.quantile(t, (0.025, 0.975)) if len(t) else (0, 0)
+    return mean - high * error, mean - low * error
+
+
+def percentile(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Percentile bootstrap (Efron 1979)."""
+    drawn = values[np.random.default_rng(seed).integers(0, len(values), (1000, len(values)))].mean(axis=1)
+    return tuple(np.quantile(drawn, (0.025, 0.975)))
+
+
+def bca(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap (Efron 1987)."""
+    n = len(values)
+    drawn = values[np.random.default_rng(seed).integers(0, n, (1000, n))].mean(axis=1)
+    bias = scipy.stats.norm.ppf(np.clip((drawn < values.mean()).mean(), 1e-3, 1 - 1e-3))
+    away = values.mean() - values
+    acceleration = (away**3).sum() / (6 * max((away**2).sum(), 1e-300) ** 1.5)
+    z = bias + scipy.stats.norm.ppf((0.025, 0.975))
+    return tuple(np.quantile(drawn, scipy.stats.norm.cdf(bias + z / (1 - acceleration * z))))
+
+
+def student(values: np.ndarray, _: int) -> tuple[float, float]:
+    """Student's t."""
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+INTERVALS = {
+    "used here": bootstrap.interval, "percentile": percentile, "BCa": bca, "studentized": studentized, "t": student,
+}  # fmt: skip
+
+
+def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int) -> pd.DataFrame:
+    """A row an interval and subject of a scorecard: how often it holds the mean of the population."""
+    scores, subjects, names = tensor(with_explainers(values))
+    rng, rows = np.random.default_rng(seed), []
+    for place, (kind, name) in enumerate(subjects):
+        for column, text in enumerate(names):
+            known = scores[:, place, column]
+            known = known[~np.isnan(known)]
+            if kind == UNTRAINED or len(known) < 20 or np.ptp(known) == 0:
+                continue
+            truth, hits = known.mean(), dict.fromkeys(INTERVALS, 0)
+            for sample in range(samples):
+                drawn = known[rng.integers(0, len(known), images)]
+                for way, interval in INTERVALS.items():
+                    low, high = interval(drawn, sample)
+                    hits[way] += low <= truth + 1e-12 and truth - 1e-12 <= high
+            about = {"subject": f"{kind} {name}", "metric": Column.parse(text).metric, "images": images}
+            rows.append(about | {way: n / samples for way, n in hits.items()})
+    return pd.DataFrame(rows)
+
+
+def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, samples: int) -> np.ndarray:
+    """How often the interval of a typical difference holds that of the population, for each comparison of a family."""
+    scores, subjects, names = tensor(with_explainers(values))
+    rng, found = np.random.default_rng(seed), []
+    for known in differences(scores, comparisons(subjects, names)).T:
+        known = known[~np.isnan(known)]
+        if len(known) < 20 or np.ptp(known) == 0:
+            continue
+        truth, hits = comparison.shift(known)[0], 0
+        for _ in range(samples):
+            _, low, high = comparison.shift(known[rng.integers(0, len(known), images)])
+            hits += low <= truth + 1e-12 and truth - 1e-12 <= high
+        found.append(hits / samples)
+    return np.array(found)

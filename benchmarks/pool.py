@@ -1,0 +1,125 @@
+"""Scores of many images from a finished study, for the simulation of `benchmarks/claims.py`.
+
+    python -m benchmarks.pool FOLDER NAME IMAGES
+
+FOLDER is that of a study whose stage *evaluate* is done. Measured are, on IMAGES of its test images and by the first
+setting of every metric, its explainers, the controls, the explainers on an untrained network, five explainers of noise
+(which know nothing of the model, as the random controls do, with random numbers of their own) and Integrated Gradients
+with transposed maps. Written is benchmarks/results/claims/NAME.csv.gz.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glassbox import compute, config, explainers, models, scoring
+from glassbox.data import store
+from glassbox.explainers import Attribution, Explainer, Request
+from glassbox.explainers.controls import Control, noise, region_noise, smooth_noise
+from glassbox.models import Classifier
+from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
+from glassbox.predictions import read as read_predictions
+from glassbox.seeds import derive
+
+RESULTS = Path(__file__).parent / "results/claims"
+NOISE, TRANSPOSED = "noise", "transposed"  # kinds of subjects, beside those of a study
+SOME = 40  # images on which robustness and randomization are measured
+NOISES = ("noise_1", "noise_2", "smooth_1", "smooth_2", "regions_1")
+
+
+class Noise(Control):
+    """A random control whose maps are drawn anew each time that it is called: nothing of them depends on the model."""
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        self.calls = getattr(self, "calls", 0) + 1
+        seeds = tuple(derive(seed, id_of(self), self.calls) for seed in request.seeds)
+        return super().__call__(classifier, replace(request, seeds=seeds))
+
+
+def id_of(noise: Noise) -> str:
+    """Which of the explainers of noise this is."""
+    return noise.name
+
+
+class Transposed:
+    """An explainer whose maps are turned over: rows become columns."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        self.explainer, self.looks_at, self.together = explainer, explainer.looks_at, explainer.together
+
+    def budget(self, side: int) -> explainers.base.Budget:
+        return self.explainer.budget(side)
+
+    def __call__(self, classifier: Classifier, request: Request) -> Attribution:
+        made = self.explainer(classifier, request)
+        return replace(made, maps=np.ascontiguousarray(made.maps.transpose(0, 2, 1)))
+
+
+def noises(superpixels: config.Superpixels, side: int) -> dict[str, Noise]:
+    """Five explainers that know nothing."""
+    draws = {"noise": noise, "smooth": smooth_noise(side / 10), "regions": region_noise(superpixels)}
+    made = {}
+    for name in NOISES:
+        made[name] = Noise(draws[name.rpartition("_")[0]])
+        made[name].name = name
+    return made
+
+
+def pool(folder: Path, images: int) -> scoring.pd.DataFrame:
+    """Values of all subjects, as in values.csv."""
+    params = config.read(folder / "params.yaml")
+    s, seed = params.score, params.study.seed
+    robustness = s.robustness.model_copy(
+        update={"images": SOME, "draws": 1, "noise": s.robustness.noise[:1], "brightness": s.robustness.brightness[:1],
+                "shift": s.robustness.shift[:1], "attack": s.robustness.attack[:1], "attack_steps": 3}
+    )  # fmt: skip
+    randomization = s.randomization.model_copy(update={"images": SOME, "steps": 1, "bins": s.randomization.bins[:1]})
+    correlation = s.correlation.model_copy(update={"shares": s.correlation.shares[:1]})
+    s = s.model_copy(
+        update={"images": images, "robustness": robustness, "randomization": randomization, "correlation": correlation,
+                "deletion": s.deletion[:1], "insertion": s.insertion[:1], "margins": s.margins[:1], "steps": 16}
+    )  # fmt: skip
+    place = compute.resolve(params.compute)
+    data = folder / "data/prepared"
+    description = store.describe(data)
+    classifier, card = models.load(folder / "models", place.device)
+    test, train = store.read(data, "test"), store.read(data, "train")
+    p = read_predictions(folder / "reports/evaluate/predictions.csv", len(test), card.classes)
+    background = explainers.draw_background(train.images, explainers.n_background(params.explain), seed)
+    about = (description.mean, params.explain, s, place.batch_size, seed)
+    ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
+    side = ground.request.images.shape[1]
+    own = scoring._make(ground.explain, background, ground)
+    controls = explainers.all_controls(ground.explain.superpixels, side)
+    blind = noises(ground.explain.superpixels, side)
+    scored = []
+
+    def add(kind: str, subjects: dict[str, Explainer], model: Classifier, whole: bool) -> None:
+        for name, explainer in subjects.items():
+            scored.append(scoring.one(ground, kind, name, explainer, model, whole=whole))
+            print(f"{kind} {name}", flush=True)
+
+    add(EXPLAINER, own, classifier, True)
+    add(CONTROLLED, controls, classifier, True)
+    add(NOISE, blind, classifier, True)
+    add(UNTRAINED, own | blind, ground.untrained, False)
+    if "integrated_gradients" in own:
+        add(TRANSPOSED, {"integrated_gradients": Transposed(own["integrated_gradients"])}, classifier, False)
+    return scoring.table(scored, ground, card.classes)
+
+
+def main() -> None:
+    folder, name, images = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    torch.manual_seed(0)
+    values = pool(folder, images).drop(columns=["explained_class", "model_evaluations", "backward_passes"])
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.csv.gz"
+    values.round(5).to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})
+    print(f"written: {path.name}, {len(values)} rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""A ranking in words: what the tests decided, what they left open, and how many images it would take. Imports next to
+nothing: the report needs no torch."""
+
+from typing import Any
+
+from glassbox.families import MEASUREMENTS
+from glassbox.names import BETTER, CONTROLS, OUTCOMES, TITLES, UNDECIDED, UNTRAINED, WORSE
+
+MIXED = "mixed"  # outcome of eMPRT that depends on the bins
+EMPRT_IS = "eMPRT (do maps become more complex when the network loses its learnt weights?)"
+EMPRT_WORDS = {BETTER: "passes", WORSE: "fails", UNDECIDED: "undecided", MIXED: "depends on the bins"}
+
+
+def sentences(ranking: dict[str, Any]) -> list[str]:
+    """All that the ranking says of explainers.
+
+    Args:
+        ranking: of `scorecard.rank`.
+    """
+    tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
+    said = [against_controls(metric, row, ranking["fewest"]) for metric, row in tested.items()]
+    said += constant_maps(ranking)
+    if ranking["emprt"]:
+        said.append(emprt(ranking["emprt"]))
+    said += [one for metric, row in ranking["metrics"].items() for one in settings(metric, row)]
+    return said
+
+
+def overview(ranking: dict[str, Any]) -> str:
+    """How many comparisons with controls are decided, and which explainers come out best, in two sentences."""
+    counts, n = ranking["outcomes"], _images(ranking)
+    total = sum(counts.values())
+    if not total:
+        return best(ranking)
+    parts = ", ".join(f"{counts[what]} {what}" for what in OUTCOMES)
+    return f"{total} comparisons of an explainer with a control on {n} images: {parts}. {best(ranking)}"
+
+
+def best(ranking: dict[str, Any]) -> str:
+    """Which explainers are better than every control by most measures, in a sentence; what was not tested, or is
+    undecided, is said to be that."""
+    tested = [row for row in ranking["metrics"].values() if row["controls"]]
+    if not any(row["decidable"] for row in tested):
+        return f"Not tested: {_images(ranking)} images are too few for any comparison, {ranking['fewest']} at least."
+    wins = wins_of(ranking)
+    most = max(wins.values())
+    if most == 0:
+        return "No explainer is shown to be better than every control by any measure."
+    names = [TITLES[name] for name, n in wins.items() if n == most]
+    verb = "is" if len(names) == 1 else "are"
+    return f"{_enumerate(names)} {verb} better than every control by {most} of {len(tested)} measures."
+
+
+def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
+    """By how many measures an explainer is better than every control that it was compared with."""
+    wins: dict[str, int] = {}
+    for row in ranking["metrics"].values():
+        outcomes: dict[str, list[str]] = {}
+        for test in row["controls"]:
+            outcomes.setdefault(test["a"], []).append(test["outcome"])
+        for name, of_name in outcomes.items():
+            wins[name] = wins.get(name, 0) + (set(of_name) == {BETTER})
+    return wins
+
+
+def counts(ranking: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """By explainer how many of its comparisons with controls, by all measures, have each outcome."""
+    found: dict[str, dict[str, int]] = {}
+    for row in ranking["metrics"].values():
+        for test in row["controls"]:
+            of_name = found.setdefault(test["a"], dict.fromkeys(OUTCOMES, 0))
+            of_name[test["outcome"]] += 1
+    return found
+
+
+def against_controls(metric: str, row: dict[str, Any], fewest: int) -> str:
+    """What each explainer is against the controls by a metric, and the power of these tests."""
+    if not row["decidable"]:
+        return f"{_title(metric)}: {row['n']} images are too few to compare, {fewest} at least."
+    groups: dict[str, list[str]] = {}  # explainers of which the same is said
+    for name in dict.fromkeys(test["a"] for test in row["controls"]):
+        tests = [test for test in row["controls"] if test["a"] == name]
+        groups.setdefault(_standing(tests), []).append(TITLES[name])
+    parts = [f"{_enumerate(names)} {'are' if len(names) > 1 else 'is'} {what}" for what, names in groups.items()]
+    return f"{_title(metric)}: {'; '.join(parts)}. {power(row)}"
+
+
+def power(row: dict[str, Any]) -> str:
+    """What the images at hand can tell by a metric, and how many would tell more."""
+    about = row["power"]
+    if about["detectable"] is None:
+        return ""
+    said = f"({row['n']} images find a typical difference of {about['detectable']:.2g} four times in five"
+    if about["undecided"]:
+        images = "more than 1,000" if about["needed"] is None else f"about {about['needed']:,}"
+        said += f"; half of the {about['undecided']} undecided would take {images}"
+    return said + ".)"
+
+
+def constant_maps(ranking: dict[str, Any]) -> list[str]:
+    """Explainers whose maps have one value everywhere, which rank no pixel and have no score."""
+    return [
+        f"{TITLES[name]}'s map is constant for {about['constant']} of {about['images']} images: it ranks no pixel "
+        "there, and has no score."
+        for name, about in ranking["constant_maps"].items()
+        if about["constant"]
+    ]
+
+
+def emprt(found: dict[str, dict[str, Any]]) -> str:
+    """Which explainers notice that the weights are lost."""
+    groups: dict[str, list[str]] = {}
+    for name, about in found.items():
+        groups.setdefault(about["outcome"], []).append(TITLES[name])
+    n = max(row["n"] for about in found.values() for row in about["settings"].values())
+    words = {
+        BETTER: ("passes", "pass"),
+        WORSE: ("fails: its maps become simpler", "fail: their maps become simpler"),
+        UNDECIDED: ("is undecided", "are undecided"),
+        MIXED: ("depends on the bins of the histogram", "depend on the bins of the histogram"),
+    }
+    parts = [f"{_enumerate(groups[what])} {words[what][len(groups[what]) > 1]}" for what in words if what in groups]
+    return f"{EMPRT_IS}, {n} images: {'; '.join(parts)}."
+
+
+def settings(metric: str, row: dict[str, Any]) -> list[str]:
+    """Where the order of two explainers turns round with another setting of the metric, both by a test."""
+    said = []
+    for setting in dict.fromkeys(one["unless"] for one in row["reversed"]):
+        pairs = [one for one in row["reversed"] if one["unless"] == setting]
+        turned = _enumerate([f"{TITLES[one['better']]} over {TITLES[one['other']]}" for one in pairs])
+        said.append(
+            f"{_title(metric)}: the order depends on the setting: {turned} with {row['setting']}, the reverse with "
+            f"{setting}."
+        )
+    return said
+
+
+def _standing(tests: list[dict[str, Any]]) -> str:
+    """What an explainer is against the controls, from its tests with them."""
+    names = {what: [_control(test["b"]) for test in tests if test["outcome"] == what] for what in OUTCOMES}
+    if len(names[BETTER]) == len(tests):
+        return "better than every control"
+    if len(names[UNDECIDED]) == len(tests):
+        return "undecided against every control"
+    parts = []
+    if names[BETTER]:
+        parts.append(f"better than {_enumerate(names[BETTER])}")
+    if names[WORSE]:
+        parts.append(f"worse than {_enumerate(names[WORSE])}")
+    if names[UNDECIDED]:
+        parts.append(f"undecided against {_enumerate(names[UNDECIDED])}")
+    return ", ".join(parts)
+
+
+def _control(name: str) -> str:
+    return "its own map of an untrained network" if name.startswith(UNTRAINED) else CONTROLS[name]
+
+
+def _images(ranking: dict[str, Any]) -> int:
+    return max((row["n"] for row in ranking["metrics"].values() if row["controls"]), default=0)
+
+
+def _title(metric: str) -> str:
+    title = MEASUREMENTS[metric]
+    return title[0].upper() + title[1:]
+
+
+def _enumerate(items: list[str], last: str = "and") -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
