@@ -15,7 +15,7 @@ def made(scores: dict[tuple[str, str], float], spread: float = 0.01) -> pd.DataF
     parts = []
     for (kind, name), level in scores.items():
         values = level + spread * rng.uniform(-1, 1, N)
-        columns = {"explainer": name, "kind": kind, "image": range(N), "model_evaluations": 10.0,
+        columns = {"explainer": name, "kind": kind, "image": range(N), "forward_passes": 10.0,
                    "backward_passes": 0.0, DELETION: values}  # fmt: skip
         if kind in ("explainer", "control"):
             columns |= {OTHER: -values, EMPRT: [0.1] * 4 + [np.nan] * (N - 4) if name == "lime" else np.nan}
@@ -48,7 +48,7 @@ def test_the_summary_has_a_row_for_each_subject_metric_and_setting(values):
     own = values[(values["explainer"] == "lime") & (values["kind"] == "explainer")][DELETION]
     assert first["mean"] == pytest.approx(own.mean())
     assert own.min() < first["low"] < first["mean"] < first["high"] < own.max()
-    cost = card[(card["metric"] == "model_evaluations") & (card["kind"] == "matched")].iloc[0]
+    cost = card[(card["metric"] == "forward_passes") & (card["kind"] == "matched")].iloc[0]
     assert (cost["mean"], cost["property"]) == (10, "cost")
     few = card[(card["metric"] == "emprt") & (card["explainer"] == "lime")].iloc[0]
     assert (few["n"], few["mean"]) == (4, pytest.approx(0.1))

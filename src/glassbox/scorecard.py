@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap, comparison, headline, scoring
+from glassbox import baselines, bootstrap, comparison, headline, scoring
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT
 
-COSTS = ("model_evaluations", "backward_passes")
+COSTS = ("forward_passes", "backward_passes")
 AGAINST_CONTROLS = (
     "faithfulness",
     "localization",
@@ -32,7 +32,7 @@ class Scorecard:
     Attributes:
         tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
             `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: `metrics` (of `rank`), `emprt` (of `passes`) and `verdicts`.
+        ranking: `metrics` (of `rank`), `emprt` (of `passes`), `baselines` (of `baselines.shares`) and `verdicts`.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -57,7 +57,9 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
     passed = passes(card)
     tables = {"values": values, "scorecard": card, "randomization": scoring.curves(scored),
               "budgets": scoring.budgets(scored)}  # fmt: skip
-    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "verdicts": verdicts(ranking, passed)})
+    shares = baselines.shares(ground.request.images, ground.mean, ground.explain.faithfulness.blur_sigma)
+    told = verdicts(ranking, passed) + baselines.causes(ranking, shares, UNSTABLE)
+    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "baselines": shares, "verdicts": told})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
@@ -114,7 +116,7 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
         `friedman` and `cliques` (see `comparison.Ranking`); `pairs` of explainers; `controls`, each explainer against
         each control and against itself on an untrained network, Holm-corrected within the metric, with `beaten`;
         `settings`, the mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of
-        these orders; `matched`, mean ranks at the common number of evaluations. Metrics without such images are left
+        these orders; `matched`, mean ranks at the common number of forward passes. Metrics without such images are left
         out.
     """
     resamples, found = derive(seed, "score", "bootstrap"), {}

@@ -19,7 +19,7 @@ from glassbox.scoring import Exposed
 # An explainer as it is set stands out; its two companions are hollow, so that no row hangs on colour alone.
 LOOKS = {
     EXPLAINER: (BLUE, "o", BLUE, "explainer"),
-    MATCHED: (BLUE, "D", "white", "the same, with the common number of evaluations"),
+    MATCHED: (BLUE, "D", "white", "the same, with the common number of forward passes"),
     UNTRAINED: (ORANGE, "s", "white", "the same, on an untrained network"),
     CONTROLLED: (GREY, "o", GREY, "control"),
 }
@@ -28,7 +28,7 @@ COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their ex
 # By explainer, the same in every study. Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 SHAPES = dict(zip(TITLES, cycle("osD^vP*X"), strict=False))
-COST = "images through the network for a map, forward and backward"
+COST = "forward + backward passes of a map"
 
 
 def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
@@ -115,8 +115,8 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
 
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
-    """Faithfulness against what a map costs, a panel a metric; a line leads to the same explainer with the common
-    number of evaluations.
+    """Faithfulness against the sum of the forward and backward passes of a map, a panel a metric; a line leads to the
+    same explainer with the common number of forward passes.
 
     Args:
         card: of `scorecard.summarise`.
@@ -151,7 +151,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
             arrow = "↑" if part["direction"].iloc[0] == "higher is better" else "↓"
             axis.set_ylabel(f"{MEASUREMENTS[metric]} {arrow}")
             axis.grid(axis="both")
-        drawing.supxlabel(f"{COST}; hollow: common number of evaluations; dashed: best control", fontsize=8)
+        drawing.supxlabel(f"{COST}; hollow: common number of forward passes; dashed: best control", fontsize=8)
         drawing.legend(loc="outside upper center", ncols=4, fontsize=8)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config
+from glassbox import baselines, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, TITLES
 from glassbox.notes import note, sound
@@ -63,12 +63,13 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         matrix=matrix(study, images) if n_classes <= MOST_CLASSES else None,
         model_card=markdown.render(study.model_card.replace("\n## ", "\n### ").replace("## Model", "### Model", 1)),
         told={
-            "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.card["has_masks"]),
+            "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.ranking),
             "mistake": analyses.mistakes(
                 study.mistakes, study.index, study.analyst, study.params.explain.analyses.hidden, n_classes
             ),
             "pair": analyses.pairs(study.confusable, study.analyst, n_classes),
         },
+        baseline_note=baseline_note(study),
         analyst=TITLES[study.analyst],
         titles=MEASUREMENTS,
         names=TITLES,
@@ -79,6 +80,14 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         dumps=json.dumps,
         **shown,
     )
+
+
+def baseline_note(study: "Study") -> str:
+    """What is to be known of Integrated Gradients' maps; see `baselines.note`."""
+    how = study.params.explain
+    if "integrated_gradients" not in how.explainers or study.ranking is None:
+        return ""
+    return baselines.note(how.integrated_gradients.baseline, study.ranking["baselines"])
 
 
 def cases(study: "Study") -> list[dict[str, Any]]:
