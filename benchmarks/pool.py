@@ -114,7 +114,7 @@ def pool(folder: Path, images: int) -> scoring.pd.DataFrame:
 def main() -> None:
     folder, name, images = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.manual_seed(0)
-    values = pool(folder, images).drop(columns=["explained_class", "model_evaluations", "backward_passes"])
+    values = pool(folder, images).drop(columns=["explained_class", "forward_passes", "backward_passes"])
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.csv.gz"
     values.round(5).to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})

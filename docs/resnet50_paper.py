@@ -169,7 +169,7 @@ def hypotheses(runs: list[Run]) -> str:
 def pictures(runs: list[Run]) -> str:
     """The analyses of the runs that were explained."""
     captions = {
-        "recognised": "Recognised images and where the object probably is",
+        "recognised": "Recognised images, and the maps of their classes",
         "mistakes": "Mistakes: for the class chosen, for the true one, and the difference",
         "pair-01": "The pair that is confused most, both classes' maps and their difference",
     }
@@ -240,7 +240,9 @@ Made on {", ".join(sorted(machines))}, {threads}, {", ".join(sorted(gpus))}; com
     if told := hypotheses(runs):
         parts.append(
             "## The three hypotheses\n\nWhere the paper looks at pictures, each check here has a number and a "
-            f"criterion (`reports/report/hypotheses.json`).\n\n{told}"
+            "criterion (`reports/report/hypotheses.json`). CIFAR-10 has no masks of its objects, so whether maps point "
+            "at them is not tested. These runs were made before KernelSHAP's faithfulness, compared with the controls, "
+            f"was part of the second hypothesis.\n\n{told}"
         )
     parts.append(pictures(runs))
     parts.append(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,19 +182,24 @@ def test_without_kernel_shap_there_is_nothing_to_add_up():
     assert set(explaining.tables(cases(), results(), np.arange(6))) == {"index"}
 
 
-def test_what_lies_on_the_object_is_measured(params, linear):
-    # A white square on black: the object is found, and a map inside of it has all of its mass there.
+def test_what_lies_inside_the_true_mask_is_measured_where_there_is_one(params, linear):
+    # The weights, and so the map, are inside of the mask: all of its mass is there.
     images = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
     images[0, 5:11, 5:11] = 255
     weights = np.zeros((16, 16))
     weights[5:11, 5:11] = 1
     settings = params.explain.model_copy(update={"explainers": ("integrated_gradients",)})
-    request = explaining.request_for([Pick(0, "correct", "", (1,))], images, seed=0)
-    made, control = explaining.explain(linear(weights), request, images, (0.5,) * 3, settings, 64)
-    area = made.scores["object_area"][0]
-    assert 36 / 256 <= area <= 64 / 256
-    assert made.scores["relevance_mass"].tolist() == pytest.approx([1])
-    assert control.scores["relevance_mass"][0] == pytest.approx(area, abs=0.15)
+    picks = [Pick(0, "correct", "", (1, 0))]
+    case = Cases(images, np.array([1]), np.array([[0.1, 0.9]]), ("cat", "dog"), picks, (weights == 1)[None])
+    request = explaining.request_for(picks, images, seed=0)
+    asked = (linear(weights), request, images, (0.5,) * 3, settings, 64)
+    made, control = explaining.explain(*asked, marked=explaining.marker(case))
+    assert made.scores["object_area"].tolist() == [36 / 256] * 2
+    assert made.scores["relevance_mass"][0] == pytest.approx(1)
+    assert control.scores["relevance_mass"][0] == pytest.approx(36 / 256, abs=0.15)
+    assert explaining.marker(replace(case, masks=None)) is None
+    made, _ = explaining.explain(*asked)
+    assert list(made.scores) == ["deletion_auc", "insertion_auc"]
 
 
 def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):

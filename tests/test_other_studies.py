@@ -168,7 +168,8 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         "data.bad_images=skip", "data.convert=[cmyk]", "train.epochs=3", "tune.n_trials=1",
         "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
     ]  # fmt: skip
-    (project / "params.yaml").write_text(config.edit(project / "studies/digits.yaml", [*shrink, *own]))
+    study = project / "studies/own-images.yaml"
+    study.write_text(config.edit(study, [*shrink, *own]))
     said = shell("bash", "-c", command, cwd=project, VENV=str(Path(sys.executable).parent.parent)).stdout
     assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())

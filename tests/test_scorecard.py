@@ -16,7 +16,7 @@ def made(scores: dict[tuple[str, str], float], spread: float = 0.01) -> pd.DataF
     parts = []
     for (kind, name), level in scores.items():
         values = level + spread * rng.uniform(-1, 1, N)
-        columns = {"explainer": name, "kind": kind, "image": range(N), "model_evaluations": 10.0,
+        columns = {"explainer": name, "kind": kind, "image": range(N), "forward_passes": 10.0,
                    "backward_passes": 0.0, "constant_map": False, DELETION: values}  # fmt: skip
         if kind in ("explainer", "control"):
             columns |= {OTHER: -values, EMPRT: [0.1] * 4 + [np.nan] * (N - 4) if name == "lime" else np.nan}
@@ -54,7 +54,7 @@ def test_the_summary_has_a_row_for_each_subject_metric_and_setting(values):
     own = values[(values["explainer"] == "lime") & (values["kind"] == "explainer")][DELETION]
     assert first["mean"] == pytest.approx(own.mean())
     assert own.min() < first["low"] < first["mean"] < first["high"] < own.max()
-    cost = card[(card["metric"] == "model_evaluations") & (card["kind"] == "matched")].iloc[0]
+    cost = card[(card["metric"] == "forward_passes") & (card["kind"] == "matched")].iloc[0]
     assert (cost["mean"], cost["property"]) == (10, "cost")
     few = card[(card["metric"] == "emprt") & (card["explainer"] == "lime")].iloc[0]
     assert (few["n"], few["mean"]) == (4, pytest.approx(0.1))
@@ -87,7 +87,7 @@ def test_all_tests_of_a_report_are_one_family(ranking):
 
 
 def test_three_outcomes(ranking):
-    tests = {(t["a"], t["b"]): t["outcome"] for t in ranking["metrics"]["deletion_auc"]["controls"]}
+    tests = {(t["explainer"], t["control"]): t["outcome"] for t in ranking["metrics"]["deletion_auc"]["controls"]}
     assert len(tests) == 2 * (len(CONTROLS) + 1)
     assert tests["grad_cam", "edges"] == "worse"
     assert tests["grad_cam", "untrained grad_cam"] == "undecided"
@@ -125,7 +125,7 @@ def test_what_is_undecided_is_not_said_to_be_worse():
     values = made(SCORES | {("explainer", "lime"): 0.299}, spread=0.1)
     ranking = s.rank(values, seed=0)
     tests = ranking["metrics"]["deletion_auc"]["controls"]
-    assert {t["b"] for t in tests if t["a"] == "lime" and t["outcome"] == "undecided"} >= {"edges"}
+    assert {t["control"] for t in tests if t["explainer"] == "lime" and t["outcome"] == "undecided"} >= {"edges"}
     assert "worse" not in verdicts.sentences(ranking)[0].split(";")[0]
 
 
@@ -162,7 +162,7 @@ def test_constant_maps_have_no_score_and_are_counted(values):
     ranking = s.rank(some, seed=0)
     row = ranking["metrics"]["deletion_auc"]
     assert row["n"] == N - 5
-    of = {test["a"]: test["n"] for test in row["controls"]}
+    of = {test["explainer"]: test["n"] for test in row["controls"]}
     assert of == {"lime": N, "grad_cam": N - 5}
     assert ranking["constant_maps"]["grad_cam"] == {"constant": 5, "images": N}
     assert f"Grad-CAM's map is constant for 5 of {N} images: it ranks no pixel there, and has no score." in (
@@ -184,7 +184,7 @@ def test_an_explainer_without_any_score_is_left_out(values):
 def emprt(rises: dict[str, np.ndarray]) -> pd.DataFrame:
     """LIME's maps before and after randomization, by setting."""
     n = len(next(iter(rises.values())))
-    about = {"explainer": "lime", "kind": "explainer", "image": range(n), "model_evaluations": 1.0,
+    about = {"explainer": "lime", "kind": "explainer", "image": range(n), "forward_passes": 1.0,
              "backward_passes": 0.0, "constant_map": False}  # fmt: skip
     return pd.DataFrame(about | {f"emprt[{setting}]": values for setting, values in rises.items()})
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import explainers, files, objects
+from glassbox import explainers, files
 from glassbox.config import Explain
 from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import in_parts, join
@@ -23,8 +23,9 @@ from glassbox.xai_metrics import faithfulness
 from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_mass
 
-PANELS = "kernel_shap"  # the explainer that has further classes from the same evaluations
+PANELS = "kernel_shap"  # the explainer that has further classes from the same forward passes
 JOINED = 256  # parts whose numbers are kept one by one: a part's arrays take more room than the numbers in them
+AREA = "object_area"  # column: share of the pixels inside the true mask
 MEASURED = 16  # maps that are measured at a time: memory is that of so many images, however many there are
 
 
@@ -110,10 +111,10 @@ def panels_for(cases: Cases, settings: Explain, seed: int, folder: str | Path | 
     return request_for(cases.picks, cases.images, seed, classes, folder)
 
 
-def marker(cases: Cases) -> Callable[[slice], np.ndarray]:
-    """What `explain` calls `marked`: where the objects are, as the source marks them or as `objects.estimate` does."""
-    rows = [pick.row for pick in cases.picks for _ in pick.targets]
-    return lambda some: cases.objects(rows[some])
+def marker(cases: Cases) -> Callable[[slice], np.ndarray] | None:
+    """What `explain` calls `marked`: the true masks of rows of the request; None where the source has none."""
+    masks, rows = cases.masks, [pick.row for pick in cases.picks for _ in pick.targets]
+    return None if masks is None else lambda some: masks[rows[some]]
 
 
 def explain(
@@ -139,8 +140,9 @@ def explain(
         settings: the section `explain`.
         batch_size: images in one forward pass.
         progress: called with the number of steps since the last call; `steps` says how many there are.
-        panels: the same images with further classes, which KernelSHAP has from the same evaluations.
-        marked: where the objects of these rows of the request are, (N, H, W) bool; None estimates it.
+        panels: the same images with further classes, which KernelSHAP has from the same forward passes.
+        marked: the true masks of these rows of the request, (N, H, W) bool; None where the source has none, and then
+            no map is compared with a mask.
         folder: for files that hold the maps; None keeps them in memory.
         keep: takes maps and scores as soon as they are made.
 
@@ -228,29 +230,27 @@ def _measure(
 ) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
     """The scores of the maps, part by part."""
 
-    def items() -> Iterator[tuple[None, tuple[Request, np.ndarray, np.ndarray]]]:
+    def items() -> Iterator[tuple[None, tuple[Request, np.ndarray, np.ndarray | None]]]:
         for start in range(0, len(request), MEASURED):
             rows = slice(start, start + MEASURED)
-            part = request.part(rows.start, rows.stop)
-            yield None, (part, maps[rows], marked(rows) if marked else objects.estimate(part.images.numpy()))
+            yield None, (request.part(rows.start, rows.stop), maps[rows], marked(rows) if marked else None)
 
     yield from keep.each("scores", partial(_scores, mean, settings, batch_size), classifier, items())
 
 
 def _scores(
     mean: tuple[float, ...], settings: Explain, batch_size: int, classifier: Classifier, _: None,
-    measured: tuple[Request, np.ndarray, np.ndarray],
+    measured: tuple[Request, np.ndarray, np.ndarray | None],
 ) -> Arrays:  # fmt: skip
-    """Of a few maps (n, H, W) of the rows of a request, whose objects are at masks (n, H, W) bool."""
+    """Of a few maps (n, H, W) of the rows of a request, with their true masks (n, H, W) bool where there are any."""
     how, (part, maps, masks) = settings.faithfulness, measured
     asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
     common = (classifier, part.images, part.targets, maps)
-    return {
+    scores = {
         DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
         INSERTION.name: faithfulness.insertion_auc(*common, blur_sigma=how.blur_sigma, **asked),
-        RELEVANCE_MASS.name: relevance_mass(maps, masks),
-        "object_area": area(masks),
     }
+    return scores if masks is None else scores | {RELEVANCE_MASS.name: relevance_mass(maps, masks), AREA: area(masks)}
 
 
 def _rows(request: Request) -> list[tuple[int, int]]:
@@ -289,7 +289,7 @@ def index_table(
         made = result.attribution
         measured = {
             "explainer": result.name,
-            "model_evaluations": made.evaluations.astype(float).round(3),
+            "forward_passes": made.forward_passes.astype(float).round(3),
             "backward_passes": made.backward_passes.astype(float).round(3),
             "all_zero": [not values.any() for values in made.maps],
             "drawn": [pick.drawn for pick, _ in wanted],

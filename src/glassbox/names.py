@@ -13,7 +13,7 @@ TITLES = {  # of explainers, by the name of their file in explainers/
     CONTROL: "random (control)",
 }
 # Kinds of subjects of the scorecard: explainers, controls, and explainers that were given the network before training
-# or the common number of evaluations.
+# or the common number of forward passes.
 EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"
 OUTCOMES = BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"  # of a test that compares two
 CONTROLS = {  # of the scorecard, besides each explainer on an untrained network

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap, comparison, headline, power, scoring, verdicts
+from glassbox import baselines, bootstrap, comparison, headline, power, scoring, verdicts
 from glassbox.comparison import Comparison
 from glassbox.names import (
     BETTER,
@@ -27,7 +27,7 @@ from glassbox.scoring import METRICS, Column, Ground, Scored
 from glassbox.seeds import derive
 from glassbox.xai_metrics.randomization import EMPRT
 
-COSTS = ("model_evaluations", "backward_passes")
+COSTS = ("forward_passes", "backward_passes")
 # Properties that a map which knows nothing of the model cannot have.
 AGAINST_CONTROLS = ("faithfulness", "localization")
 # Kinds of comparisons: an explainer with a control, with another explainer, and with its maps of a randomised network.
@@ -41,7 +41,7 @@ class Scorecard:
     Attributes:
         tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
             `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: of `rank`, and `verdicts`, the same in words.
+        ranking: of `rank`, with `baselines` (of `baselines.shares`) and `verdicts`, the same in words.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -62,7 +62,8 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
         seed: of the study.
     """
     values = scoring.table(scored, ground, classes)
-    ranking = rank(values, seed)
+    shares = baselines.shares(ground.request.images, ground.mean, ground.explain.faithfulness.blur_sigma)
+    ranking = rank(values, seed) | {"baselines": shares}
     tables = {
         "values": values,
         "scorecard": summarise(values, seed),
@@ -169,7 +170,7 @@ def _of_metric(
         apart, empty where they are not; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`,
         pairs of explainers whose order another setting turns round; `settings`, mean ranks of the explainers by each of
         them, and `kendall`, the agreement of every two of these orders; `matched`, mean ranks at the common number of
-        evaluations.
+        forward passes.
     """
     metric, about = settings[0].metric, METRICS[settings[0].metric]
     n, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
@@ -240,7 +241,10 @@ def _family(values: pd.DataFrame) -> Iterator[Comparison]:
 
 def _rows(table: pd.DataFrame, kind: str, metric: str, setting: str) -> list[dict[str, Any]]:
     """Comparisons of a kind, as they are kept."""
-    return [_kept(row) for key, row in table.to_dict("index").items() if key[:3] == (kind, metric, setting)]
+    rows = [_kept(row) for key, row in table.to_dict("index").items() if key[:3] == (kind, metric, setting)]
+    if kind == AGAINST:
+        return [{"explainer": row.pop("a"), "control": row.pop("b")} | row for row in rows]
+    return rows
 
 
 def _kept(row: dict[str, Any]) -> dict[str, Any]:
@@ -285,7 +289,8 @@ def _power(row: dict[str, Any], metric: str, family: list[Comparison], seed: int
         tried.
     """
     kind, rows = (AGAINST, row["controls"]) if row["controls"] else (PAIR, row["pairs"])
-    undecided = {(test["a"], test["b"]) for test in rows if test["outcome"] == UNDECIDED}
+    names = ("explainer", "control") if row["controls"] else ("a", "b")
+    undecided = {tuple(test[name] for name in names) for test in rows if test["outcome"] == UNDECIDED}
     detectable, needed = [], []
     for one in family if row["decidable"] else ():
         if one.key[:3] != (kind, metric, row["setting"]):

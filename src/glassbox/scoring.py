@@ -117,7 +117,7 @@ class Scored:
     Attributes:
         name: of the explainer or control.
         kind: "explainer"; "control"; "untrained", an explainer that was given the network before training; or
-            "matched", one that was given the common number of evaluations.
+            "matched", one that was given the common number of forward passes.
         values: one an image for each metric and setting.
         budget: what a map was to cost at most.
         attribution: what the maps did cost.
@@ -202,8 +202,9 @@ def _hidden(asked: dict[str, Any], classifier: Classifier, block: Request, rows:
 
 
 def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], object] = int) -> Iterator[Scored]:
-    """Every explainer with its own settings, on the untrained network and with the common number of evaluations, and
-    every control.
+    """Every explainer with its own settings, on the untrained network and with the common number of forward passes,
+    and every control. An explainer whose own maps take about that number is measured once, and given once more as
+    "matched".
 
     Args:
         ground: what to measure on.
@@ -213,12 +214,18 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
     side = ground.request.images.shape[1]
     own = _make(ground.explain, background, ground)
     controls = explainers.all_controls(ground.explain.superpixels, side)
-    alike = _make(explainers.matched(ground.explain, ground.settings.matched_evaluations, side), background, ground)
+    common = (ground.explain, ground.settings.matched_evaluations, side)
+    alike, as_set = _make(explainers.matched(*common), background, ground), explainers.matched_as_set(*common)
     for kind, subjects in ((EXPLAINER, own), (CONTROLLED, controls), (UNTRAINED, own), (MATCHED, alike)):
         whole = kind in (EXPLAINER, CONTROLLED)
         model = ground.untrained if kind == UNTRAINED else ground.classifier
         for name, explainer in subjects.items():
-            yield one(ground, kind, name, explainer, model, whole=whole, progress=progress)
+            measured = one(ground, kind, name, explainer, model, whole=whole, progress=progress)
+            yield measured
+            if kind == EXPLAINER and name in as_set:
+                firsts = {column.metric: column for column in reversed(measured.values)}
+                ranking = {column: measured.values[column] for column in firsts.values()}
+                yield replace(measured, kind=MATCHED, values=ranking, curve=None)
 
 
 def one(
@@ -352,7 +359,7 @@ def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.
         about = {
             "explainer": one.name, "kind": one.kind, "image": ground.rows,
             "explained_class": [classes[target] for target in ground.request.targets.tolist()],
-            "model_evaluations": one.attribution.evaluations.round(3),
+            "forward_passes": one.attribution.forward_passes.round(3),
             "backward_passes": one.attribution.backward_passes.round(3),
             "constant_map": constant(one.attribution.maps),
         }  # fmt: skip
@@ -384,8 +391,8 @@ def budgets(scored: list[Scored]) -> pd.DataFrame:
     """A row a subject: what a map may cost at most, and what it did cost on average."""
     return pd.DataFrame(
         {
-            "explainer": one.name, "kind": one.kind, "stated_evaluations": one.budget.evaluations,
-            "model_evaluations": one.attribution.evaluations.mean(),
+            "explainer": one.name, "kind": one.kind, "stated_forward_passes": one.budget.forward_passes,
+            "forward_passes": one.attribution.forward_passes.mean(),
             "stated_backward_passes": one.budget.backward_passes,
             "backward_passes": one.attribution.backward_passes.mean(),
         }

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from glassbox import objects
 from glassbox.config import Explain
 from glassbox.data.store import Split
 from glassbox.errors import UserError
@@ -59,11 +58,6 @@ class Cases:
     def predicted(self) -> np.ndarray:
         """(N,) classes."""
         return self.probabilities.argmax(axis=1)
-
-    def objects(self, rows: list[int]) -> np.ndarray:
-        """Where the object of each of these images is, (len(rows), H, W) bool: as the source marks it, or an estimate;
-        see `objects.estimate`."""
-        return objects.estimate(self.images[rows].numpy()) if self.masks is None else self.masks[rows]
 
 
 def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain, seed: int) -> Cases:

@@ -3,6 +3,7 @@ nothing: the report needs no torch."""
 
 from typing import Any
 
+from glassbox import baselines
 from glassbox.families import MEASUREMENTS
 from glassbox.names import BETTER, CONTROLS, OUTCOMES, TITLES, UNDECIDED, UNTRAINED, WORSE
 
@@ -22,7 +23,8 @@ def sentences(ranking: dict[str, Any]) -> list[str]:
     said += constant_maps(ranking)
     if ranking["emprt"]:
         said.append(emprt(ranking["emprt"]))
-    said += [one for metric, row in ranking["metrics"].items() for one in settings(metric, row)]
+    shares = ranking.get("baselines", {})
+    said += [one for metric, row in ranking["metrics"].items() for one in settings(metric, row, shares)]
     return said
 
 
@@ -57,7 +59,7 @@ def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
     for row in ranking["metrics"].values():
         outcomes: dict[str, list[str]] = {}
         for test in row["controls"]:
-            outcomes.setdefault(test["a"], []).append(test["outcome"])
+            outcomes.setdefault(test["explainer"], []).append(test["outcome"])
         for name, of_name in outcomes.items():
             wins[name] = wins.get(name, 0) + (set(of_name) == {BETTER})
     return wins
@@ -68,7 +70,7 @@ def counts(ranking: dict[str, Any]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for row in ranking["metrics"].values():
         for test in row["controls"]:
-            of_name = found.setdefault(test["a"], dict.fromkeys(OUTCOMES, 0))
+            of_name = found.setdefault(test["explainer"], dict.fromkeys(OUTCOMES, 0))
             of_name[test["outcome"]] += 1
     return found
 
@@ -78,8 +80,8 @@ def against_controls(metric: str, row: dict[str, Any], fewest: int) -> str:
     if not row["decidable"]:
         return f"{_title(metric)}: {row['n']} images are too few to compare, {fewest} at least."
     groups: dict[str, list[str]] = {}  # explainers of which the same is said
-    for name in dict.fromkeys(test["a"] for test in row["controls"]):
-        tests = [test for test in row["controls"] if test["a"] == name]
+    for name in dict.fromkeys(test["explainer"] for test in row["controls"]):
+        tests = [test for test in row["controls"] if test["explainer"] == name]
         groups.setdefault(_standing(tests), []).append(TITLES[name])
     parts = [f"{_enumerate(names)} {'are' if len(names) > 1 else 'is'} {what}" for what, names in groups.items()]
     return f"{_title(metric)}: {'; '.join(parts)}. {power(row)}"
@@ -123,22 +125,28 @@ def emprt(found: dict[str, dict[str, Any]]) -> str:
     return f"{EMPRT_IS}, {n} images: {'; '.join(parts)}."
 
 
-def settings(metric: str, row: dict[str, Any]) -> list[str]:
-    """Where the order of two explainers turns round with another setting of the metric, both by a test."""
+def settings(metric: str, row: dict[str, Any], shares: dict[str, float]) -> list[str]:
+    """Where the order of two explainers turns round with another setting of the metric, both by a test.
+
+    Args:
+        metric: name.
+        row: of the ranking.
+        shares: of pixels that baselines leave as they are, see `baselines`.
+    """
     said = []
     for setting in dict.fromkeys(one["unless"] for one in row["reversed"]):
         pairs = [one for one in row["reversed"] if one["unless"] == setting]
         turned = _enumerate([f"{TITLES[one['better']]} over {TITLES[one['other']]}" for one in pairs])
         said.append(
             f"{_title(metric)}: the order depends on the setting: {turned} with {row['setting']}, the reverse with "
-            f"{setting}."
+            f"{setting}.{baselines.cause(metric, (row['setting'], setting), shares)}"
         )
     return said
 
 
 def _standing(tests: list[dict[str, Any]]) -> str:
     """What an explainer is against the controls, from its tests with them."""
-    names = {what: [_control(test["b"]) for test in tests if test["outcome"] == what] for what in OUTCOMES}
+    names = {what: [_control(test["control"]) for test in tests if test["outcome"] == what] for what in OUTCOMES}
     if len(names[BETTER]) == len(tests):
         return "better than every control"
     if len(names[UNDECIDED]) == len(tests):

@@ -21,8 +21,8 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "make study": f"{STUDY}::test_a_second_make_study_does_nothing_and_says_so",
     "make ui": f"{BROWSER}::test_mlflows_charts",
     "make ui PORT=5001": "tests/test_tracking.py::test_make_ui_serves_the_runs_and_takes_new_ones",
-    "make study SET='study.name=my-images data.source=image_folder \"data.path=data/raw/my images\" "
-    "data.image_size=64'": "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
+    "make study STUDY=own-images SET='study.name=my-images \"data.path=data/raw/my images\"'":
+    "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
     "make verify": VERIFIED,
     "make verify RUN=0ec0da9": VERIFIED,
     "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "

@@ -45,7 +45,7 @@ def test_rows_of_the_same_image_are_explained_together(linear, at_once, evaluati
     made = image_by_image(twice, linear(np.ones((2, 2))), request(), at_once)
     assert made.maps[:, 0, 0].tolist() == [7, 8, 8, 10]  # seed + target
     assert made.maps.dtype == np.float32
-    assert made.evaluations.tolist() == evaluations
+    assert made.forward_passes.tolist() == evaluations
     assert made.details["n"].tolist() == [0, 10, 0, 10]
     assert (made.seconds > 0).all()
 
@@ -58,7 +58,7 @@ def test_in_batches_keeps_the_order(linear):
     made = in_batches(explain, linear(np.ones((2, 2))), request(5), batch_size=2)
     assert made.maps[:, 0, 0].tolist() == [0, 0, 10, 20, 30]
     assert made.details["target"].tolist() == [0, 1, 0, 1, 0]
-    assert made.evaluations.tolist() == [1] * 5
+    assert made.forward_passes.tolist() == [1] * 5
 
 
 def test_parts_joined_are_the_whole():

@@ -49,7 +49,7 @@ def test_they_follow_the_seed_and_the_class_and_ask_no_model(linear):
     asked = Request(images, torch.tensor([0, 1, 0]), (5, 5, 6))
     made = c.Control(c.noise)(linear(np.ones((32, 32))), asked)
     assert made.maps.dtype == np.float32
-    assert made.evaluations.tolist() == [0, 0, 0]
+    assert made.forward_passes.tolist() == [0, 0, 0]
     assert len({values.tobytes() for values in made.maps}) == 3
     assert np.array_equal(made.maps, c.Control(c.noise)(linear(np.ones((32, 32))), asked).maps)
     still = c.Control(c.edges)(linear(np.ones((32, 32))), asked)
@@ -65,4 +65,4 @@ def test_a_standard_normal_map_that_knows_only_its_seed(linear):
     assert not np.array_equal(made.maps[0], made.maps[2])
     assert abs(made.maps.mean()) < 0.05
     assert abs(made.maps.std() - 1) < 0.05
-    assert made.evaluations.tolist() == [0] * 4
+    assert made.forward_passes.tolist() == [0] * 4

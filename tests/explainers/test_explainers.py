@@ -49,7 +49,7 @@ def test_the_contract_holds_on_a_real_network(made, classifier, name):
     assert first.maps.shape == (3, 32, 32)
     assert first.maps.dtype == np.float32
     assert np.isfinite(first.maps).all()
-    assert first.seconds.shape == first.evaluations.shape == first.backward_passes.shape == (3,)
+    assert first.seconds.shape == first.forward_passes.shape == first.backward_passes.shape == (3,)
     assert all(values.shape == (3,) for values in first.details.values())
     assert np.array_equal(first.maps, made[name](classifier, asked).maps), "the same seeds must give the same maps"
     assert torch.equal(asked.images, before)
@@ -65,8 +65,8 @@ def test_the_contract_holds_on_a_real_network(made, classifier, name):
 def test_the_stated_budget_is_kept_and_is_no_empty_word(made, classifier, name):
     asked, budget = request(), made[name].budget(32)
     first = made[name](classifier, asked.part(1, 2))  # alone, so that nothing is shared
-    spent = (first.evaluations[0], first.backward_passes[0])
-    for used, most in zip(spent, (budget.evaluations, budget.backward_passes), strict=True):
+    spent = (first.forward_passes[0], first.backward_passes[0])
+    for used, most in zip(spent, (budget.forward_passes, budget.backward_passes), strict=True):
         assert 0.9 * most <= used <= most, (used, most)
 
 
@@ -83,24 +83,42 @@ def test_as_many_as_the_hungriest_explainer_takes(params):
     assert explainers.n_background(params.explain) == 50  # GradientSHAP's
 
 
-@pytest.mark.parametrize("evaluations", [200, 640, 2000])
-def test_the_same_evaluations_for_all_that_only_ask_the_model(params, classifier, evaluations):
+@pytest.mark.parametrize("passes", [200, 1000, 2000])
+def test_the_same_forward_passes_for_all_that_only_ask_the_model(params, classifier, passes):
     names = tuple(name for name in TITLES if name != CONTROL)
     settings = params.explain.model_copy(update={"explainers": names})
-    alike = explainers.matched(settings, evaluations, side=32)
+    alike = explainers.matched(settings, passes, side=32)
     assert alike.explainers == ("lime", "kernel_shap", "partition_shap", "occlusion")
     background = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
     one = request().part(2, 3)
     for name, explainer in explainers.make(alike, background, (0.5, 0.5, 0.5), 64).items():
         if name != CONTROL:
-            least = 0.9 * evaluations if name != "occlusion" else 0.25 * evaluations  # strides are whole pixels
-            assert least <= explainer.budget(32).evaluations <= evaluations, name
-            assert explainer(classifier, one).evaluations[0] <= evaluations, name
+            least = 0.9 * passes if name != "occlusion" else 0.25 * passes  # strides are whole pixels
+            assert least <= explainer.budget(32).forward_passes <= passes, name
+            assert explainer(classifier, one).forward_passes[0] <= passes, name
 
 
-def test_matched_evaluations_of_one_kind_of_explainer_leave_none(params):
-    only = params.explain.model_copy(update={"explainers": ("grad_cam", "integrated_gradients")})
-    assert explainers.matched(only, 640, side=32).explainers == ()
+def test_what_takes_as_many_by_itself_or_cannot_come_nearer_is_not_made_anew(params):
+    own = {"lime": 500, "kernel_shap": 641, "occlusion": 50}  # of the digits study
+    settings = params.explain.model_copy(update={"explainers": (*own, "grad_cam")})
+    for passes, same in ((320, ()), (500, ("lime",)), (549, ("lime",)), (555, ("lime",)), (556, ()),
+                         (640, ("kernel_shap",)), (55, ("occlusion",)), (50, ("occlusion",))):  # fmt: skip
+        assert explainers.matched_as_set(settings, passes, side=32) == same, passes
+        again = explainers.matched(settings, passes, side=32).explainers
+        assert set(again) == own.keys() - set(same)
+    coarse = settings.model_copy(update={"occlusion": config.Occlusion(window=30, stride=1)})
+    assert explainers.matched_as_set(coarse, 320, side=32) == ("occlusion",)  # ten, and there are no more
+    background = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
+    every = settings.model_copy(update={"explainers": ("lime", "kernel_shap", "partition_shap", "occlusion")})
+    made = explainers.make(every, background, (0.5, 0.5, 0.5), 64)
+    for name, (passes, _) in explainers.asking(every, 320, side=32).items():
+        assert passes == made[name].budget(32).forward_passes, name
+
+
+@pytest.mark.parametrize("names", [("grad_cam", "integrated_gradients"), ("lime", "grad_cam")])
+def test_fewer_than_two_that_only_ask_the_model_are_not_compared(params, names):
+    only = params.explain.model_copy(update={"explainers": names})
+    assert explainers.matched(only, 640, side=32).explainers == explainers.matched_as_set(only, 640, side=32) == ()
 
 
 OWN = """

@@ -41,7 +41,7 @@ IMAGE[0, ..., 2] = torch.tensor([[0, 255], [102, 51]])
 def test_the_weighted_sum_by_hand(relu, expected):
     made = GradCam(Settings(relu=relu), 8)(classifier(), Request(IMAGE, torch.tensor([0]), (0,)))
     assert made.maps[0] == pytest.approx(np.array(expected), abs=1e-6)
-    assert made.evaluations.tolist() == [1]
+    assert made.forward_passes.tolist() == [1]
 
 
 def test_a_map_of_zeros_is_possible():

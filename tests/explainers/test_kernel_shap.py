@@ -62,7 +62,7 @@ def test_the_batch_size_changes_nothing(game, params, batch_size):
     made = KernelShap(settings, params.explain.superpixels, background, batch_size)(classifier, request)
     usual = KernelShap(settings, params.explain.superpixels, background, 7)(classifier, request)
     assert made.maps == pytest.approx(usual.maps, abs=1e-6)
-    assert made.evaluations.tolist() == usual.evaluations.tolist()
+    assert made.forward_passes.tolist() == usual.forward_passes.tolist()
 
 
 def test_values_that_do_not_add_up_are_told(game, params, monkeypatch):
@@ -92,7 +92,7 @@ def test_the_other_class_gets_the_opposite_from_the_same_evaluations(game, param
     made = explainer(params)(classifier, both)
     assert made.maps[0] == pytest.approx(-made.maps[1], abs=1e-6)
     alone = explainer(params)(classifier, request)
-    assert made.evaluations.tolist() == alone.evaluations.tolist() * 2
+    assert made.forward_passes.tolist() == alone.forward_passes.tolist() * 2
 
 
 def test_the_seed_decides_and_numpys_global_state_is_left_alone(game, params, monkeypatch):
@@ -126,10 +126,10 @@ def test_too_few_coalitions_are_refused(game, params, monkeypatch):
 def test_an_additive_image_needs_few_coalitions(game, params, monkeypatch):
     classifier, request = sixteen(game, monkeypatch)
     made = explainer(params, coalitions=1000, tolerance=1e-3)(classifier, request)
-    assert made.evaluations[0] <= 2 * 48 + 1  # 32 pairs to begin with, at most 17 more, and the image itself
+    assert made.forward_passes[0] <= 2 * 48 + 1  # 32 pairs to begin with, at most 17 more, and the image itself
     assert made.details["standard_error"][0] <= 1e-3
     every = explainer(params, coalitions=1000)(classifier, request)
-    assert every.evaluations.tolist() == [1001]
+    assert every.forward_passes.tolist() == [1001]
     assert made.maps == pytest.approx(every.maps, abs=1e-3)
 
 
@@ -142,9 +142,9 @@ def test_the_tolerance_holds_for_all_classes_of_an_image_and_out_of_reach_takes_
     worst = explainer(params, coalitions=300)(classifier, both).details["standard_error"].max()
     made = explainer(params, coalitions=300, tolerance=2 * worst)(classifier, both)
     assert (made.details["standard_error"] <= 2 * worst).all()
-    assert made.evaluations[0] == made.evaluations[1] < 301
+    assert made.forward_passes[0] == made.forward_passes[1] < 301
     strict = explainer(params, coalitions=300, tolerance=worst / 10)(classifier, both)
-    assert strict.evaluations.tolist() == [301, 301]
+    assert strict.forward_passes.tolist() == [301, 301]
     assert strict.details["standard_error"].max() == pytest.approx(worst)
 
 
@@ -163,5 +163,5 @@ def test_the_device_gets_full_batches_and_the_coalitions_are_an_upper_bound(game
     forward = classifier.network.forward
     monkeypatch.setattr(classifier.network, "forward", lambda x: sizes.append(len(x)) or forward(x))
     made = explainer(params, torch.cat([BLACK, BLACK]), coalitions=65)(classifier, request)
-    assert made.evaluations.tolist() == [2 * 64 + 1]
+    assert made.forward_passes.tolist() == [2 * 64 + 1]
     assert sizes == [7] * 18 + [2, 1]  # 128 images in batches of 7, and the image itself

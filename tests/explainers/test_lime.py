@@ -36,7 +36,7 @@ def test_weights_of_a_linear_classifier(game, params):
     made = Lime(1000, params.explain.superpixels, 64)(classifier, Request(images, request.targets, (3,)))
     assert made.maps[0] == pytest.approx(WORTH[QUADRANTS] / 2, rel=0.05, abs=0.002)
     assert made.details["local_r2"][0] > 0.99
-    assert made.evaluations.tolist() == [1000]
+    assert made.forward_passes.tolist() == [1000]
 
 
 def test_the_coefficients_are_the_librarys_own(speckled, params):

@@ -16,7 +16,7 @@ def test_squares_side_by_side_give_what_each_is_worth(probability):
     expected = np.kron(np.array([[0.4, 0.0], [0.0, 0.4]]), np.ones((2, 2)))
     assert made.maps[0] == pytest.approx(expected, abs=1e-6)
     assert made.maps[1] == pytest.approx(-expected, abs=1e-6)  # what one class loses the other gains
-    assert made.evaluations.tolist() == [5, 5]  # four squares, and the image itself
+    assert made.forward_passes.tolist() == [5, 5]  # four squares, and the image itself
 
 
 def test_covered_by_grey_half_of_it_goes(probability):

@@ -331,7 +331,12 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, texts,
     assert {f"0.20 + 0.20 {minus} 0.10 = 0.70", f"dog {minus} \\$cat", "for dog", "image"} <= set(texts)
     assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in texts
     assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in texts
-    assert any(text.endswith("of the pixels") for text in texts)
+    assert not any(text.endswith("of the pixels") for text in texts)
+    texts.clear()
+    masks = np.zeros((4, 16, 16), bool)
+    masks[3, :4, :4] = True
+    analysis_figures.draw_all(tmp_path, replace(cases, masks=masks), results(), found, params.explain)
+    assert any(text.endswith("of the positive mass in\n6 % of the pixels") for text in texts)
 
 
 def test_analyses_show_the_images_that_are_to_be_drawn(params, tmp_path, analysed):

@@ -26,7 +26,7 @@ def card(explainers: list[str], n: int = 20) -> pd.DataFrame:
         rows += [
             about | {"metric": cost, "setting": "", "ranks": False, "property": "cost", "mean": float(paid),
                      "direction": "lower is better", "low": 0, "high": 0}
-            for cost, paid in (("model_evaluations", RNG.integers(1, 1000)), ("backward_passes", 0))
+            for cost, paid in (("forward_passes", RNG.integers(1, 1000)), ("backward_passes", 0))
         ]  # fmt: skip
     return pd.DataFrame(rows)
 

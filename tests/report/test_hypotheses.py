@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from glassbox import bootstrap
 from glassbox.report import hypotheses
 from glassbox.report.hypotheses import OPEN, REFUTED, SUPPORTED, UNTESTED
 
@@ -11,9 +14,8 @@ def tables(n: int = 8) -> dict:
     images = np.arange(n)
     index = pd.DataFrame({"explainer": "kernel_shap", "image": images, "group": "correct",
                           "true_class": "cat", "predicted_class": "cat",
-                          "explained_class": "cat", "relevance_mass": 0.6 + images / 100, "object_area": 0.3,
-                          "additivity_error": 1e-6})  # fmt: skip
-    noise = index.assign(explainer="random", relevance_mass=0.3, additivity_error=np.nan)
+                          "explained_class": "cat", "additivity_error": 1e-6})  # fmt: skip
+    noise = index.assign(explainer="random", additivity_error=np.nan)
     recognised = pd.DataFrame({"group": "correct", "drop_own": 0.4 + images / 100, "drop_other": 0.1})
     mistakes = pd.DataFrame(
         {"explainer": "kernel_shap", "group": "mistake", "corrected": 1, "corrected_at_random": images / 100}
@@ -21,8 +23,26 @@ def tables(n: int = 8) -> dict:
     return {
         "metrics": {"accuracy": 0.85, "accuracy_low": 0.84, "accuracy_high": 0.86, "images": 1000},
         "target": 0.8, "index": pd.concat([index, noise]), "panels": None, "recognised": recognised,
-        "mistakes": mistakes, "analyst": "kernel_shap", "seed": 0, "marked": False,
+        "mistakes": mistakes, "analyst": "kernel_shap", "seed": 0, "masks": True, "ranking": ranking(),
     }  # fmt: skip
+
+
+def ranking(**outcomes: str) -> dict:
+    """KernelSHAP against three controls by three metrics, with 20 images; `outcomes` by control, else "better"."""
+    metrics = {}
+    for metric, direction in (("deletion_auc", "lower is better"), ("road", "higher is better"),
+                              ("excess_relevance_mass", "higher is better")):  # fmt: skip
+        sign = 1 if direction == "higher is better" else -1
+        tests = []
+        for control, gain in (("edges", 0.3), ("random", 0.5), ("untrained kernel_shap", 0.4)):
+            how = outcomes.get(control.partition(" ")[0], "better")
+            gain = {"better": gain, "worse": -gain, "undecided": 0.05}[how]
+            ends = sorted((sign * (gain - 0.1), sign * (gain + 0.1)))
+            tests.append({"explainer": "kernel_shap", "control": control, "difference": sign * gain, "low": ends[0],
+                          "high": ends[1], "p_holm": 0.2 if how == "undecided" else 0.01, "outcome": how})  # fmt: skip
+        tests.append(tests[0] | {"explainer": "lime", "outcome": "worse"})
+        metrics[metric] = {"direction": direction, "n": 20, "controls": tests}
+    return {"metrics": metrics}
 
 
 def verdicts(**changes) -> list[str]:
@@ -34,11 +54,15 @@ def test_numbers_intervals_and_verdicts():
     assert [first["number"], second["number"], third["number"]] == [1, 2, 3]
     assert [first["verdict"], second["verdict"], third["verdict"]] == [SUPPORTED] * 3
     assert first["checks"][0]["value"] == 0.85
-    additive, specific, inside = second["checks"]
+    additive, deletion, road, specific, inside = second["checks"]
     assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 8, 8)
     assert specific["value"] == pytest.approx(0.3 + 0.035)
     assert specific["low"] < specific["value"] < specific["high"]
-    assert inside["value"] == pytest.approx(0.3 + 0.035)
+    for check in (deletion, road, inside):  # against Sobel edges, which come closest; lower is better by deletion
+        assert [check[name] for name in ("value", "low", "high", "images")] == pytest.approx([0.3, 0.2, 0.4, 20])
+        assert check["controls"] == {
+            "better": ["Sobel edges", "random", "itself on an untrained network"], "worse": [], "undecided": []
+        }  # fmt: skip
     (correction,) = third["checks"]
     assert correction["value"] == pytest.approx(1 - 0.035)
     assert correction["images"] == 8
@@ -64,10 +88,83 @@ def test_panels_are_checked_where_there_are_any():
     assert (check["value"], check["maps"], check["images"]) == (2e-3, 2, 1)
 
 
-def test_maps_that_point_elsewhere_refute():
-    index = tables()["index"]
-    index["relevance_mass"] = 0.2
-    assert verdicts(index=index)[1] == REFUTED
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize(("outcomes", "verdict"), [
+    ({}, SUPPORTED), ({"edges": "worse"}, REFUTED), ({"random": "undecided"}, OPEN),
+    ({"random": "undecided", "untrained": "worse"}, REFUTED),
+])  # fmt: skip
+def test_maps_must_be_better_than_every_control(outcomes, verdict, masks):
+    """What a map that ignores the model has is not enough: every control is one."""
+    made = hypotheses.check(**tables() | {"ranking": ranking(**outcomes), "masks": masks})[1]
+    localization = verdict if masks else UNTESTED
+    assert [check["verdict"] for check in made["checks"]] == [SUPPORTED, verdict, verdict, SUPPORTED, localization]
+    assert made["verdict"] == (OPEN if verdict == SUPPORTED and not masks else verdict)
+
+
+def test_without_true_masks_nothing_is_said_of_objects():
+    check = hypotheses.check(**tables() | {"masks": False})[1]["checks"][-1]
+    assert (check["value"], check["images"], check["verdict"]) == (None, 0, UNTESTED)
+    assert hypotheses.sentence(check) == (
+        "Localization by excess relevance mass, KernelSHAP against the controls: not tested, because the data have no "
+        "true masks."
+    )
+
+
+def test_a_map_that_ignores_the_model_is_not_class_discriminative():
+    """It is the same for every class, so that what it hides of both is the same."""
+    recognised = tables()["recognised"].assign(drop_own=np.arange(8) / 8, drop_other=np.arange(8) / 8)
+    check = hypotheses.check(**tables() | {"recognised": recognised})[1]["checks"][3]
+    assert (check["value"], check["verdict"]) == (0, OPEN)
+    assert "images_needed" not in check or check["images_needed"] is None
+
+
+def test_explainers_that_were_not_scored_are_not_tested():
+    made = hypotheses.check(**tables() | {"ranking": None})[1]
+    assert [check["verdict"] for check in made["checks"]] == [SUPPORTED, UNTESTED, UNTESTED, SUPPORTED, UNTESTED]
+    assert made["checks"][1]["why"] == "the explainers were not scored"
+    assert made["verdict"] == OPEN
+    for row in (few := ranking())["metrics"].values():
+        row["controls"] = []
+    assert "not scored by ROAD" in hypotheses.check(**tables() | {"ranking": few})[1]["checks"][2]["why"]
+
+
+@pytest.mark.parametrize(("test", "expected"), [
+    ({"outcome": "undecided", "beaten": True}, "undecided"),
+    ({"beaten": True, "difference": -0.1, "p_holm": 0.01}, "better"),
+    ({"beaten": False, "difference": -0.1, "p_holm": 0.01}, "worse"),
+    ({"beaten": False, "difference": -0.1, "p_holm": 0.2}, "undecided"),
+    ({"beaten": False, "difference": 0.0, "p_holm": 0.01}, "undecided"),
+])  # fmt: skip
+def test_the_outcome_of_a_test(test, expected):
+    assert hypotheses.outcome(test) == expected
+
+
+def test_controls_without_an_interval():
+    found = ranking(random="undecided")
+    for row in found["metrics"].values():
+        for test, missing in zip(row["controls"], (None, np.nan, None, None), strict=True):
+            test["low"] = test["high"] = missing
+    check = hypotheses.check(**tables() | {"ranking": found})[1]["checks"][1]
+    assert (check["low"], check["high"]) == (None, None)
+    assert hypotheses.sentence(check) == (
+        "Faithfulness by deletion AUC: by how much KernelSHAP is better than random, the closest of 3 controls: 0.05 "
+        "on 20 images; better than every control is undecided; it is better than Sobel edges and itself on an "
+        "untrained network, undecided against random."
+    )
+
+
+def test_how_many_images_would_decide():
+    """The mean of n values has an interval of 1.96 s / sqrt(n); 80 % of the samples decide where the mean is
+    (1.96 + 0.84) s / sqrt(n) from the bound."""
+    n, s, mean = 50, 1.0, 0.1
+    half = 1.96 * s / n**0.5
+    assert hypotheses._needed(n, mean, mean - half, mean + half) == int(np.ceil((2.8 * s / mean) ** 2)) == 784
+    metrics = {"accuracy": 0.82, "accuracy_low": 0.78, "accuracy_high": 0.86, "images": 350}
+    check = hypotheses.check(**tables() | {"metrics": metrics})[0]["checks"][0]
+    assert check["images_needed"] == int(np.ceil(350 * (2.8 / 1.96 * 0.04 / 0.02) ** 2)) == 2858
+    assert hypotheses.sentence(check).endswith(
+        "is undecided; with this mean and spread about 2,900 images would decide it."
+    )
 
 
 def test_corrections_that_chance_makes_as_well_leave_it_open():
@@ -76,36 +173,41 @@ def test_corrections_that_chance_makes_as_well_leave_it_open():
 
 
 def test_few_images_are_undecided_and_none_are_untested():
-    assert [row["verdict"] for row in hypotheses.check(**tables(4))] == [SUPPORTED, OPEN, OPEN]
+    few = hypotheses.check(**tables(bootstrap.FEWEST - 1))
+    assert [row["verdict"] for row in few] == [SUPPORTED, OPEN, OPEN]
+    assert (few[2]["checks"][0]["low"], few[2]["checks"][0]["high"]) == (None, None)
+    assert hypotheses.sentence(few[2]["checks"][0]).endswith(
+        f"on {bootstrap.FEWEST - 1} images; above 0 is undecided; an interval takes at least {bootstrap.FEWEST} images."
+    )
     none = tables()["mistakes"].iloc[:0]
     third = hypotheses.check(**tables() | {"mistakes": none})[2]
     assert third["verdict"] == UNTESTED
     assert third["checks"][0]["value"] is None
-    assert hypotheses.sentence(third["checks"][0]).endswith("nothing to measure.")
+    assert hypotheses.sentence(third["checks"][0]).endswith("not tested, because no mistake was explained.")
+
+
+def test_an_interval_that_cannot_be_had_decides_nothing(monkeypatch):
+    monkeypatch.setattr(bootstrap, "interval", lambda *_: (float("nan"), float("nan")))
+    check = hypotheses.check(**tables())[2]["checks"][0]
+    assert (check["low"], check["high"], check["verdict"]) == (None, None, OPEN)
+    json.dumps(check, allow_nan=False)
 
 
 def test_without_kernel_shap_the_first_explainer_is_judged():
     index = tables()["index"].replace({"explainer": {"kernel_shap": "lime"}})
     index = index.drop(columns="additivity_error")
     mistakes = tables()["mistakes"].assign(explainer="lime")
+    lime = ranking()
+    for row in lime["metrics"].values():
+        row["controls"] = [test for test in row["controls"] if test["explainer"] == "lime"]
     made = hypotheses.check(
-        **tables() | {"index": index, "mistakes": mistakes, "analyst": "lime", "recognised": tables(0)["recognised"]}
-    )
-    assert [check["verdict"] for check in made[1]["checks"]] == [UNTESTED] * 3  # it speaks of SHAP
+        **tables() | {"index": index, "mistakes": mistakes, "analyst": "lime", "recognised": tables(0)["recognised"],
+                    "ranking": lime}
+    )  # fmt: skip
+    assert [check["verdict"] for check in made[1]["checks"]] == [UNTESTED] * 5  # it speaks of SHAP
     assert made[1]["verdict"] == UNTESTED
     assert made[2]["verdict"] == SUPPORTED
     assert "LIME" in made[2]["checks"][0]["what"]
-
-
-def test_only_an_object_that_nobody_marked_is_an_estimate():
-    for marked, said in ((True, "where the object is, beyond"), (False, "where the object is estimated to be, beyond")):
-        assert said in hypotheses.check(**tables() | {"marked": marked})[1]["checks"][2]["what"]
-
-
-def test_images_without_a_found_object_are_left_out():
-    index = tables()["index"]
-    index.iloc[:2, index.columns.get_loc("relevance_mass")] = np.nan
-    assert hypotheses.check(**tables() | {"index": index})[1]["checks"][2]["images"] == 6
 
 
 def test_only_images_drawn_at_random_are_judged():
@@ -116,14 +218,8 @@ def test_only_images_drawn_at_random_are_judged():
         _, second, third = hypotheses.check(
             **tables() | {"index": index, "recognised": recognised, "mistakes": mistakes}
         )
-        assert [check["images"] for check in second["checks"]] == [8, 7, 7]  # every map must add up
+        assert [second["checks"][place]["images"] for place in (0, 3)] == [8, 7]  # every map must add up
         assert third["checks"][0]["images"] == 7
-
-
-def test_maps_that_are_not_shown_are_not_judged():
-    index = tables()["index"]
-    index.iloc[3, index.columns.get_loc("additivity_error")] = 0.002
-    assert hypotheses.check(**tables() | {"index": index})[1]["checks"][2]["images"] == 7
 
 
 def test_a_check_in_words():

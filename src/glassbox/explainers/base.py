@@ -85,21 +85,20 @@ class Attribution:
         maps: (N, H, W) float32, signed: positive speaks for the target, negative against it; in units of the
             explained score, not normalised.
         seconds: (N,) wall time of a map, were it made alone; a batch's time is shared equally.
-        evaluations: (N,) images that went forward through the model for it, likewise.
-        backward_passes: (N,) images whose gradient went backward through the model for it, likewise.
+        forward_passes, backward_passes: (N,) that a map took, likewise; see `Budget`.
         details: further numbers, (N,) each, by name: local R2, additivity errors.
     """
 
     maps: np.ndarray
     seconds: np.ndarray
-    evaluations: np.ndarray
+    forward_passes: np.ndarray
     backward_passes: np.ndarray
     details: dict[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self, places: list[int]) -> "Attribution":
         """Some of the explanations."""
         return Attribution(
-            self.maps[places], self.seconds[places], self.evaluations[places], self.backward_passes[places],
+            self.maps[places], self.seconds[places], self.forward_passes[places], self.backward_passes[places],
             {name: values[places] for name, values in self.details.items()},
         )  # fmt: skip
 
@@ -109,7 +108,7 @@ def join(parts: list[Attribution]) -> Attribution:
     return Attribution(
         np.concatenate([part.maps for part in parts]),
         np.concatenate([part.seconds for part in parts]),
-        np.concatenate([part.evaluations for part in parts]),
+        np.concatenate([part.forward_passes for part in parts]),
         np.concatenate([part.backward_passes for part in parts]),
         {name: np.concatenate([part.details[name] for part in parts]) for name in parts[0].details},
     )
@@ -136,12 +135,15 @@ class Common:
 class Budget:
     """What a map of one class of one image costs at most.
 
+    Every table, file and figure counts by these two, in images and not in batches: eight images that go through the
+    model together are eight passes.
+
     Attributes:
-        evaluations: images that go forward through the model.
-        backward_passes: images whose gradient goes backward through it.
+        forward_passes: one for each image that goes forward through the model.
+        backward_passes: one for each image whose gradient goes backward from the model's output, however far.
     """
 
-    evaluations: int
+    forward_passes: int
     backward_passes: int = 0
 
 
@@ -151,8 +153,8 @@ class Explainer(Protocol):
     Attributes:
         looks_at: by what it looks at the model: "gradient" at the pixels, "features" of a layer, or "regions" that are
             hidden. An attack on its maps goes through the stand-in of that name in `attack`.
-        together: images that it is given at a time: 1 where each one's evaluations fill batches of their own. When the
-            process is killed, no more than these are lost.
+        together: images that it is given at a time: 1 where each one's forward passes fill batches of their own. When
+            the process is killed, no more than these are lost.
     """
 
     looks_at: str
@@ -186,7 +188,7 @@ def in_parts(
     """
     work = Made(explainer, batch_size) if memory else partial(_made, explainer, batch_size)
     for arrays in keep.each(name, work, classifier, request.in_blocks(explainer.together)):
-        own = {field: arrays.pop(field) for field in ("maps", "seconds", "evaluations", "backward_passes")}
+        own = {field: arrays.pop(field) for field in ("maps", "seconds", "forward_passes", "backward_passes")}
         yield Attribution(**own, details=arrays)
 
 
@@ -197,8 +199,8 @@ def _made(
     side = getattr(classifier, "input_size", None) or block.images.shape[1]
     with refusals(next(classifier.parameters()).device, "compute.batch_size", batch_size, side):
         made = explainer(classifier, block.part(*rows))
-    own = (made.maps, made.seconds, made.evaluations, made.backward_passes)
-    return dict(zip(("maps", "seconds", "evaluations", "backward_passes"), own, strict=True)) | made.details
+    own = (made.maps, made.seconds, made.forward_passes, made.backward_passes)
+    return dict(zip(("maps", "seconds", "forward_passes", "backward_passes"), own, strict=True)) | made.details
 
 
 @dataclass

@@ -16,7 +16,7 @@ def make(c: Common) -> "Occlusion":
     return Occlusion(c.settings.occlusion, c.mean, c.batch_size)
 
 
-def evaluations(window: int, stride: int, side: int) -> int:
+def forward_passes(window: int, stride: int, side: int) -> int:
     """Images that go through the model for a map of an image of `side` x `side` pixels: one a square, and the image."""
     window, stride = min(window, side), min(stride, side)
     return 1 + (1 + math.ceil((side - window) / stride)) ** 2
@@ -44,7 +44,7 @@ class Occlusion:
         self.colour = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
 
     def budget(self, side: int) -> Budget:
-        return Budget(evaluations(self.settings.window, self.settings.stride, side))
+        return Budget(forward_passes(self.settings.window, self.settings.stride, side))
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)

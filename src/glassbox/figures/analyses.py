@@ -52,35 +52,37 @@ def panels(
 
 
 def recognised(
-    path: str | Path, images: np.ndarray, masks: np.ndarray, names: list[str], maps: np.ndarray, title: str
+    path: str | Path, images: np.ndarray, masks: np.ndarray | None, names: list[str], maps: np.ndarray, title: str
 ) -> None:
-    """Recognised images with an outline of where the object is, above the maps of their classes.
+    """Recognised images above the maps of their classes; where the source has true masks, these are outlined.
 
     Args:
         images: (N, H, W, 3) uint8.
-        masks: (N, H, W) bool, the objects.
+        masks: (N, H, W) bool, or None where the source has none.
         names: of their classes.
         maps: (N, H, W) of these classes.
         title: of the explainer.
     """
     n = len(images)
-    inside, by_chance = relevance_mass(maps, masks), area(masks)
     columns = min(n, ACROSS)
     rows = -(-n // columns)
     with figure(path, 1.6 * columns + 0.7, 3.6 * rows + 0.5) as drawing:
-        heading(drawing, f"Recognised images: what {title} finds for their class, and the object")
+        heading(drawing, f"Recognised images and {title}'s maps of their classes")
         axes = drawing.subplots(2 * rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
         for place in range(n):
             above, below = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
             _picture(above, images[place])
-            _outline(above, masks[place], "#ffffff")
             above.set_title(short(names[place]), fontsize=9)
             _map(below, images[place], normalise(maps[place]))
-            _outline(below, masks[place], "#1f2328")
-            said = f"{100 * inside[place]:.0f} % of the positive mass in\n{100 * by_chance[place]:.0f} % of the pixels"
-            below.set_xlabel("no object found" if np.isnan(inside[place]) else said, fontsize=7)
+            if masks is not None and masks[place].any():
+                _outline(above, masks[place], "#ffffff")
+                _outline(below, masks[place], "#1f2328")
+                one = slice(place, place + 1)
+                inside, share = relevance_mass(maps[one], masks[one])[0], area(masks[one])[0]
+                said = f"{100 * inside:.0f} % of the positive mass in\n{100 * share:.0f} % of the pixels"
+                below.set_xlabel(said, fontsize=7)
         colour_bar(drawing, list(axes.flat), "share of the map's largest")
 
 
@@ -147,7 +149,14 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
         rows = [row for row, _ in right]
         own = np.stack([maps[guesses[row]] for row, maps in right])
         names = [classes[guesses[row]] for row in rows]
-        recognised(folder / "recognised.png", images[rows], cases.objects(rows), names, own, title)
+        recognised(
+            folder / "recognised.png",
+            images[rows],
+            None if cases.masks is None else cases.masks[rows],
+            names,
+            own,
+            title,
+        )
     wrong = [(pick.row, maps) for pick, maps in shown if guesses[pick.row] != labels[pick.row]][:COMPARED]
     if wrong:
         told, lines = found.mistakes[found.mistakes["explainer"] == name].set_index("image"), []

@@ -31,7 +31,7 @@ from glassbox.scoring import Exposed
 # An explainer as it is set stands out; its two companions are hollow, so that no row hangs on colour alone.
 LOOKS = {
     EXPLAINER: (BLUE, "o", BLUE, "explainer"),
-    MATCHED: (BLUE, "D", "white", "the same, with the common number of evaluations"),
+    MATCHED: (BLUE, "D", "white", "the same, with the common number of forward passes"),
     UNTRAINED: (ORANGE, "s", "white", "the same, on an untrained network"),
     CONTROLLED: (GREY, "o", GREY, "control"),
 }
@@ -41,7 +41,7 @@ COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # where they stand beside their ex
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 SHAPES = dict(zip(TITLES, cycle("osD^vP*X"), strict=False))
 OUTCOME_LOOKS = {BETTER: ("#a6cee3", "▲"), WORSE: ("#fdbf6f", "▼"), UNDECIDED: ("#f0f2f4", "?")}
-COST = "images through the network for a map, forward and backward"
+COST = "forward + backward passes of a map"
 
 
 def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
@@ -92,7 +92,7 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
         ranking: of `scorecard.rank`.
     """
     metrics = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
-    names = list(dict.fromkeys(test["a"] for row in metrics.values() for test in row["controls"]))
+    names = list(dict.fromkeys(test["explainer"] for row in metrics.values() for test in row["controls"]))
     columns = [*CONTROLS, UNTRAINED]
     across = min(2, len(metrics))
     down = -(-len(metrics) // across)
@@ -102,8 +102,8 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
             axis.set_axis_off()
         for axis, (metric, row) in zip(axes.flat, metrics.items(), strict=False):
             for test in row["controls"]:
-                place = columns.index(UNTRAINED if test["b"].startswith(UNTRAINED) else test["b"])
-                height = len(names) - 1 - names.index(test["a"])
+                place = columns.index(UNTRAINED if test["control"].startswith(UNTRAINED) else test["control"])
+                height = len(names) - 1 - names.index(test["explainer"])
                 colour, sign = OUTCOME_LOOKS[test["outcome"]]
                 axis.add_patch(Rectangle((place - 0.48, height - 0.46), 0.96, 0.92, color=colour))
                 text = f"{sign}\n{test['difference']:+.2f}" if test["difference"] is not None else sign
@@ -164,8 +164,8 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
 
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
-    """Faithfulness against what a map costs, a panel a metric; a line leads to the same explainer with the common
-    number of evaluations.
+    """Faithfulness against the sum of the forward and backward passes of a map, a panel a metric; a line leads to the
+    same explainer with the common number of forward passes.
 
     Args:
         card: of `scorecard.summarise`.
@@ -199,7 +199,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
             arrow = "↑" if part["direction"].iloc[0] == "higher is better" else "↓"
             axis.set_ylabel(f"{MEASUREMENTS[metric]} {arrow}")
             axis.grid(axis="both")
-        drawing.supxlabel(f"{COST}; hollow: common number of evaluations; dashed: best control", fontsize=8)
+        drawing.supxlabel(f"{COST}; hollow: common number of forward passes; dashed: best control", fontsize=8)
         drawing.legend(loc="outside upper center", ncols=4, fontsize=8)
 
 

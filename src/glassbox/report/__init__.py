@@ -194,7 +194,7 @@ def hypotheses_of(study: Study) -> list[dict[str, Any]]:
     """The ResNet-50 paper's hypotheses, checked on this study."""
     return hypotheses.check(
         study.metrics, study.params.evaluate.target_accuracy, study.index, study.panels, study.recognised,
-        study.mistakes, study.analyst, study.params.study.seed, study.card["has_masks"],
+        study.mistakes, study.analyst, study.params.study.seed, study.card["has_masks"], study.ranking,
     )  # fmt: skip
 
 
@@ -210,24 +210,24 @@ def stability_of_the_study(study: Study) -> dict[str, float] | None:
 def explainer_table(study: Study) -> list[dict[str, Any]]:
     """One row for each explainer and control: title, whether it is a control, for each metric the setting that ranks as
     text, mean and interval; the outcome of eMPRT; constant maps; and what a map costs. Explainers that only ask the
-    model have `matched`, the same at the common number of evaluations."""
+    model have `matched`, the same at the common number of forward passes, if there are at least two of them."""
     card = study.scorecard
     if card is None:
         return []
     passed, constant, rows = study.ranking["emprt"], study.ranking["constant_maps"], []
-    spent = card[card["metric"] == "model_evaluations"].set_index(["kind", "explainer"])["mean"]
+    spent = {(row.kind, row.explainer, row.metric): row.mean for row in card[card["property"] == "cost"].itertuples()}
     for (kind, name), part in card[card["ranks"]].groupby(["kind", "explainer"], sort=False):
         if kind in (EXPLAINER, CONTROLLED):
             row = {"name": name, "title": title_of(name), "control": kind == CONTROLLED,
                    "milliseconds": study.costs[kind][name]["milliseconds"],
                    "peak_memory": study.costs[kind][name]["peak_memory"],
-                   "model_evaluations": spent[kind, name],
+                   **{cost: spent[kind, name, cost] for cost in ("forward_passes", "backward_passes")},
                    "emprt_outcome": verdicts.EMPRT_WORDS[passed[name]["outcome"]] if name in passed else "",
                    "constant_maps": constant[name]["constant"] if name in constant else None,
                    "matched": None} | _scores(part)  # fmt: skip
             alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
             if kind == EXPLAINER and len(alike):
-                row["matched"] = {"model_evaluations": spent[MATCHED, name]} | _scores(alike)
+                row["matched"] = {"forward_passes": spent[MATCHED, name, "forward_passes"]} | _scores(alike)
             rows.append(row)
     return rows
 

@@ -1,46 +1,60 @@
 """What the three analyses found, in words."""
 
+from typing import Any
+
 import pandas as pd
 
-from glassbox.names import CONTROL, TITLES
-from glassbox.report.words import percent
+from glassbox.families import MEASUREMENTS
+from glassbox.names import TITLES
+from glassbox.report import hypotheses
+from glassbox.report.words import counted, percent
 
 FEW = 5  # single images that are told in words
 
 
-def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, marked: bool) -> list[str]:
-    """Does what speaks for the class lie on the object?
+def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
+    """Does what speaks for the class speak for it alone, and, where the source has true masks, does it lie inside them?
 
     Args:
         index: one row a map.
         tests: the analysis of recognised images.
         analyst: the explainer whose maps are shown.
-        marked: whether the source says where the object is; else it was estimated.
+        ranking: of *score*; None where explainers were not scored.
     """
     right = index[
         (index["true_class"] == index["predicted_class"]) & (index["explained_class"] == index["predicted_class"])
     ]
     if right.empty:
         return ["No recognised image was explained."]
-    right = right.dropna(subset=["relevance_mass"])
-    if right.empty:
-        return ["In none of the recognised images does anything stand out that could be the object."]
-    by = right.groupby("explainer", sort=False)[["relevance_mass", "object_area"]].mean()
-    own = by.loc[analyst]
-    said = [
-        f"Of what {TITLES[analyst]} finds for the class of a recognised image, {percent(own['relevance_mass'], 0)} "
-        f"lies where the object {'is' if marked else 'probably is'}, which is {percent(own['object_area'], 0)} of the "
-        f"image (means over {right['image'].nunique()} images; the random control has "
-        f"{percent(by.loc[CONTROL, 'relevance_mass'], 0)})."
-        + ("" if marked else " Nobody has marked the objects: their outline is an estimate from colour and position.")
-    ]
+    said = _inside(right, analyst, ranking)
     if len(tests):
         said.append(
-            f"Blurring the regions that its map of the class ranks first lowers the class's probability by "
-            f"{tests['drop_own'].mean():.2f} on average, blurring those of the next class's map by "
-            f"{tests['drop_other'].mean():.2f}."
+            f"Blurring the regions that {TITLES[hypotheses.SHAP]}'s map of the class ranks first lowers the class's "
+            f"probability by {tests['drop_own'].mean():.2f} on average, blurring those of the next class's map by "
+            f"{tests['drop_other'].mean():.2f} ({counted(len(tests))})."
         )
     return said
+
+
+def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
+    """How much of the positive attribution lies inside the true mask, and whether controls have as much; nothing where
+    the source has no masks."""
+    own = right[right["explainer"] == analyst]
+    if "relevance_mass" not in right or own["relevance_mass"].isna().all():
+        return []
+    own = own.dropna(subset=["relevance_mass"])
+    inside, area = (percent(own[name].mean(), 0) for name in ("relevance_mass", "object_area"))
+    said = (
+        f"Of {TITLES[analyst]}'s positive attribution for the class of a recognised image {inside} lies inside the "
+        f"true mask, which covers {area} of the image (mean of {counted(own['image'].nunique())})."
+    )
+    metric = hypotheses.LOCALIZATION
+    tests = hypotheses.tests_of(ranking, metric, analyst)
+    if not tests:
+        return [f"{said} Whether maps that ignore the model have as much was not tested."]
+    against = hypotheses.against(hypotheses.by_outcome(tests))
+    n = ranking["metrics"][metric]["n"]
+    return [f"{said} By {MEASUREMENTS[metric]} on {n} scored images {TITLES[analyst]} is {against}."]
 
 
 def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: float, n_classes: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config
+from glassbox import baselines, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
 from glassbox.notes import note, sound
@@ -63,12 +63,13 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         matrix=matrix(study, images) if n_classes <= MOST_CLASSES else None,
         model_card=markdown.render(study.model_card.replace("\n## ", "\n### ").replace("## Model", "### Model", 1)),
         told={
-            "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.card["has_masks"]),
+            "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.ranking),
             "mistake": analyses.mistakes(
                 study.mistakes, study.index, study.analyst, study.params.explain.analyses.hidden, n_classes
             ),
             "pair": analyses.pairs(study.confusable, study.analyst, n_classes),
         },
+        baseline_note=baseline_note(study),
         analyst=TITLES[study.analyst],
         titles=MEASUREMENTS,
         standings=standings(study.ranking) if study.ranking else None,
@@ -87,12 +88,12 @@ def standings(ranking: dict[str, Any]) -> dict[str, Any] | None:
     """By explainer and measure how many of its controls it is better than, worse than, or undecided against: `titles`
     of the measures with their images, and `rows`, each with a `title` and `cells`. None where nothing was compared."""
     tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
-    names = dict.fromkeys(test["a"] for row in tested.values() for test in row["controls"])
+    names = dict.fromkeys(test["explainer"] for row in tested.values() for test in row["controls"])
     if not names:
         return None
 
     def cell(row: dict[str, Any], name: str) -> dict[str, int]:
-        found = [test["outcome"] for test in row["controls"] if test["a"] == name]
+        found = [test["outcome"] for test in row["controls"] if test["explainer"] == name]
         return {what: found.count(what) for what in OUTCOMES} if found else {}
 
     titles = [f"{MEASUREMENTS[metric]} (n = {row['n']})" for metric, row in tested.items()]
@@ -105,12 +106,20 @@ def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tests as `cells`, None where there was none."""
     found = {}
     for metric, row in ranking["metrics"].items():
-        tests = {(test["a"], UNTRAINED if test["b"].startswith(UNTRAINED) else test["b"]): test
+        tests = {(test["explainer"], UNTRAINED if test["control"].startswith(UNTRAINED) else test["control"]): test
                  for test in row["controls"]}  # fmt: skip
         keys, names = [*CONTROLS, UNTRAINED], dict.fromkeys(name for name, _ in tests)
         rows = [{"title": TITLES[name], "cells": [tests.get((name, key)) for key in keys]} for name in names]
         found[metric] = {"columns": [*CONTROLS.values(), "itself untrained"], "rows": rows}
     return found
+
+
+def baseline_note(study: "Study") -> str:
+    """What is to be known of Integrated Gradients' maps; see `baselines.note`."""
+    how = study.params.explain
+    if "integrated_gradients" not in how.explainers or study.ranking is None:
+        return ""
+    return baselines.note(how.integrated_gradients.baseline, study.ranking["baselines"])
 
 
 def cases(study: "Study") -> list[dict[str, Any]]:

@@ -11,6 +11,11 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def counted(images: int) -> str:
+    """A number of images."""
+    return f"{images:,} image{'s' * (images != 1)}"
+
+
 def short(value: Any) -> str:
     """A number with six digits at most; all else as it is."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
