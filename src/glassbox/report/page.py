@@ -12,7 +12,7 @@ from glassbox import config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, TITLES
 from glassbox.notes import note, sound
-from glassbox.report import analyses
+from glassbox.report import analyses, calibration
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
 
@@ -69,6 +69,10 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
             ),
             "pair": analyses.pairs(study.confusable, study.analyst, n_classes),
         },
+        probabilities=calibration.which(study.calibration),
+        log_loss=calibration.both(study.metrics, "log_loss", study.calibration),
+        brier=calibration.both(study.metrics, "brier", study.calibration),
+        calibrated=calibration.sentences(study.metrics, study.calibration, study.params.evaluate.calibration_bins),
         analyst=TITLES[study.analyst],
         titles=MEASUREMENTS,
         names=TITLES,
