@@ -123,8 +123,8 @@ def test_the_probability_of_an_image_is_one_number_everywhere(study, tmp_path):
     assert own.probabilities == pytest.approx(predictions[0], abs=1e-6)
 
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")
-    versions = client.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
-    (bundle,) = (project / "mlruns").rglob(f"{versions[0].model_id}/**/serving.json")
+    (newest, *_) = client.search_model_versions("name = 'glassbox-digits'", order_by=["version_number DESC"])
+    (bundle,) = (project / "mlruns").glob(f"**/{newest.source.removeprefix('models:/')}/**/serving.json")
     served = serving.Predictor(bundle.parent).predict(images)
     assert served[[f"p({name})" for name in names]].to_numpy() == pytest.approx(predictions, abs=1e-6)
 

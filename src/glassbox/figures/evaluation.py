@@ -58,15 +58,15 @@ def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
             middle, width = 50 * (table["low"] + table["high"]), 100 * (table["high"] - table["low"])
             top.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="perfectly calibrated")
             top.bar(middle, 100 * table["accuracy"], width, color=BLUE, alpha=0.75, edgecolor="white", label="accuracy")
-            top.plot(
-                100 * table["confidence"], 100 * table["accuracy"], "o", color=ORANGE, markersize=4, label="bin means"
-            )
+            means = 100 * table["confidence"], 100 * table["accuracy"]
+            top.plot(*means, "o", color=ORANGE, markersize=4, clip_on=False, label="bin means")
             top.set(title=title, xlim=(0, 100), ylim=(0, 100))
             bottom.bar(middle, table["count"], width, color=GREY, edgecolor="white")
             bottom.set(xlabel="confidence (%)")
         axes[0, 0].set_ylabel("accuracy (%)")
         axes[1, 0].set_ylabel("images")
-        axes[0, 0].legend(loc="upper left", fontsize=8)
+        shown = axes[0, 0].get_legend_handles_labels()
+        drawing.legend(*shown, loc="outside lower center", ncols=3, columnspacing=1.2, fontsize=8)
 
 
 def mistakes(

@@ -50,7 +50,7 @@ def sentences(metrics: dict[str, float], calibration: dict[str, Any], bins: int)
         calibration["reason"],
         f"All probabilities of this study, in its tables, figures and explanations and from the served model, are "
         f"those {which(calibration)}.",
-        f"Their expected calibration error (ECE), the mean over images of the difference of confidence and accuracy in "
+        f"Their expected calibration error (ECE), the mean over images of |accuracy - confidence| in "
         f"the image's bin: {error(metrics, calibration, bins)}.",
         f"The ECE {which(calibration)} {beyond} {percent(limit, 1)}, below which a calibrated classifier with the same "
         "confidences stays in 95 % of draws of as many images.",
