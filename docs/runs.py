@@ -37,6 +37,12 @@ class Run:
     def csv(self, name: str) -> pd.DataFrame:
         return files.read_csv(self.folder / name)
 
+    def as_trained(self, name: str) -> float:
+        """A score of the probabilities as trained, without temperature scaling: log_loss, brier or ece. Older versions
+        keep it under its plain name."""
+        metrics = self.json("evaluate/metrics.json")
+        return metrics.get(f"{name}_as_trained", metrics[name])
+
 
 def read_params(file: Path) -> dict[str, Any]:
     """Parameters as they stand in a file, not validated: a run keeps the keys of its own version.

@@ -38,12 +38,11 @@ def main() -> None:
             m["augmented_accuracy"] = changed
         files.write_json(folder / "metrics.json", m)
         files.write_times(folder, {"machine": at.machine()} | costs)
+        files.write_json(folder / "calibration.json", e.scaling.as_dict())
         for name, table in e.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
         figures.confusion(folder / "confusion_matrix.png", e.matrix, names)
-        figures.reliability(
-            folder / "reliability.png", *e.reliability, (m["ece"], m["calibrated_ece"]), m["temperature"]
-        )
+        figures.reliability(folder / "reliability.png", e.reliability_tables())
         figures.mistakes(folder / "mistakes.png", test.images, labels, e.probabilities, names, settings.gallery)
 
         tracked.log_metrics(m | costs)
@@ -54,6 +53,7 @@ def main() -> None:
         if how.validation_and_test:
             print(f"test accuracy on images changed at random {100 * changed:.2f} %")
         print(f"test accuracy {100 * m['accuracy']:.2f} % ({100 * settings.confidence:g} % interval {interval})")
+        print(e.scaling.reason)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from glassbox import (
     files,
     lime_stability,
     models,
+    predictions,
     resume,
     selection,
     tracking,
@@ -15,10 +16,10 @@ from glassbox import (
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
-from glassbox.predictions import read as read_predictions
 from glassbox.progress import Bar
 
-DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/explain"
+DATA, MODEL, REPORTS = "data/prepared", "models", "reports/explain"
+PREDICTIONS, CALIBRATION = "reports/evaluate/predictions.csv", "reports/evaluate/calibration.json"
 
 
 def main() -> None:
@@ -27,16 +28,16 @@ def main() -> None:
         d = store.describe(DATA)
         tracked.begin(d)
         tracked.log_params(config.flatten(s, "explain."))
-        classifier, card = models.load(MODEL, at.device)
+        classifier, card = models.load(MODEL, at.device, predictions.temperature(CALIBRATION))
         test = store.read(DATA, "test")
-        cases = selection.cases(test, read_predictions(PREDICTIONS, len(test), card.classes), card.classes, s, seed)
-        picks, size, disk = cases.picks, at.place.batch_size, "data"  # disk: of images and maps meanwhile
+        cases = selection.cases(test, predictions.read(PREDICTIONS, len(test), card.classes), card.classes, s, seed)
+        picks, size, disk, results = cases.picks, at.place.batch_size, "data", []  # disk: of images and maps meanwhile
         request = explaining.request_for(picks, test.images, seed, folder=disk)
         panels = explaining.panels_for(cases, s, seed, disk)
         background = explainers.draw_background(store.read(DATA, "train").images, explainers.n_background(s), seed)
         again = lime_stability.choose(picks, s.lime.stability.images if "lime" in s.explainers else 0)
         steps = explaining.steps(request, s, panels) + len(again) * lime_stability.runs(s.lime) + len(picks)
-        keep, results = resume.parts("explain", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS), s), []
+        keep = resume.parts("explain", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS, CALIBRATION), s)
         with Bar(total=steps, desc="explaining", unit="step") as bar:
             how = (d.mean, s, size, bar.update, panels, explaining.marker(cases), disk, keep)
             for r in explaining.explain(classifier, request, background, *how):

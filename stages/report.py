@@ -21,7 +21,7 @@ def main() -> None:
         record.write(params, d.digest)
         headline, curves = report.headline(study), study.curves.to_dict("records")
         about = report.description(study, digest)
-        serving = {"temperature": study.metrics["temperature"], "resize": params.data.resize}
+        serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
         logged = headline.keys() | curves[0].keys() | study.training.keys()
         arranged = view.compressed(logged, study.first_drawn, params.explain.explainers)
         choices, best = study.model["choices"], study.best_explainer

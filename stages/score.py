@@ -7,11 +7,12 @@ from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.engine import start
 from glassbox.errors import run
-from glassbox.predictions import read as read_predictions
+from glassbox.predictions import read, temperature
 from glassbox.progress import Bar
 from glassbox.seeds import derive
 
-DATA, MODEL, PREDICTIONS, REPORTS = "data/prepared", "models", "reports/evaluate/predictions.csv", "reports/score"
+DATA, MODEL, REPORTS = "data/prepared", "models", "reports/score"
+PREDICTIONS, CALIBRATION = "reports/evaluate/predictions.csv", "reports/evaluate/calibration.json"
 
 
 def main() -> None:
@@ -20,21 +21,20 @@ def main() -> None:
         d = store.describe(DATA)
         tracked.begin(d)
         tracked.log_params(config.flatten(s, "score."))
-        classifier, card = models.load(MODEL, at.device)
+        classifier, card = models.load(MODEL, at.device, t := temperature(CALIBRATION))
         test, train = (store.read(DATA, split) for split in ("test", "train"))
-        p = read_predictions(PREDICTIONS, len(test), card.classes)
+        p = read(PREDICTIONS, len(test), card.classes)
         background = explainers.draw_background(train.images, explainers.n_background(explain), seed)
-        keep = resume.parts("score", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS), explain, s)
+        keep = resume.parts("score", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS, CALIBRATION), explain, s)
         scored, size, exposed, maps = [], at.place.batch_size, None, partial(Bar, unit="map")
         checks = gate.check(classifier, test, size, keep) if test.masks is not None and test.changed else []
-        refusal = gate.refusal(checks)
-        if refusal is None:
+        if (refusal := gate.refusal(checks)) is None:
             about = (d.mean, explain, s, size, seed, keep)
             ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
             with maps(total=scoring.steps(ground), desc="scoring") as bar:
                 scored += scoring.score(ground, background, bar.update)
         if test.arms:
-            control, _ = models.load(f"{MODEL}/{NOISE}", at.device)
+            control, _ = models.load(f"{MODEL}/{NOISE}", at.device, t)
             measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size, keep=keep)
             if measured.has_control:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:

@@ -25,6 +25,7 @@ def study(tmp_path, params):
     classifier = models.build("cnn", SMALL.__dict__, 16, 3, data.mean, data.std)
     spec = models.Spec("cnn", SMALL.__dict__, "data", None)
     models.save(tmp_path / "model", classifier, models.describe(spec, classifier, data, []))
+    files.write_json(tmp_path / "calibration.json", {"temperature": 0.5})
     e = params.explain
     little = e.model_copy(
         update={
@@ -53,7 +54,7 @@ def picture(tmp_path):
 
 def explain(study, path):
     place, params = study
-    return photo.explain(path, params, place / "data", place / "model")
+    return photo.explain(path, params, place / "data", place / "model", place / "calibration.json")
 
 
 def test_every_explainer_says_why_for_the_two_likeliest_classes(study, picture, tmp_path):
@@ -63,7 +64,7 @@ def test_every_explainer_says_why_for_the_two_likeliest_classes(study, picture, 
     assert explained.image.shape == (16, 16, 3)
     red = explained.image[..., 0].astype(int)
     assert red[:7].min() > red[9:].max()  # upright: red above
-    classifier, _ = models.load(tmp_path / "model")
+    classifier, _ = models.load(tmp_path / "model", temperature=0.5)
     p = models.probabilities(classifier, torch.from_numpy(explained.image.copy())[None], 1).numpy()[0]
     assert explained.probabilities == pytest.approx(p)
     assert list(explained.targets) == np.argsort(-p)[:2].tolist()

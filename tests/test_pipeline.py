@@ -85,6 +85,23 @@ def test_declared_files_are_the_scripts_files(name):
     assert read | set(stage["outs"]) == paths(name) - unshared
 
 
+@pytest.mark.parametrize("name", ["evaluate", "explain", "score"])
+def test_unfinished_work_is_named_by_every_file_that_decides_it(name):
+    """What an earlier process has done must not go on with other weights, predictions or another temperature."""
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    constants = {
+        key.id: value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for key, value in zip(node.targets[0].elts, node.value.elts, strict=True)
+    }
+    (call,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "resume.digest"
+    )
+    read = {dep for dep in STAGES[name]["deps"] if not dep.startswith(("src", "stages"))}
+    assert {constants[arg.id] for arg in call.args} == read - {"data/prepared"}  # whose digest stands beside it
+
+
 def test_every_file_that_is_read_is_made_by_an_earlier_stage():
     made: set[str] = set()
     for name in NAMES:

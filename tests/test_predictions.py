@@ -18,3 +18,16 @@ def test_predictions_of_others_are_refused(tmp_path, images, classes):
         UserError, match=rf"p.csv does not hold the probabilities of 2 classes for {images} test images"
     ):
         predictions.read(tmp_path / "p.csv", images, classes)
+
+
+def test_the_temperature_is_read_or_refused(tmp_path):
+    path = tmp_path / "calibration.json"
+    files.write_json(path, {"temperature": 1.5})
+    assert predictions.temperature(path) == 1.5
+    for wrong in ({}, {"temperature": 0.0}, {"temperature": "1.5"}, {"temperature": None}):
+        files.write_json(path, wrong)
+        with pytest.raises(UserError, match=r"calibration.json: temperature is .*, but must be a number above 0"):
+            predictions.temperature(path)
+    path.unlink()
+    with pytest.raises(UserError, match=r"calibration.json is missing: 'dvc repro' makes it"):
+        predictions.temperature(path)

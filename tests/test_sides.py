@@ -39,6 +39,10 @@ def study(place, data, seed, *changes):
     classifier = models.build("cnn", SMALL.__dict__, 16, 3, data.mean, data.std)
     spec = models.Spec("cnn", SMALL.__dict__, "data", None)
     models.save(folder / "models", classifier, models.describe(spec, classifier, data, []))
+    classifier.temperature = 1.0 + seed
+    files.write_json(
+        folder / "reports/evaluate/calibration.json", {"temperature": 1.0 + seed, "scaling_used": seed > 0}
+    )
     p = models.probabilities(classifier.eval(), test.images, 8).numpy()
     rows = {"image": range(30), "true_class": [CLASSES[k] for k in test.labels]}
     rows |= {f"p({name})": p[:, k] for k, name in enumerate(CLASSES)}
@@ -93,6 +97,7 @@ def test_the_page_and_the_metrics_for_mlflow(both, tmp_path):
     assert ".difference td.bad[style]" in text  # as specific as the rule of the other matrix, which it follows
     assert 'class="bad"' in text
     assert "http" not in text
+    assert "A's as trained, B's after temperature scaling (T = 2)." in " ".join(text.split())
     row = pages.summary(made)
     assert row["difference/accuracy"] == pytest.approx(both[1].answers.right.mean() - both[0].answers.right.mean())
     assert row["mcnemar_p"] == made.found.p
@@ -120,6 +125,10 @@ def test_studies_with_other_test_images_are_refused(both, data, tmp_path):
     about = files.read_json(card)
     files.write_json(card, {key: value for key, value in about.items() if key != "test_digest"})
     with pytest.raises(UserError, match="fast was made by an older version"):
+        sides.read("fast", both[1].folder)
+    files.write_json(card, about)
+    (both[1].folder / "reports/evaluate/calibration.json").unlink()
+    with pytest.raises(UserError, match="fast was made by an older version, whose probabilities are others"):
         sides.read("fast", both[1].folder)
     store.write(tmp_path / "data", Images(np.zeros((6, 16, 16, 3), np.uint8), np.arange(6) % 3, CLASSES,
                 np.array(["train", "validation", "test"] * 2)), np.arange(6), "toy")  # fmt: skip

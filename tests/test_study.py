@@ -13,6 +13,9 @@ import pytest
 from conftest import NAMES, SHRINK, clone, environment, make, ran, shell, studies, table
 from PIL import Image
 
+from glassbox import config, photo, serving
+from glassbox.data import store
+
 
 @pytest.fixture
 def study(made_study) -> tuple[Path, str]:
@@ -39,8 +42,8 @@ def test_everything_that_the_readme_promises_is_there(study):
         "tune": ["best.json", "trials.csv", "timing.yaml", "history.png", "trials.png", "parallel_coordinates.png"],
         "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.yaml"],
         "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
-                     "confused_pairs.csv", "reliability.csv", "reliability_calibrated.csv", "confusion_matrix.png",
-                     "reliability.png", "mistakes.png", "timing.yaml"],
+                     "confused_pairs.csv", "reliability.csv", "reliability_as_trained.csv", "confusion_matrix.png",
+                     "calibration.json", "reliability.png", "mistakes.png", "timing.yaml"],
         "explain": ["attributions.npz", "index.csv", "lime_stability.csv",
                     "lime_stability.png", "timing.yaml", "figures", "analyses", "panels.csv", "recognised.csv",
                     "mistakes.csv", "pairs.csv"],
@@ -97,6 +100,33 @@ def test_the_files_agree_with_each_other(study):
     assert len(figures) == index["image"].nunique()
     mistakes = index[index["group"] == "mistake"].groupby(["image", "explainer"])["explained_class"].nunique()
     assert (mistakes == 2).all()
+
+
+def test_the_probability_of_an_image_is_one_number_everywhere(study, tmp_path):
+    """In predictions.csv, in KernelSHAP's panels, in `make explain` and from the served model."""
+    import mlflow
+
+    project, _ = study
+    names = json.loads((project / "reports/prepare/card.json").read_text())["classes"]
+    predictions = table(project, "evaluate/predictions.csv")[[f"p({name})" for name in names]].to_numpy()
+    panels = table(project, "explain/panels.csv").astype({"explained_class": str})
+    known = predictions[panels["image"], [names.index(name) for name in panels["explained_class"]]]
+    assert panels["probability"].to_numpy() == pytest.approx(known, abs=1e-9)
+    sums = panels["base_value"] + panels["evidence_for"] + panels["evidence_against"]
+    assert sums.to_numpy() == pytest.approx(known, abs=1e-4)
+
+    images = store.read(project / "data/prepared", "test").images.numpy()
+    Image.fromarray(images[0]).save(tmp_path / "photo.png")
+    calibration = project / "reports/evaluate/calibration.json"
+    params = config.read(project / "params.yaml")
+    own = photo.explain(tmp_path / "photo.png", params, project / "data/prepared", project / "models", calibration)
+    assert own.probabilities == pytest.approx(predictions[0], abs=1e-6)
+
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")
+    (newest, *_) = client.search_model_versions("name = 'glassbox-digits'", order_by=["version_number DESC"])
+    (bundle,) = (project / "mlruns").glob(f"**/{newest.source.removeprefix('models:/')}/**/serving.json")
+    served = serving.Predictor(bundle.parent).predict(images)
+    assert served[[f"p({name})" for name in names]].to_numpy() == pytest.approx(predictions, abs=1e-6)
 
 
 def test_a_second_make_study_does_nothing_and_says_so(study):

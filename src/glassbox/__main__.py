@@ -119,6 +119,7 @@ def check() -> None:
 def summary() -> None:
     """The end of `make study`: how well it does, which explanation to believe, where to look."""
     from glassbox import report, verdicts
+    from glassbox.report import calibration
 
     params = config.read()
     study = report.read(params)
@@ -131,6 +132,8 @@ def summary() -> None:
         f"({level:g} % interval {100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f} %)"
     )
     print(f"  macro F1       {m['macro_f1']:.3f}")
+    print(f"  ECE            {calibration.error(m, study.calibration, params.evaluate.calibration_bins)}")
+    print(f"                 {study.calibration['reason']}")
     measures = ["deletion_auc", "insertion_auc"]
     if any(row.get("excess_relevance_mass") for row in rows):
         measures.append("excess_relevance_mass")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glassbox import compute, explainers, explaining, files, models
+from glassbox import compute, explainers, explaining, files, models, predictions
 from glassbox.config import Params
 from glassbox.data import store
 from glassbox.data.sources import image_folder
@@ -28,7 +28,7 @@ class Photo:
         name: of the file.
         image: (H, W, 3) uint8, as the classifier sees it.
         classes: names.
-        probabilities: (K,).
+        probabilities: (K,), with the temperature of the study.
         targets: the explained classes, the most probable first.
         results: of every explainer, one map a target.
     """
@@ -47,8 +47,9 @@ class Photo:
 
 
 def explain(
-    path: str | Path, params: Params, data: str | Path = "data/prepared", model: str | Path = "models"
-) -> Photo:
+    path: str | Path, params: Params, data: str | Path = "data/prepared", model: str | Path = "models",
+    calibration: str | Path = "reports/evaluate/calibration.json",
+) -> Photo:  # fmt: skip
     """Classify a picture and explain the two most probable classes, by every explainer there is, with the settings of
     the section `explain`. It is read as images of the study are: turned by its EXIF tag, made square and resized.
 
@@ -57,6 +58,7 @@ def explain(
         params: of the study.
         data: folder of the prepared data, whose training images some explainers compare with.
         model: folder of the classifier.
+        calibration: file of the study's temperature.
 
     Raises:
         UserError: the picture cannot be read, there is no classifier, or it was trained on other data.
@@ -65,7 +67,7 @@ def explain(
     if not path.is_file():
         raise UserError(f"IMAGE={path}: there is no such file")
     place = compute.resolve(params.compute)
-    classifier, card = models.load(model, place.device)
+    classifier, card = models.load(model, place.device, predictions.temperature(calibration))
     description = store.describe(data)
     if description.digest != card.data_digest:
         raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")

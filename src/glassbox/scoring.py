@@ -181,6 +181,7 @@ def prepare(
     asked = {"side": how.cells, "draws": how.draws, "colour": mean, "batch_size": batch_size}
     hidden = {share: _hide(classifier, request, keep, share=share, **asked) for share in how.shares}
     fresh = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
+    fresh.temperature = classifier.temperature  # so that nothing but the weights differs
     layers = [layer["name"] for layer in card.layers]
     return Ground(
         classifier, request, rows, masks, predicted[rows] == test.labels.numpy()[rows], hidden,

@@ -19,18 +19,18 @@ class Predictor:
     """A saved classifier that takes plain images.
 
     Args:
-        folder: with model.safetensors, model.json and serving.json, which holds the `temperature` that logits are
-            divided by (Guo et al. 2017; found on the validation images) and how images of another size are made fit
-            (`resize`: crop, pad or stretch).
+        folder: with model.safetensors, model.json and serving.json, which holds the study's `temperature` and how
+            images of another size are made fit (`resize`: crop, pad or stretch).
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.classifier, self.card = models.load(folder)
         settings = files.read_json(Path(folder) / SETTINGS)
-        self.temperature, self.resize = settings["temperature"], settings["resize"]
+        self.classifier, self.card = models.load(folder, temperature=settings["temperature"])
+        self.resize = settings["resize"]
 
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (pyfunc's call)
-        """Classes and calibrated probabilities: "prediction", then "p(NAME)" for each class.
+        """Classes and the probabilities of the study, those in its predictions.csv: "prediction", then "p(NAME)" for
+        each class.
 
         Args:
             images: (N, H, W, 3) uint8, RGB; of any size.
@@ -50,8 +50,7 @@ class Predictor:
         names = self.card.classes
         if not len(rows):
             return pd.DataFrame(columns=["prediction", *(f"p({name})" for name in names)])
-        logits = models.predict(self.classifier, rows, BATCH_SIZE).double()
-        p = (logits / self.temperature).softmax(dim=1).numpy()
+        p = models.probabilities(self.classifier, rows, BATCH_SIZE).numpy()
         table = pd.DataFrame(p, columns=[f"p({name})" for name in names])
         table.insert(0, "prediction", [names[label] for label in p.argmax(axis=1)])
         return table

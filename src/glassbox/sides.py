@@ -30,6 +30,7 @@ class Side:
         params: of the study.
         card: of its data.
         answers: of its classifier about the test images.
+        calibration: which probabilities these are; see `evaluation.calibration.Scaling`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Side:
     params: config.Params
     card: dict[str, Any]
     answers: Answers
+    calibration: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,16 @@ def read(name: str, folder: str | Path) -> Side:
     card = files.read_json(folder / "reports/prepare/card.json")
     if "test_digest" not in card:
         raise UserError(f"{name} was made by an older version, which did not write down its test images: run it again")
+    calibration = folder / "reports/evaluate/calibration.json"
+    if not calibration.exists():
+        raise UserError(f"{name} was made by an older version, whose probabilities are others: run it again")
     table = files.read_csv(folder / "reports/evaluate/predictions.csv")
     classes = tuple(card["classes"])
     labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
     p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
-    return Side(name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p))
+    return Side(
+        name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p), files.read_json(calibration)
+    )
 
 
 def same_images(a: Side, b: Side) -> None:
@@ -147,7 +154,7 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
     steps = 2 * len(chosen) * (len(rows) + len(sample))
     with Bar(total=steps, desc="explaining by both", unit="map") as bar:
         for side in (a, b):
-            classifier, _ = models.load(side.folder / "models", place.device)
+            classifier, _ = models.load(side.folder / "models", place.device, side.calibration["temperature"])
             targets = [*side.answers.predicted[rows].tolist(), *side.answers.labels[sample].tolist()]
             seeds = tuple(derive(seed, "compare", "image", row) for row in (*rows, *sample))
             request = explainers.Request(test.images[[*rows, *sample]], torch.tensor(targets), seeds)

@@ -336,8 +336,8 @@ class StageRun:
     def log_model(
         self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str
     ) -> None:
-        """The study's model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and calibrated
-        probabilities out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in
+        """The study's model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and the
+        study's probabilities out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in
         MLflow's registry, and stands in the study's row.
 
         Args:

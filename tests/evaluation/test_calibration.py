@@ -38,6 +38,78 @@ def test_temperature_finds_the_one_that_was_put_in():
     assert c.fit_temperature(true_logits, labels) == pytest.approx(1.0, rel=0.03)
 
 
+def drawn(logits, rng):
+    """Labels for which the softmax of these logits is right."""
+    p = np.exp(c.log_probabilities(logits))
+    return (p.cumsum(axis=1)[:, :-1] < rng.random((len(p), 1))).sum(axis=1)
+
+
+def test_temperature_by_hand():
+    # Two classes, 3 of 4 right with a logit of 2: the best confidence is 3/4 = 1 / (1 + exp(-2 / T)), so T = 2 / ln 3.
+    logits, labels = np.tile([2.0, 0.0], (4, 1)), np.array([0, 0, 0, 1])
+    assert c.fit_temperature(logits, labels) == pytest.approx(2 / math.log(3))
+    assert c.fit_temperature(logits, np.zeros(4, int)) == c.LOWEST  # all right: the surer the better
+    assert c.fit_temperature(logits, np.ones(4, int)) == c.HIGHEST  # all wrong
+
+
+@pytest.mark.parametrize("scale", [2.0, 8.0])  # accuracies of 55 and 87 %
+def test_scaling_is_used_for_few_classifiers_that_are_calibrated_as_trained(scale):
+    rng = np.random.default_rng(2)
+    used = 0
+    for number in range(100):
+        logits = scale * rng.normal(size=(60, 5))
+        used += c.scale(logits, drawn(logits, rng), number).scaling_used
+    assert used <= 11  # of 100 at 5 %: more in 1 of 100 such tests
+
+
+def test_scaling_is_used_where_confidences_are_wrong():
+    rng = np.random.default_rng(3)
+    for factor in (2.0, 0.5):
+        logits = 3 * rng.normal(size=(300, 5))
+        found = c.scale(factor * logits, drawn(logits, rng), 0)
+        assert found.scaling_used
+        assert found.temperature == found.fitted_temperature == pytest.approx(factor, rel=0.2)
+        assert found.scaling_p < 0.05
+        assert found.gain > 0
+        assert found.reason.startswith("Temperature scaling is used: on 300 validation images the fitted temperature, ")
+        assert not found.at_bound
+
+
+def test_a_gain_that_chance_explains_is_not_used_and_that_is_said():
+    rng = np.random.default_rng(4)
+    logits = 3 * rng.normal(size=(300, 5))
+    labels = drawn(logits, rng)
+    found = c.scale(logits, labels, 0)
+    assert found == c.scale(logits, labels, 0)
+    assert (found.temperature, found.scaling_used) == (1.0, False)
+    assert found.fitted_temperature != 1
+    assert found.gain > 0
+    assert f"not more than chance does (p = {found.scaling_p:.2g})." in found.reason
+
+
+def test_a_temperature_at_a_limit_has_a_note():
+    labels = np.arange(120) % 3
+    surprising = c.scale(2 * np.eye(3)[labels], labels, 0)  # 79 % sure each, and no mistake
+    assert (surprising.temperature, surprising.fitted_temperature, surprising.at_bound) == (1.0, c.LOWEST, True)
+    assert surprising.scaling_p < 0.05
+    assert "(mistakes: 0) falls until the lowest temperature that is tried, 0.05" in surprising.reason
+    sure = c.scale(12 * np.eye(3)[labels], labels, 0)  # so sure that no mistake is no surprise
+    assert (sure.temperature, sure.scaling_used, sure.at_bound) == (1.0, False, True)
+    assert sure.reason.endswith("It is a limit of the range that is tried, 0.05 to 20.")
+    wrong = c.scale(300 * np.eye(3)[labels], (labels + 1) % 3, 0)
+    assert (wrong.temperature, wrong.scaling_used, wrong.at_bound) == (c.HIGHEST, True, True)
+    assert wrong.reason.endswith("It is a limit of the range that is tried, 0.05 to 20.")
+    for logits in (np.zeros((5, 3)), np.zeros((1, 3))):
+        assert not c.scale(logits, np.zeros(len(logits), int), 0).scaling_used
+
+
+def test_the_ece_that_chance_gives_a_calibrated_classifier():
+    # One bin, confidence 0.8, n images: |mean of n Bernoulli - 0.8|, whose 95 % quantile is near 1.96 * 0.4 / sqrt(n).
+    p = np.tile([0.8, 0.2], (400, 1))
+    assert c.ece_by_chance(p, 15, 0) == pytest.approx(1.96 * 0.4 / 20, rel=0.1)
+    assert c.ece_by_chance(np.eye(2), 15, 0) == 0
+
+
 def test_temperature_does_not_change_the_prediction_but_the_error():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 3, 500)

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy
 
 from glassbox.evaluation import evaluate
 
@@ -20,7 +21,7 @@ def test_everything_agrees_with_itself(params):
     assert m["accuracy_low"] < m["accuracy"] < m["accuracy_high"]
     assert m["macro_f1_low"] < m["macro_f1"] < m["macro_f1_high"]
     assert (m["images"], m["mistakes"]) == (60, 60 - np.trace(e.matrix))
-    assert m["calibrated_log_loss"] <= m["log_loss"]
+    assert m["temperature"] == e.scaling.temperature
     assert m["macro_recall"] == pytest.approx(m["accuracy"])  # all classes are equally frequent
     assert json.loads(json.dumps(m)) == m
     rows = e.predictions
@@ -30,3 +31,28 @@ def test_everything_agrees_with_itself(params):
     assert rows["confidence"].to_numpy() == pytest.approx(e.probabilities.max(axis=1))
     assert (rows["predicted_class"] != rows["true_class"]).sum() == m["mistakes"]
     assert e.pairs[0].total == max(pair.total for pair in e.pairs)
+
+
+def test_its_probabilities_are_those_after_scaling_only_where_it_is_used(params):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    logits = rng.normal(size=(300, 3)) + 2 * np.eye(3)[labels]
+
+    def evaluated(factor):
+        given = (factor * logits, labels, factor * logits, labels, np.arange(300), ("a", "b", "c"))
+        return evaluate(*given, params.evaluate, 0)
+
+    one, five = evaluated(2.0), evaluated(5.0)  # as sure as their accuracy tells, and too sure
+    assert (one.scaling.scaling_used, five.scaling.scaling_used) == (False, True)
+    assert list(one.reliability_tables()) == ["as trained"]
+    assert [name.partition(" (T")[0] for name in five.reliability_tables()] == [
+        "as trained", "after temperature scaling"
+    ]  # fmt: skip
+    for e, factor in ((one, 2.0), (five, 5.0)):
+        shown = scipy.special.softmax(factor * logits / e.scaling.temperature, axis=1)
+        assert e.probabilities == pytest.approx(shown)
+        assert e.predictions[["p(a)", "p(b)", "p(c)"]].to_numpy() == pytest.approx(shown)
+        assert e.metrics["log_loss"] == pytest.approx(-np.log(shown[np.arange(300), labels]).mean())
+    for name in ("log_loss", "brier", "ece"):
+        assert one.metrics[name] == one.metrics[f"{name}_as_trained"]
+        assert five.metrics[name] < five.metrics[f"{name}_as_trained"]

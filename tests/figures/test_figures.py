@@ -138,9 +138,15 @@ def test_reliability(tmp_path, texts):
     from glassbox.evaluation.calibration import reliability
 
     p = RNG.dirichlet((1, 1, 1), 200)
-    tables = [reliability(p, RNG.integers(0, 3, 200), 15)] * 2
-    evaluation.reliability(tmp_path / "r.png", *tables, (0.123, 0.045), 1.5)
-    assert {"As trained: ECE 12.3 %", "Temperature 1.50: ECE 4.5 %"} <= set(texts)
+    one = reliability(p, p.argmax(axis=1), 15)
+    two = one.assign(accuracy=one["confidence"])
+    evaluation.reliability(tmp_path / "r.png", {"as trained": one, "after temperature scaling (T = 1.5)": two})
+    error = 100 * (1 - p.max(axis=1).mean())  # all of them are right
+    assert {f"As trained\nECE {error:.1f} %", "After temperature scaling (T = 1.5)\nECE 0.0 %"} <= set(texts)
+    assert "200 test images in 15 bins" in texts
+    texts.clear()
+    evaluation.reliability(tmp_path / "one.png", {"as trained": one})
+    assert not [text for text in texts if "scaling" in text]
 
 
 def test_mistakes_are_the_most_confident_ones(tmp_path, texts):

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 from dataclasses import asdict
 
 import pytest
@@ -133,6 +135,20 @@ def test_saved_and_loaded_it_is_the_same(classifier, tmp_path):
     weights = (tmp_path / "model.safetensors").read_bytes()
     models.save(tmp_path, classifier, card(classifier))
     assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+def test_loaded_with_a_temperature_its_logits_are_divided_by_it(classifier, tmp_path):
+    models.save(tmp_path, classifier, card(classifier))
+    (plain, _), (scaled, _) = models.load(tmp_path), models.load(tmp_path, temperature=2.5)
+    x = torch.rand(5, 3, 8, 8)
+    assert torch.equal(scaled(x), plain(x) / 2.5)
+    sent = pickle.loads(pickle.dumps(scaled))  # noqa: S301
+    for copied in (copy.deepcopy(scaled), sent):  # for randomised networks, for workers
+        assert torch.equal(copied(x), scaled(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert scaled(x).dtype == torch.float32  # no further rounding
+    models.save(tmp_path / "again", scaled, card(scaled))
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other", "json"])

@@ -66,6 +66,7 @@ RANKING = {
     "baselines": {"black": 0.61, "mean": 0.02, "blur": 0.2},
     "verdicts": ["Deletion AUC: LIME beats every control; Grad-CAM does not beat |x|."],
 }  # fmt: skip
+WHY = "Temperature scaling is not used: on 2 validation images nothing is known."
 COSTS = {"milliseconds": 2.5, "peak_memory": 0.25}
 TIMING = {
     "explainer": {"lime": COSTS, "grad_cam": COSTS}, "control": {"random": COSTS, "edges": COSTS},
@@ -105,8 +106,10 @@ def folder(tmp_path):
     files.write_csv(reports / "train/curves.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.4]}))
     files.write_json(reports / "train/timing.yaml", {"machine": {"device": "cpu", "threads": 2}})
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low",
-             "macro_f1_high", "log_loss", "brier", "ece", "temperature", "calibrated_ece")  # fmt: skip
+             "macro_f1_high", "log_loss", "brier", "ece", "log_loss_as_trained", "brier_as_trained", "ece_as_trained",
+             "ece_by_chance", "temperature")  # fmt: skip
     files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1})
+    files.write_json(reports / "evaluate/calibration.json", {"temperature": 1.0, "scaling_used": False, "reason": WHY})
     files.write_csv(reports / "evaluate/classification_report.csv", classification_report(TRUE, GUESSED, NAMES, 0.95))
     files.write_csv(reports / "evaluate/predictions.csv", PREDICTIONS)
     files.write_csv(reports / "evaluate/confused_pairs.csv", pd.DataFrame(
@@ -427,10 +430,45 @@ def test_the_model_card(study):
     assert "It does worst on cat \\<b\\>: 80.00 % of its 5 test images are recognised" in text
     assert "2 of 2 classes have fewer than 100 test images" in text
     assert r"LIME beats every control; Grad\-CAM does not beat \|x\|." in text
-    assert "That is still much" in text
+    assert WHY in text
+    assert "Brier score 0.500 as trained; 1 mistakes." in text
     shown = " ".join(page(study).split())
     assert '<td style="text-align:left">cat &lt;b&gt;</td>' in shown
     assert "<h3>Intended use</h3>" in shown
+
+
+def test_calibration_is_said_once_with_both_numbers_named(study, params):
+    def said(**changes):
+        study.calibration.update(changes)
+        return " ".join(page(study).split()), study.model_card
+
+    numbers = {
+        "ece": 0.021,
+        "ece_as_trained": 0.052,
+        "ece_by_chance": 0.03,
+        "log_loss": 0.1,
+        "log_loss_as_trained": 0.2,
+    }
+    study.metrics.update(numbers, brier=0.3, brier_as_trained=0.4)
+    bins = params.evaluate.calibration_bins
+    shown, card = said()
+    for text in (shown, card):
+        assert WHY in text
+        assert f"2.1 % as trained (10 test images in {bins} bins)" in text
+        assert "5.2 %" not in text
+    assert '<dt>calibration error (ECE)</dt><dd>2.1 %</dd><dd class="small">as trained</dd>' in shown
+    shown, card = said(scaling_used=True, temperature=1.5, reason="Temperature scaling is used: it helps.")
+    for text in (shown, card):
+        assert f"2.1 % after temperature scaling (T = 1.5), 5.2 % as trained (10 test images in {bins} bins)" in text
+        assert "does not exceed 3.0 %" in text
+        assert "0.300 after temperature scaling (T = 1.5), 0.400 as trained" in text
+    assert '<dd class="small">after temperature scaling (T = 1.5); 5.2 % as trained</dd>' in shown
+    assert "0.100 after temperature scaling (T = 1.5), 0.200 as trained" in shown
+    study.metrics["ece"] = 0.04
+    assert "The ECE after temperature scaling (T = 1.5) is above 3.0 %" in study.model_card
+    row = report.headline(study)
+    assert (row["test_ece"], row["test_ece_as_trained"], row["temperature"]) == (0.04, 0.052, 1.5)
+    assert report.summary(study)["test_ece"] == 0.04
 
 
 def test_the_best_explainer_beats_the_controls_by_most_measures(study):

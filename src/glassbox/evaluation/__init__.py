@@ -24,8 +24,10 @@ class Evaluation:
         pairs: all pairs of classes, most confused first.
         predictions: one row a test image: image, source_index, file where the source has files, true_class,
             predicted_class, confidence, then a probability for each class.
-        probabilities: (N, K).
-        reliability: tables of confidence bins before and after temperature scaling.
+        probabilities: (N, K), those of the study: after temperature scaling where it is used, else as trained.
+        scaling: of these probabilities.
+        reliability, reliability_as_trained: tables of confidence bins of the probabilities of the study, and of those
+            as trained.
     """
 
     metrics: dict[str, float]
@@ -34,7 +36,16 @@ class Evaluation:
     pairs: list[classification.ConfusedPair]
     predictions: pd.DataFrame
     probabilities: np.ndarray
-    reliability: tuple[pd.DataFrame, pd.DataFrame]
+    scaling: calibration.Scaling
+    reliability: pd.DataFrame
+    reliability_as_trained: pd.DataFrame
+
+    def reliability_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of confidence bins by the name of the probabilities: both where temperature scaling is used."""
+        tables = {"as trained": self.reliability_as_trained}
+        if self.scaling.scaling_used:
+            tables[f"after temperature scaling (T = {self.scaling.temperature:.3g})"] = self.reliability
+        return tables
 
     def tables(self, classes: tuple[str, ...], most_pairs: int) -> dict[str, pd.DataFrame]:
         """All of it but the metrics as tables, by name.
@@ -54,8 +65,8 @@ class Evaluation:
             "confusion_matrix": matrix,
             "predictions": self.predictions,
             "confused_pairs": pd.DataFrame(pairs),
-            "reliability": self.reliability[0],
-            "reliability_calibrated": self.reliability[1],
+            "reliability": self.reliability,
+            "reliability_as_trained": self.reliability_as_trained,
         }
 
 
@@ -72,6 +83,9 @@ def evaluate(
 ) -> Evaluation:
     """Judge test logits (N, K); the validation ones serve only to fit the temperature.
 
+    Probabilities are those of the study (see `calibration`). Of log loss, Brier score and calibration error (ECE) the
+    metrics hold both: `ece` of the probabilities of the study, `ece_as_trained` of the softmax of the logits.
+
     Args:
         validation_logits, validation_labels: (M, K), (M,).
         logits, labels: (N, K), (N,).
@@ -81,14 +95,14 @@ def evaluate(
         seed: of the study.
         files: (N,) names, where the source has them.
     """
-    temperature = calibration.fit_temperature(validation_logits, validation_labels)
-    log_p, calibrated = (calibration.log_probabilities(logits, t) for t in (1.0, temperature))
-    p, p_calibrated = np.exp(log_p), np.exp(calibrated)
+    scaling = calibration.scale(validation_logits, validation_labels, derive(seed, "evaluate", "calibration"))
+    log_p, log_p_as_trained = (calibration.log_probabilities(logits, t) for t in (scaling.temperature, 1.0))
+    p, p_as_trained = np.exp(log_p), np.exp(log_p_as_trained)
     predicted = p.argmax(axis=1)
     matrix = classification.confusion(labels, predicted, len(classes))
     report = classification.classification_report(labels, predicted, classes, settings.confidence)
     macro = report.iloc[-1]
-    before, after = (calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_calibrated))
+    bins = [calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_as_trained)]
     accuracy, low, high = classification.accuracy_interval(
         int((predicted == labels).sum()), len(labels), settings.confidence
     )
@@ -106,11 +120,12 @@ def evaluate(
         "macro_f1_high": f1_high,
         "log_loss": calibration.log_loss(log_p, labels),
         "brier": calibration.brier(p, labels),
-        "ece": calibration.expected_calibration_error(before),
-        "temperature": temperature,
-        "calibrated_log_loss": calibration.log_loss(calibrated, labels),
-        "calibrated_brier": calibration.brier(p_calibrated, labels),
-        "calibrated_ece": calibration.expected_calibration_error(after),
+        "ece": calibration.expected_calibration_error(bins[0]),
+        "log_loss_as_trained": calibration.log_loss(log_p_as_trained, labels),
+        "brier_as_trained": calibration.brier(p_as_trained, labels),
+        "ece_as_trained": calibration.expected_calibration_error(bins[1]),
+        "ece_by_chance": calibration.ece_by_chance(p, settings.calibration_bins, derive(seed, "evaluate", "ece")),
+        "temperature": scaling.temperature,
         "images": len(labels),
         "mistakes": int((predicted != labels).sum()),
     }
@@ -128,5 +143,5 @@ def evaluate(
     columns = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
     return Evaluation(
         metrics, report, matrix, classification.confused_pairs(matrix, p, labels),
-        pd.concat([predictions, columns], axis=1), p, (before, after),
+        pd.concat([predictions, columns], axis=1), p, scaling, *bins,
     )  # fmt: skip

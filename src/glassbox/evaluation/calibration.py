@@ -1,8 +1,21 @@
-"""Does 80 % confidence mean 80 % right? Proper scores, calibration error, temperature scaling."""
+"""Does 80 % confidence mean 80 % right? Proper scores, calibration error, temperature scaling.
+
+A study speaks of one probability: the softmax of its classifier's logits divided by the study's temperature. That is 1,
+and the probabilities are those "as trained", unless temperature scaling lowers the log loss of the validation images by
+more than chance does; see `scale`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
+
+LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are tried
+LEVEL = 0.05  # of the test
+DRAWS = 999  # of labels, for the test
+TRIED = 121  # temperatures at which each of these draws is fitted
 
 
 def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -28,8 +41,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
-    which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    edges, which = np.linspace(0, 1, bins + 1), _bins(confidence, bins)
     count = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(which, weights=confidence, minlength=bins) / count
@@ -39,6 +51,11 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.
     )
 
 
+def _bins(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """(N,) number of the bin of each image."""
+    return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
+
+
 def expected_calibration_error(table: pd.DataFrame) -> float:
     """ECE (Naeini et al. 2015; Guo et al. 2017): mean over images of |accuracy - confidence| of their bin, 0..1."""
     filled = table[table["count"] > 0]
@@ -46,15 +63,138 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
     return float((gaps * filled["count"]).sum() / filled["count"].sum())
 
 
+def ece_by_chance(probabilities: np.ndarray, bins: int, seed: int) -> float:
+    """The ECE that a calibrated classifier with these confidences stays below in 95 % of draws of as many images
+    (consistency resampling, Bröcker & Smith 2007, for the ECE). It is above 0, the more so the fewer images there are.
+
+    Args:
+        probabilities: (N, K).
+        bins: of the ECE.
+        seed: of the draws.
+    """
+    rng, confidence = np.random.default_rng(seed), probabilities.max(axis=1)
+    which, n = _bins(confidence, bins), len(confidence)
+    drawn = []
+    for _ in range(DRAWS):
+        right = rng.random(n) < confidence
+        drawn.append(np.abs(np.bincount(which, weights=right - confidence)).sum() / n)
+    return float(np.quantile(drawn, 1 - LEVEL))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Temperature scaling of a classifier (Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2), and
+    whether the study uses it.
+
+    Attributes:
+        temperature: what the study divides logits by: the fitted one where scaling is used, else 1.
+        scaling_used: whether it is.
+        fitted_temperature: the one with the lowest log loss on the validation images, from 0.05 to 20.
+        at_bound: whether that is one of these two limits, so that the true minimum may lie beyond it.
+        gain: nats an image by which it lowers the log loss of the validation images, on which it was fitted.
+        scaling_p: of the test in `scale`.
+        validation_images: on which all this was found.
+        reason: the decision and its numbers, in words.
+    """
+
+    temperature: float
+    scaling_used: bool
+    fitted_temperature: float
+    at_bound: bool
+    gain: float
+    scaling_p: float
+    validation_images: int
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is written to calibration.json."""
+        return asdict(self)
+
+
+def scale(logits: np.ndarray, labels: np.ndarray, seed: int) -> Scaling:
+    """Fit the temperature, and use it if it lowers the log loss by more than chance does.
+
+    The fitted temperature lowers the log loss of the images that it was fitted on in any case, by chance too. How much
+    by chance is found from labels that are drawn from the probabilities as trained: for these no temperature is better
+    than 1. p is the share of the draws for which a temperature, fitted to them, lowers the log loss by as much or more
+    (a Monte Carlo test, Davison & Hinkley 1997, section 4.2, with the likelihood ratio as its statistic), so that
+    scaling is used for at most 5 % of classifiers that are calibrated as trained, however few mistakes they make. A t
+    test of the images' log losses, with temperatures fitted to the other folds, has less power: with 60 images of which
+    65 % are recognised it finds a temperature of 1.25 in 2 % of simulations, this test in 43 %.
+
+    Scaling is not used either where the log loss falls until the lowest temperature that is tried, as it does when
+    every validation image is recognised: the value would be that of the limit, not of the images, and would make each
+    mistake on other images an almost certain one.
+
+    Args:
+        logits: (N, K) of the validation images.
+        labels: (N,).
+        seed: of the draws.
+    """
+    fitted = fit_temperature(logits, labels)
+    losses = [log_loss(log_probabilities(logits, t), labels) for t in (1.0, fitted)]
+    gain, p = max(0.0, losses[0] - losses[1]), chance_of_gain(logits, labels, seed)
+    used = p < LEVEL and fitted != LOWEST
+    at_bound = fitted in (LOWEST, HIGHEST)
+    reason = f"Temperature scaling is {'used' if used else 'not used'}: "
+    if fitted == LOWEST and p < LEVEL:
+        mistakes = int((logits.argmax(axis=1) != labels).sum())
+        reason += (
+            f"the log loss of the {len(labels)} validation images (mistakes: {mistakes}) falls until the lowest "
+            f"temperature that is tried, {LOWEST:g}, so that these images do not determine one."
+        )
+    else:
+        reason += (
+            f"on {len(labels)} validation images the fitted temperature, {fitted:.3g}, lowers the log loss by "
+            f"{gain:.3g} nats, {'more' if used else 'not more'} than chance does (p = {p:.2g})."
+        )
+        if at_bound:
+            reason += f" It is a limit of the range that is tried, {LOWEST:g} to {HIGHEST:g}."
+    return Scaling(fitted if used else 1.0, used, fitted, at_bound, gain, p, len(labels), reason)
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that minimises the log loss (Guo et al. 2017), between 0.05 and 20.
+    """The temperature that minimises the log loss (Guo et al. 2017); 0.05 or 20 where the minimum lies beyond.
 
     Fit it on validation images, never on those it is judged by.
+
+    >>> fit_temperature(np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]), np.array([0, 0, 0, 1])).__round__(4)
+    1.8205
     """
-    result = scipy.optimize.minimize_scalar(
-        lambda log_t: log_loss(log_probabilities(logits, float(np.exp(log_t))), labels),
-        bounds=(np.log(0.05), np.log(20)),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    return float(np.exp(result.x))
+    z = logits.astype(np.float64)
+    of_truth = z[np.arange(len(labels)), labels].mean()
+
+    def slope(inverse: float) -> float:  # of the log loss, which is convex in the inverse of the temperature
+        return float((scipy.special.softmax(inverse * z, axis=1) * z).sum(axis=1).mean() - of_truth)
+
+    if slope(1 / HIGHEST) >= 0:
+        return HIGHEST
+    if slope(1 / LOWEST) <= 0:
+        return LOWEST
+    return float(1 / scipy.optimize.brentq(slope, 1 / HIGHEST, 1 / LOWEST, xtol=1e-9))
+
+
+def chance_of_gain(logits: np.ndarray, labels: np.ndarray, seed: int) -> float:
+    """Probability that a fitted temperature lowers the log loss by as much as for these labels, or more, when the
+    probabilities as trained are right; see `scale`.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        seed: of the draws.
+    """
+    z, rows = logits.astype(np.float64), np.arange(len(labels))
+    inverses = 1 / np.geomspace(LOWEST, HIGHEST, TRIED)  # 1 is one of them
+    normalizers = np.array([scipy.special.logsumexp(inverse * z, axis=1).mean() for inverse in inverses])
+    as_trained = scipy.special.logsumexp(z, axis=1).mean()
+
+    def gains(of_truth: np.ndarray) -> np.ndarray:  # (R,) mean logits of the true class -> (R,) nats an image
+        return as_trained - of_truth - (normalizers[:, None] - inverses[:, None] * of_truth).min(axis=0)
+
+    rng, cumulative = np.random.default_rng(seed), np.exp(log_probabilities(z)).cumsum(axis=1)
+    drawn = np.zeros(DRAWS)
+    for row in rows:
+        drawn += z[row, np.searchsorted(cumulative[row, :-1], rng.random(DRAWS), side="right")]
+    observed = gains(z[rows, labels].mean(keepdims=True))
+    as_large = (gains(drawn / len(rows)) >= observed - 1e-12).sum()  # rounding of sums in another order
+    return float((1 + as_large) / (1 + DRAWS))

@@ -19,8 +19,9 @@ class GradCam:
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     A map is the weighted sum of the feature maps of the network's own choice of layer, the weights being the spatial
-    means of the gradient of the target's logit; enlarged bilinearly to the image. With `relu` it keeps only what is
-    positive, as the paper does: then a map of zeros is possible and means that no feature map spoke for the class.
+    means of the gradient of the target's logit, divided by the study's temperature; enlarged bilinearly to the image.
+    With `relu` it keeps only what is positive, as the paper does: then a map of zeros is possible and means that no
+    feature map spoke for the class.
 
     Args:
         settings: relu or not.

@@ -18,8 +18,8 @@ class GradientShap:
     """Expected gradients (Erion et al. 2021, equation 3), which the library shap calls GradientExplainer.
 
     A map holds, at each pixel, the sum over channels of the mean of (x - x') * gradient of the target's logit at
-    random points between x and random background images x'. Unit: logit. The points are those that shap draws for the
-    same seed.
+    random points between x and random background images x'. Unit: logit, divided by the study's temperature. The
+    points are those that shap draws for the same seed.
 
     Args:
         settings: samples an explanation.

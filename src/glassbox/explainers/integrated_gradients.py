@@ -18,8 +18,8 @@ class IntegratedGradients:
     """Integrated Gradients (Sundararajan, Taly & Yan 2017, equation 1).
 
     A map holds, at each pixel, the sum over channels of (x - x') times the mean gradient of the target's logit between
-    the baseline x' and x, by Gauss-Legendre quadrature. Unit: logit. Detail `completeness_error`: |sum of the map -
-    (f(x) - f(x'))|, which goes to zero with the number of steps.
+    the baseline x' and x, by Gauss-Legendre quadrature. Unit: logit, divided by the study's temperature. Detail
+    `completeness_error`: |sum of the map - (f(x) - f(x'))|, which goes to zero with the number of steps.
 
     Args:
         settings: steps and baseline: black, or the training images' mean colour.

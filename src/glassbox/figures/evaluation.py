@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
+from glassbox.evaluation.calibration import expected_calibration_error
 from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure, short
 
 
@@ -40,27 +41,32 @@ def heatmap(axis: Axes, matrix: np.ndarray, fontsize: float) -> AxesImage:
     return axis.imshow(100 * share, cmap=COUNTS, vmin=0, vmax=100)
 
 
-def reliability(
-    path: str | Path, before: pd.DataFrame, after: pd.DataFrame, ece: tuple[float, float], t: float
-) -> None:
-    """Accuracy against confidence in bins, before and after temperature scaling, and how many images each bin holds."""
-    titles = (f"As trained: ECE {100 * ece[0]:.1f} %", f"Temperature {t:.2f}: ECE {100 * ece[1]:.1f} %")
-    with figure(path, 7.6, 4.4) as drawing:
-        axes = drawing.subplots(2, 2, height_ratios=(3, 1), sharex=True)
-        for column, (table, title) in enumerate(zip((before, after), titles, strict=True)):
+def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Accuracy against confidence in bins, and how many test images each bin holds.
+
+    Args:
+        path: of the picture.
+        tables: of `calibration.reliability` by the name of the probabilities, like "as trained"; a column each.
+    """
+    images, bins = next((int(table["count"].sum()), len(table)) for table in tables.values())
+    with figure(path, 4.0 * len(tables), 4.8) as drawing:
+        drawing.suptitle(f"{images:,} test images in {bins} bins")
+        axes = drawing.subplots(2, len(tables), height_ratios=(3, 1), sharex=True, squeeze=False)
+        for column, (name, table) in enumerate(tables.items()):
+            title = f"{name[0].upper()}{name[1:]}\nECE {100 * expected_calibration_error(table):.1f} %"
             top, bottom = axes[:, column]
             middle, width = 50 * (table["low"] + table["high"]), 100 * (table["high"] - table["low"])
             top.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="perfectly calibrated")
             top.bar(middle, 100 * table["accuracy"], width, color=BLUE, alpha=0.75, edgecolor="white", label="accuracy")
-            top.plot(
-                100 * table["confidence"], 100 * table["accuracy"], "o", color=ORANGE, markersize=4, label="bin means"
-            )
+            means = 100 * table["confidence"], 100 * table["accuracy"]
+            top.plot(*means, "o", color=ORANGE, markersize=4, clip_on=False, label="bin means")
             top.set(title=title, xlim=(0, 100), ylim=(0, 100))
             bottom.bar(middle, table["count"], width, color=GREY, edgecolor="white")
             bottom.set(xlabel="confidence (%)")
         axes[0, 0].set_ylabel("accuracy (%)")
         axes[1, 0].set_ylabel("images")
-        axes[0, 0].legend(loc="upper left", fontsize=8)
+        shown = axes[0, 0].get_legend_handles_labels()
+        drawing.legend(*shown, loc="outside lower center", ncols=3, columnspacing=1.2, fontsize=8)
 
 
 def mistakes(

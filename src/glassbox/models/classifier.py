@@ -92,11 +92,16 @@ class Classifier(nn.Module):
         input_size: side in pixels to which images are resized, bilinearly, for the network; None leaves them as they
             are.
 
+    Attributes:
+        temperature: what the network's logits are divided by (Guo et al. 2017): 1 while it is trained and evaluated;
+            `load` sets that of the study, so that the softmax is the probability that the study speaks of everywhere.
+
     Shape: images (N, 3, H, W) float in 0..1 to logits (N, K).
     """
 
     mean: torch.Tensor
     std: torch.Tensor
+    temperature = 1.0
 
     def __init__(
         self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], input_size: int | None = None
@@ -116,7 +121,10 @@ class Classifier(nn.Module):
         x = rows.view(n, h, w, c).permute(0, 3, 1, 2)
         if self.input_size is not None and self.input_size != x.shape[-1]:
             x = resized(x, self.input_size)
-        return self.network(self.normalized(x))
+        logits = self.network(self.normalized(x))
+        if self.temperature == 1:
+            return logits
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
 
     def affine_stem(self) -> nn.Module:
         """The last layer known to be reached from colours by affine maps alone: of the network, or before it."""
@@ -218,8 +226,13 @@ def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
     files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)})
 
 
-def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classifier, Card]:
+def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:
     """A saved classifier in evaluation mode.
+
+    Args:
+        folder: with weights and card.
+        device: for the classifier.
+        temperature: of the study, see `predictions.temperature`; 1 gives the logits as trained.
 
     Raises:
         UserError: a file is missing, damaged, or belongs to another network.
@@ -236,6 +249,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> tuple[Classi
         sizes = card.image_size, len(card.classes)
         classifier = build(card.name, card.hyperparameters, *sizes, card.mean, card.std, card.input_size)
         classifier.load_state_dict(load_file(path))
+        classifier.temperature = temperature
     except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None

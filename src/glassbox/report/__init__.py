@@ -31,6 +31,7 @@ class Study:
         curves: one row an epoch.
         machine: that trained.
         metrics: on the test split.
+        calibration: which probabilities the study gives, and why; see `evaluation.calibration.Scaling`.
         predictions: one row a test image.
         report: per class.
         pairs: most-confused pairs.
@@ -55,6 +56,7 @@ class Study:
     curves: pd.DataFrame
     machine: dict[str, Any]
     metrics: dict[str, Any]
+    calibration: dict[str, Any]
     predictions: pd.DataFrame
     report: pd.DataFrame
     pairs: pd.DataFrame
@@ -142,6 +144,7 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
         curves=files.read_csv(folder / "train/curves.csv"),
         machine=files.read_json(folder / "train" / files.TIMES)["machine"],
         metrics=files.read_json(folder / "evaluate/metrics.json"),
+        calibration=files.read_json(folder / "evaluate/calibration.json"),
         predictions=files.read_csv(folder / "evaluate/predictions.csv"),
         report=files.read_csv(folder / "evaluate/classification_report.csv"),
         pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
@@ -170,7 +173,7 @@ def summary(study: Study) -> dict[str, Any]:
 def headline(study: Study) -> dict[str, float]:
     """The metrics of the study's row in MLflow."""
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
-             "brier", "ece", "calibrated_ece")  # fmt: skip
+             "brier", "ece", "log_loss_as_trained", "brier_as_trained", "ece_as_trained")  # fmt: skip
     row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
     if study.ranking is not None:
         row |= {
@@ -178,6 +181,7 @@ def headline(study: Study) -> dict[str, float]:
             for name, counts in verdicts.counts(study.ranking).items()
             for outcome, n in counts.items()
         }
+    row["temperature"] = study.calibration["temperature"]
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from glassbox.config import CNN
+from glassbox.report import calibration
 from glassbox.report.words import percent
 
 if TYPE_CHECKING:
     from glassbox.report import Study
 
 FEW = 100  # test images of a class, below which its scores are said to be uncertain
-OVERCONFIDENT = 0.05  # calibration error above which it is said
 
 
 def markdown(text: str) -> str:
@@ -23,7 +23,7 @@ def markdown(text: str) -> str:
 def card(study: "Study") -> str:
     """The card of a finished study's classifier; its headings are of the second level and below."""
     p, data, m = study.params, study.card, study.metrics
-    level = f"{100 * p.evaluate.confidence:g} %"
+    level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
     side, listed = data["image_size"], _listed(data["classes"])
     lines = [
         "## Model",
@@ -31,7 +31,7 @@ def card(study: "Study") -> str:
         f"`glassbox-{p.study.name}`: {_network(study)}, {study.model['parameters']['total']:,} parameters, trained for "
         f"{study.training['epochs']} epochs, of which epoch {study.training['best_epoch']} was kept. It takes RGB "
         f"images of any size as uint8, makes them {side} x {side} pixels and normalises their colours itself, and "
-        "gives a class and a calibrated probability for each class.",
+        "gives a class and a probability for each class.",
         "",
         "## Intended use",
         "",
@@ -48,8 +48,8 @@ def card(study: "Study") -> str:
         "",
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), macro F1 "
-        f"{m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to {m['macro_f1_high']:.3f}), Brier score {m['brier']:.3f}, "
-        f"{m['mistakes']} mistakes.",
+        f"{m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to {m['macro_f1_high']:.3f}), Brier score "
+        f"{calibration.both(m, 'brier', fitted)}; {m['mistakes']} mistakes.",
         "",
         f"Of each class, with {level} intervals:",
         "",
@@ -59,7 +59,7 @@ def card(study: "Study") -> str:
         "",
         "## Calibration",
         "",
-        _calibration(m),
+        " ".join(calibration.sentences(m, fitted, p.evaluate.calibration_bins)),
         "",
         "## Reliability of its explanations",
         "",
@@ -138,17 +138,6 @@ def _duplicates(found: dict[str, Any]) -> str:
 def _row(row: dict[str, Any]) -> str:
     scores = (f"{row[s]:.3f} [{row[f'{s}_low']:.3f}, {row[f'{s}_high']:.3f}]" for s in ("precision", "recall", "f1"))
     return f"| {markdown(str(row['class']))} | {' | '.join(scores)} | {int(row['support'])} |"
-
-
-def _calibration(m: dict[str, Any]) -> str:
-    before, after, t = m["ece"], m["calibrated_ece"], m["temperature"]
-    way = "too sure of itself" if t > 1 else "less sure than it could be"
-    said = (
-        f"As trained its confidence is {percent(before, 1)} from its accuracy on average (expected calibration error):"
-        f" it is {way}. Divided by the temperature {t:.3f}, which was found on the validation images, its logits have "
-        f"an error of {percent(after, 1)}; the probabilities that the logged model gives are these."
-    )
-    return said if after <= OVERCONFIDENT else f"{said} That is still much: take them with caution."
 
 
 def _scored(scorecard: pd.DataFrame) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 from glassbox.bootstrap import FEWEST, interval
 from glassbox.names import TITLES
+from glassbox.report.calibration import which
 from glassbox.report.page import MOST_CLASSES
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
@@ -30,6 +31,7 @@ def page(sides: Sides) -> str:
         sides=sides,
         a=a,
         b=b,
+        probabilities=[which(side.calibration) for side in (sides.a, sides.b)],
         verdict=verdict(sides.found, a, b),
         metrics=[row | {"title": METRICS[row["metric"]]} for row in sides.found.metrics.to_dict("records")],
         matrix=_matrix(sides) if len(sides.a.card["classes"]) <= MOST_CLASSES else None,

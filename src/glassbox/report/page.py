@@ -12,7 +12,7 @@ from glassbox import baselines, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
 from glassbox.notes import note, sound
-from glassbox.report import analyses
+from glassbox.report import analyses, calibration
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
 
@@ -70,6 +70,10 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
             "pair": analyses.pairs(study.confusable, study.analyst, n_classes),
         },
         baseline_note=baseline_note(study),
+        probabilities=calibration.which(study.calibration),
+        log_loss=calibration.both(study.metrics, "log_loss", study.calibration),
+        brier=calibration.both(study.metrics, "brier", study.calibration),
+        calibrated=calibration.sentences(study.metrics, study.calibration, study.params.evaluate.calibration_bins),
         analyst=TITLES[study.analyst],
         titles=MEASUREMENTS,
         standings=standings(study.ranking) if study.ranking else None,
