@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import bootstrap, comparison, headline, scoring
+from glassbox import bootstrap, comparison, headline, notes, scoring
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROLLED, CONTROLS, EXPLAINER, EXPLAINERS, MATCHED, TITLES, UNTRAINED
 from glassbox.scoring import METRICS, Column, Ground, Scored
@@ -32,7 +32,8 @@ class Scorecard:
     Attributes:
         tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
             `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: `metrics` (of `rank`), `emprt` (of `passes`) and `verdicts`.
+        ranking: `metrics` (of `rank`), `emprt` (of `passes`), `constant_maps` (of `scoring.constant_maps`) and
+            `verdicts`.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -57,7 +58,9 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
     passed = passes(card)
     tables = {"values": values, "scorecard": card, "randomization": scoring.curves(scored),
               "budgets": scoring.budgets(scored)}  # fmt: skip
-    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "verdicts": verdicts(ranking, passed)})
+    flat = scoring.constant_maps(values)
+    told = verdicts(ranking, passed) + notes.constant_maps(flat, ground.explain.grad_cam.relu)
+    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "constant_maps": flat, "verdicts": told})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:

@@ -62,6 +62,8 @@ RANKING = {
         }
     },
     "emprt": {"lime": {"100 bins": True}, "grad_cam": {"100 bins": True, "50 bins": False}},
+    "constant_maps": {"lime": {"constant": 0, "images": 7}, "grad_cam": {"constant": 3, "images": 7},
+                      "random": {"constant": 0, "images": 7}, "edges": {"constant": 1, "images": 7}},
     "verdicts": ["Deletion AUC: LIME beats every control; Grad-CAM does not beat |x|."],
 }  # fmt: skip
 COSTS = {"milliseconds": 2.5, "peak_memory": 0.25}
@@ -90,6 +92,7 @@ def folder(tmp_path):
                {"key": "train.rho", "value": None, "source": "not used"}]  # fmt: skip
     counts = {"total": 12, "trainable": 10, "non_trainable": 2}
     files.write_json(model / "model.json", {"name": "cnn", "parameters": counts, "choices": choices,
+                                            "contradictions": ["model.normalization is data: the weights *W* want ."],
                                             "layers": [{"name": "conv", "kind": "Conv2d", "shape": "2 x 8 x 8",
                                                         "parameters": 12, "trainable": 10}]})  # fmt: skip
     best = {
@@ -271,6 +274,7 @@ def test_the_table_of_explainers(study):
     assert (lime["milliseconds"], lime["model_evaluations"]) == (2.5, 20)
     assert lime["matched"] == {"model_evaluations": 20, "deletion_auc": "0.500 [0.400, 0.600]", "emprt": ""}
     assert cam["matched"] is random["matched"] is None
+    assert [row["constant_maps"] for row in (lime, cam, random, edges)] == ["0 of 7", "3 of 7", "0 of 7", "1 of 7"]
     assert (lime["emprt_passes"], cam["emprt_passes"], random["emprt_passes"]) == (True, False, None)
     assert report.columns(study) == {"against the controls": {"deletion_auc": "deletion AUC ↓"}, "further": {}}
 

@@ -206,8 +206,8 @@ def stability_of_the_study(study: Study) -> dict[str, float] | None:
 
 def explainer_table(study: Study) -> list[dict[str, Any]]:
     """One row for each explainer and control: title, whether it is a control, for each metric the setting that ranks as
-    text, mean and interval; whether it passes eMPRT; and what a map costs. Explainers that only ask the model have
-    `matched`, the same at the common number of evaluations."""
+    text, mean and interval; whether it passes eMPRT; how many of its maps have one value; and what a map costs.
+    Explainers that only ask the model have `matched`, the same at the common number of evaluations."""
     card = study.scorecard
     if card is None:
         return []
@@ -219,6 +219,7 @@ def explainer_table(study: Study) -> list[dict[str, Any]]:
                    "milliseconds": study.costs[kind][name]["milliseconds"],
                    "peak_memory": study.costs[kind][name]["peak_memory"],
                    "model_evaluations": spent[kind, name],
+                   "constant_maps": "{constant} of {images}".format(**study.ranking["constant_maps"][name]),
                    "emprt_passes": all(passed[name].values()) if name in passed else None,
                    "matched": None} | _scores(part)  # fmt: skip
             alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
