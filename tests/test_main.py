@@ -118,9 +118,9 @@ def test_check_says_what_weights_were_made_for_and_do_not_get(project, capsys):
     Path("params.yaml").write_text(config.edit("params.yaml", wanted))
     capsys.readouterr()
     commands.check()
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("note: model.normalization is data: the weights IMAGENET1K_V1 of resnet18 were trained")
-    assert said[1].startswith("note: The network takes images of")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("note: model.normalization is data: the weights IMAGENET1K_V1 of resnet18 were trained")
+    assert lines[1].startswith("note: The network takes images of")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["select"], ["check", "x"], ["restore", "x"], ["verify"]])

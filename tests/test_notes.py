@@ -24,11 +24,13 @@ def test_each_explainer_has_its_own_check():
 
 def test_maps_of_one_value_are_counted_in_words():
     counts = {"lime": {"constant": 0, "images": 12}, "grad_cam": {"constant": 7, "images": 12}}
-    (said,) = constant_maps(counts | {"edges": {"constant": 1, "images": 12}}, relu=True)  # controls are no explainers
-    assert said.startswith(
+    (sentence,) = constant_maps(
+        counts | {"edges": {"constant": 1, "images": 12}}, relu=True
+    )  # controls are no explainers
+    assert sentence.startswith(
         "Grad-CAM's map has one value everywhere for 7 of 12 images: nothing in its layer speaks for the class there, "
         "and ReLU leaves only zeros. Such a map ranks no pixel"
     )
-    (said,) = constant_maps(counts, relu=False)
-    assert said.startswith("Grad-CAM's map has one value everywhere for 7 of 12 images. Such a map ranks no pixel")
+    (sentence,) = constant_maps(counts, relu=False)
+    assert sentence.startswith("Grad-CAM's map has one value everywhere for 7 of 12 images. Such a map ranks no pixel")
     assert constant_maps({"lime": {"constant": 0, "images": 12}}, relu=True) == []

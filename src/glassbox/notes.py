@@ -40,14 +40,14 @@ def constant_maps(counts: Mapping[str, Mapping[str, int]], relu: bool) -> list[s
         counts: of `scoring.constant_maps`.
         relu: whether Grad-CAM keeps only what is positive.
     """
-    told = []
+    sentences = []
     for name, count in counts.items():
         if name in TITLES and count["constant"]:
             cause = ""
             if name == "grad_cam" and relu:
                 cause = ": nothing in its layer speaks for the class there, and ReLU leaves only zeros"
-            told.append(
+            sentences.append(
                 f"{TITLES[name]}'s map has one value everywhere for {count['constant']} of {count['images']} images"
                 f"{cause}. Such a map ranks no pixel: wherever a metric needs an order, it is drawn at random."
             )
-    return told
+    return sentences

@@ -59,8 +59,8 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
     tables = {"values": values, "scorecard": card, "randomization": scoring.curves(scored),
               "budgets": scoring.budgets(scored)}  # fmt: skip
     flat = scoring.constant_maps(values)
-    told = verdicts(ranking, passed) + notes.constant_maps(flat, ground.explain.grad_cam.relu)
-    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "constant_maps": flat, "verdicts": told})
+    sentences = verdicts(ranking, passed) + notes.constant_maps(flat, ground.explain.grad_cam.relu)
+    return Scorecard(tables, {"metrics": ranking, "emprt": passed, "constant_maps": flat, "verdicts": sentences})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:

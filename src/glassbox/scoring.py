@@ -462,8 +462,7 @@ def _variations(
         add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
     for by in s.shift:
         add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
-    made = explainers.make(explain, first.images[:1], (0.0,) * 3, batch_size)
-    ways = {explainer.looks_at for explainer in made.values()}
+    ways = {explainer.looks_at for explainer in explainers.make(explain, first.images, (0.0,) * 3, batch_size).values()}
     each = [(radius, name, rows) for radius in s.attack for name, surrogate in attack.SURROGATES.items() if name in ways
             for rows in attack.parts(len(first), surrogate, batch_size)]  # fmt: skip
     work = partial(_attacked, s.attack_steps, batch_size)

@@ -465,9 +465,9 @@ def test_grad_cam_is_refused_before_anything_is_trained(tmp_path, name, monkeypa
     file.write_text(config.edit(ROOT / "params.yaml", changes + tuned))
     with pytest.raises(
         UserError, match=rf"explain.explainers has grad_cam, .* {name} \(model.name\) on 32 x 32"
-    ) as said:
+    ) as refused:
         models.check(file)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refused.value)
     file.write_text(config.edit(file, ["explain.explainers=[lime]"]))
     assert models.check(file) == []
     file.write_text(config.edit(file, ["model.weights=DEFAULT"]))

@@ -152,8 +152,8 @@ def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tupl
 
 
 def contradictions(spec: Spec, image_size: int) -> list[str]:
-    """Where colours and size of the images are not those that the weights were made for, in sentences: it is allowed,
-    as all weights are trained on, but costs accuracy at first. Nothing is known of weights that are not torchvision's.
+    """Where colours and size of the images are not those that the weights were made for, in sentences. Training can go
+    on from such weights, so nothing is refused. Nothing is known of weights that are not torchvision's.
 
     Args:
         spec: of the network.
@@ -166,20 +166,20 @@ def contradictions(spec: Spec, image_size: int) -> list[str]:
     weights = registry.torchvisions_own(spec.name, spec.hyperparameters["weights"])
     if weights is None:
         return []
-    told, made_for, size = [], weights.transforms(), spec.input_size or image_size
+    sentences, made_for, size = [], weights.transforms(), spec.input_size or image_size
     colours = tuple(made_for.mean), tuple(made_for.std)
     if FIXED.get(spec.normalization) != colours:
         same = next((name for name, values in FIXED.items() if values == colours), None)
-        told.append(
+        sentences.append(
             f"model.normalization is {spec.normalization}: the weights {weights.name} of {spec.name} were trained with "
             f"mean {_three(colours[0])} and std {_three(colours[1])}, which {same or 'no model.normalization'} gives."
         )
     if [size] != made_for.crop_size:
-        told.append(
+        sentences.append(
             f"The network takes images of {size} x {size} pixels (model.input_size or data.image_size): the weights "
             f"{weights.name} of {spec.name} were made for {made_for.crop_size[0]} x {made_for.crop_size[0]}."
         )
-    return told
+    return sentences
 
 
 def _three(values: tuple[float, ...]) -> str:

@@ -174,13 +174,13 @@ def last_feature_maps(network: nn.Module, size: int) -> nn.Module | None:
         network: takes (N, 3, size, size); left as it was.
         size: side of the image, pixels.
     """
-    found = None
+    last = None
     for module, shape in single_path(network, next(network.parameters()).new_zeros(1, 3, size, size)):
         if shape[1:].numel() == max(shape[1:]):  # channels alone: one place is left
-            return found
-        if not isinstance(module, nn.AdaptiveAvgPool2d):  # of a size that does not depend on how many places there are
-            found = module if len(shape) == 4 and shape[2] == shape[3] > 1 else None
-    return found
+            break
+        if not isinstance(module, nn.AdaptiveAvgPool2d):  # it makes as many places as it is set to, whatever it gets
+            last = module if len(shape) == 4 and shape[2] == shape[3] > 1 else None
+    return last
 
 
 def _buffers(module: nn.Module) -> list[torch.Tensor]:

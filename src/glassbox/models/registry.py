@@ -93,7 +93,7 @@ class TorchvisionNetwork(nn.Module):
         self.name, self.input_size = name, input_size
         self.suit(p.weights)
         self.began_fresh: list[str] = []
-        self.grad_cam_name: str | None = None  # of its layer, once that was looked for
+        self.grad_cam_name: str | None = None  # name of Grad-CAM's layer; `grad_cam_layer` sets it
         self.head_name = _replace_head(self.body, n_classes, p.dropout)
         self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
         for module in self.modules():
