@@ -50,7 +50,7 @@ def main() -> None:
         return np.array(areas)
 
     def ours(deletion: bool, precision: config.Precision, steps: int = STEPS) -> np.ndarray:
-        how = {"steps": steps, "batch_size": BATCH, "precision": precision}
+        how = {"seeds": tuple(range(len(maps))), "steps": steps, "batch_size": BATCH, "precision": precision}
         if deletion:
             return faithfulness.deletion_auc(classifier, images, targets, maps, colour=BLACK, **how)
         return faithfulness.insertion_auc(classifier, images, targets, maps, blur_sigma=SIGMA, **how)

@@ -67,7 +67,7 @@ def main() -> None:
         return KernelShap(settings, regions, background, BATCH, precision)(classifier, request).maps
 
     def area(kind: str, seed: int, precision: config.Precision) -> np.ndarray:
-        how = {"steps": STEPS, "batch_size": BATCH, "precision": precision}
+        how = {"seeds": tuple(range(IMAGES)), "steps": STEPS, "batch_size": BATCH, "precision": precision}
         about = (classifier, images, targets, maps[seed])
         if kind == "deletion":
             return deletion_auc(*about, colour=mean, **how)

@@ -26,6 +26,9 @@ def follow(epochs: Iterator[training.Epoch], at_most: int, tracked: tracking.Sta
 
 def main() -> None:
     seed, on, how, model, settings = config.load("study.seed", "compute", "augment", "model", "train")
+    if model.name != config.CNN:
+        for sentence in models.check():
+            print(f"note: {sentence}")
     with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked, start(on) as at:
         d, found = store.describe(DATA), files.read_json(BEST)
         network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import config, files, hyperparameters, postgres, tracking, tuning
+from glassbox import config, files, hyperparameters, models, postgres, tracking, tuning
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -21,6 +21,8 @@ def main() -> None:
     known = hyperparameters.unsearched(
         name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
     )
+    if name != config.CNN:
+        models.check()
     with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked, start(on) as at:
         description = store.describe(DATA)
         tracked.begin(description)

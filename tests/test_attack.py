@@ -52,6 +52,31 @@ def test_features_are_grad_cam(classifier, images, params):
     assert fine == pytest.approx(GradCam(params.explain.grad_cam, 8)(classifier, asked).maps, abs=1e-6)
 
 
+def test_features_are_those_of_the_layer_though_what_follows_overwrites_them(images, params):
+    from glassbox.explainers import Request
+    from glassbox.explainers.grad_cam import GradCam
+
+    class Overwritten(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(functional.hardswish(self.conv(x), inplace=True).mean(dim=(2, 3)))
+
+        def grad_cam_layer(self) -> nn.Module:
+            return self.conv
+
+    model = Classifier(Overwritten(), (0.5,) * 3, (0.2,) * 3).eval()
+    targets = torch.zeros(5, dtype=torch.long)
+    made = by_features(model, to_float(images).requires_grad_(True), targets).detach()
+    fine = functional.interpolate(made[:, None], size=(16, 16), mode="bilinear")[:, 0].numpy()
+    maps = GradCam(params.explain.grad_cam, 8)(model, Request(images, targets, (0,) * 5)).maps
+    assert maps.any()
+    assert fine == pytest.approx(maps, abs=1e-6)
+
+
 def test_smooth_makes_any_relu_a_softplus():
     x = torch.tensor([-1.0, 0.0, 2.0])
     soft = functional.softplus(x, beta=10.0)

@@ -112,6 +112,17 @@ def test_check_takes_weights_that_may_be_downloaded_or_lie_in_a_file(project):
     commands.check()
 
 
+def test_check_says_what_weights_were_made_for_and_do_not_get(project, capsys):
+    wanted = ["model.name=resnet18", "model.weights=IMAGENET1K_V1", "tune.n_trials=0", "train.optimizer=adam",
+              "train.learning_rate=0.001"]  # fmt: skip
+    Path("params.yaml").write_text(config.edit("params.yaml", wanted))
+    capsys.readouterr()
+    commands.check()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("note: model.normalization is data: the weights IMAGENET1K_V1 of resnet18 were trained")
+    assert lines[1].startswith("note: The network takes images of")
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["select"], ["check", "x"], ["restore", "x"], ["verify"]])
 def test_usage(arguments, monkeypatch):
     monkeypatch.setattr("sys.argv", ["glassbox", *arguments])

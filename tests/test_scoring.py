@@ -230,12 +230,36 @@ def test_the_table_holds_every_value(scored, ground):
     row = table[(table["kind"] == "matched") & (table["image"] == ground.rows[3])].iloc[0]
     assert row["deletion_auc[mean]"] == scored[-1].values[Column("deletion_auc", "mean")][3]
     assert np.isnan(row["deletion_auc[blur]"])
+    assert not table["constant_map"].any()
     spent = scoring.budgets(scored).set_index(["kind", "explainer"])
     # The baseline goes forward once a batch, and 40 images are three batches.
     assert spent.loc[("explainer", "integrated_gradients")].tolist() == [18, 17 + 3 / 40, 16, 16]
     assert (spent["forward_passes"] <= spent["stated_forward_passes"]).all()
     costs = scoring.costs(scored)
     assert costs["explainer"]["lime"]["milliseconds"] > costs["control"]["random"]["milliseconds"]
+
+
+def test_maps_of_one_value_are_counted(scored, ground):
+    flat = scored[0].attribution.maps.copy()
+    flat[[0, 5]] = 0
+    flat[7] = 2.5
+    first = replace(scored[0], attribution=replace(scored[0].attribution, maps=flat))
+    values = scoring.table([first, *scored[1:]], ground, ("I", "O", "T", "S", "L"))
+    of_first = values[(values["kind"] == first.kind) & (values["explainer"] == first.name)]
+    assert np.flatnonzero(of_first["constant_map"]).tolist() == [0, 5, 7]
+    counts = scoring.constant_maps(values)
+    assert counts.pop(first.name) == {"constant": 3, "images": 40}
+    assert all(count == {"constant": 0, "images": 40} for count in counts.values())
+    assert {"random", "edges"} <= set(counts)
+
+
+def test_only_what_is_looked_at_is_attacked(ground):
+    first, robustness = ground.request.part(0, 2), ground.settings.robustness.model_copy(update={"attack": (0.01,)})
+    settings = ground.settings.model_copy(update={"robustness": robustness})
+    for names, ways in ((("lime",), {"gradient", "regions"}), (("grad_cam",), {"gradient", "features"})):
+        explain = ground.explain.model_copy(update={"explainers": names})
+        found = scoring._variations(ground.classifier, first, explain, settings, 64, ground.keep)
+        assert {variation.looks_at for variation in found} - {None} == ways
 
 
 def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, trained, params, settings):

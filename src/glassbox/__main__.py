@@ -100,15 +100,17 @@ def mend() -> None:
 
 
 def check() -> None:
-    """Say in one sentence what is wrong with the parameter file, or that the cluster, MLflow's server or the search's
-    database does not answer, before DVC removes an output to make it anew."""
+    """Say in one sentence what is wrong with the parameter file, that the network cannot be explained as it asks, or
+    that the cluster, MLflow's server or the search's database does not answer, before DVC removes an output to make it
+    anew."""
     mend()
     params = config.read()
     model, storage = params.model, params.tune.storage
     if model.name != config.CNN:
-        from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
+        from glassbox import models  # torchvision takes its time, and the CNN has no need of it
 
-        registry.check(model.name, model.weights)
+        for sentence in models.check():
+            print(f"note: {sentence}")
     reach.check(params.compute)
     if storage:
         postgres.check(storage)

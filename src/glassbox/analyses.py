@@ -138,7 +138,7 @@ def _masks(
     segments = segment(cases.images[pick.row].numpy(), settings.superpixels)
 
     def named(values: np.ndarray) -> np.ndarray:
-        return strongest(values, segments, how.hidden)
+        return strongest(values, segments, how.hidden, derive(seed, "explain", "ties", pick.row))
 
     found: dict[str, dict[Any, np.ndarray]] = {"recognised": {}, "drawn": {}, "mistaken": {}}
     if guess == truth and {guess, other} <= set(maps.get(PANELS, {})):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -32,14 +33,20 @@ def by_gradient(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) 
 
 def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Grad-CAM before it is enlarged: (N, h, w)."""
-    kept: list[torch.Tensor] = []
-    handle = classifier.network.grad_cam_layer().register_forward_hook(lambda _, __, output: kept.append(output))
+    outputs: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        outputs.append(output)
+        return output.clone()  # which what comes after the layer may overwrite
+
+    handle = classifier.network.grad_cam_layer().register_forward_hook(keep)
     try:
         logits = classifier(x).gather(1, targets[:, None]).sum()
     finally:
         handle.remove()
-    (gradient,) = torch.autograd.grad(logits, kept[0], create_graph=True)
-    return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1))
+    (features,) = outputs  # the layer runs once
+    (gradient,) = torch.autograd.grad(logits, features, create_graph=True)
+    return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1))
 
 
 def by_regions(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

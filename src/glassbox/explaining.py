@@ -244,7 +244,7 @@ def _scores(
 ) -> Arrays:  # fmt: skip
     """Of a few maps (n, H, W) of the rows of a request, with their true masks (n, H, W) bool where there are any."""
     how, (part, maps, masks) = settings.faithfulness, measured
-    asked = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
+    asked = {"seeds": part.seeds, "steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
     common = (classifier, part.images, part.targets, maps)
     scores = {
         DELETION.name: faithfulness.deletion_auc(*common, colour=mean, **asked),
@@ -383,4 +383,4 @@ def additivity(results: list[Explained]) -> dict[str, float]:
 
 def figure_note(result: Explained, place: int) -> str:
     """What is written under a map: how far it can be trusted."""
-    return note(_details(result.attribution, place), zero=not result.attribution.maps[place].any())
+    return note(_details(result.attribution, place), not result.attribution.maps[place].any(), result.name)

@@ -70,7 +70,7 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
         "randomization": scoring.curves(scored),
         "budgets": scoring.budgets(scored),
     }
-    return Scorecard(tables, ranking | {"verdicts": verdicts.sentences(ranking)})
+    return Scorecard(tables, ranking | {"verdicts": verdicts.sentences(ranking, ground.explain.grad_cam.relu)})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
@@ -128,7 +128,7 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
     Returns:
         `tests`, the number of comparisons; `level`; `fewest`, images below which none can be decided; `outcomes`, how
         many of the comparisons with controls are better, worse, undecided; `metrics`, for each one that ranks and has
-        images what `_of_metric` says; `emprt`, see `_emprt`; `constant_maps`, see `_constant_maps`.
+        images what `_of_metric` says; `emprt`, see `_emprt`; `constant_maps`, see `scoring.constant_maps`.
     """
     values = with_maps(values)
     family = [*_family(values)]
@@ -148,7 +148,7 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
         "outcomes": {what: outcomes.count(what) for what in OUTCOMES},
         "metrics": metrics,
         "emprt": _emprt(table),
-        "constant_maps": _constant_maps(values),
+        "constant_maps": scoring.constant_maps(values),
     }
 
 
@@ -160,7 +160,7 @@ def _of_metric(
     Args:
         values: of all images.
         settings: of the metric, the one that ranks first.
-        scores: of explainers and controls with that one, of the images that have one for all of them.
+        scores: of explainers and controls with that one, see `complete`.
         table: all comparisons.
         fewest: images below which no comparison can be decided.
 
@@ -209,12 +209,6 @@ def with_maps(values: pd.DataFrame) -> pd.DataFrame:
     """The same values, NaN where a map is constant: it ranks no pixel, so that there is nothing to measure."""
     measured = [text for text in values.columns if Column.parse(text).metric in METRICS]
     return values.assign(**{text: values[text].mask(values["constant_map"]) for text in measured})
-
-
-def _constant_maps(values: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """For each explainer the number of `constant` maps, of so many `images`."""
-    own = values[values["kind"] == EXPLAINER].groupby("explainer", sort=False)["constant_map"]
-    return {name: {"constant": int(one.sum()), "images": len(one)} for name, one in own}
 
 
 def _family(values: pd.DataFrame) -> Iterator[Comparison]:
@@ -320,8 +314,11 @@ def by_name(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[s
 
 
 def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The same, of those images for which every subject of these kinds has a value."""
+    """The same, of those images for which every subject of these kinds has a value. A subject that has none for half of
+    the images or more, as one whose maps are mostly constant, is left out: it would leave the others too few."""
     scores = by_name(values, column, kinds)
+    most = max((int((~np.isnan(one)).sum()) for one in scores.values()), default=0)
+    scores = {name: one for name, one in scores.items() if 2 * (~np.isnan(one)).sum() > most}
     everywhere = np.all([~np.isnan(one) for one in scores.values()], axis=0) if scores else np.zeros(0, bool)
     return {name: one[everywhere] for name, one in scores.items()} if everywhere.any() else {}
 

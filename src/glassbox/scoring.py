@@ -15,7 +15,7 @@ from glassbox import attack, explainers, models, perturbations, shortcut
 from glassbox.config import Explain, Score
 from glassbox.data.store import Split
 from glassbox.explainers import Explainer, Request
-from glassbox.explainers.base import Attribution, Budget, in_parts, join
+from glassbox.explainers.base import Attribution, Budget, constant, in_parts, join
 from glassbox.families import FAMILIES
 from glassbox.models import Card, Classifier, probabilities
 from glassbox.names import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
@@ -185,9 +185,9 @@ def prepare(
     layers = [layer["name"] for layer in card.layers]
     return Ground(
         classifier, request, rows, masks, predicted[rows] == test.labels.numpy()[rows], hidden,
-        _variations(classifier, request.part(0, settings.robustness.images), settings, batch_size, keep), fresh,
-        [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, explain, settings,
-        batch_size, keep,
+        _variations(classifier, request.part(0, settings.robustness.images), explain, settings, batch_size, keep),
+        fresh, [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, explain,
+        settings, batch_size, keep,
     )  # fmt: skip
 
 
@@ -266,8 +266,8 @@ def steps(ground: Ground) -> int:
     s, n = ground.settings, len(ground.request)
     changed, lost = min(s.robustness.images, n), min(s.randomization.images, n)
     draws = len({variation.draw for variation in ground.variations})
-    attacks = len(s.robustness.attack)  # of the three stand-ins an explainer meets one
-    variations = len(ground.variations) - attacks * (len(attack.SURROGATES) - 1)
+    # Of the attacks' stand-ins an explainer meets one.
+    variations = sum(v.looks_at is None for v in ground.variations) + len(s.robustness.attack)
     once = 2 * n + changed * (draws + variations) + lost * len(ground.cascade)
     side = ground.request.images.shape[1]
     alike = explainers.matched(ground.explain, s.matched_evaluations, side).explainers
@@ -354,7 +354,8 @@ def steps_to_expose(ground: Ground, test: Split) -> int:
 
 
 def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Wide form: a row for each subject and image, a column for each metric and setting; see `Column`."""
+    """Wide form: a row for each subject and image, a column for each metric and setting; see `Column`. `constant_map`
+    says whether the map has one value, and so ranks no pixel."""
     parts = []
     for one in scored:
         about = {
@@ -368,9 +369,14 @@ def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def constant(maps: np.ndarray) -> np.ndarray:
-    """Which of the maps (N, H, W) have one value only, and so rank no pixel: (N,) bool."""
-    return maps.max(axis=(1, 2)) == maps.min(axis=(1, 2))
+def constant_maps(values: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Of each explainer and control how many of its maps have one value, `constant`, and how many there are, `images`.
+
+    Args:
+        values: of `table`.
+    """
+    own = values[values["kind"].isin((EXPLAINER, CONTROLLED))].groupby("explainer", sort=False)["constant_map"]
+    return {name: {"constant": int(maps.sum()), "images": len(maps)} for name, maps in own}
 
 
 def curves(scored: list[Scored]) -> pd.DataFrame:
@@ -465,9 +471,10 @@ def _randomization(
 
 
 def _variations(
-    classifier: Classifier, first: Request, settings: Score, batch_size: int, keep: Keep
+    classifier: Classifier, first: Request, explain: Explain, settings: Score, batch_size: int, keep: Keep
 ) -> list[Variation]:
-    """All small changes of the first images, and which predictions they leave."""
+    """All small changes of the first images, and which predictions they leave; attacks on those ways of looking at a
+    model alone that the explainers and controls have, for not every network has features to attack."""
     s, pixels = settings.robustness, first.images.numpy()
     signs = np.array([np.random.default_rng(derive(seed, "sign")).choice((-1, 1)) for seed in first.seeds])
     unmoved, found = np.zeros(len(first), int), []
@@ -487,7 +494,8 @@ def _variations(
         add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
     for by in s.shift:
         add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
-    each = [(radius, name, rows) for radius in s.attack for name, surrogate in attack.SURROGATES.items()
+    ways = {explainer.looks_at for explainer in explainers.make(explain, first.images, (0.0,) * 3, batch_size).values()}
+    each = [(radius, name, rows) for radius in s.attack for name, surrogate in attack.SURROGATES.items() if name in ways
             for rows in attack.parts(len(first), surrogate, batch_size)]  # fmt: skip
     work = partial(_attacked, s.attack_steps, batch_size)
     made = keep.each("attack", work, classifier, ((first, one) for one in each))

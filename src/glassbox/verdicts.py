@@ -3,7 +3,7 @@ nothing: the report needs no torch."""
 
 from typing import Any
 
-from glassbox import baselines
+from glassbox import baselines, notes
 from glassbox.families import MEASUREMENTS
 from glassbox.names import BETTER, CONTROLS, OUTCOMES, TITLES, UNDECIDED, UNTRAINED, WORSE
 
@@ -12,15 +12,16 @@ EMPRT_IS = "eMPRT (do maps become more complex when the network loses its learnt
 EMPRT_WORDS = {BETTER: "passes", WORSE: "fails", UNDECIDED: "undecided", MIXED: "depends on the bins"}
 
 
-def sentences(ranking: dict[str, Any]) -> list[str]:
+def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:
     """All that the ranking says of explainers.
 
     Args:
         ranking: of `scorecard.rank`.
+        relu: whether Grad-CAM keeps only what is positive.
     """
     tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
     said = [against_controls(metric, row, ranking["fewest"]) for metric, row in tested.items()]
-    said += constant_maps(ranking)
+    said += notes.constant_maps(ranking["constant_maps"], relu)
     if ranking["emprt"]:
         said.append(emprt(ranking["emprt"]))
     shares = ranking.get("baselines", {})
@@ -97,16 +98,6 @@ def power(row: dict[str, Any]) -> str:
         images = "more than 1,000" if about["needed"] is None else f"about {about['needed']:,}"
         said += f"; half of the {about['undecided']} undecided would take {images}"
     return said + ".)"
-
-
-def constant_maps(ranking: dict[str, Any]) -> list[str]:
-    """Explainers whose maps have one value everywhere, which rank no pixel and have no score."""
-    return [
-        f"{TITLES[name]}'s map is constant for {about['constant']} of {about['images']} images: it ranks no pixel "
-        "there, and has no score."
-        for name, about in ranking["constant_maps"].items()
-        if about["constant"]
-    ]
 
 
 def emprt(found: dict[str, dict[str, Any]]) -> str:

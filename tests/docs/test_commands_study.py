@@ -36,7 +36,8 @@ CHECKED = [
     "make study STUDY=cifar10-cnn",
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
     "dvc exp run -S model.name=resnet18 -S model.stem=cifar",
-    "dvc exp run -S model.name=resnet50 -S model.weights=IMAGENET1K_V2 -S model.input_size=224 -S train.head_epochs=2",
+    "dvc exp run -S model.name=resnet50 -S model.weights=IMAGENET1K_V2 -S model.normalization=imagenet "
+    "-S model.input_size=224 -S train.head_epochs=2",
 ]  # fmt: skip
 
 

@@ -2,13 +2,32 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.explainers.base import Attribution, Request, counting, gradients_end_at, image_by_image, in_batches, join
+from glassbox.explainers.base import (
+    Attribution,
+    Request,
+    constant,
+    counting,
+    gradients_end_at,
+    image_by_image,
+    in_batches,
+    join,
+)
 
 
 def request(n: int = 4) -> Request:
     """Images 0, 0, 1, 2, ...: the first two rows show the same one."""
     images = torch.stack([torch.full((2, 2, 3), max(0, row - 1) * 10, dtype=torch.uint8) for row in range(n)])
     return Request(images, torch.arange(n) % 2, (7, 7, *range(8, 6 + n)))
+
+
+def test_maps_of_one_value():
+    maps = np.zeros((5, 2, 2), np.float32)
+    maps[1] = -3.7
+    maps[2] = np.nextafter(np.float32(5), np.float32(6))  # what enlarging may leave of one value
+    maps[2, 0, 0] = 5
+    maps[3, 1, 1] = 1e-30  # small, but one pixel is above the others
+    maps[4] = [[1, 1], [1, 1.001]]
+    assert constant(maps).tolist() == [True, True, True, False, False]
 
 
 def test_counting_counts_images_and_leaves_the_model_as_it_was(linear):

@@ -205,7 +205,7 @@ def test_explanations_one_figure_an_image(tmp_path, texts):
     assert {TITLES[name] for name in TITLES if name != CONTROL} <= set(texts)
     assert TITLES[CONTROL] not in texts
     assert {"for dog", "for cat", "for ship", "cat (true)", "dog (predicted)", "local R² 0.50"} <= set(texts)
-    assert "all zero: nothing speaks for it" in texts
+    assert "all zero: nothing in its layer\nspeaks for the class (ReLU)" in texts
 
 
 def test_images_that_are_not_to_be_drawn_have_no_figure(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from torch import nn
 from glassbox import compute, models
 from glassbox.errors import UserError
 from glassbox.models.cnn import Dropout, Hyperparameters, TwoBlockCNN, _maxima
-from glassbox.models.layers import layers, totals
+from glassbox.models.layers import layers, single_path, totals
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.
 PAPER = Hyperparameters(
@@ -104,6 +104,15 @@ def test_grad_cam_sees_the_last_convolution_before_its_pooling():
     network(torch.randn(1, 3, 32, 32))
     assert seen[0].shape == (1, 256, 10, 10)
     assert seen[0].min() == 0  # after the activation
+
+
+@pytest.mark.parametrize(("pool", "block", "places"), [(3, "block2", 2), (8, "block1", 8)])
+def test_the_layer_of_grad_cam_is_on_the_only_path_and_has_several_places(pool, block, places):
+    network = TwoBlockCNN(replace(PAPER, pool_size_1=pool, pool_size_2=1), 8, 10)
+    layer = network.grad_cam_layer()
+    assert layer is network.get_submodule(block).activation
+    shapes = dict(single_path(network, torch.randn(1, 3, 8, 8)))
+    assert shapes[layer][2:] == (places, places)
 
 
 def test_an_image_that_is_pooled_away_is_refused():

@@ -1,5 +1,7 @@
 import copy
 import pickle
+import re
+from collections import OrderedDict
 from dataclasses import replace
 from urllib.error import URLError
 
@@ -9,10 +11,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from glassbox import models
+from glassbox import config, models
 from glassbox.data.store import Description
 from glassbox.errors import UserError
+from glassbox.explainers.base import Request, constant
+from glassbox.explainers.grad_cam import GradCam
 from glassbox.models import registry
+from glassbox.models.classifier import IMAGENET
 from glassbox.models.layers import layers, totals
 from glassbox.models.registry import Hyperparameters, TorchvisionNetwork
 
@@ -106,32 +111,75 @@ def test_grad_cam_looks_at_the_last_stage():
     assert all(module.training for module in net.modules())
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "shape"), [("swin_t", 64, (768, 2, 2)), ("convnext_tiny", 32, (384, 2, 2)),
-                                ("convnext_tiny", 64, (768, 2, 2)), ("inception_v3", 107, (2048, 2, 2))]
-)  # fmt: skip
-def test_grad_cam_is_not_misled_by_other_memory_orders(name, size, shape):
-    with torch.device("meta"):
-        net = TorchvisionNetwork(name, PLAIN, size, 3)
-    seen = []
-    net.grad_cam_layer().register_forward_hook(lambda module, _, output: seen.append(tuple(output.shape)))
-    with torch.device("meta"):
-        net.eval()(torch.zeros(1, 3, size, size))
-    assert seen == [(1, *shape)]
+# One of each family, at sizes at which its last stage keeps several places, has one place left, or takes no image.
+LAYERS = [
+    ("alexnet", 64, "features.11", 3),
+    ("convnext_tiny", 32, "features.6.0", 2),
+    ("convnext_tiny", 64, "features", 2),
+    ("densenet121", 32, "features.transition3.conv", 2),
+    ("efficientnet_b0", 32, "features.6.0.block.0", 2),
+    ("efficientnet_v2_s", 64, "features", 2),
+    ("googlenet", 32, "inception4e", 2),
+    ("inception_v3", 75, "Mixed_6e", 3),  # Mixed_7c has one place; parts of Mixed_7a lie in parallel branches
+    ("inception_v3", 107, "Mixed_7c", 2),
+    ("mnasnet0_5", 32, "layers.12.0.layers.2", 2),
+    ("mobilenet_v2", 64, "features", 2),
+    ("mobilenet_v3_small", 32, "features.9.block.0", 2),
+    ("regnet_y_400mf", 32, "trunk_output.block3", 2),  # of block4 only what its shortcut bypasses has several places
+    ("resnet50", 32, "layer3", 2),  # layer4.0.relu runs three times, the last time on one place
+    ("resnet50", 224, "layer4", 7),
+    ("resnext50_32x4d", 64, "layer4", 2),
+    ("shufflenet_v2_x1_0", 32, "stage3", 2),
+    ("squeezenet1_1", 64, "classifier.2", 3),
+    ("swin_t", 64, "permute", 2),
+    ("vgg11", 32, "features.19", 2),  # and not its pooling, which makes 7 x 7 places of one
+    ("vgg11", 224, "features", 7),
+    ("wide_resnet50_2", 32, "layer3", 2),
+    ("maxvit_t", 224, "blocks.3", 7),
+    ("swin_t", 32, None, 0),
+    ("swin_v2_t", 32, None, 0),
+    ("vit_b_16", 64, None, 0),
+    ("vit_b_32", 224, None, 0),
+]
 
 
-def test_a_small_swin_transformer_has_no_layer_for_grad_cam():
-    with torch.device("meta"):
-        net = TorchvisionNetwork("swin_t", PLAIN, 32, 3)
-    with pytest.raises(UserError, match=r"grad_cam needs feature maps, and swin_t \(model.name\) on 32 x 32"):
-        net.grad_cam_layer()
+@pytest.mark.parametrize(("name", "size", "where", "places"), LAYERS)
+def test_the_layer_of_grad_cam_runs_once_is_passed_by_all_and_tells_places_apart(name, size, where, places):
+    device = (
+        "cpu" if name.startswith("regnet") else "meta"
+    )  # meta: shapes without numbers; regnet computes with its own
+    with torch.device(device):
+        net = TorchvisionNetwork(name, PLAIN, size, 3).eval().requires_grad_(False)
+    if where is None:
+        with pytest.raises(
+            UserError, match=rf"grad_cam, .* and {name} \(model.name\) on {size} x {size} .* take grad_cam"
+        ):
+            net.grad_cam_layer()
+        return
+    layer, calls = net.grad_cam_layer(), []
+    assert layer is net.body.get_submodule(where)
+
+    def detach(_: nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
+        calls.append(tuple(output.shape[2:]))
+        return output.detach()
+
+    handle = layer.register_forward_hook(detach)
+    x = torch.zeros(1, 3, size, size, device=device, requires_grad=True)
+    logits = net(x)
+    assert calls == [(places, places)]
+    assert not logits.requires_grad  # nothing of the image gets around the layer
+    handle.remove()
+    assert net(x).requires_grad
+    assert net.grad_cam_layer() is layer  # which is looked for once
+    assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_a_transformer_has_no_layer_for_grad_cam():
-    with torch.device("meta"):  # shapes without numbers: its 87 million weights are of no interest
-        net = TorchvisionNetwork("vit_b_32", PLAIN, 32, 3)
-    with pytest.raises(UserError, match=r"grad_cam needs feature maps, and vit_b_32 .* take grad_cam out of explain"):
-        net.grad_cam_layer()
+@pytest.mark.parametrize("name", ["resnet50", "regnet_y_400mf", "shufflenet_v2_x1_0"])
+def test_grad_cam_of_a_small_image_is_no_flat_map(name):
+    torch.manual_seed(0)
+    model = models.build(name, dict(vars(PLAIN)), 32, 5, (0.5,) * 3, (0.25,) * 3).eval()
+    request = Request(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8), torch.tensor([1, 2]), (0, 1))
+    assert not constant(GradCam(config.GradCam(relu=False), 8)(model, request).maps).any()
 
 
 @pytest.mark.parametrize(
@@ -290,3 +338,140 @@ def test_the_digest_of_weights_follows_the_file(tmp_path):
     assert one != models.digest_of_weights(spec)
     assert models.digest_of_weights(replace(spec, hyperparameters={"weights": "DEFAULT"})) is None
     assert models.digest_of_weights(replace(spec, hyperparameters={"weights": None})) is None
+
+
+def pretend(monkeypatch, name: str, state: dict[str, torch.Tensor]) -> None:
+    """Let these tensors be those that torchvision downloads for a network."""
+    weights = type(torchvision.models.get_model_weights(name).DEFAULT)
+    monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: copy.copy(state))
+
+
+def old_names(name: str) -> str:
+    """What torchvision's own files of DenseNet and ViT call a tensor."""
+    name = re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name)
+    return name.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2.")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [("googlenet", 64, {"init_weights": False}), ("inception_v3", 75, {"init_weights": False}), ("resnet18", 32, {}),
+     ("densenet121", 32, {}), ("mnasnet0_5", 32, {}), ("squeezenet1_1", 64, {}), ("shufflenet_v2_x0_5", 32, {})],
+)  # fmt: skip
+def test_with_torchvisions_weights_it_answers_as_torchvisions_network_does(name, size, options, monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    state = torchvision.models.get_model(name, weights=None, **options).state_dict()
+    if name == "densenet121":  # torchvision's file is so old that it has no counters of batches either
+        state = OrderedDict((old_names(key), t) for key, t in state.items() if not key.endswith("batches_tracked"))
+    pretend(monkeypatch, name, state)
+    theirs = torchvision.models.get_model(name, weights="DEFAULT").eval()
+    spec = models.Spec(name, dict(vars(PLAIN)) | {"weights": "DEFAULT"}, "imagenet", None)
+    data = replace(DATA, image_size=size, classes=tuple(map(str, range(1000))))
+    ours = models.fresh(spec, data, 1, torch.device("cpu")).eval()
+    x = torch.rand(2, 3, size, size)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+    with torch.no_grad():
+        expected, made = theirs((x - mean) / std), ours(x)
+    spread = expected.std().item()  # small, as no statistics were learnt
+    assert spread > 0
+    torch.testing.assert_close(made, expected, rtol=1e-3, atol=1e-3 * spread)
+    if name not in ("googlenet", "mnasnet0_5"):
+        return
+    # It stays so when it is saved and loaded, without the weights that it began with.
+    models.save(tmp_path, ours, models.describe(spec, ours, data, []))
+    loaded, _ = models.load(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), made)
+
+
+def test_vits_old_names_are_read_as_torchvision_reads_them():
+    with torch.device("meta"):
+        theirs = torchvision.models.vit_b_32(weights=None)
+    today = theirs.state_dict()
+    old = {old_names(key): tensor for key, tensor in today.items()}
+    assert sum(key not in today for key in old) == 12 * 4  # two layers of each of twelve blocks
+    assert {registry._name_today(key) for key in old} == set(today)
+    theirs.load_state_dict(old)  # without versions, as old files are: it finds all of them
+
+
+def test_fresh_weights_and_files_of_others_take_colours_as_they_come(tmp_path):
+    with torch.device("meta"):
+        net = TorchvisionNetwork("googlenet", PLAIN, 64, 3)
+        assert not net.body.transform_input
+        assert TorchvisionNetwork("googlenet", replace(PLAIN, weights="DEFAULT"), 64, 3).body.transform_input
+    url = torchvision.models.GoogLeNet_Weights.DEFAULT.url
+    for file, scaled in (("mine.pth", False), (url.rpartition("/")[2], True)):
+        torch.save(
+            torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False).state_dict(),
+            tmp_path / file,
+        )
+        own = TorchvisionNetwork("googlenet", PLAIN, 64, 3)
+        registry.load_weights(own, str(tmp_path / file))
+        assert own.body.transform_input is scaled
+
+
+def test_of_all_that_torchvision_builds_only_these_are_set_up_by_their_weights():
+    """What its builders change because of weights, by their source: a new one has to be looked at."""
+    import inspect
+
+    found = {}
+    for name in registry.names():
+        source = inspect.getsource(inspect.getmodule(torchvision.models.get_model_builder(name)))
+        by_weights = set(re.findall(r'_ovewrite_named_param\(kwargs, "(\w+)"', source))
+        for option in by_weights - {"num_classes", "groups", "width_per_group"}:  # the last two are a builder's own
+            found.setdefault(option, set()).add(name.partition("_")[0])
+    assert found == {
+        "transform_input": {"googlenet", "inception"}, "aux_logits": {"googlenet", "inception"},
+        "init_weights": {"googlenet", "inception"}, "image_size": {"vit"}, "input_size": {"maxvit"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "normalization", "size", "sentences"),
+    [
+        ("resnet50", "DEFAULT", "imagenet", 224, []),
+        ("resnet50", None, "data", 32, []),
+        ("resnet50", "data/weights/mine.pth", "data", 32, []),
+        ("resnet50", "DEFAULT", "data", 224, [
+            "model.normalization is data: the weights IMAGENET1K_V2 of resnet50 were trained with mean "
+            "(0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225), which imagenet gives."]),
+        ("efficientnet_v2_l", "DEFAULT", "imagenet", 480, [
+            "model.normalization is imagenet: the weights IMAGENET1K_V1 of efficientnet_v2_l were trained with mean "
+            "(0.5, 0.5, 0.5) and std (0.5, 0.5, 0.5), which half gives."]),
+        ("vgg16", "IMAGENET1K_FEATURES", "none", 224, [
+            "model.normalization is none: the weights IMAGENET1K_FEATURES of vgg16 were trained with mean "
+            "(0.482, 0.459, 0.408) and std (0.00392, 0.00392, 0.00392), which no model.normalization gives."]),
+        ("resnet50", "DEFAULT", "imagenet", 32, [
+            "The network takes images of 32 x 32 pixels (model.input_size or data.image_size): the weights "
+            "IMAGENET1K_V2 of resnet50 were made for 224 x 224."]),
+    ],
+)  # fmt: skip
+def test_what_weights_were_made_for_and_do_not_get_is_said(name, weights, normalization, size, sentences):
+    spec = models.Spec(name, dict(vars(PLAIN)) | {"weights": weights}, normalization, None)
+    assert models.contradictions(spec, size) == sentences
+    assert models.contradictions(replace(spec, input_size=size), 20) == sentences
+
+
+def test_the_cnn_has_no_weights_to_contradict():
+    assert models.contradictions(models.Spec("cnn", {}, "data", None), 32) == []
+
+
+@pytest.mark.parametrize("name", ["swin_t", "vit_b_32"])
+def test_grad_cam_is_refused_before_anything_is_trained(tmp_path, name, monkeypatch):
+    from conftest import ROOT
+
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # which take their time
+    file, changes = tmp_path / "params.yaml", [f"model.name={name}", "data.image_size=32"]
+    tuned = ["tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001"]
+    file.write_text(config.edit(ROOT / "params.yaml", changes + tuned))
+    with pytest.raises(
+        UserError, match=rf"explain.explainers has grad_cam, .* {name} \(model.name\) on 32 x 32"
+    ) as refused:
+        models.check(file)
+    assert "\n" not in str(refused.value)
+    file.write_text(config.edit(file, ["explain.explainers=[lime]"]))
+    assert models.check(file) == []
+    file.write_text(config.edit(file, ["model.weights=DEFAULT"]))
+    assert [sentence.split(":")[0] for sentence in models.check(file)] == [
+        "model.normalization is data",
+        "The network takes images of 32 x 32 pixels (model.input_size or data.image_size)",
+    ]

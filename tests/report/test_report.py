@@ -64,6 +64,8 @@ RANKING = {
     },
     "emprt": {"lime": {"100 bins": True}, "grad_cam": {"100 bins": True, "50 bins": False}},
     "baselines": {"black": 0.61, "mean": 0.02, "blur": 0.2},
+    "constant_maps": {"lime": {"constant": 0, "images": 7}, "grad_cam": {"constant": 3, "images": 7},
+                      "random": {"constant": 0, "images": 7}, "edges": {"constant": 1, "images": 7}},
     "verdicts": ["Deletion AUC: LIME beats every control; Grad-CAM does not beat |x|."],
 }  # fmt: skip
 WHY = "Temperature scaling is not used: on 2 validation images nothing is known."
@@ -93,6 +95,7 @@ def folder(tmp_path):
                {"key": "train.rho", "value": None, "source": "not used"}]  # fmt: skip
     counts = {"total": 12, "trainable": 10, "non_trainable": 2}
     files.write_json(model / "model.json", {"name": "cnn", "parameters": counts, "choices": choices,
+                                            "contradictions": ["model.normalization is data: the weights *W* want ."],
                                             "layers": [{"name": "conv", "kind": "Conv2d", "shape": "2 x 8 x 8",
                                                         "parameters": 12, "trainable": 10}]})  # fmt: skip
     best = {
@@ -294,6 +297,7 @@ def test_the_table_of_explainers(study):
     assert (lime["milliseconds"], lime["forward_passes"], lime["backward_passes"]) == (2.5, 20, 10)
     assert lime["matched"] == {"forward_passes": 20, "deletion_auc": "0.500 [0.400, 0.600]", "emprt": ""}
     assert cam["matched"] is random["matched"] is None
+    assert [row["constant_maps"] for row in (lime, cam, random, edges)] == ["0 of 7", "3 of 7", "0 of 7", "1 of 7"]
     assert (lime["emprt_passes"], cam["emprt_passes"], random["emprt_passes"]) == (True, False, None)
     assert report.columns(study) == {"against the controls": {"deletion_auc": "deletion AUC ↓"}, "further": {}}
 

@@ -10,9 +10,36 @@ WHITE = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
 BLACK = (0.0, 0.0, 0.0)
 
 
-def test_ranks_are_places_from_the_highest_and_ties_keep_their_order():
-    assert f.rank(np.array([[[3.0, 1.0], [2.0, 1.0]]])).tolist() == [[[0, 2], [1, 3]]]
-    assert f.rank(np.zeros((1, 2, 2))).tolist() == [[[0, 1], [2, 3]]]
+def test_ranks_are_places_from_the_highest():
+    assert f.rank(np.array([[[3.0, 1.0], [2.0, 0.5]]]), (0,)).tolist() == [[[0, 2], [1, 3]]]
+
+
+def test_equal_pixels_come_in_an_order_drawn_by_the_image():
+    ties = np.array([[[3.0, 1.0], [2.0, 1.0]]])
+    drawn = [f.rank(ties, (seed,)).ravel().tolist() for seed in range(200)]
+    assert {tuple(places) for places in drawn} == {(0, 2, 1, 3), (0, 3, 1, 2)}
+    assert 70 < sum(places[1] == 2 for places in drawn) < 130  # half of the time
+    flat = np.stack([f.rank(np.zeros((1, 4, 4)), (seed,)).ravel() for seed in range(400)])
+    assert flat.mean(axis=0) == pytest.approx(np.full(16, 7.5), abs=1.2)  # no pixel is before another on average
+    # Two maps of an image rank the pixels alike where neither tells them apart; other images have other orders.
+    one, other = f.rank(np.zeros((1, 4, 4)), (5,)), f.rank(np.ones((1, 4, 4)), (5,))
+    assert np.array_equal(one, other)
+    both = f.rank(np.zeros((2, 4, 4)), (5, 6))
+    assert np.array_equal(both[0], one[0])
+    assert not np.array_equal(both[0], both[1])
+
+
+def test_a_map_of_one_value_scores_what_chance_does(probability):
+    # All the weight is in the first row: in the order of the rows a constant map would name it at once.
+    weights = np.zeros((6, 6))
+    weights[0] = 1 / 6
+    n = 300
+    image, targets = torch.full((n, 6, 6, 3), 255, dtype=torch.uint8), torch.ones(n, dtype=torch.long)
+    maps = {"constant": np.zeros((n, 6, 6)), "random": np.random.default_rng(0).normal(size=(n, 6, 6))}
+    how = {"seeds": tuple(range(n)), "colour": BLACK, "steps": 6, "batch_size": 1000}
+    found = {name: f.deletion_auc(probability(weights), image, targets, m, **how).mean() for name, m in maps.items()}
+    assert found["random"] == pytest.approx(0.5, abs=0.03)
+    assert found["constant"] == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -26,14 +53,16 @@ def test_ranks_are_places_from_the_highest_and_ties_keep_their_order():
 )
 def test_deletion_by_hand(probability, order, deletion):
     maps = np.array([order], dtype=float)
-    value = f.deletion_auc(probability(WEIGHTS), WHITE, torch.tensor([1]), maps, colour=BLACK, steps=4, batch_size=3)
+    value = f.deletion_auc(
+        probability(WEIGHTS), WHITE, torch.tensor([1]), maps, seeds=(0,), colour=BLACK, steps=4, batch_size=3
+    )
     assert value == pytest.approx([deletion], abs=1e-6)
 
 
 def test_the_other_class_wants_the_opposite_order(probability):
     model, maps = probability(WEIGHTS), np.array([[[4.0, 3.0], [2.0, 1.0]]])
     of_one, of_zero = (
-        f.deletion_auc(model, WHITE, torch.tensor([target]), maps, colour=BLACK, steps=4, batch_size=8)[0]
+        f.deletion_auc(model, WHITE, torch.tensor([target]), maps, seeds=(0,), colour=BLACK, steps=4, batch_size=8)[0]
         for target in (1, 0)
     )
     assert of_one + of_zero == pytest.approx(1, abs=1e-6)
@@ -43,7 +72,7 @@ def test_deletion_replaces_by_the_colour_it_is_given(probability):
     # Grey leaves half of each weight: 1, 0.75, 0.6, 0.5, 0.5.
     maps = np.array([[[4.0, 3.0], [2.0, 1.0]]])
     value = f.deletion_auc(
-        probability(WEIGHTS), WHITE, torch.tensor([1]), maps, colour=(0.5, 0.5, 0.5), steps=4, batch_size=8
+        probability(WEIGHTS), WHITE, torch.tensor([1]), maps, seeds=(0,), colour=(0.5, 0.5, 0.5), steps=4, batch_size=8
     )
     assert value == pytest.approx([(0.5 + 0.75 + 0.6 + 0.5 + 0.25) / 4], abs=1e-6)
 
@@ -55,7 +84,7 @@ def test_insertion_by_hand(probability):
     image[:, :, 0] = 255
     left = np.array([[[4.0, 1.0], [3.0, 2.0]]])  # the two left pixels first
     value = f.insertion_auc(
-        probability(WEIGHTS), image, torch.tensor([1]), left, blur_sigma=50.0, steps=4, batch_size=8
+        probability(WEIGHTS), image, torch.tensor([1]), left, seeds=(0,), blur_sigma=50.0, steps=4, batch_size=8
     )
     # P: 0.5 at first (half of all weights), then + 0.25, + 0.1, - 0.0, - 0.15.
     assert value == pytest.approx([(0.25 + 0.75 + 0.85 + 0.85 + 0.35) / 4], abs=1e-3)
@@ -77,7 +106,7 @@ def test_area():
 def test_images_that_share_a_batch_keep_their_own_curves(probability, batch_size):
     model, g = probability(WEIGHTS), np.random.default_rng(0)
     start, end = (torch.from_numpy(g.random((3, 3, 2, 2), np.float32)) for _ in range(2))
-    places = f.rank(g.random((3, 2, 2)))
+    places = f.rank(g.random((3, 2, 2)), (0, 1, 2))
     targets = torch.tensor([1, 0, 1])
     together = f.curves(model, start, end, targets, places, steps=4, batch_size=batch_size)
     for i, curve in enumerate(together):
@@ -109,7 +138,7 @@ def test_what_carries_no_information():
 def test_there_and_back_between_the_same_two_is_one(probability):
     # Deleting in one order and inserting in the other goes through the same images.
     x, flat = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
-    places = f.rank(np.array([[[4.0, 3.0], [2.0, 1.0]]]))
+    places = f.rank(np.array([[[4.0, 3.0], [2.0, 1.0]]]), (0,))
     model, how = probability(WEIGHTS), {"steps": 4, "batch_size": 8}
     there = f.auc(model, x, flat, torch.tensor([1]), places, **how)
     back = f.auc(model, flat, x, torch.tensor([1]), 3 - places, **how)

@@ -13,18 +13,22 @@ SEGMENTS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
 )
 def test_the_strongest_regions_that_reach_the_share(share, regions):
     values = np.array([1.0, 9.0, -5.0, 4.0])[SEGMENTS]
-    assert (strongest(values, SEGMENTS, share) == np.isin(SEGMENTS, regions)).all()
+    assert (strongest(values, SEGMENTS, share, seed=0) == np.isin(SEGMENTS, regions)).all()
 
 
 def test_a_region_counts_by_its_mean():
     values = np.zeros((4, 4))
     values[0, 0] = 10.0  # the mean of region 0 is 2.5
     values[2:, 2:] = 3.0
-    assert (strongest(values, SEGMENTS, 0.2) == (SEGMENTS == 3)).all()
+    assert (strongest(values, SEGMENTS, 0.2, seed=0) == (SEGMENTS == 3)).all()
 
 
-def test_of_equal_regions_the_first_comes_first():
-    assert (strongest(np.zeros((4, 4)), SEGMENTS, 0.2) == (SEGMENTS == 0)).all()
+def test_of_equal_regions_the_seed_decides():
+    masks = [strongest(np.zeros((4, 4)), SEGMENTS, 0.2, seed) for seed in range(400)]
+    named = np.array([SEGMENTS[mask][0] for mask in masks])
+    assert all((mask == (region == SEGMENTS)).all() for mask, region in zip(masks, named, strict=True))
+    assert np.bincount(named) == pytest.approx([100] * 4, abs=30)
+    assert (strongest(np.zeros((4, 4)), SEGMENTS, 0.2, seed=7) == masks[7]).all()
 
 
 def test_random_masks_are_of_the_same_size_and_the_seed_decides():

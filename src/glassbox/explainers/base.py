@@ -114,6 +114,12 @@ def join(parts: list[Attribution]) -> Attribution:
     )
 
 
+def constant(maps: np.ndarray) -> np.ndarray:
+    """Which of maps (N, H, W) have one value, to within the rounding of float32, and so rank no pixel: (N,) bool."""
+    flat = maps.reshape(len(maps), -1)
+    return np.ptp(flat, axis=1) <= 1e-6 * np.abs(flat).max(axis=1)
+
+
 @dataclass(frozen=True)
 class Common:
     """What explainers are made from.

@@ -18,10 +18,12 @@ def make(c: Common) -> "GradCam":
 class GradCam:
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
-    A map is the weighted sum of the feature maps of the network's own choice of layer, the weights being the spatial
-    means of the gradient of the target's logit, divided by the study's temperature; enlarged bilinearly to the image.
-    With `relu` it keeps only what is positive, as the paper does: then a map of zeros is possible and means that no
-    feature map spoke for the class.
+    A map is the weighted sum of the feature maps of one layer, the weights being the spatial means of the gradient of
+    the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is the network's
+    `grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one with more than
+    one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`. With `relu`
+    only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum is at or
+    below 0 at every place.
 
     Args:
         settings: relu or not.
@@ -46,7 +48,7 @@ class GradCam:
         x = to_float(images)
         with gradients_end_at(classifier.network.grad_cam_layer(), in_place=True) as outputs:
             logits = classifier(x)
-        features = outputs[-1]  # (B, C, h, w)
+        (features,) = outputs  # (B, C, h, w): the layer runs once
         (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
         coarse = (weights * features.detach()).sum(dim=1, keepdim=True)  # (B, 1, h, w)

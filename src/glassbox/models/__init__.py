@@ -5,6 +5,8 @@ from glassbox.models.classifier import (
     Classifier,
     Spec,
     build,
+    check,
+    contradictions,
     describe,
     digest_of_weights,
     fresh,
@@ -17,6 +19,6 @@ from glassbox.models.classifier import (
 from glassbox.models.layers import evaluating, frozen
 
 __all__ = [
-    "Card", "Classifier", "Spec", "build", "describe", "digest_of_weights", "evaluating", "fresh", "frozen", "load",
-    "normalization", "predict", "probabilities", "save",
+    "Card", "Classifier", "Spec", "build", "check", "contradictions", "describe", "digest_of_weights", "evaluating",
+    "fresh", "frozen", "load", "normalization", "predict", "probabilities", "save",
 ]  # fmt: skip

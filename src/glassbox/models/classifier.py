@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from glassbox import compute, files
+from glassbox import compute, config, files
 from glassbox.compute import refusals
-from glassbox.config import CNN, Precision
+from glassbox.config import CNN, PARAMS_FILE, Precision
 from glassbox.data.batches import resized, to_float
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
-from glassbox.models.layers import evaluating, layers, totals
+from glassbox.models.layers import evaluating, layers, load_tensors, totals
 from glassbox.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
@@ -59,6 +59,7 @@ class Card:
         choices: value and origin of every hyperparameter of network and training.
         began_fresh: tensors that `model.weights` did not give: the head's, where it has other classes, and the first
             convolution's, where it has another size.
+        contradictions: what `model.weights` were made for and do not get, in sentences; see `contradictions`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Card:
     parameters: dict[str, int]
     choices: list[dict[str, Any]]
     began_fresh: list[str]
+    contradictions: list[str] = field(default_factory=list)
 
     def told(self) -> str:
         """Its size and where it began, in words."""
@@ -143,6 +145,7 @@ class Classifier(nn.Module):
 
 # Mean and standard deviation that nearly all networks of torchvision's weights were trained with.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FIXED = {"imagenet": IMAGENET, "half": ((0.5,) * 3, (0.5,) * 3), "none": ((0.0,) * 3, (1.0,) * 3)}
 
 
 def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -153,9 +156,66 @@ def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tupl
             brings colours to -1..1; or "none", which keeps them in 0..1.
         data: whose statistics.
     """
-    known = {"data": (data.mean, data.std), "imagenet": IMAGENET, "half": ((0.5,) * 3, (0.5,) * 3),
-             "none": ((0.0,) * 3, (1.0,) * 3)}  # fmt: skip
-    return known[name]
+    return (data.mean, data.std) if name == "data" else FIXED[name]
+
+
+def contradictions(spec: Spec, image_size: int) -> list[str]:
+    """Where colours and size of the images are not those that the weights were made for, in sentences. Training can go
+    on from such weights, so nothing is refused. Nothing is known of weights that are not torchvision's.
+
+    Args:
+        spec: of the network.
+        image_size: side of the images, pixels.
+    """
+    if spec.name == CNN:
+        return []
+    from glassbox.models import registry
+
+    weights = registry.torchvisions_own(spec.name, spec.hyperparameters["weights"])
+    if weights is None:
+        return []
+    sentences, made_for, size = [], weights.transforms(), spec.input_size or image_size
+    colours = tuple(made_for.mean), tuple(made_for.std)
+    if FIXED.get(spec.normalization) != colours:
+        same = next((name for name, values in FIXED.items() if values == colours), None)
+        sentences.append(
+            f"model.normalization is {spec.normalization}: the weights {weights.name} of {spec.name} were trained with "
+            f"mean {_three(colours[0])} and std {_three(colours[1])}, which {same or 'no model.normalization'} gives."
+        )
+    if [size] != made_for.crop_size:
+        sentences.append(
+            f"The network takes images of {size} x {size} pixels (model.input_size or data.image_size): the weights "
+            f"{weights.name} of {spec.name} were made for {made_for.crop_size[0]} x {made_for.crop_size[0]}."
+        )
+    return sentences
+
+
+def _three(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value:.3g}' for value in values)})"
+
+
+def check(file: str | Path = PARAMS_FILE) -> list[str]:
+    """Before anything is trained: whether there is such a network and such weights, and whether the network can be
+    explained as `explain` wants it. Of a parameter file as a whole, for a stage that trains has no other use for what
+    comes after it.
+
+    Returns:
+        `contradictions`.
+
+    Raises:
+        UserError: there is not, or it cannot.
+    """
+    params = config.read(file)
+    model, size = params.model, params.model.input_size or params.data.image_size
+    if model.name == CNN:
+        return []
+    from glassbox.models import registry
+
+    registry.check(model.name, model.weights)
+    hyperparameters = {key: getattr(model, key) for key in config.network_keys(model.name)}
+    if "grad_cam" in params.explain.explainers:
+        registry.TorchvisionNetwork(model.name, registry.Hyperparameters(**hyperparameters), size, 2).grad_cam_layer()
+    return contradictions(Spec(model.name, hyperparameters, model.normalization, model.input_size), size)
 
 
 def build(
@@ -215,7 +275,7 @@ def describe(spec: Spec, classifier: Classifier, data: Description, choices: lis
     return Card(
         spec.name, spec.hyperparameters, data.classes, data.image_size, spec.input_size, mean, std, data.digest,
         [asdict(row) for row in rows], totals(classifier.network), choices,
-        list(getattr(classifier.network, "began_fresh", [])),
+        list(getattr(classifier.network, "began_fresh", [])), contradictions(spec, data.image_size),
     )  # fmt: skip
 
 
@@ -248,7 +308,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu", temperature: fl
         card = Card(**{key: tuple(v) if key in ("classes", "mean", "std") else v for key, v in value.items()})
         sizes = card.image_size, len(card.classes)
         classifier = build(card.name, card.hyperparameters, *sizes, card.mean, card.std, card.input_size)
-        classifier.load_state_dict(load_file(path))
+        load_tensors(classifier, load_file(path))
         classifier.temperature = temperature
     except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -76,6 +76,7 @@ class TwoBlockCNN(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        self.places = image_size // p.pool_size_1  # along a side of what the second convolution takes
         self.l2 = (p.l2_reg_1, p.l2_reg_2, p.dense_l2_reg_1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,8 +104,10 @@ class TwoBlockCNN(nn.Module):
         return self.block1.conv
 
     def grad_cam_layer(self) -> nn.Module:
-        """The layer whose output Grad-CAM weighs: the last convolution after its activation, before the pooling."""
-        return self.block2.activation
+        """The layer whose output Grad-CAM weighs: the last convolution, after its activation and before the pooling;
+        the first one where its pooling leaves one place."""
+        block = self.block2 if self.places > 1 else self.block1
+        return block.activation
 
 
 class Dropout(nn.Dropout):

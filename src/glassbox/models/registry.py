@@ -2,6 +2,7 @@
 
 import difflib
 import pickle
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,18 @@ from torch import nn
 
 from glassbox import files
 from glassbox.errors import UserError
-from glassbox.models.layers import evaluating
+from glassbox.models.layers import evaluating, last_feature_maps, load_tensors
 
 FILES = (".pth", ".pt", ".safetensors")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of Inception and GoogLeNet that only their own training used
 WRAPPED_IN = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the weights
 PREFIXES = ("module.", "network.body.")  # of weights saved by DataParallel, and by glassbox itself
+# What torchvision's own files of DenseNet and ViT call tensors whose modules have been renamed since.
+RENAMED = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(\.mlp\.)linear_1\."), r"\g<1>0."),
+    (re.compile(r"(\.mlp\.)linear_2\."), r"\g<1>3."),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,9 @@ class TorchvisionNetwork(nn.Module):
         except (ValueError, RuntimeError, AssertionError) as error:
             raise _cannot_take(name, input_size, error) from None
         self.name, self.input_size = name, input_size
+        self.suit(p.weights)
         self.began_fresh: list[str] = []
+        self.grad_cam_name: str | None = None  # name of Grad-CAM's layer; `grad_cam_layer` sets it
         self.head_name = _replace_head(self.body, n_classes, p.dropout)
         self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
         for module in self.modules():
@@ -99,6 +108,12 @@ class TorchvisionNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(x)
 
+    def suit(self, weights: str | None) -> None:
+        """Set the network up as torchvision does for these weights: for their own, GoogLeNet and Inception take colours
+        that are normalised as ImageNet's and bring them to -1..1 themselves."""
+        if hasattr(self.body, "transform_input"):
+            self.body.transform_input = torchvisions_own(self.name, weights) is not None
+
     def penalties(self) -> tuple[tuple[nn.Parameter, float], ...]:
         """None: weight decay is the optimizer's."""
         return ()
@@ -111,37 +126,22 @@ class TorchvisionNetwork(nn.Module):
         return self.body.get_submodule(self.head_name.rpartition(".")[0])  # a convolution, in a block of its own
 
     def grad_cam_layer(self) -> nn.Module:
-        """The layer whose output Grad-CAM weighs: the last one that still tells places apart, so in a ResNet the last
-        stage, if its input is large enough for that.
+        """The layer whose output Grad-CAM weighs; see `layers.last_feature_maps`.
 
         Raises:
-            UserError: the network mixes all places from its beginning, as a vision transformer does.
+            UserError: there is none.
         """
-        found: list[nn.Module] = []
-
-        def record(module: nn.Module, _: Any, output: Any) -> None:
-            if not isinstance(output, torch.Tensor) or output.ndim != 4 or isinstance(module, nn.AdaptiveAvgPool2d):
-                return
-            _, a, b, c = output.shape  # the input is square, so places are where two sides are equal
-            if b == c > 1:
-                found.append(module)
-            elif a == b > 1:  # channels last, as inside a Swin transformer: what came before is too early
-                found.clear()
-
-        weight = next(self.parameters())
-        handles = [module.register_forward_hook(record) for module in self.body.modules() if module is not self.body]
-        try:
-            with evaluating(self), torch.no_grad():
-                self.body(weight.new_zeros(1, 3, self.input_size, self.input_size))
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not found or isinstance(self.body, torchvision.models.VisionTransformer):
-            raise UserError(
-                f"grad_cam needs feature maps, and {self.name} (model.name) on {self.input_size} x {self.input_size} "
-                "pixels has none: take grad_cam out of explain.explainers"
-            )
-        return found[-1]
+        if self.grad_cam_name is None:
+            layer = last_feature_maps(self.body, self.input_size)
+            if layer is None:
+                raise UserError(
+                    f"explain.explainers has grad_cam, which needs feature maps of more than one place that nothing "
+                    f"bypasses on the way to the output, and {self.name} (model.name) on {self.input_size} x "
+                    f"{self.input_size} pixels has none: take grad_cam out of explain.explainers, or change model.name "
+                    "or model.input_size"
+                )
+            self.grad_cam_name = next(name for name, module in self.body.named_modules() if module is layer)
+        return self.body.get_submodule(self.grad_cam_name)
 
 
 def names() -> list[str]:
@@ -183,7 +183,7 @@ def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
     given = _read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
     own = network.body.state_dict()
     may_differ = tuple(f"{part}." for part in (network.head_name, network.stem_name) if part)
-    given = {name: tensor for name, tensor in given.items() if not name.startswith(AUXILIARY)}
+    given = {_name_today(name): tensor for name, tensor in given.items() if not name.startswith(AUXILIARY)}
     other = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
     # A part is wholly taken over or wholly fresh.
     parts = [part for part in may_differ if any(n in other or n not in given for n in own if n.startswith(part))]
@@ -196,9 +196,19 @@ def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise UserError(f"model.weights: {which} does not fit {network.name} ({faults[0]}{more})")
-    network.body.load_state_dict({name: given[name] for name in given if name not in fresh}, strict=False)
+    load_tensors(network.body, {name: given[name] for name in given if name not in fresh}, strict=False)
+    network.suit(which)
     network.began_fresh = fresh
     return fresh
+
+
+def torchvisions_own(name: str, which: str | None) -> torchvision.models.WeightsEnum | None:
+    """The weights of torchvision for a network that `model.weights` names, by their name or as a file that is called
+    like theirs; None for others."""
+    known = torchvision.models.get_model_weights(name)
+    if which is None or which in known.__members__:
+        return known[which] if which else None
+    return next((weights for weights in known if weights.url.rpartition("/")[2] == Path(which).name), None)
 
 
 def digest(which: str) -> str | None:
@@ -317,6 +327,12 @@ def _cifar_stem(name: str, body: nn.Module) -> str:
         f"model.stem is 'cifar', but {name} (model.name) has no strided convolution and max-pooling to change at its "
         "beginning, as resnet18, resnext50_32x4d or densenet121 have: use imagenet, with a larger model.input_size"
     )
+
+
+def _name_today(name: str) -> str:
+    for pattern, today in RENAMED:
+        name = pattern.sub(today, name)
+    return name
 
 
 def _counts(name: str) -> bool:

@@ -227,7 +227,7 @@ def explainer_table(study: Study) -> list[dict[str, Any]]:
                    "peak_memory": study.costs[kind][name]["peak_memory"],
                    **{cost: spent[kind, name, cost] for cost in ("forward_passes", "backward_passes")},
                    "emprt_outcome": verdicts.EMPRT_WORDS[passed[name]["outcome"]] if name in passed else "",
-                   "constant_maps": constant[name]["constant"] if name in constant else None,
+                   "constant_maps": "{constant} of {images}".format(**constant[name]),
                    "matched": None} | _scores(part)  # fmt: skip
             alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
             if kind == EXPLAINER and len(alike):

@@ -107,6 +107,7 @@ def limits(study: "Study") -> list[str]:
             f"Explainers were scored on {_scored(study.scorecard)} images, for the predicted class. That an explainer "
             "is faithful on the whole does not make each of its maps so."
         )
+    said += study.model["contradictions"]
     if not data["has_masks"]:
         said.append(
             "Nobody has marked where the evidence is: whether a map shows the right place, as opposed to the place "

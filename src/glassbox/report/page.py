@@ -163,7 +163,7 @@ def _shown(image: np.ndarray, values: np.ndarray, about: dict[str, Any]) -> dict
         "name": about["explainer"],
         "title": TITLES[about["explainer"]],
         "map": map_uri(image, values) if sound(details) else None,
-        "note": note(details, zero=bool(about["all_zero"])),
+        "note": note(details, bool(about["all_zero"]), about["explainer"]),
     }
 
 

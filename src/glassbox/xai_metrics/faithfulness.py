@@ -9,6 +9,7 @@ import torch
 from glassbox.config import Precision
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
+from glassbox.seeds import derive
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
@@ -19,7 +20,7 @@ METRICS = (DELETION, INSERTION)
 
 def measure(sample: Sample) -> Scores:
     """Both areas, with every baseline."""
-    s, x, places = sample.settings, to_float(sample.request.images), rank(sample.maps)
+    s, x, places = sample.settings, to_float(sample.request.images), rank(sample.maps, sample.request.seeds)
     how = {"steps": s.steps, "batch_size": sample.batch_size, "precision": sample.explain.precision}
     for metric, baselines in ((DELETION, s.deletion), (INSERTION, s.insertion)):
         for by in baselines[: 1 if sample.only_first else None]:
@@ -28,13 +29,21 @@ def measure(sample: Sample) -> Scores:
             yield metric, by, auc(sample.classifier, *ends, sample.request.targets, places, **how)
 
 
-def rank(maps: np.ndarray) -> np.ndarray:
+def rank(maps: np.ndarray, seeds: tuple[int, ...]) -> np.ndarray:
     """Place of every pixel when those with the highest attribution come first: (N, H, W) int64, 0..H*W-1.
 
-    Equal pixels, such as those of one region, keep their order in the image.
+    Equal pixels, such as those of one region, come in an order that is drawn by the image's seed, the same for every
+    map of the image. So a map of one value scores what the random control scores, which is chance. In the order of
+    their rows they would be told apart by where they are, which no explainer has said.
+
+    Args:
+        maps: (N, H, W).
+        seeds: (N,) of the images.
     """
     n, h, w = maps.shape
-    order = np.argsort(-maps.reshape(n, h * w), axis=1, kind="stable")
+    drawn = np.stack([np.random.default_rng(derive(seed, "ties")).permutation(h * w) for seed in seeds])  # (N, H*W)
+    values = np.take_along_axis(maps.reshape(n, h * w), drawn, axis=1)
+    order = np.take_along_axis(drawn, np.argsort(-values, axis=1, kind="stable"), axis=1)
     places = np.empty_like(order)
     np.put_along_axis(places, order, np.arange(h * w)[None], axis=1)
     return places.reshape(n, h, w)
@@ -107,17 +116,18 @@ def auc(
 
 def deletion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, colour: tuple[float, ...], **how: Any,
+    *, seeds: tuple[int, ...], colour: tuple[float, ...], **how: Any,
 ) -> np.ndarray:  # fmt: skip
-    """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`."""
+    """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`; `seeds` are those of `rank`."""
     x = to_float(images)
-    return auc(classifier, x, replaced(x, "mean", colour, 0), targets, rank(maps), **how)
+    return auc(classifier, x, replaced(x, "mean", colour, 0), targets, rank(maps, seeds), **how)
 
 
 def insertion_auc(
     classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, blur_sigma: float, **how: Any,
+    *, seeds: tuple[int, ...], blur_sigma: float, **how: Any,
 ) -> np.ndarray:  # fmt: skip
-    """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8."""
+    """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8; `seeds` are those of
+    `rank`."""
     x = to_float(images)
-    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps), **how)
+    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps, seeds), **how)

@@ -26,19 +26,21 @@ def region_means(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
     return np.bincount(segments.ravel(), weights=values.ravel()) / np.bincount(segments.ravel())
 
 
-def strongest(values: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
+def strongest(values: np.ndarray, segments: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Mask of the regions with the highest mean value, as many as it takes to cover a share of the pixels.
 
     Args:
         values: (H, W), a map.
-        segments: (H, W) labels 0..S-1. Of regions with equal values the one with the lower label comes first.
+        segments: (H, W) labels 0..S-1.
         share: 0..1.
+        seed: of the order in which regions with equal values come.
 
     Returns:
         (H, W) bool.
     """
-    order = np.argsort(-region_means(values, segments), kind="stable")
-    return _first(order, np.bincount(segments.ravel()), segments, share)
+    means, sizes = region_means(values, segments), np.bincount(segments.ravel())
+    drawn = np.random.default_rng(seed).permutation(len(means))
+    return _first(drawn[np.argsort(-means[drawn], kind="stable")], sizes, segments, share)
 
 
 def at_random(segments: np.ndarray, share: float, draws: int, seed: int) -> np.ndarray:

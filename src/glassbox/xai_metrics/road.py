@@ -83,12 +83,13 @@ def road(
         images: (N, H, W, 3) uint8.
         targets: (N,).
         maps: (N, H, W).
-        seeds: (N,) of the noise, which is the same for every map of an image.
+        seeds: (N,) of the noise and of the order of equal pixels, which are the same for every map of an image.
         shares: K, of the pixels that are removed, 0..1.
         noise: standard deviation of what is added to imputed colours, 0..1.
     """
     scores = []
-    for image, target, places, seed in zip(to_float(images), targets.tolist(), rank(maps), seeds, strict=True):
+    ranked = zip(to_float(images), targets.tolist(), rank(maps, seeds), seeds, strict=True)
+    for image, target, places, seed in ranked:
         counts = np.round(np.array(shares) * places.size)[:, None, None]
         most = places[None] < counts  # (K, H, W)
         least = places[None] >= places.size - counts
