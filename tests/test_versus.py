@@ -105,8 +105,8 @@ def test_the_verdict_where_accuracy_differs():
     low, high = paired.accuracy_interval(0, 12, 60)
     assert first.startswith(
         "On the same 60 test images slow is right on 48 and fast on 60; fast is better than slow in test accuracy, by "
-        f"20.00 percentage points [{100 * low:.2f}, {100 * high:.2f}] (McNemar's exact test on the 12 images that only "
-        "one of them recognises, p = "
+        f"20.00 percentage points, 95 % interval [{100 * low:.2f}, {100 * high:.2f}] (McNemar's exact test on the 12 "
+        "images that only one of them recognises, p = "
     )
     assert first.endswith(f" {p:.2g} after Holm's correction).")
     assert second.startswith("After Holm's correction for 3 tests fast is better in macro F1 (higher by 0.2")

@@ -178,7 +178,7 @@ def _on_accuracy(found: Versus, row: pd.Series, a: str, b: str) -> str:
     low, high = (100 * end for end in _toward_winner(row))
     return (
         f"{counts}; {better} is better than {worse} in test accuracy, by {100 * abs(row['difference']):.2f} percentage "
-        f"points [{low:.2f}, {high:.2f}] ({reason})."
+        f"points, 95 % interval [{low:.2f}, {high:.2f}] ({reason})."
     )
 
 
@@ -210,8 +210,8 @@ def _on_power(found: Versus) -> str:
         return f"{rate} about {-(-least * n // d):,} test images would give {least} such images."
     points = 100 * paired.smallest_difference(d, n)
     return (
-        f"{rate} a true difference of less than {points:.1f} percentage points is found in fewer than {100 * POWER:g} % "
-        "of test sets of this size."
+        f"{rate} a true difference of less than {points:.1f} percentage points is found in fewer than "
+        f"{100 * POWER:g} % of test sets of this size."
     )
 
 
@@ -277,7 +277,7 @@ def _toward_winner(row: pd.Series) -> tuple[float, float]:
 def _by(row: pd.Series) -> str:
     """The size of a difference with its interval, where there is one, in words."""
     low, high = _toward_winner(row)
-    return f"{abs(row['difference']):.4f}" + ("" if np.isnan(low) else f" [{low:.4f}, {high:.4f}]")
+    return f"{abs(row['difference']):.4f}" + ("" if np.isnan(low) else f", 95 % interval [{low:.4f}, {high:.4f}]")
 
 
 def _images(n: int, one: str = "image") -> str:

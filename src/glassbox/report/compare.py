@@ -11,9 +11,9 @@ from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
 from glassbox.seeds import derive
 from glassbox.sides import PARAMETER, RECORDED, RESULT, Flip, Sides, causes
-from glassbox.versus import TITLES, n_tests, verdict
+from glassbox.versus import FEWEST, TITLES, n_tests, verdict
 
-KINDS = {PARAMETER: "Parameters, with the values used", RECORDED: "By the records", RESULT: "After training"}
+KINDS = {PARAMETER: "Parameters, with the values used", RECORDED: "By the records", RESULT: "Results of training"}
 UNITS = {"log_loss": " (nats)"}
 
 
@@ -32,6 +32,7 @@ def page(sides: Sides) -> str:
         b=b,
         sentences=sentences(sides),
         tests=n_tests(sides.found.metrics),
+        fewest=FEWEST,
         metrics=[
             row | {"title": TITLES[row["metric"]] + UNITS.get(row["metric"], "")}
             for row in sides.found.metrics.to_dict("records")
