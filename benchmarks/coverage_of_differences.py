@@ -61,22 +61,29 @@ def drawn(rows: np.ndarray, *both: Answers) -> list[Answers]:
 
 
 def intervals(a: Answers, b: Answers, seed: int) -> dict[str, tuple[float, float]]:
-    """Of each metric, whatever the number of images."""
+    """Of each metric that has one."""
     only_a, only_b = (int((one.right & ~other.right).sum()) for one, other in ((a, b), (b, a)))
+    differences = {metric: of(b) - of(a) for metric, of in versus.BY_IMAGE.items()}
     return {
         "accuracy": paired.accuracy_interval(only_a, only_b, len(a.labels)),
         "macro_f1": paired.macro_f1_interval(a.labels, a.predicted, b.predicted, a.probabilities.shape[1]),
-    } | {metric: bootstrap.interval(of(b) - of(a), seed) for metric, of in versus.BY_IMAGE.items()}
+    } | {
+        metric: bootstrap.interval(values, seed)
+        for metric, values in differences.items()
+        if versus.enough(metric, values)
+    }
 
 
-def coverage(a: Answers, b: Answers, n: int) -> dict[str, float]:
-    """Share of the test sets of n images whose interval holds the difference of the population."""
+def coverage(a: Answers, b: Answers, n: int) -> dict[str, float | None]:
+    """Share of the intervals that hold the difference of the population, of the test sets of n images that have one;
+    None where none has."""
     truth = versus.versus(a, b, 10, 0).metrics.set_index("metric")["difference"]
-    rng, covered = np.random.default_rng(n), dict.fromkeys(METRICS, 0)
+    rng = np.random.default_rng(n)
+    covered: dict[str, list[bool]] = {metric: [] for metric in METRICS}
     for seed in range(COVERED):
         for metric, (low, high) in intervals(*drawn(rng.integers(0, len(a.labels), n), a, b), seed).items():
-            covered[metric] += bool(low <= truth[metric] <= high)
-    return {metric: count / COVERED for metric, count in covered.items()}
+            covered[metric].append(bool(low <= truth[metric] <= high))
+    return {metric: float(np.mean(held)) if held else None for metric, held in covered.items()}
 
 
 def false_claims(a: Answers, b: Answers, n: int) -> float:
@@ -108,7 +115,9 @@ def main() -> None:
             row: dict[str, Any] = {"pair": name, "images": n, "discordant": n * share}
             row |= {"covered": coverage(a, b, n), "false_claims": false_claims(a, b, n)}
             rows.append(row)
-            shares = ", ".join(f"{metric} {share:.3f}" for metric, share in row["covered"].items())
+            shares = ", ".join(
+                f"{metric} {'-' if held is None else f'{held:.3f}'}" for metric, held in row["covered"].items()
+            )
             print(
                 f"{name}, {n} images, {row['discordant']:.1f} discordant: covered {shares}; "
                 f"false claims {row['false_claims']:.3f}",

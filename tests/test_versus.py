@@ -53,11 +53,17 @@ def outcomes(a: Answers, b: Answers) -> dict[str, str]:
 
 
 def test_better_and_worse_hang_on_the_direction_of_the_metric():
-    worse, better = answers(MANY, with_mistakes(list(range(20)), MANY)), answers(MANY, MANY)
+    worse, better = answers(MANY, with_mistakes(range(20), MANY), sure=0.8), answers(MANY, MANY)
     tested = ("accuracy", "macro_f1", "log_loss", "brier")
     assert outcomes(worse, better) == dict.fromkeys(tested, "better") | {"ece": "not tested"}
     assert outcomes(better, worse) == dict.fromkeys(tested, "worse") | {"ece": "not tested"}
-    assert outcomes(better, better) == dict.fromkeys(tested, "undecided") | {"ece": "not tested"}
+    assert outcomes(better, better) == {
+        "accuracy": "undecided",
+        "macro_f1": "undecided",
+        "log_loss": "not tested",
+        "brier": "not tested",
+        "ece": "not tested",
+    }
 
 
 def test_log_loss_and_brier_are_tested_only_on_images_enough():
@@ -69,6 +75,18 @@ def test_log_loss_and_brier_are_tested_only_on_images_enough():
         labels = MANY[:n]
         found = outcomes(answers(labels, labels, sure=0.6), answers(labels, labels, sure=0.6 + 0.01 * (labels + 1)))
         assert (found["log_loss"], found["brier"]) == (log_loss, brier)
+
+
+def test_a_difference_on_a_few_images_of_many_is_not_tested():
+    first, second = verdict(answers(MANY, with_mistakes(range(29), MANY)), answers(MANY, MANY))
+    assert "fast is better than slow in test accuracy" in first
+    assert second.endswith(
+        "; log loss (which needs 300 images that differ in it) and Brier score (which needs 30 images that differ in "
+        "it) are not tested."
+    )
+    rows = versus.versus(answers(MANY, with_mistakes(range(29), MANY)), answers(MANY, MANY), 10, 0).metrics
+    assert rows.set_index("metric").loc[["log_loss", "brier"], ["low", "high", "p", "p_holm"]].isna().all(axis=None)
+    assert outcomes(answers(MANY, with_mistakes(range(30), MANY)), answers(MANY, MANY))["brier"] == "better"
 
 
 def test_p_values_are_corrected_for_the_metrics_that_are_tested():
@@ -109,8 +127,8 @@ def test_the_verdict_where_accuracy_differs():
         "images that only one of them recognises, p = "
     )
     assert first.endswith(f" {p:.2g} after Holm's correction).")
-    assert second.startswith("After Holm's correction for 3 tests fast is better in macro F1 (higher by 0.2")
-    assert second.endswith("; log loss (which needs 300 images) is not tested.")
+    assert second.startswith("After Holm's correction for 2 tests fast is better in macro F1 (higher by 0.2")
+    assert second.endswith(" are not tested.")
     other, _ = verdict(b, a)
     assert "; slow is better than fast in test accuracy, by 20.00 percentage points" in other
     assert other.partition("[")[2] == first.partition("[")[2]  # both by the size of the difference
@@ -118,13 +136,15 @@ def test_the_verdict_where_accuracy_differs():
 
 def test_two_discordant_images_cannot_reject_and_the_verdict_says_so():
     for a_wrong, b_wrong in (([], [0, 1]), ([0], [1]), ([0, 1], [])):
-        found = verdict(answers(MANY, with_mistakes(a_wrong, MANY)), answers(MANY, with_mistakes(b_wrong, MANY)))
+        a = answers(MANY, with_mistakes(a_wrong, MANY), sure=0.9)
+        b = answers(MANY, with_mistakes(b_wrong, MANY), sure=0.9 + 0.01 * (-1) ** np.arange(360))
+        found = verdict(a, b)
         assert found[0] == (
             f"On the same 360 test images slow is right on {360 - len(a_wrong)} and fast on {360 - len(b_wrong)}; test "
             "accuracy is undecided: McNemar's exact test on the 2 images that only one of them recognises, which "
             "cannot reject (at least 6 are needed at 5 %)."
         )
-        assert found[1] == ("After Holm's correction for 4 tests macro F1, log loss and Brier score are undecided.")
+        assert found[1] == "After Holm's correction for 4 tests macro F1, log loss and Brier score are undecided."
         assert found[2:] == [
             "At this rate of disagreement (2 of 360 images) about 1,080 test images would give 6 such images."
         ]

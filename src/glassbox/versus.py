@@ -16,8 +16,8 @@ from glassbox.evaluation.classification import confusion
 from glassbox.paired import LEVEL, POWER, fewest_discordant
 from glassbox.xai_metrics.stability import overlap_by_chance, rank_agreement, top_overlap
 
-# Images, at least, for a t interval of the differences to cover 92 % (benchmarks/coverage_of_differences.py): a few
-# confident mistakes make most of a log loss.
+# Images, at least, on which the two must differ for a t interval of the differences to cover 92 %
+# (benchmarks/coverage_of_differences.py): a few confident mistakes make most of a log loss.
 FEWEST = {"log_loss": 300, "brier": 30}
 TOP = 0.1  # share of the pixels that the overlap of two maps looks at
 
@@ -195,7 +195,7 @@ def _on_others(rows: pd.DataFrame, a: str, b: str) -> str:
             parts.append(f"{better} is better in {listed(won)}")
     for outcome in (UNDECIDED, UNTESTED):
         left = [
-            TITLES[name] + (f" (which needs {FEWEST[name]} images)" if outcome == UNTESTED else "")
+            TITLES[name] + (f" (which needs {FEWEST[name]} images that differ in it)" if outcome == UNTESTED else "")
             for name in others.index[others["outcome"] == outcome]
         ]
         if left:
@@ -239,13 +239,18 @@ def _row(metric: str, a: float, b: float, ends: tuple[float, float], p: float) -
     return {"metric": metric, "a": a, "b": b, "difference": b - a, "low": ends[0], "high": ends[1], "p": p}
 
 
+def enough(metric: str, differences: np.ndarray) -> bool:
+    """Whether a mean over images, of which these are the (N,) differences, is tested and has an interval."""
+    return np.count_nonzero(differences) >= FEWEST[metric]
+
+
 def _of_means(metric: str, a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, Any]:
     """A metric that is a mean over images, from (N,) values: Student's t test of the differences, and an interval of
-    their mean."""
+    their mean, where there are enough."""
     difference, ends, p = b - a, (np.nan, np.nan), np.nan
-    if len(difference) >= FEWEST[metric]:
-        alike = np.ptp(difference) == 0  # of which a t test can say nothing
-        p = float(difference[0] == 0) if alike else float(scipy.stats.ttest_1samp(difference, 0).pvalue)
+    if enough(metric, difference):
+        # Of differences that are all alike a t test can say nothing.
+        p = float(scipy.stats.ttest_1samp(difference, 0).pvalue) if np.ptp(difference) else 0.0
         ends = interval(difference, seed)
     return _row(metric, a.mean(), b.mean(), ends, p)
 
