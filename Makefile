@@ -4,7 +4,7 @@
 # make test             tests and linters
 # make explain          a picture of your own, by every explainer of the finished study
 #   IMAGE=photo.jpg
-# make compare          two studies on one page: which is better, and is that more than chance?
+# make compare          two studies on one page: in which metrics is one better, and what is undecided?
 #   A=slow B=fast       each a row of MLflow, a study digest, a DVC experiment, a git revision, or . (this one)
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
 # make verify           run the study in reports/ again, in a folder of its own, and compare its numbers, maps and weights

@@ -5,8 +5,8 @@ are made from images drawn from it with replacement, and each "better" or "worse
 population. Measured are, by the number of images:
 
 - false claims: share of reports with at least one false "better", "worse", "passes" or "fails". With explainers of
-  noise in place of the real ones, beside all real controls: what is alike by construction (two draws of the same kind of
-  noise, trained or not) is exchanged at random image by image, so that each claim about it is false; of the other
+  noise in place of the real ones, beside all real controls: what is alike by construction (two draws of the same kind
+  of noise, trained or not) is exchanged at random image by image, so that each claim about it is false; of the other
   comparisons a claim is false where the population says the opposite. And with the real explainers, all of whose scores
   are exchanged at random with each other and with the controls: then every claim is false.
 - power: share of the true differences that are decided, and how often transposed maps are told from the intact ones.

@@ -95,7 +95,32 @@ def test_sources_cannot_lead_out_of_their_folder(study, tmp_path, name):
     assert not list(tmp_path.rglob("outside.py"))
 
 
+def test_recorded_code_is_known_by_package_stages_and_pipeline_and_nothing_else(study):
+    usual = record.recorded_code(record.FOLDER)
+    for name, text, same in (
+        ("params.yaml", config.edit("params.yaml", ["train.epochs=3"]), True),
+        ("requirements.lock", "a==2\n", True),
+        ("dvc.yaml", "stages: {other: {}}\n", False),
+        ("dvc.yaml", "stages: {}\n", True),
+        ("src/glassbox/training.py", "x = 2\n", False),
+    ):
+        files.write_text(name, text)
+        record.write(config.read(), "d" * 64)
+        assert (record.recorded_code(record.FOLDER) == usual) == same
+
+
+def test_recorded_libraries(study):
+    files.write_text("requirements.lock", "# a==0, made by pip\na==1\n\nb-c==2.0.1\n")
+    record.write(config.read(), "d" * 64)
+    assert record.libraries(record.FOLDER) == {"a": "1", "b-c": "2.0.1"}
+
+
 def test_damaged_sources_are_said(study, tmp_path):
+    with zipfile.ZipFile(record.FOLDER / record.SOURCES, "w") as archive:
+        archive.writestr("params.yaml", "x")
+    for read in (record.parameters, record.recorded_code, record.libraries):
+        with pytest.raises(UserError, match=r"cannot be read \(it has no dvc.yaml, requirements.lock\): run the study"):
+            read(record.FOLDER)
     (record.FOLDER / record.SOURCES).write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"sources.zip cannot be read .*: the study cannot be restored"):
         record.restore(record.FOLDER, tmp_path / "again")

@@ -1,14 +1,18 @@
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from markupsafe import escape
 
-from glassbox import config, files, models, sides
+from glassbox import config, files, hyperparameters, models, record, sides
 from glassbox.data import store
 from glassbox.data.base import Images
 from glassbox.data.preparation import test_digest as digest_of_test
 from glassbox.errors import UserError
+from glassbox.hyperparameters import Choice
 from glassbox.models.cnn import Hyperparameters
 from glassbox.report import compare as pages
 
@@ -26,8 +30,16 @@ def data(tmp_path):
     return store.write(tmp_path / "data", images, np.arange(60), "toy")
 
 
-def study(place, data, seed, *changes):
-    """A study whose classifier has the fresh weights of a seed."""
+MACHINE = {"processor": "a chip", "threads": 1, "gpu": None}
+
+
+def study(place, data, seed, *changes, choices=(), machine=MACHINE, code="x = 1", lock="a==1\nb==2\n"):
+    """A study whose classifier has the fresh weights of a seed.
+
+    Args:
+        choices: of hyperparameters.
+        machine, code, lock: what its record and sources hold.
+    """
     test = store.read(place / "data", "test")
     folder = place / f"study {seed}"
     text = config.edit(ROOT / "params.yaml", [*CHANGES, *changes])
@@ -38,7 +50,7 @@ def study(place, data, seed, *changes):
     torch.manual_seed(seed)
     classifier = models.build("cnn", SMALL.__dict__, 16, 3, data.mean, data.std)
     spec = models.Spec("cnn", SMALL.__dict__, "data", None)
-    models.save(folder / "models", classifier, models.describe(spec, classifier, data, []))
+    models.save(folder / "models", classifier, models.describe(spec, classifier, data, hyperparameters.table(choices)))
     classifier.temperature = 1.0 + seed
     files.write_json(
         folder / "reports/evaluate/calibration.json", {"temperature": 1.0 + seed, "scaling_used": seed > 0}
@@ -47,6 +59,11 @@ def study(place, data, seed, *changes):
     rows = {"image": range(30), "true_class": [CLASSES[k] for k in test.labels]}
     rows |= {f"p({name})": p[:, k] for k, name in enumerate(CLASSES)}
     files.write_csv(folder / "reports/evaluate/predictions.csv", pd.DataFrame(rows))
+    files.write_json(folder / "reports/evaluate/metrics.json", {"temperature": 1 + 0.5 * seed})
+    files.write_json(folder / record.FOLDER / record.RECORD, {"machine": machine})
+    with zipfile.ZipFile(folder / record.FOLDER / record.SOURCES, "w") as archive:
+        for name, kept in (("params.yaml", text), ("dvc.yaml", ""), ("requirements.lock", lock), ("src/a.py", code)):
+            archive.writestr(name, kept)
     return folder
 
 
@@ -63,9 +80,10 @@ def test_both_are_compared_and_explained_on_the_same_images(both, tmp_path):
     made = sides.compare(*both, tmp_path / "data")
     a, b = (side.answers for side in both)
     assert len(made.found.only_a) == (a.right & ~b.right).sum()
-    assert made.parameters.to_dict("records") == [
-        {"parameter": "train.epochs", "a": 30, "b": 9},
-        {"parameter": "explain.explainers", "a": ["occlusion", "grad_cam"], "b": ["grad_cam"]},
+    assert made.differences[["kind", "name", "a", "b"]].to_numpy().tolist() == [
+        ["parameter", "train.epochs", 30, 9],
+        ["parameter", "explain.explainers", ["occlusion", "grad_cam"], ["grad_cam"]],
+        ["result", "temperature", 1.0, 1.5],
     ]
     test = store.read(tmp_path / "data", "test")
     assert len(made.only_a) == min(sides.FLIPPED, len(made.found.only_a)) > 0
@@ -81,17 +99,88 @@ def test_both_are_compared_and_explained_on_the_same_images(both, tmp_path):
 def test_a_study_agrees_with_itself(both, tmp_path):
     made = sides.compare(both[0], both[0], tmp_path / "data")
     assert not made.only_a + made.only_b
-    assert len(made.parameters) == 0
+    assert len(made.differences) == 0
     assert set(made.agreement["explainer"]) == {"occlusion", "grad_cam"}
     known = made.agreement[made.agreement["explainer"] == "occlusion"]  # Grad-CAM's maps may be zero and rank nothing
     assert known["rank_correlation"].tolist() == pytest.approx([1] * len(known))
-    assert "slow and slow recognise the same test images." in pages.page(made)
+    assert pages.sentences(made) == [
+        "On the same 30 test images slow and slow give the same probabilities: every metric is the same, and there is "
+        "nothing to test.",
+        "slow and slow differ in no parameter of the classifier, nor in data, code, machine or libraries.",
+    ]
+    assert set(pages.outcomes(made).values()) == {"undecided", "not tested"}
+
+
+def test_values_that_the_search_chose_are_compared_not_the_word_tuned(data, tmp_path):
+    def chosen(rate, momentum, trial):
+        return [
+            Choice("train.learning_rate", rate, f"tune, trial {trial}"),
+            Choice("train.momentum", momentum, f"tune, trial {trial}" if momentum else hyperparameters.UNUSED),
+            Choice("model.dropout_1", 0.25, f"tune, trial {trial}"),
+        ]
+
+    a = sides.read("slow", study(tmp_path, data, 0, choices=chosen(0.003, 0.9, 4)))
+    b = sides.read("fast", study(tmp_path, data, 1, "model.dropout_1=0.25", choices=chosen(0.01, None, 7)))
+    rows = sides.differences(a, b)
+    assert rows[rows["kind"] == "parameter"].drop(columns="kind").to_numpy().tolist() == [
+        ["train.learning_rate", 0.003, 0.01, "tune, trial 4", "tune, trial 7"],
+        ["train.momentum", 0.9, None, "tune, trial 4", ""],
+    ]  # and not dropout_1, which is the same, though one searched for it
+    text = pages.page(sides.compare(a, b, tmp_path / "data"))
+    assert "<td>0.003<small>tune, trial 4</small></td><td>0.01<small>tune, trial 7</small></td>" in text
+    assert "<td>0.9<small>tune, trial 4</small></td><td>\N{EN DASH}</td>" in text
+
+
+def test_what_differs_by_the_records_is_shown_and_named(data, tmp_path):
+    a = sides.read("slow", study(tmp_path, data, 0))
+    other = {"machine": MACHINE | {"threads": 4}, "code": "x = 2", "lock": "a==1\nb==3\nc==1\n"}
+    b = sides.read("fast", study(tmp_path, data, 1, "train.epochs=9", **other))
+    made = sides.compare(a, b, tmp_path / "data")
+    rows = made.differences[made.differences["kind"] == "recorded"].set_index("name")
+    assert rows.index.tolist() == ["code", "threads", "library b", "library c"]
+    assert rows.loc[["threads", "library b", "library c"], ["a", "b"]].to_numpy().tolist() == [
+        [1, 4], ["2", "3"], [None, "1"]
+    ]  # fmt: skip
+    assert len(rows.loc["code", "a"]) == len(rows.loc["code", "b"]) == sides.DIGITS
+    assert pages.sentences(made)[-1] == (
+        "slow and fast differ in train.epochs, code, threads, library b and library c: a difference between the "
+        "classifiers cannot be attributed to one of these alone."
+    )
+
+
+def test_one_cause_is_named_and_what_explains_or_scores_is_none(both, tmp_path):
+    assert pages.sentences(sides.compare(*both, tmp_path / "data"))[-1] == (
+        "slow and fast differ in train.epochs, and by their records in nothing else that affects the classifier."
+    )
+
+
+def test_a_study_without_its_record_is_refused(both):
+    (both[0].folder / record.FOLDER / record.RECORD).unlink()
+    with pytest.raises(UserError, match=r"record\.json"):
+        sides.read("slow", both[0].folder)
+
+
+def test_maps_of_too_few_images_have_no_interval(both, tmp_path, monkeypatch):
+    made = sides.compare(*both, tmp_path / "data")
+    assert "no interval: n =" not in pages.page(made)
+    monkeypatch.setattr(pages, "interval", lambda values, seed: (np.nan, np.nan))
+    assert pages.page(made).count(f"no interval: n = {sides.SAMPLED}") == 2  # of one explainer, two measures
 
 
 def test_the_page_and_the_metrics_for_mlflow(both, tmp_path):
     made = sides.compare(*both, tmp_path / "data")
     text = pages.page(made)
-    for part in ("slow against fast", "McNemar", "train.epochs", "ship &lt;s&gt;", "Grad-CAM of A, for", "Only slow"):
+    assert [text.count(str(escape(sentence))) for sentence in pages.sentences(made)] == [1] * len(pages.sentences(made))
+    for part in (
+        "slow against fast",
+        "McNemar",
+        "train.epochs",
+        "not tested",
+        "no class and no pair of classes was tested",
+        "ship &lt;s&gt;",
+        "Grad-CAM of A, for",
+        "Only slow",
+    ):
         assert part in text
     assert "<s>" not in text
     assert ".difference td.bad[style]" in text  # as specific as the rule of the other matrix, which it follows
@@ -100,7 +189,13 @@ def test_the_page_and_the_metrics_for_mlflow(both, tmp_path):
     assert "A's as trained, B's after temperature scaling (T = 2)." in " ".join(text.split())
     row = pages.summary(made)
     assert row["difference/accuracy"] == pytest.approx(both[1].answers.right.mean() - both[0].answers.right.mean())
-    assert row["mcnemar_p"] == made.found.p
+    table = made.found.metrics.set_index("metric")
+    assert row["p/accuracy"] == table.loc["accuracy", "p"]
+    assert row["p_holm/macro_f1"] == table.loc["macro_f1", "p_holm"]
+    assert "p/ece" not in row
+    assert not np.isnan(list(row.values())).any()
+    assert pages.outcomes(made)["outcome/ece"] == "not tested"
+    assert pages.outcomes(made)["outcome/accuracy"] == table.loc["accuracy", "outcome"]
     assert row["rank_correlation/grad_cam"] == pytest.approx(made.agreement["rank_correlation"].mean())
 
 

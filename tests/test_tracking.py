@@ -472,6 +472,23 @@ def test_a_study_is_found_by_its_digest_its_name_and_any_of_its_runs(project, tm
     tracking.note_verified("0" * 16, "0 of 3 files agree")  # of which there is no row
 
 
+def test_a_comparison_has_its_outcomes_as_tags_and_its_sentences_as_description(project):
+    (project / "reports" / "report").mkdir(parents=True)
+    save_model(project / "models")
+    complete(project)
+    page = project / "page.html"
+    page.write_text("<p>")
+    (study,) = runs(project, kind="study")
+    name = client(project).get_experiment(study.info.experiment_id).name
+    numbers, outcomes = {"difference/accuracy": -0.1, "p/accuracy": 0.5}, {"outcome/accuracy": "undecided"}
+    tracking.log_comparison(name, ("slow", "fast"), numbers, outcomes, ["First.", "Second."], page)
+    (run,) = runs(project, kind="comparison")
+    assert run.data.metrics == numbers
+    assert run.data.tags["outcome/accuracy"] == "undecided"
+    assert run.data.tags[tracking.NOTE] == "First.\n\nSecond."
+    assert (run.data.tags["a"], run.data.tags["b"]) == ("slow", "fast")
+
+
 def test_the_record_of_a_study_is_fetched_from_its_row(project, tmp_path):
     (project / "reports" / "report").mkdir(parents=True)
     for name in (record.RECORD, record.SOURCES):

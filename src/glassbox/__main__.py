@@ -214,7 +214,7 @@ def explain(path: str) -> None:
 
 
 def compare(a: str, b: str) -> None:
-    """Compare two finished studies on one page, and say which is better.
+    """Compare two finished studies on one page, and say in which metrics one is better, and what is undecided.
 
     Args:
         a, b: each the digest of a study, its row in MLflow by name or id, a DVC experiment, a git revision, or "." for
@@ -225,7 +225,6 @@ def compare(a: str, b: str) -> None:
     """
     from glassbox import sides
     from glassbox.report import compare as pages
-    from glassbox.versus import verdict
 
     for name, given in (("A", a), ("B", b)):
         if not given:
@@ -242,8 +241,10 @@ def compare(a: str, b: str) -> None:
     page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
     files.write_text(page, pages.page(made))
     if tracking.is_on():
-        tracking.log_comparison(made.a.params.study.name, names, pages.summary(made), page)
-    print(f"{verdict(made.found, *names)}\nPage    {page}")
+        tracking.log_comparison(
+            made.a.params.study.name, names, pages.summary(made), pages.outcomes(made), pages.sentences(made), page
+        )
+    print("\n".join([*pages.sentences(made), f"Page    {page}"]))
 
 
 def fetch(name: str, which: str, place: Path) -> None:

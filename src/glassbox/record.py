@@ -21,7 +21,8 @@ MADE = (
     "reports/explain", "reports/score", "reports/report", "reports/summary.json",
 )  # fmt: skip
 COMPARED = (".json", ".csv", ".npz", ".safetensors")
-BESIDE = ("params.yaml", "dvc.yaml", "requirements.lock")  # what is needed of a study, besides its code
+LOCK = "requirements.lock"
+BESIDE = ("params.yaml", "dvc.yaml", LOCK)  # what is needed of a study, besides its code
 GIVEN = ("data/raw", "data/weights")  # what users put there
 CODE = (".py", ".html", ".css", ".js")
 
@@ -103,11 +104,40 @@ def parameters(folder: str | Path) -> bytes:
     Raises:
         UserError: the sources are damaged.
     """
+    return _sources(folder)[config.PARAMS_FILE]
+
+
+def recorded_code(folder: str | Path) -> str:
+    """SHA-256 of the code of a recorded study: package, stages and dvc.yaml.
+
+    Raises:
+        UserError: the sources are damaged.
+    """
+    kept = _sources(folder)
+    names = sorted(kept.keys() - {config.PARAMS_FILE, LOCK})
+    return files.digest(*(part for name in names for part in (name, kept[name])))
+
+
+def libraries(folder: str | Path) -> dict[str, str]:
+    """Versions of the libraries of a recorded study, by name, as requirements.lock has them.
+
+    Raises:
+        UserError: the sources are damaged.
+    """
+    lines = _sources(folder)[LOCK].decode().splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+
+
+def _sources(folder: str | Path) -> dict[str, bytes]:
+    """Files by name."""
     try:
         with zipfile.ZipFile(Path(folder) / SOURCES) as archive:
-            return archive.read(config.PARAMS_FILE)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            kept = {name: archive.read(name) for name in archive.namelist()}
+        if missing := [name for name in BESIDE if name not in kept]:
+            raise zipfile.BadZipFile(f"it has no {', '.join(missing)}")
+    except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{Path(folder) / SOURCES} cannot be read ({error}): run the study again") from None
+    return kept
 
 
 def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> None:

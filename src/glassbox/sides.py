@@ -1,4 +1,4 @@
-"""Two studies side by side: what each wrote, and what their classifiers and explainers say of the same test images."""
+"""Two studies side by side: in what they differ, their classifiers' results on the same test images, and their maps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,34 @@ import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import compute, config, explainers, explaining, files, models, predictions, versus
+from glassbox import (
+    compute,
+    config,
+    explainers,
+    explaining,
+    files,
+    hyperparameters,
+    models,
+    predictions,
+    record,
+    versus,
+)
 from glassbox.data import store
 from glassbox.data.preparation import test_digest
 from glassbox.errors import UserError
+from glassbox.models.classifier import CARD
 from glassbox.progress import Bar
 from glassbox.seeds import derive
-from glassbox.versus import Answers, Versus
+from glassbox.versus import Answers, Versus, listed
 
+# Kinds of differences: a value of params.yaml, or of the search where params.yaml leaves it to the search; what the
+# records of both studies say; and a result of training.
+PARAMETER, RECORDED, RESULT = "parameter", "recorded", "result"
+WITHOUT_EFFECT = ("study.name", "tune.", "explain.", "score.")  # on the classifier, but for what the search chooses
+LIBRARY = "library "  # before its name
+SHOWN = 3  # parameters, and libraries, that a sentence names
+
+DIGITS = 12  # of a SHA-256 that is shown
 FLIPPED = 6  # images that one alone recognises, of each, that are shown
 SAMPLED = 16  # images drawn at random, on which the maps of both are compared
 
@@ -31,6 +51,11 @@ class Side:
         card: of its data.
         answers: of its classifier about the test images.
         calibration: which probabilities these are; see `evaluation.calibration.Scaling`.
+        used: value of every parameter by name; where params.yaml says "tuned" the one that the search chose, and None
+            where the network or optimizer has no use for it.
+        searched: names of those that the search chose, with its trial.
+        recorded: what decides its results besides parameters, by name: data, code, libraries, machine.
+        trained: size of the network and temperature, by name.
     """
 
     name: str
@@ -39,6 +64,10 @@ class Side:
     card: dict[str, Any]
     answers: Answers
     calibration: dict[str, Any]
+    used: dict[str, Any]
+    searched: dict[str, str]
+    recorded: dict[str, Any]
+    trained: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,7 +95,8 @@ class Sides:
 
     Attributes:
         a, b: the two.
-        parameters: a row for each key that differs: `parameter`, `a`, `b`; None where one has no such key.
+        differences: a row for everything that differs: its `kind` (see above), `name`, `a`, `b`; None where one has no
+            such thing; and `source_a`, `source_b`, the trial of a value that the search chose, or "".
         found: of their answers.
         only_a, only_b: images that only A, and only B, recognises; the first of those.
         agreement: a row for each explainer and image of the sample: `explainer`, `image`, `rank_correlation`,
@@ -75,7 +105,7 @@ class Sides:
 
     a: Side
     b: Side
-    parameters: pd.DataFrame
+    differences: pd.DataFrame
     found: Versus
     only_a: list[Flip]
     only_b: list[Flip]
@@ -87,7 +117,7 @@ def read(name: str, folder: str | Path) -> Side:
 
     Args:
         name: as the user calls it.
-        folder: with params.yaml and reports/.
+        folder: with params.yaml, reports/ and models/.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -96,16 +126,38 @@ def read(name: str, folder: str | Path) -> Side:
     card = files.read_json(folder / "reports/prepare/card.json")
     if "test_digest" not in card:
         raise UserError(f"{name} was made by an older version, which did not write down its test images: run it again")
-    calibration = folder / "reports/evaluate/calibration.json"
-    if not calibration.exists():
+    scaling = folder / "reports/evaluate/calibration.json"
+    if not scaling.exists():
         raise UserError(f"{name} was made by an older version, whose probabilities are others: run it again")
+    calibration = files.read_json(scaling)
     table = files.read_csv(folder / "reports/evaluate/predictions.csv")
     classes = tuple(card["classes"])
     labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
     p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
+    params, model = config.read(folder / "params.yaml"), files.read_json(folder / "models" / CARD)
+    chosen = {choice["key"]: choice for choice in model["choices"]}
+    given = (hyperparameters.GIVEN, hyperparameters.UNUSED)
     return Side(
-        name, folder, config.read(folder / "params.yaml"), card, Answers(labels, p), files.read_json(calibration)
+        name=name,
+        folder=folder,
+        params=params,
+        card=card,
+        answers=Answers(labels, p),
+        calibration=calibration,
+        used=config.flatten(params) | {key: choice["value"] for key, choice in chosen.items()},
+        searched={key: choice["source"] for key, choice in chosen.items() if choice["source"] not in given},
+        recorded=_recorded(folder / record.FOLDER, model["data_digest"]),
+        trained={
+            "trainable parameters of the network": model["parameters"]["trainable"],
+            "temperature": calibration["temperature"],
+        },
     )
+
+
+def _recorded(folder: Path, data_digest: str) -> dict[str, Any]:
+    machine = record.read(folder)["machine"]
+    libraries = {f"{LIBRARY}{name}": version for name, version in record.libraries(folder).items()}
+    return {"data": data_digest[:DIGITS], "code": record.recorded_code(folder)[:DIGITS]} | machine | libraries
 
 
 def same_images(a: Side, b: Side) -> None:
@@ -183,10 +235,37 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
         for name in chosen
     ]
     cut = len(flips[0])
-    return Sides(a, b, _parameters(a, b), found, all_flips[:cut], all_flips[cut:], pd.concat(tables))
+    return Sides(a, b, differences(a, b), found, all_flips[:cut], all_flips[cut:], pd.concat(tables))
 
 
-def _parameters(a: Side, b: Side) -> pd.DataFrame:
-    one, other = config.flatten(a.params), config.flatten(b.params)
-    rows = [(key, one.get(key), other.get(key)) for key in (one | other) if one.get(key) != other.get(key)]
-    return pd.DataFrame(rows, columns=["parameter", "a", "b"], dtype=object)
+def differences(a: Side, b: Side) -> pd.DataFrame:
+    """All in which two studies differ; see `Sides`."""
+    kinds = ((PARAMETER, a.used, b.used), (RECORDED, a.recorded, b.recorded), (RESULT, a.trained, b.trained))
+    rows = [
+        (kind, name, one.get(name), other.get(name), a.searched.get(name, ""), b.searched.get(name, ""))
+        for kind, one, other in kinds
+        for name in one | other
+        if one.get(name) != other.get(name)
+    ]
+    return pd.DataFrame(rows, columns=["kind", "name", "a", "b", "source_a", "source_b"], dtype=object)
+
+
+def causes(sides: Sides) -> str:
+    """What may have caused a difference between the two classifiers, in a sentence: parameters with an effect on them,
+    data, code, machine, libraries."""
+    a, b = sides.a.name, sides.b.name
+    names = {kind: part["name"].tolist() for kind, part in sides.differences.groupby("kind")}
+    parameters = [name for name in names.get(PARAMETER, []) if not name.startswith(WITHOUT_EFFECT)]
+    recorded = names.get(RECORDED, [])
+    libraries = [name for name in recorded if name.startswith(LIBRARY)]
+    parts = parameters if len(parameters) <= SHOWN else [f"{len(parameters)} parameters"]
+    parts = parts + [name for name in recorded if name not in libraries]
+    parts += libraries if len(libraries) <= SHOWN else [f"{len(libraries)} libraries"]
+    if not parts:
+        return f"{a} and {b} differ in no parameter of the classifier, nor in data, code, machine or libraries."
+    if len(parameters) + len(recorded) == 1:
+        return f"{a} and {b} differ in {parts[0]}, and by their records in nothing else that affects the classifier."
+    return (
+        f"{a} and {b} differ in {listed(parts)}: a difference between the classifiers cannot be attributed to one of "
+        "these alone."
+    )

@@ -913,13 +913,22 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
     (place / "models").symlink_to(settings.parent.resolve())
 
 
-def log_comparison(study: str, names: tuple[str, str], metrics: Mapping[str, float], page: str | Path) -> None:
+def log_comparison(
+    study: str,
+    names: tuple[str, str],
+    metrics: Mapping[str, float],
+    outcomes: Mapping[str, str],
+    sentences: list[str],
+    page: str | Path,
+) -> None:
     """Log the page that compares two studies, as a run of its own in the experiment of the first one's study.
 
     Args:
         study: name of the experiment.
         names: of the two.
         metrics: by name.
+        outcomes: of the tests, by name: tags.
+        sentences: what the page begins with: the run's description.
         page: the file.
     """
     from mlflow.entities import Metric
@@ -930,6 +939,7 @@ def log_comparison(study: str, names: tuple[str, str], metrics: Mapping[str, flo
     if found is None or found.lifecycle_stage != "active":
         raise UserError(f"study.name = {study!r} is no experiment in MLflow: its rows were deleted")
     tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user()}
+    tags |= {NOTE: "\n\n".join(sentences), **outcomes}
     run_id = client.create_run(found.experiment_id, tags=tags, run_name=f"{names[0]} against {names[1]}").info.run_id
     client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
     client.log_artifact(run_id, str(page))

@@ -1,25 +1,41 @@
-"""Two classifiers judged on the same test images: is one better by more than chance, and where do they differ?"""
+"""Two classifiers judged on the same test images: in which metrics is one better, and what is undecided?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
-from sklearn.metrics import f1_score
 
-from glassbox.bootstrap import INTERVAL, interval
+from glassbox import paired
+from glassbox.bootstrap import interval
+from glassbox.comparison import holm
 from glassbox.evaluation import calibration
-from glassbox.evaluation.classification import confusion, resampled_macro_f1
+from glassbox.evaluation.classification import confusion
+from glassbox.paired import LEVEL, POWER, fewest_discordant
 from glassbox.xai_metrics.stability import overlap_by_chance, rank_agreement, top_overlap
 
-LEVEL = 0.05  # of the test
+# Images, at least, on which the two must differ for a t interval of the differences to cover 92 %
+# (benchmarks/coverage_of_differences.py): a few confident mistakes make most of a log loss.
+FEWEST = {"log_loss": 300, "brier": 30}
 TOP = 0.1  # share of the pixels that the overlap of two maps looks at
+
+TITLES = {
+    "accuracy": "test accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+}
+HIGHER_IS_BETTER = ("accuracy", "macro_f1")
+# Outcomes of a metric, for B against A.
+BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "undecided", "not tested"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a classifier says of the test images.
+    """A classifier's predictions for the test images.
 
     Attributes:
         labels: (N,) true classes.
@@ -45,94 +61,158 @@ class Versus:
     """B against A.
 
     Attributes:
-        metrics: a row each: `metric`, `a`, `b`, `difference` (b - a), its bootstrap interval `low`, `high` over test
-            images, and which is `better`, "a", "b" or "" where the interval holds 0.
-        only_a, only_b: rows of images that A alone, and B alone, recognises; those of which the other one is surest of
-            its mistake come first.
-        p: of McNemar's test.
+        metrics: a row each: `metric`, `a`, `b`, `difference` (b - a), its 95 % interval `low`, `high` (NaN where there
+            is none), `p` of its test and `p_holm`, corrected for the number of metrics tested (NaN where there is no
+            test), and `outcome`: B is "better" or "worse" than A, "undecided" or "not tested".
+        images: N.
+        right: images that A, and that B, recognises.
+        only_a, only_b: rows of images that A alone, and B alone, recognises; those for which the other one gives its
+            wrong class the highest probability come first.
+        same: whether both give the same probabilities.
         matrix: (K, K) confusion matrix of B less that of A.
     """
 
     metrics: pd.DataFrame
+    images: int
+    right: tuple[int, int]
     only_a: np.ndarray
     only_b: np.ndarray
-    p: float
+    same: bool
     matrix: np.ndarray
+
+    @property
+    def discordant(self) -> int:
+        """Images that only one of the two recognises."""
+        return len(self.only_a) + len(self.only_b)
 
 
 def versus(a: Answers, b: Answers, bins: int, seed: int) -> Versus:
-    """Compare two classifiers on the same images.
+    """Compare two classifiers on the same images. Accuracy, macro F1, log loss and Brier score are tested at 5 %
+    together (Holm 1979); the calibration error is not.
 
     Args:
         a, b: of the same images in the same order.
         bins: of the calibration error.
-        seed: of the bootstrap.
+        seed: of the intervals and of the random exchanges.
     """
     assert np.array_equal(a.labels, b.labels)
-    n_classes = a.probabilities.shape[1]
-    by_image = {  # (N,) each: what is a mean over images
-        "accuracy": (a.right, b.right),
-        "log_loss": tuple(-np.log(np.maximum(_of_truth(one), np.finfo(float).tiny)) for one in (a, b)),
-        "brier": tuple(((one.probabilities - np.eye(n_classes)[one.labels]) ** 2).sum(axis=1) for one in (a, b)),
-    }
-    rows: list[dict[str, Any]] = []
-    for metric, (before, after) in by_image.items():
-        low, high = interval(after.astype(float) - before, seed)
-        rows.append({"metric": metric, "a": before.mean(), "b": after.mean(), "low": low, "high": high})
-    rows.insert(1, {"metric": "macro_f1"} | _macro_f1(a, b, n_classes, seed))
-    errors = [
-        calibration.expected_calibration_error(calibration.reliability(one.probabilities, one.labels, bins))
-        for one in (a, b)
-    ]
-    rows.append({"metric": "ece", "a": errors[0], "b": errors[1], "low": np.nan, "high": np.nan})
-    table = pd.DataFrame(rows)
-    table["difference"] = table["b"] - table["a"]
-    up = table["metric"].isin(("accuracy", "macro_f1"))
-    table["better"] = np.select([table["low"] > 0, table["high"] < 0], [up.map({True: "b", False: "a"}),
-                                up.map({True: "a", False: "b"})], "")  # fmt: skip
+    n, n_classes = a.probabilities.shape
     only_a, only_b = (np.flatnonzero(one.right & ~other.right) for one, other in ((a, b), (b, a)))
+    counts = len(only_a), len(only_b)
+    f1_ends = paired.macro_f1_interval(a.labels, a.predicted, b.predicted, n_classes)
+    rows = [
+        _row("accuracy", a.right.mean(), b.right.mean(), paired.accuracy_interval(*counts, n), paired.mcnemar(*counts)),
+        _row(
+            "macro_f1",
+            *(paired.macro_f1(one.labels, one.predicted, n_classes) for one in (a, b)),
+            f1_ends,
+            paired.exchange_test(a.labels, a.predicted, b.predicted, n_classes, seed),
+        ),
+        *(_of_means(metric, of_images(a), of_images(b), seed) for metric, of_images in BY_IMAGE.items()),
+        _row("ece", _ece(a, bins), _ece(b, bins), (np.nan, np.nan), np.nan),
+    ]
     return Versus(
-        table[["metric", "a", "b", "difference", "low", "high", "better"]],
-        only_a[np.argsort(-b.probabilities[only_a].max(axis=1), kind="stable")],
-        only_b[np.argsort(-a.probabilities[only_b].max(axis=1), kind="stable")],
-        mcnemar(len(only_a), len(only_b)),
-        confusion(b.labels, b.predicted, n_classes) - confusion(a.labels, a.predicted, n_classes),
+        metrics=with_outcomes(pd.DataFrame(rows)),
+        images=n,
+        right=(int(a.right.sum()), int(b.right.sum())),
+        only_a=only_a[np.argsort(-b.probabilities[only_a].max(axis=1), kind="stable")],
+        only_b=only_b[np.argsort(-a.probabilities[only_b].max(axis=1), kind="stable")],
+        same=np.array_equal(a.probabilities, b.probabilities),
+        matrix=confusion(b.labels, b.predicted, n_classes) - confusion(a.labels, a.predicted, n_classes),
     )
 
 
-def mcnemar(only_a: int, only_b: int) -> float:
-    """P-value of the hypothesis that both classifiers are right equally often (McNemar 1947, exact): of the images that
-    only one of them recognises, each does half.
+def with_outcomes(table: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with `p_holm` and `outcome`; see `Versus`. The direction is that of the test: the sign of the
+    difference whose size it judges."""
+    tested = table["p"].notna()
+    table = table.assign(p_holm=np.nan)
+    table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
+    gain = table["difference"] * table["metric"].isin(HIGHER_IS_BETTER).map({True: 1, False: -1})
+    decided = table["p_holm"] < LEVEL
+    outcome = np.select([~tested, decided & (gain > 0), decided & (gain < 0)], [UNTESTED, BETTER, WORSE], UNDECIDED)
+    return table.assign(outcome=outcome)
 
-    >>> mcnemar(1, 7)
-    0.0703125
-    """
-    n = only_a + only_b
-    return float(scipy.stats.binomtest(only_a, n).pvalue) if n else 1.0
+
+def n_tests(metrics: pd.DataFrame) -> int:
+    """How many of the metrics are tested."""
+    return int(metrics["p"].notna().sum())
 
 
-def verdict(found: Versus, a: str, b: str) -> str:
-    """Which is better, and whether by more than chance, in a sentence.
+def verdict(found: Versus, a: str, b: str) -> list[str]:
+    """What was tested on what, and how each test came out: a sentence on accuracy, one on the other metrics, and where
+    accuracy is undecided one on what could have been found.
 
     Args:
         found: of `versus`.
         a, b: names of the two.
     """
-    row = found.metrics.set_index("metric").loc["accuracy"]
-    points, ends = 100 * row["difference"], sorted((100 * row["low"], 100 * row["high"]))
-    if found.p < LEVEL and points < 0:  # told of the better one
-        ends = sorted(-end for end in ends)
-    if not len(found.only_a) and not len(found.only_b):
-        return f"{a} and {b} recognise the same test images."
-    told = (
-        f"{ends[0]:+.2f} to {ends[1]:+.2f}, 95 % interval; McNemar's test p = {found.p:.2g}: "
-        f"{len(found.only_a)} image{'' if len(found.only_a) == 1 else 's'} only {a} recognises, "
-        f"{len(found.only_b)} only {b}"
+    if found.same:
+        return [
+            f"On the same {_images(found.images, 'test image')} {a} and {b} give the same probabilities: every metric "
+            "is the same, and there is nothing to test."
+        ]
+    rows = found.metrics.set_index("metric")
+    sentences = [_on_accuracy(found, rows.loc["accuracy"], a, b), _on_others(rows, a, b)]
+    if rows.loc["accuracy", "outcome"] == UNDECIDED and found.discordant:
+        sentences.append(_on_power(found))
+    return sentences
+
+
+def _on_accuracy(found: Versus, row: pd.Series, a: str, b: str) -> str:
+    counts = (
+        f"On the same {_images(found.images, 'test image')} {a} is right on {found.right[0]:,} and {b} on "
+        f"{found.right[1]:,}"
     )
-    if found.p >= LEVEL:
-        return f"{a} and {b} do not differ by more than chance: {points:+.2f} percentage points for {b} ({told})."
-    better, worse = (b, a) if points > 0 else (a, b)
-    return f"{better} is better than {worse}, by {abs(points):.2f} percentage points of test accuracy ({told})."
+    test = f"McNemar's exact test on the {_images(found.discordant)} that only one of them recognises"
+    least = fewest_discordant()
+    if not found.discordant:
+        reason = f"there is no image that only one of them recognises, and McNemar's exact test needs {least} to reject"
+    elif found.discordant < least:
+        reason = f"{test}, which cannot reject (at least {least} are needed at {100 * LEVEL:g} %)"
+    else:
+        reason = f"{test}, p = {row['p_holm']:.2g} after Holm's correction"
+    if row["outcome"] == UNDECIDED:
+        return f"{counts}; test accuracy is undecided: {reason}."
+    better, worse = (b, a) if row["outcome"] == BETTER else (a, b)
+    low, high = (100 * end for end in _toward_winner(row))
+    return (
+        f"{counts}; {better} is better than {worse} in test accuracy, by {100 * abs(row['difference']):.2f} percentage "
+        f"points, 95 % interval [{low:.2f}, {high:.2f}] ({reason})."
+    )
+
+
+def _on_others(rows: pd.DataFrame, a: str, b: str) -> str:
+    """On the metrics besides accuracy, outcome by outcome."""
+    others = rows.loc[["macro_f1", *BY_IMAGE]]
+    parts = []
+    for outcome, better in ((BETTER, b), (WORSE, a)):
+        won = [
+            f"{TITLES[name]} ({'higher' if name in HIGHER_IS_BETTER else 'lower'} by {_by(row)})"
+            for name, row in others[others["outcome"] == outcome].iterrows()
+        ]
+        if won:
+            parts.append(f"{better} is better in {listed(won)}")
+    for outcome in (UNDECIDED, UNTESTED):
+        left = [
+            TITLES[name] + (f" (which needs {FEWEST[name]} images that differ in it)" if outcome == UNTESTED else "")
+            for name in others.index[others["outcome"] == outcome]
+        ]
+        if left:
+            parts.append(f"{listed(left)} {'is' if len(left) == 1 else 'are'} {outcome}")
+    return f"After Holm's correction for {n_tests(rows)} tests {'; '.join(parts)}."
+
+
+def _on_power(found: Versus) -> str:
+    n, d, least = found.images, found.discordant, fewest_discordant()
+    rate = f"At this rate of disagreement ({d} of {_images(n)})"
+    if d < least:
+        return f"{rate} about {-(-least * n // d):,} test images would give {least} such images."
+    points = 100 * paired.smallest_difference(d, n)
+    return (
+        f"{rate} a true difference of less than {points:.1f} percentage points is found in fewer than "
+        f"{100 * POWER:g} % of test sets of this size."
+    )
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
@@ -155,14 +235,64 @@ def agreement(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _of_truth(answers: Answers) -> np.ndarray:
-    return answers.probabilities[np.arange(len(answers.labels)), answers.labels]
+def _row(metric: str, a: float, b: float, ends: tuple[float, float], p: float) -> dict[str, Any]:
+    return {"metric": metric, "a": a, "b": b, "difference": b - a, "low": ends[0], "high": ends[1], "p": p}
 
 
-def _macro_f1(a: Answers, b: Answers, n_classes: int, seed: int) -> dict[str, float]:
-    """Both scores, and the interval of their difference."""
-    predictions = a.predicted, b.predicted
-    scores = [f1_score(a.labels, one, labels=range(n_classes), average="macro", zero_division=0) for one in predictions]
-    draws = np.array(list(resampled_macro_f1(a.labels, predictions, n_classes, seed)))  # (R, 2)
-    low, high = np.quantile(draws[:, 1] - draws[:, 0], [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    return {"a": scores[0], "b": scores[1], "low": low, "high": high}
+def enough(metric: str, differences: np.ndarray) -> bool:
+    """Whether a mean over images, of which these are the (N,) differences, is tested and has an interval."""
+    return np.count_nonzero(differences) >= FEWEST[metric]
+
+
+def _of_means(metric: str, a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, Any]:
+    """A metric that is a mean over images, from (N,) values: Student's t test of the differences, and an interval of
+    their mean, where there are enough."""
+    difference, ends, p = b - a, (np.nan, np.nan), np.nan
+    if enough(metric, difference):
+        # Of differences that are all alike a t test can say nothing.
+        p = float(scipy.stats.ttest_1samp(difference, 0).pvalue) if np.ptp(difference) else 0.0
+        ends = interval(difference, seed)
+    return _row(metric, a.mean(), b.mean(), ends, p)
+
+
+def _log_loss(answers: Answers) -> np.ndarray:
+    """(N,) nats; of a probability that is too small for a float64, that of the smallest one."""
+    p = answers.probabilities[np.arange(len(answers.labels)), answers.labels]
+    return -np.log(np.maximum(p, np.finfo(float).tiny))
+
+
+def _brier(answers: Answers) -> np.ndarray:
+    """(N,) 0..2."""
+    return ((answers.probabilities - np.eye(answers.probabilities.shape[1])[answers.labels]) ** 2).sum(axis=1)
+
+
+BY_IMAGE: dict[str, Callable[[Answers], np.ndarray]] = {"log_loss": _log_loss, "brier": _brier}
+
+
+def _ece(answers: Answers, bins: int) -> float:
+    return calibration.expected_calibration_error(calibration.reliability(answers.probabilities, answers.labels, bins))
+
+
+def _toward_winner(row: pd.Series) -> tuple[float, float]:
+    """Ends of the interval of the size of a difference."""
+    low, high = sorted(np.sign(row["difference"]) * row[["low", "high"]].to_numpy(float))
+    return low, high
+
+
+def _by(row: pd.Series) -> str:
+    """The size of a difference with its interval, where there is one, in words."""
+    low, high = _toward_winner(row)
+    return f"{abs(row['difference']):.4f}" + ("" if np.isnan(low) else f", 95 % interval [{low:.4f}, {high:.4f}]")
+
+
+def _images(n: int, one: str = "image") -> str:
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
+def listed(parts: list[str]) -> str:
+    """In words.
+
+    >>> listed(["a", "b", "c"]), listed(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

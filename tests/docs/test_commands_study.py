@@ -53,9 +53,12 @@ def test_every_command_is_run_or_checked_and_none_is_listed_that_is_gone():
 def test_the_tutorial_from_the_first_command_to_the_last(tutorial):
     project, said = tutorial
     assert said.index("test accuracy") < said.index("Ran experiment(s): slow") < said.index("train.learning_rate")
-    (verdict,) = [line for line in said.splitlines() if line.startswith(("HEAD ", "slow ")) and "test" in line]
+    (verdict,) = [line for line in said.splitlines() if line.startswith("On the same ")]
     assert "HEAD" in verdict
     assert "slow" in verdict
+    assert re.search(
+        r"^(HEAD and slow|slow and HEAD) differ in train\.learning_rate, and by their records", said, re.MULTILINE
+    )
     assert (project / "reports/compare/HEAD-vs-slow.html").exists()
     (figure,) = re.findall(r"^Figure +(reports/photos/photo-[0-9a-f]{6}\.png)$", said, re.MULTILINE)
     assert (project / figure).exists()

@@ -4,23 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from glassbox.bootstrap import FEWEST, interval
-from glassbox.names import TITLES
+from glassbox.bootstrap import interval
+from glassbox.names import title_of
 from glassbox.report.calibration import which
 from glassbox.report.page import MOST_CLASSES
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
 from glassbox.seeds import derive
-from glassbox.sides import Flip, Sides
-from glassbox.versus import verdict
+from glassbox.sides import PARAMETER, RECORDED, RESULT, Flip, Sides, causes
+from glassbox.versus import FEWEST, TITLES, n_tests, verdict
 
-METRICS = {
-    "accuracy": "test accuracy",
-    "macro_f1": "macro F1",
-    "log_loss": "log loss (nats)",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-}
+KINDS = {PARAMETER: "Parameters, with the values used", RECORDED: "By the records", RESULT: "Results of training"}
+UNITS = {"log_loss": " (nats)"}
+
+
+def sentences(sides: Sides) -> list[str]:
+    """What page and terminal begin with: the verdict, and in what the two studies differ."""
+    return [*verdict(sides.found, sides.a.name, sides.b.name), causes(sides)]
 
 
 def page(sides: Sides) -> str:
@@ -32,22 +32,43 @@ def page(sides: Sides) -> str:
         a=a,
         b=b,
         probabilities=[which(side.calibration) for side in (sides.a, sides.b)],
-        verdict=verdict(sides.found, a, b),
-        metrics=[row | {"title": METRICS[row["metric"]]} for row in sides.found.metrics.to_dict("records")],
+        sentences=sentences(sides),
+        tests=n_tests(sides.found.metrics),
+        fewest=FEWEST,
+        metrics=[
+            row | {"title": TITLES[row["metric"]] + UNITS.get(row["metric"], "")}
+            for row in sides.found.metrics.to_dict("records")
+        ],
+        differences=[
+            (title, part.to_dict("records"))
+            for kind, title in KINDS.items()
+            if len(part := sides.differences[sides.differences["kind"] == kind])
+        ],
         matrix=_matrix(sides) if len(sides.a.card["classes"]) <= MOST_CLASSES else None,
         most=_most(sides),
         agreement=_agreement(sides),
-        flips=((a, b, sides.found.only_a, [_flip(flip) for flip in sides.only_a]),
-               (b, a, sides.found.only_b, [_flip(flip) for flip in sides.only_b])),
-    )  # fmt: skip
+        flips=[
+            (a, b, sides.found.only_a, [_flip(flip) for flip in sides.only_a]),
+            (b, a, sides.found.only_b, [_flip(flip) for flip in sides.only_b]),
+        ],
+    )
 
 
 def summary(sides: Sides) -> dict[str, float]:
-    """The metrics that MLflow gets."""
-    numbers = {f"difference/{row.metric}": float(row.difference) for row in sides.found.metrics.itertuples()}
-    numbers |= {"mcnemar_p": sides.found.p, "only_a": len(sides.found.only_a), "only_b": len(sides.found.only_b)}
+    """The metrics that MLflow gets: differences, p-values before and after Holm's correction where there is a test,
+    images that one alone recognises, and means of the maps' agreement."""
+    numbers: dict[str, float] = {}
+    for row in sides.found.metrics.itertuples():
+        values = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p, "p_holm": row.p_holm}
+        numbers |= {f"{name}/{row.metric}": float(value) for name, value in values.items() if not np.isnan(value)}
+    numbers |= {"only_a": len(sides.found.only_a), "only_b": len(sides.found.only_b)}
     means = sides.agreement.groupby("explainer")[["rank_correlation", "top_overlap"]].mean()
     return numbers | {f"{name}/{row.Index}": getattr(row, name) for row in means.itertuples() for name in means}
+
+
+def outcomes(sides: Sides) -> dict[str, str]:
+    """The tags that MLflow gets: of each metric whether B is better, worse, undecided or not tested."""
+    return {f"outcome/{row.metric}": row.outcome for row in sides.found.metrics.itertuples()}
 
 
 def _matrix(sides: Sides) -> list[dict[str, Any]]:
@@ -62,29 +83,32 @@ def _matrix(sides: Sides) -> list[dict[str, Any]]:
 
 
 def _most(sides: Sides) -> list[dict[str, Any]]:
-    """The classes that gain and lose most: `name`, and how many images more B recognises."""
+    """Classes of which one recognises more images, those with the largest change in number first, five at most: `name`,
+    and how many images more B recognises."""
     gained = np.diag(sides.found.matrix)
     order = np.argsort(-np.abs(gained), kind="stable")
     return [{"name": sides.a.card["classes"][k], "more": int(gained[k])} for k in order[:5] if gained[k]]
 
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:
-    """A row an explainer: `title`, and mean and 95 % interval of each measure, over images."""
+    """A row an explainer: `title`, `images`, the overlap by `chance`, and of each measure the mean over images and the
+    ends of its 95 % interval, None where they are too few for one."""
     rows = []
     seed = derive(sides.a.params.study.seed, "compare", "agreement")
     for name, part in sides.agreement.groupby("explainer", sort=False):
-        row: dict[str, Any] = {"title": TITLES[name], "images": len(part), "chance": part["overlap_by_chance"].mean()}
+        row: dict[str, Any] = {"title": title_of(name), "images": len(part), "chance": part["overlap_by_chance"].mean()}
         for measure in ("rank_correlation", "top_overlap"):
             values = part[measure].to_numpy()
             row[measure] = values.mean()
-            row[f"{measure}_ends"] = interval(values, seed) if len(values) >= FEWEST else None
+            ends = interval(values, seed)
+            row[f"{measure}_ends"] = None if np.isnan(ends).any() else ends
         rows.append(row)
     return rows
 
 
 def _flip(flip: Flip) -> dict[str, Any]:
     maps = [
-        {"title": TITLES[name]}
+        {"title": title_of(name)}
         | {side: map_uri(flip.image, one) if one is not None else None for side, one in zip("ab", both, strict=True)}
         for name, both in flip.maps.items()
     ]
