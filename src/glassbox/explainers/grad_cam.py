@@ -19,11 +19,11 @@ class GradCam:
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     A map is the weighted sum of the feature maps of one layer, the weights being the spatial means of the gradient of
-    the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is the network's
-    `grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one with more
-    than one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`. With `relu`
-    only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum is at or
-    below 0 at every place.
+    the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is that of the
+    network's `grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one
+    with more than one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`.
+    With `relu` only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum
+    is at or below 0 at every place.
 
     Args:
         settings: relu or not.
