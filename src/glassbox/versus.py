@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 from sklearn.metrics import f1_score
 
 from glassbox.bootstrap import INTERVAL, interval
+from glassbox.chance import mcnemar
 from glassbox.evaluation import calibration
 from glassbox.evaluation.classification import confusion, resampled_macro_f1
 from glassbox.xai_metrics.stability import overlap_by_chance, rank_agreement, top_overlap
@@ -98,17 +98,6 @@ def versus(a: Answers, b: Answers, bins: int, seed: int) -> Versus:
         mcnemar(len(only_a), len(only_b)),
         confusion(b.labels, b.predicted, n_classes) - confusion(a.labels, a.predicted, n_classes),
     )
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """P-value of the hypothesis that both classifiers are right equally often (McNemar 1947, exact): of the images that
-    only one of them recognises, each does half.
-
-    >>> mcnemar(1, 7)
-    0.0703125
-    """
-    n = only_a + only_b
-    return float(scipy.stats.binomtest(only_a, n).pvalue) if n else 1.0
 
 
 def verdict(found: Versus, a: str, b: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from glassbox import files, report
+from glassbox import chance, files, report
 from glassbox.analyses import MISTAKES, PAIRS, RECOGNISED
 from glassbox.errors import UserError
 from glassbox.evaluation.classification import classification_report
@@ -104,7 +104,10 @@ def folder(tmp_path):
     files.write_json(reports / "train/timing.yaml", {"machine": {"device": "cpu", "threads": 2}})
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low",
              "macro_f1_high", "log_loss", "brier", "ece", "temperature", "calibrated_ece")  # fmt: skip
-    files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1})
+    files.write_json(
+        reports / "evaluate/metrics.json",
+        dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1} | chance.measure(TRUE, GUESSED, NAMES, 0.95),
+    )
     files.write_csv(reports / "evaluate/classification_report.csv", classification_report(TRUE, GUESSED, NAMES, 0.95))
     files.write_csv(reports / "evaluate/predictions.csv", PREDICTIONS)
     files.write_csv(reports / "evaluate/confused_pairs.csv", pd.DataFrame(
@@ -250,14 +253,19 @@ def test_a_missing_file_is_named(folder, params):
 
 def test_summary_and_headline(study):
     summary = json.loads(json.dumps(report.summary(study)))
-    assert list(summary) == ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1", "test_ece",
-                             "test_log_loss", "best_epoch", "best_explainer"]  # fmt: skip
+    assert list(summary) == ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_balanced_accuracy",
+                             "test_majority_share", "test_macro_f1", "test_ece", "test_log_loss", "against_majority",
+                             "best_epoch", "best_explainer"]  # fmt: skip
+    assert (summary["test_balanced_accuracy"], summary["test_majority_share"]) == (0.9, 0.5)
+    assert summary["against_majority"] == "undecided"  # 5 images only the model recognises, 1 only the rule
     assert (summary["test_accuracy"], summary["best_explainer"]) == (0.5, study.best_explainer)
     row = report.headline(study)
     assert {key: value for key, value in row.items() if key.startswith("deletion_auc/")} == {
         f"deletion_auc/{name}": 0.5 for name in ("lime", "grad_cam", "random")
     }
     assert row["test_accuracy"] == 0.5
+    assert (row["test_balanced_accuracy"], row["test_majority_share"]) == (0.9, 0.5)
+    assert "test_balanced_accuracy_low" not in row  # five images of each class are too few
     assert row["deletion_auc/grad_cam"] == 0.5
     assert "deletion_auc/edges" not in row
     assert row["best_validation_accuracy"] == 0.9

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config, files
+from glassbox import chance, config, files
 from glassbox import headline as scores
 from glassbox.bootstrap import FEWEST
 from glassbox.families import MEASUREMENTS
@@ -165,16 +165,20 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
 def summary(study: Study) -> dict[str, Any]:
     """What studies are compared by at first sight, the metrics of DVC's own tables: small enough for git, and the same
     bytes whenever the results are the same."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "log_loss")
+    names = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "majority_share", "macro_f1", "ece",
+             "log_loss")  # fmt: skip
     found = {f"test_{name}": study.metrics[name] for name in names}
+    found["against_majority"] = study.metrics["against_majority"]
     return found | {"best_epoch": study.training["best_epoch"], "best_explainer": study.best_explainer}
 
 
 def headline(study: Study) -> dict[str, float]:
     """The metrics of the study's row in MLflow."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
+    names = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "balanced_accuracy_low",
+             "balanced_accuracy_high", "majority_share", "macro_precision", "macro_recall", "macro_f1", "log_loss",
              "brier", "ece", "calibrated_ece")  # fmt: skip
-    row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
+    row = {f"test_{name}": value for name, value in chance.numbers(study.metrics).items() if name in names}
+    row["best_epoch"] = study.training["best_epoch"]
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
@@ -248,7 +252,8 @@ def description(study: Study, study_digest: str) -> str:
     low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
     lines = [
         f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
-        f"{high:.2f}), macro F1 {m['macro_f1']:.3f}. The whole report is the artifact `index.html`.",
+        f"{high:.2f}), balanced accuracy {chance.balanced(m)}, macro F1 {m['macro_f1']:.3f}. "
+        f"{chance.sentence(m)} The whole report is the artifact `index.html`.",
         "",
         *(f"- {sentence}" for sentence in study.verdicts),
         "",

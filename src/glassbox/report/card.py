@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from glassbox import chance
 from glassbox.config import CNN
 from glassbox.report.words import percent
 
@@ -47,9 +48,10 @@ def card(study: "Study") -> str:
         "## Metrics",
         "",
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
-        f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), macro F1 "
+        f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
+        f"{markdown(chance.balanced(m))}, macro F1 "
         f"{m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to {m['macro_f1_high']:.3f}), Brier score {m['brier']:.3f}, "
-        f"{m['mistakes']} mistakes.",
+        f"{m['mistakes']} mistakes. {markdown(chance.sentence(m))}",
         "",
         f"Of each class, with {level} intervals:",
         "",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config
+from glassbox import chance, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, TITLES
 from glassbox.notes import note, sound
@@ -77,6 +77,8 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         ),
         parameters=config.flatten(study.params),
         dumps=json.dumps,
+        against_majority=chance.sentence(study.metrics),
+        balanced_ends=chance.ends(study.metrics),
         **shown,
     )
 
