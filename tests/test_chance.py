@@ -32,23 +32,33 @@ def test_of_one_class_two_right_and_two_wrong_answers_are_added():
     assert (low, high) == pytest.approx((10 / 14 - half, 10 / 14 + half))
 
 
+RULE = "always answering Free, 71.0 % of the test images"
+TIED = f"It does not do better than {RULE}: the two are not told apart (McNemar's exact test, p = 1: "
+
+
 @pytest.mark.parametrize(
-    ("right", "outcome", "begins", "ends"),
+    ("right", "outcome", "sentence"),
     [
-        ((60, 9, 1), "undecided", "It does not do better than always answering Free, 71.0 % of the test images: the",
-         " two are not told apart (McNemar's exact test, p = 1: 10 images only the model recognises, 11 only that rule)."),
-        ((70, 1, 0), "undecided", "It does not do better than always answering Free, 71.0 % of the test images: the",
-         " two are not told apart (McNemar's exact test, p = 1: 1 image only the model recognises, 1 only that rule)."),
-        ((70, 17, 8), "better", "It does better than always answering Free, 71.0 % of the test images (McNemar's exact",
-         " test, p = 8e-07: 25 images only the model recognises, 1 only that rule)."),
-        ((40, 5, 3), "worse", "It does worse than always answering Free, 71.0 % of the test images (McNemar's exact",
-         " test, p = 0.00029: 8 images only the model recognises, 31 only that rule)."),
+        ((60, 9, 1), "undecided", f"{TIED}10 images only the model recognises, 11 only that rule)."),
+        ((70, 1, 0), "undecided", f"{TIED}1 image only the model recognises, 1 only that rule)."),
+        (
+            (70, 17, 8),
+            "better",
+            f"It does better than {RULE} (McNemar's exact test, p = 8e-07: 25 images only the model recognises, 1 only "
+            "that rule).",
+        ),
+        (
+            (40, 5, 3),
+            "worse",
+            f"It does worse than {RULE} (McNemar's exact test, p = 0.00029: 8 images only the model recognises, 31 "
+            "only that rule).",
+        ),
     ],
-)  # fmt: skip
-def test_three_outcomes_and_their_sentences(right, outcome, begins, ends):
+)
+def test_three_outcomes_and_their_sentences(right, outcome, sentence):
     m = chance.measure(*answers((71, 19, 10), right), CLASSES, 0.95)
     assert m["against_majority"] == outcome
-    assert chance.sentence(m) == begins + ends
+    assert chance.sentence(m) == sentence
 
 
 def test_a_class_with_few_images_leaves_no_interval_and_is_named():
@@ -68,14 +78,21 @@ def test_numbers_leave_out_what_is_none():
     assert not {"majority_class", "against_majority", "balanced_accuracy_low"} & chance.numbers(m).keys()
 
 
-SHARES = [(0.9, 0.1), (0.7, 0.3), (0.5, 0.3, 0.2), (0.8, 0.15, 0.05), (0.6, 0.1, 0.1, 0.1, 0.05, 0.05),
-          (0.37, *[0.07] * 9)]  # fmt: skip
+SHARES = [
+    (0.9, 0.1),
+    (0.7, 0.3),
+    (0.5, 0.3, 0.2),
+    (0.8, 0.15, 0.05),
+    (0.6, 0.1, 0.1, 0.1, 0.05, 0.05),
+    (0.37, *[0.07] * 9),
+]
 
 
 @pytest.mark.parametrize("n", [30, 60, 100, 300, 1000])
 def test_the_interval_covers_on_imbalanced_cases(n):
-    """Coverage of the 95 % interval over classes of unlike sizes and recalls; no interval is shown where a class has fewer
-    than `FEWEST` images. Nearer to recalls of 1 it is higher still, for there are few mistakes.
+    """Coverage of the 95 % interval over classes of unlike sizes and recalls, each of `FEWEST` images at least.
+
+    Nearer to recalls of 1 it is higher still, for there are few mistakes.
     """
     rng, draws = np.random.default_rng(n), 20_000
     covered = []

@@ -78,6 +78,11 @@ class Study:
         return analyst(self.params.explain.explainers)
 
     @property
+    def judged_by(self) -> str:
+        """The measure by which the search compared its trials; see `config.judged_by`."""
+        return config.judged_by(self.params.train.class_weights, self.params.train.sampling)
+
+    @property
     def n_explained(self) -> int:
         """Images that were explained, drawn or not."""
         return self.index["image"].nunique()
@@ -165,8 +170,16 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
 def summary(study: Study) -> dict[str, Any]:
     """What studies are compared by at first sight, the metrics of DVC's own tables: small enough for git, and the same
     bytes whenever the results are the same."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "majority_share", "macro_f1", "ece",
-             "log_loss")  # fmt: skip
+    names = (
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "balanced_accuracy",
+        "majority_share",
+        "macro_f1",
+        "ece",
+        "log_loss",
+    )
     found = {f"test_{name}": study.metrics[name] for name in names}
     found["against_majority"] = study.metrics["against_majority"]
     return found | {"best_epoch": study.training["best_epoch"], "best_explainer": study.best_explainer}
@@ -182,7 +195,7 @@ def headline(study: Study) -> dict[str, float]:
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
-        row["best_validation_accuracy"] = study.search["validation_accuracy"]
+        row[f"best_{study.judged_by}"] = study.search[study.judged_by]
     if "local_r2" in study.index:  # LIME's
         row["local_r2/lime"] = study.index["local_r2"].mean()
     used = stability_of_the_study(study)
@@ -252,8 +265,8 @@ def description(study: Study, study_digest: str) -> str:
     low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
     lines = [
         f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
-        f"{high:.2f}), balanced accuracy {chance.balanced(m)}, macro F1 {m['macro_f1']:.3f}. "
-        f"{chance.sentence(m)} The whole report is the artifact `index.html`.",
+        f"{high:.2f}), balanced accuracy {cards.markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f}. "
+        f"{cards.markdown(chance.sentence(m))} The whole report is the artifact `index.html`.",
         "",
         *(f"- {sentence}" for sentence in study.verdicts),
         "",

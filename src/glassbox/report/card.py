@@ -83,6 +83,11 @@ def limits(study: "Study") -> list[str]:
         f"It does worst on {worst['class']}: {percent(worst['recall'])} of its {int(worst['support'])} test images "
         f"are recognised (interval {percent(worst['recall_low'])} to {percent(worst['recall_high'])}).",
     ]
+    if data["groups"]:
+        said.append(
+            f"Its intervals treat images as independent, but the {data['sizes']['test']:,} test images come in "
+            f"{data['groups']['by_split']['test']:,} groups: they are too narrow where images of a group are alike."
+        )
     pair = study.pairs.iloc[0] if len(study.pairs) else None
     if pair is not None and pair["a_as_b"] + pair["b_as_a"]:
         said.append(
