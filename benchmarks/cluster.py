@@ -217,7 +217,7 @@ class Sleeping(tuning.Search):
         lengths = draw.uniform(0.5, 1.5, self.settings.epochs)
         for epoch, length in enumerate(lengths / lengths.mean() * SLEEP * draw.uniform(0.5, 1.5), 1):
             asleep(folder, length)
-            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5, 0.0)
 
 
 def nothing(_: str) -> Split:
@@ -338,7 +338,7 @@ class AtOnce(tuning.Search):
     """Its trials end with their first epoch."""
 
     def _fit(self, *_: Any) -> Iterator[Epoch]:
-        yield Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.0, 0.1, True, 0.0, 1.0, 0.5)
+        yield Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
 
 
 def fill(search: tuning.Search, trials: list[Any]) -> None:

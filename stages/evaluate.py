@@ -1,6 +1,6 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
-from glassbox import config, evaluation, files, models, resume, tracking
+from glassbox import chance, config, evaluation, files, models, resume, tracking
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -45,8 +45,9 @@ def main() -> None:
         figures.reliability(folder / "reliability.png", e.reliability_tables())
         figures.mistakes(folder / "mistakes.png", test.images, labels, e.probabilities, names, settings.gallery)
 
-        tracked.log_metrics(m | costs)
-        tracked.log_headline({"test_accuracy": m["accuracy"], "test_macro_f1": m["macro_f1"], "test_ece": m["ece"]})
+        tracked.log_metrics(chance.numbers(m) | costs)
+        first = ("accuracy", "balanced_accuracy", "majority_share", "macro_f1", "ece")
+        tracked.log_headline({f"test_{name}": m[name] for name in first})
         tracked.log_files(folder)
         keep.finish()
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
@@ -54,6 +55,7 @@ def main() -> None:
             print(f"test accuracy on images changed at random {100 * changed:.2f} %")
         print(f"test accuracy {100 * m['accuracy']:.2f} % ({100 * settings.confidence:g} % interval {interval})")
         print(e.scaling.reason)
+        print(f"balanced accuracy {chance.balanced(m)}. {chance.sentence(m)}")
 
 
 if __name__ == "__main__":

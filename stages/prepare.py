@@ -31,7 +31,7 @@ def main() -> None:
         tracked.log_metrics({"duplicates/groups": card["duplicates"]["groups"]})
         tracked.log_files(folder)
         sizes = ", ".join(f"{n} {split}" for split, n in description.sizes.items())
-        print(f"prepared {sizes} images of {settings.source}")
+        print("\n".join([f"prepared {sizes} images of {settings.source}", *preparation.told(card)]))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def main() -> None:
             print(f"note: {sentence}")
     with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked, start(on) as at:
         d, found = store.describe(DATA), files.read_json(BEST)
+        measure = config.judged_by(settings.class_weights, settings.sampling)
         network, optimizer, choices = hyperparameters.resolve(model, settings, found["params"], found["trial"])
         tracked.begin(d)
         used = {choice.key: choice.value for choice in choices} | {"place": str(at.place)}
@@ -56,7 +57,8 @@ def main() -> None:
             times |= {f"{before}{name}": table[name].tolist() for name in ("epoch", *training.COSTS)}
             files.write_csv(folder / f"curves{after}.csv", table.drop(columns=[*training.COSTS, "is_best"]))
             figures.curves(folder / f"curves{after}.png", table, numbers["best_epoch"])
-            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {at.place}; {training.told(numbers)}")
+            told = training.told(numbers, measure)
+            print(f"trained {arm and f'the arm {arm}, '}{len(table)} epochs on {at.place}; {told}")
         for name, content in {"hyperparameters": made_from, "metrics": metrics}.items():
             files.write_json(folder / f"{name}.json", content)
         files.write_times(folder, times)

@@ -12,9 +12,10 @@ DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum = config.load(
+    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum, *balance = config.load(
         "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
-        "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum",
+        "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum", "train.class_weights",
+        "train.sampling",
     )  # fmt: skip
     if settings.storage:
         postgres.check(settings.storage)
@@ -27,36 +28,39 @@ def main() -> None:
         description = store.describe(DATA)
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
-        search = tuning.Search(settings, known, how, seed, description, at.place, JOURNALS, at.place.threads, at.apart)
+        place = (at.place, JOURNALS, at.place.threads, at.apart)
+        search = tuning.Search(settings, known, how, seed, description, *place, *balance)
+        measure = search.measure
         if search.at_once < settings.workers:
             print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")
         done = search.trials()
         for trial in done:
-            tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds)
+            tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds, measure)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
         read = at.lend(partial(store.read, DATA), "train", "validation")
         for number, record in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
             if isinstance(record, tuning.Trial):
-                tracked.log_trial(number, record.state, record.params, record.curve, record.seconds)
+                tracked.log_trial(number, record.state, record.params, record.curve, record.seconds, measure)
                 bar.update()
             else:
-                bar.set_postfix_str(f"trial {number}, epoch {record.epoch}: {100 * record.validation_accuracy:.1f} %")
+                bar.set_postfix_str(f"trial {number}, epoch {record.epoch}: {100 * getattr(record, measure):.1f} %")
         bar.close()
 
         from glassbox.figures import search as figures  # matplotlib takes half a second, and draws last
 
         folder, trials = files.fresh_folder(REPORTS), search.trials()
         best = search.best() if settings.n_trials else None
-        table = tuning.table(trials, settings.space)
+        table = tuning.table(trials, settings.space, measure)
         files.write_csv(folder / "trials.csv", table)
-        files.write_json(folder / "best.json", tuning.summary(best, trials))
+        files.write_json(folder / "best.json", tuning.summary(best, trials, measure))
         seconds = [round(trial.seconds, 3) for trial in trials]
         times = {"machine": at.machine(), "trials_at_once": search.at_once, "seconds": seconds}
         files.write_times(folder, times)
         if best:
-            figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space)
-            tracked.log_headline({"best_validation_accuracy": best.value})
-            print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % validation accuracy")
+            figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space, measure)
+            tracked.log_headline({f"best_{measure}": best.value})
+            named = measure.replace("_", " ")
+            print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % {named}")
         tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})
         tracked.log_files(folder)
 

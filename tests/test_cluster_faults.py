@@ -183,7 +183,7 @@ class Slow(tuning.Search):
         for epoch in range(1, self.settings.epochs + 1):
             (Path(self._arguments[6]) / f"{seed}-{node}-{epoch}").touch()
             time.sleep(0.5)
-            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, 0.0, 1.0, 0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
 
 
 def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path, monkeypatch):

@@ -65,6 +65,21 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
             "mnist",
             "data.source is 'mnist', but must be 'cifar10', 'digits', 'image_folder' or 'planted'",
         ),
+        ("data.groups", 3, "data.groups is 3, but must be text or null"),
+        (
+            "data.groups",
+            r"part\d+_",
+            "data.groups is 'part\\\\d+_': a regular expression must have one group in parentheses, and it has 0",
+        ),
+        (
+            "data.groups",
+            "part(",
+            "data.groups is 'part(': as a regular expression it is wrong (missing ), unterminated subpattern at "
+            "position 4), and a table's name ends in .csv",
+        ),
+        ("train.class_weights", "even", "train.class_weights is 'even', but must be 'balanced' or null"),
+        ("train.sampling", "even", "train.sampling is 'even', but must be 'shuffle' or 'balanced'"),
+        ("score.draw", "classes", "score.draw is 'classes', but must be 'random' or 'by_class'"),
         ("data.drop_duplicates", 1, "data.drop_duplicates is 1, but must be true or false"),
         ("compute.device", "gpu", "compute.device is 'gpu', but must be auto, cpu, cuda or cuda:N"),
         ("tune.space.conv1_filters", [], "tune.space.conv1_filters is [], but must be a list of at least one value"),
@@ -151,6 +166,15 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, 
         (
             {"augment.resize_first": "true"},
             "augment.resize_first is true: model.input_size must then be a number, not null",
+        ),
+        (
+            {"train.class_weights": "balanced", "train.sampling": "balanced"},
+            "train.class_weights is balanced: with train.sampling = balanced it must be null, for each of the two "
+            "alone makes every class count the same",
+        ),
+        (
+            {"data.groups": "groups.csv"},
+            "data.groups is 'groups.csv': with data.source = digits it must be null; only images in files have names",
         ),
         (
             {"train.head_epochs": 9, "train.epochs": 8},
@@ -507,8 +531,8 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
 
 # Keys whose right values can still contradict others: a rule between keys refuses them.
 RULED = re.compile(
-    r"data\.(source|planted\.(variant|watermark|background)|convert)|model\.(name|weights|stem|dropout|.*kernel_size)"
-    r"|augment\.resize_first|train\.(epochs|head_epochs|workers)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
+    r"data\.(source|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|stem|dropout|.*kernel_size)"
+    r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
     r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples)"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"

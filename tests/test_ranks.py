@@ -81,6 +81,8 @@ CASES = {
     "sgd, one cycle, smoothed": Case(options={"schedule": OneCycle(0.3), "label_smoothing": 0.1}, weight_decay=0.01),
     "adam, plateau": Case(OptimizerSettings("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2}),
     "rmsprop, stops early": Case(OptimizerSettings("rmsprop", 0.02, rho=0.9), {"patience": 1, "epochs": 12}),
+    "class weights": Case(options={"class_weights": "balanced", "label_smoothing": 0.1, "epochs": 2}),
+    "balanced sampling": Case(options={"sampling": "balanced", "epochs": 2}),
     "the last weights": Case(options={"keep": "last", "how": PLAIN}),
     "the head first": Case(options={"head_epochs": 2}),
     "resized": Case(options={"how": CHANGED.model_copy(update={"resize_first": True})}, input_size=12),

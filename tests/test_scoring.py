@@ -109,11 +109,22 @@ def test_the_gate_stays_shut_for_one_that_did_not(trained, test, ground):
 
 
 def test_images_are_drawn_by_the_seed_alone(ground, test):
-    assert ground.rows.tolist() == scoring.draw(len(test), 40, seed=0).tolist()
-    assert scoring.draw(100, 40, seed=0).tolist() != scoring.draw(100, 40, seed=1).tolist()
-    assert sorted(scoring.draw(7, 40, seed=0)) == list(range(7))  # there are no more
+    assert ground.rows.tolist() == scoring.draw(test.labels.numpy(), 40, 0, by_class=False).tolist()
+    many = np.zeros(100)
+    assert scoring.draw(many, 40, 0, by_class=False).tolist() != scoring.draw(many, 40, 1, by_class=False).tolist()
+    assert sorted(scoring.draw(np.zeros(7), 40, 0, by_class=False)) == list(range(7))  # there are no more
     assert len(set(ground.rows)) == 40
     assert torch.equal(ground.request.images, test.images[ground.rows])
+
+
+def test_images_are_drawn_by_class():
+    labels = np.repeat([0, 1, 2], [80, 15, 5])
+    rows = scoring.draw(labels, 30, 0, by_class=True)
+    assert np.bincount(labels[rows]).tolist() == [13, 12, 5] or np.bincount(labels[rows]).tolist() == [12, 13, 5]
+    assert sorted(labels[rows[:3]]) == [0, 1, 2]  # the first few images, which cost most, are of all classes as well
+    assert np.bincount(labels[scoring.draw(labels, 9, 0, by_class=True)]).tolist() == [3, 3, 3]
+    assert sorted(scoring.draw(labels, 200, 0, by_class=True)) == list(range(100))
+    assert rows.tolist() != scoring.draw(labels, 30, 1, by_class=True).tolist()
 
 
 def broken(maps: np.ndarray) -> dict[str, np.ndarray]:

@@ -257,7 +257,7 @@ class Toy(tuning.Search):
     def _fit(self, drawn, seed, *_):
         type(self).drawn = [*(self.drawn or []), drawn]
         for epoch in range(1, self.settings.epochs + 1):
-            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0, 0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -493,7 +493,7 @@ def test_one_searchs_reports_prune_anothers_trial(settings, params, url, tmp_pat
 
     def fit(self, drawn, *_):
         for epoch in range(1, 5):
-            yield Epoch(epoch, 1.0, 0.5, 1.0, accuracy[id(self)], 0.0, 0.1, True, 0.0, 1.0, 0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, accuracy[id(self)], 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
 
     monkeypatch.setattr(tuning.Search, "_fit", fit)
     good, bad, alone = (real(tuning.Search, settings, params, tmp_path, workers=2, storage=where)

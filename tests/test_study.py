@@ -216,8 +216,9 @@ def test_report_completes_a_row_when_everything_else_comes_from_the_cache(study,
 
 def test_dvcs_own_views(study):
     project, _ = study
-    compared = ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1", "test_ece",
-                "test_log_loss", "best_epoch", "best_explainer"]  # fmt: skip
+    compared = ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_balanced_accuracy",
+                "test_majority_share", "test_macro_f1", "test_ece", "test_log_loss", "against_majority", "best_epoch",
+                "best_explainer"]  # fmt: skip
     shown = json.loads(shell("dvc", "metrics", "show", "--json", cwd=project).stdout)
     assert set(shown[""]["data"]["reports/summary.json"]["data"]) == set(compared)
     columns = shell("dvc", "exp", "show", "--only-changed", "--csv", cwd=project).stdout.splitlines()[0].split(",")

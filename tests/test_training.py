@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from glassbox import config, hyperparameters, training
@@ -14,6 +15,7 @@ from glassbox.compute import OutOfMemory, Place
 from glassbox.config import Augment
 from glassbox.data.store import Description, Split
 from glassbox.models import Classifier
+from glassbox.ranks import Ranks
 from glassbox.resume import Checkpoint
 from glassbox.training import (
     COSTS,
@@ -315,12 +317,13 @@ def test_arms_begin_alike_and_part_where_their_images_do(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("keep", "epoch", "loss"), [("best", 2, 0.1), ("last", 3, 0.2)])
 def test_the_summary_is_of_the_epoch_that_was_kept(keep, epoch, loss):
-    rows = [(1, 0.5, 0.6, 0.03, True), (2, 0.1, 0.9, 0.02, True), (3, 0.2, 0.8, 0.01, False)]
-    columns = ["epoch", "validation_loss", "validation_accuracy", "weight_penalty", "is_best"]
+    rows = [(1, 0.5, 0.6, 0.5, 0.03, True), (2, 0.1, 0.9, 0.7, 0.02, True), (3, 0.2, 0.8, 0.6, 0.01, False)]
+    columns = ["epoch", "validation_loss", "validation_accuracy", "validation_balanced_accuracy", "weight_penalty",
+               "is_best"]  # fmt: skip
     found = summary(pd.DataFrame(rows, columns=columns), keep)
     assert list(found) == [
-        "best_epoch_validation_loss", "best_epoch_validation_accuracy", "best_epoch_weight_penalty", "best_epoch",
-        "epochs",
+        "best_epoch_validation_loss", "best_epoch_validation_accuracy", "best_epoch_validation_balanced_accuracy",
+        "best_epoch_weight_penalty", "best_epoch", "epochs",
     ]  # fmt: skip
     assert (found["best_epoch"], found["best_epoch_validation_loss"], found["epochs"]) == (epoch, loss, 3)
 
@@ -408,7 +411,7 @@ def test_validation_images_are_changed_as_precisely_in_mixed_precision():
 def test_assess_by_hand():
     model = classifier()
     model.network.bias.data = torch.tensor([math.log(3), 0.0])  # probabilities 3/4 and 1/4, whatever the image
-    loss, accuracy = assess(model, split(8), PLACE)
+    loss, accuracy, _ = assess(model, split(8), PLACE)
     assert loss == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
     assert accuracy == 0.5
     assert model.training
@@ -528,3 +531,96 @@ def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, mon
     ]  # fmt: skip
     assert path() == paths[0]
     assert len(set(paths)) == len(paths)
+
+
+def imbalanced(n: int, n_rare: int) -> Split:
+    """Images of which nothing tells the class; the last `n_rare` of the `n` are of class 1."""
+    labels = (torch.arange(n) >= n - n_rare).long()
+    return Split(torch.full((n, 4, 4, 3), 128, dtype=torch.uint8), labels, None, torch.arange(n), None)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 2, 2, 3])  # nobody is of class 1
+    assert training.balanced_weights(labels)[[0, 2, 3]].tolist() == pytest.approx([9 / 18, 9 / 6, 9 / 3])
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=labels.numpy())
+    assert training.balanced_weights(labels)[[0, 2, 3]].tolist() == pytest.approx(expected)
+    assert training.balanced_weights(labels)[labels].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_weighted_loss_by_hand(smoothing):
+    # Three images of class 0 and one of class 1: weights 2/3 and 2; probabilities 3/4 and 1/4 whatever the image.
+    logits, y = torch.tensor([[math.log(3), 0.0]]).expand(4, 2), torch.tensor([0, 0, 0, 1])
+    first, second = -math.log(0.75), -math.log(0.25)
+    of_0, of_1 = ((1 - smoothing) * own + smoothing * (first + second) / 2 for own in (first, second))
+    weights = training.balanced_weights(y)
+    loss = training.mean_loss(logits, y, 4, None, smoothing, weights)
+    assert loss.item() == pytest.approx((3 * 2 / 3 * of_0 + 2 * of_1) / 4)
+    for size in (2, 3):
+        parts = [Ranks(rank, size) for rank in range(size)]
+        losses = [training.mean_loss(logits[r.share(4)], y[r.share(4)], 4, r, smoothing, weights) for r in parts]
+        torch.testing.assert_close(torch.stack(losses).mean(), loss)
+
+
+def test_validation_of_a_balanced_training_by_hand():
+    model, images = classifier(), imbalanced(4, 1)
+    model.network.bias.data = torch.tensor([math.log(3), 0.0])
+    plain = assess(model, images, PLACE)
+    assert plain == pytest.approx((-(3 * math.log(0.75) + math.log(0.25)) / 4, 0.75, 0.5))
+    weighted = assess(model, images, PLACE, weights=training.balanced_weights(images.labels))
+    assert weighted == pytest.approx((-(math.log(0.75) + math.log(0.25)) / 2, 0.75, 0.5))
+
+
+def test_an_epoch_of_balanced_sampling_draws_every_class_as_often():
+    labels = torch.tensor([0] * 90 + [2] * 9 + [5])
+    generator = torch.Generator().manual_seed(0)
+    orders = [training.balanced_order(labels, generator) for _ in range(300)]
+    for order in orders:
+        counts = torch.bincount(labels[order])[[0, 2, 5]]
+        assert counts.sum() == 100
+        assert sorted(counts.tolist()) == [33, 33, 34]
+        assert len(set(labels[order][:20].tolist())) > 1  # not one class after another
+    drawn = torch.bincount(torch.cat(orders), minlength=100)
+    assert drawn[99] == pytest.approx(10_000, rel=0.01)  # the only one of its class
+    assert drawn[90:99].tolist() == pytest.approx([10_000 / 9] * 9, rel=0.15)
+    assert drawn[:90].min() > 60  # of 111 expected: everyone has a turn
+    again = torch.Generator().manual_seed(0)
+    assert torch.equal(training.balanced_order(labels, again), orders[0])
+    assert not torch.equal(orders[0], orders[1])
+
+
+@pytest.mark.parametrize("how", [{"class_weights": "balanced"}, {"sampling": "balanced"}])
+def test_balanced_training_recognises_the_rare_class(how):
+    """Images of two classes that overlap, nine of ten of one: the other is not worth answering, unless balanced."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(400) % 10 == 0).astype(np.int64)
+    red = np.clip(rng.normal(110 + 35 * labels, 25), 0, 255)
+    images = np.zeros((400, 4, 4, 3), np.uint8)
+    images[..., 0] = red[:, None, None]
+    data = Split(torch.from_numpy(images), torch.from_numpy(labels), None, torch.arange(400), None)
+    settings = {"epochs": 30, "batch_size": 32}
+    adam = OptimizerSettings("adam", 0.05)
+    *_, plain = run(classifier(), data, data, adam, **settings)
+    *_, balanced = run(classifier(), data, data, adam, **settings, **how)
+    assert plain.validation_balanced_accuracy < 0.6
+    assert balanced.validation_balanced_accuracy > 0.7
+    assert balanced.validation_accuracy < plain.validation_accuracy
+    assert balanced.validation_loss != pytest.approx(plain.validation_loss)
+
+
+@pytest.mark.parametrize("how", [{"class_weights": "balanced"}, {"sampling": "balanced"}])
+def test_a_balanced_training_goes_on_to_the_same_bits(how, tmp_path):
+    data = split(24, noise=0.2)
+
+    def train(checkpoint: Checkpoint, epochs: int | None = None) -> tuple[Classifier, list]:
+        torch.manual_seed(0)
+        model = classifier()
+        options = {"epochs": 4, "how": SOME, "checkpoint": checkpoint} | how
+        return model, list(itertools.islice(run(model, data, data, OptimizerSettings("adam", 0.1), **options), epochs))
+
+    whole, _ = train(Checkpoint("train", "whole", tmp_path))
+    train(Checkpoint("train", "cut", tmp_path), epochs=2)
+    resumed, records = train(Checkpoint("train", "cut", tmp_path))
+    assert len(records) == 4
+    for name, values in whole.state_dict().items():
+        assert torch.equal(values, resumed.state_dict()[name]), name

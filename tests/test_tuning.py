@@ -54,7 +54,7 @@ def search(settings, params, tmp_path, monkeypatch):
     def fit(self, drawn, seed, *_):
         torch.manual_seed(seed)
         for epoch in range(1, self.settings.epochs + 1):
-            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0, 0.5)
+            yield Epoch(epoch, 1.0, 0.5, 1.0, score(drawn, epoch), 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
 
     monkeypatch.setattr(tuning.Search, "_fit", fit)
 
@@ -273,6 +273,33 @@ def test_a_real_trial_trains_the_network(settings, params, tmp_path):
     records = [record for _, record in made.run(black_and_white)]
     assert [type(record) for record in records] == [Epoch] * (len(records) - 1) + [tuning.Trial]
     assert records[-1].curve == [record.validation_accuracy for record in records[:-1]]
+
+
+def test_trials_of_a_balanced_training_are_compared_by_balanced_accuracy(settings, params, tmp_path, monkeypatch):
+    """By accuracy the trial that always answers the larger class would win."""
+    asked = []
+
+    def fit(model, train, validation, optimizer, **options):
+        asked.append((options["class_weights"], options["sampling"]))
+        fair = len(asked) == 2
+        yield Epoch(1, 1.0, 0.5, 1.0, 0.7 if fair else 0.9, 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.8 if fair else 0.5)
+
+    monkeypatch.setattr(tuning, "fit", fit)
+    settings = settings.model_copy(update={"n_trials": 3, "epochs": 1})
+    where = (0, DATA, PLACE, tmp_path)
+    made = tuning.Search(settings, KNOWN, params.augment, *where, class_weights="balanced")
+    assert made.measure == "validation_balanced_accuracy"
+    trials = run(made)
+    assert asked == [("balanced", "shuffle")] * 3
+    assert [trial.value for trial in trials] == [0.5, 0.8, 0.5]
+    assert made.best().number == 1
+    table = tuning.table(trials, params.tune.space, made.measure)
+    assert table["validation_balanced_accuracy"].tolist() == [0.5, 0.8, 0.5]
+    assert tuning.summary(made.best(), trials, made.measure)["validation_balanced_accuracy"] == 0.8
+    names = {
+        tuning.Search(settings, KNOWN, params.augment, *where, sampling=how).name for how in ("shuffle", "balanced")
+    }
+    assert len({*names, made.name}) == 3  # three searches that never mix
 
 
 def test_a_trial_copies_no_weights(settings, params, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def check() -> None:
 
 def summary() -> None:
     """The end of `make study`: how well it does, which explanation to believe, where to look."""
-    from glassbox import report, verdicts
+    from glassbox import chance, report, verdicts
     from glassbox.report import calibration
 
     params = config.read()
@@ -133,9 +133,12 @@ def summary() -> None:
         f"  test accuracy  {100 * m['accuracy']:.2f} %  "
         f"({level:g} % interval {100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f} %)"
     )
+    print(f"  balanced       {chance.balanced(m)}")
+    print(f"  largest class  {100 * m['majority_share']:.2f} %  ({m['majority_class']})")
     print(f"  macro F1       {m['macro_f1']:.3f}")
     print(f"  ECE            {calibration.error(m, study.calibration, params.evaluate.calibration_bins)}")
     print(f"                 {study.calibration['reason']}")
+    print(f"  {chance.sentence(m)}")
     measures = ["deletion_auc", "insertion_auc"]
     if any(row.get("excess_relevance_mass") for row in rows):
         measures.append("excess_relevance_mass")

@@ -6,6 +6,7 @@ training, and returns just the values asked for: a stage sees only what dvc.yaml
 
 import difflib
 import io
+import re
 import reprlib
 import warnings
 from collections.abc import Iterable, Mapping
@@ -136,6 +137,18 @@ class Planted(_Section):
     watermark: Literal["I", "O", "T", "S", "L"] | None
 
 
+def _table_or_pattern(value: str) -> str:
+    if value.lower().endswith(".csv"):
+        return value
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"as a regular expression it is wrong ({error}), and a table's name ends in .csv") from None
+    if groups != 1:
+        raise ValueError(f"a regular expression must have one group in parentheses, and it has {groups}")
+    return value
+
+
 Conversion = Literal["16-bit", "cmyk", "animation"]  # of images that are refused otherwise
 
 
@@ -148,6 +161,7 @@ class Data(_Section):
     convert: Annotated[tuple[Conversion, ...], Field(strict=False), AfterValidator(_each_once)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    groups: Annotated[str, Field(min_length=1), AfterValidator(_table_or_pattern)] | None
     drop_duplicates: bool
     limit: Annotated[int, Field(ge=10, le=MOST)] | None
     planted: Planted | None = None  # only a study of planted glyphs has it
@@ -314,6 +328,8 @@ class Train(_Section):
     rho: Fraction | Tuned
     weight_decay: Penalty
     label_smoothing: Fraction
+    class_weights: Literal["balanced"] | None
+    sampling: Literal["shuffle", "balanced"]
     patience: Positive
     min_delta: Annotated[float, Field(ge=0, le=1000)]
     keep: Literal["best", "last"]
@@ -322,6 +338,16 @@ class Train(_Section):
     lr_factor: Annotated[float, Field(gt=0, lt=1)]
     lr_patience: Positive
     min_learning_rate: Annotated[float, Field(ge=0, le=10)]
+
+
+def is_balanced(class_weights: str | None, sampling: str) -> bool:
+    """Whether training makes every class count the same; validation then does so as well."""
+    return "balanced" in (class_weights, sampling)
+
+
+def judged_by(class_weights: str | None, sampling: str) -> str:
+    """The measure by which trainings are compared: the name of an epoch's field, and of what is written of trials."""
+    return "validation_balanced_accuracy" if is_balanced(class_weights, sampling) else "validation_accuracy"
 
 
 class Evaluate(_Section):
@@ -485,6 +511,7 @@ class Randomization(_Section):
 
 class Score(_Section):
     images: Positive
+    draw: Literal["random", "by_class"]
     matched_evaluations: Annotated[int, Field(ge=50, le=MOST)]
     steps: Annotated[int, Field(ge=2, le=MOST)]
     deletion: _settings_of(Baseline)
@@ -527,6 +554,11 @@ class Params(_Section):
                 f"data.planted.watermark is {self.data.planted.watermark!r}: with data.planted.variant = "
                 f"{self.data.planted.variant} it must be null"
             )
+        if self.data.groups is not None and self.data.source != "image_folder":
+            raise ValueError(
+                f"data.groups is {_shown(self.data.groups)}: with data.source = {self.data.source} it must be "
+                "null; only images in files have names"
+            )
         source, key = self.data.images_from(), "data.planted.background" if self.data.planted else "data.source"
         if source == "image_folder" and self.data.path is None:
             raise ValueError(f"data.path is null: with {key} = image_folder it must name the folder of the images")
@@ -568,6 +600,11 @@ class Params(_Section):
         if self.train.workers > 1 and self.compute.engine != "ray":
             raise ValueError(
                 f"train.workers is {self.train.workers}: with compute.engine = {self.compute.engine} it must be 1"
+            )
+        if self.train.class_weights == self.train.sampling == "balanced":
+            raise ValueError(
+                "train.class_weights is balanced: with train.sampling = balanced it must be null, for each of the two "
+                "alone makes every class count the same"
             )
         if self.train.head_epochs > self.train.epochs:
             raise ValueError(

@@ -151,9 +151,20 @@ class Exposed:
     contrast: pd.DataFrame
 
 
-def draw(n: int, images: int, seed: int) -> np.ndarray:
-    """Rows of `images` of the `n` test images, or of all where there are fewer, drawn before any map is made."""
-    return np.random.default_rng(derive(seed, "score", "images")).permutation(n)[:images]
+def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarray:
+    """Rows of `images` of the test images, or of all where there are fewer, drawn before any map is made.
+
+    Args:
+        labels: (N,) true classes.
+        images: how many.
+        seed: of the study.
+        by_class: whether as many of every true class are drawn; where a class has too few, the others fill up.
+    """
+    rows = np.random.default_rng(derive(seed, "score", "images")).permutation(len(labels))
+    if by_class:  # the first image of each class, then the second of each
+        turn = pd.Series(labels[rows]).groupby(labels[rows]).cumcount()
+        rows = rows[np.argsort(turn.to_numpy(), kind="stable")]
+    return rows[:images]
 
 
 def prepare(
@@ -173,7 +184,7 @@ def prepare(
         seed: of the study.
         keep: takes what is made as soon as it is made.
     """
-    rows = draw(len(test), settings.images, seed)
+    rows = draw(test.labels.numpy(), settings.images, seed, settings.draw == "by_class")
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
     masks = {} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins)
@@ -333,7 +344,7 @@ def expose(
     """
     target = shortcut.target_of(test)
     of_class = np.flatnonzero(test.labels.numpy() == target)
-    rows = of_class[draw(len(of_class), ground.settings.images, seed)]
+    rows = of_class[draw(np.zeros(len(of_class)), ground.settings.images, seed, by_class=False)]
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
     side = request.images.shape[1]

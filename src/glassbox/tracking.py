@@ -328,10 +328,16 @@ class StageRun:
         self._send("log_files", str(folder))
 
     def log_trial(
-        self, number: int, state: str, params: Mapping[str, Any], values: list[float], seconds: float
+        self,
+        number: int,
+        state: str,
+        params: Mapping[str, Any],
+        values: list[float],
+        seconds: float,
+        measure: str = "validation_accuracy",
     ) -> None:
-        """One trial of the search, nested under this run: its parameters and validation accuracy by epoch."""
-        self._send("log_trial", number, state, dict(params), values, seconds, now())
+        """One trial of the search, nested under this run: its parameters, and the measure by epoch."""
+        self._send("log_trial", number, state, dict(params), values, seconds, now(), measure)
 
     def log_model(
         self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str
@@ -459,15 +465,20 @@ class Recorder:
         self._upload(self.id, folder)
 
     def log_trial(
-        self, number: int, state: str, params: dict[str, Any], values: list[float], seconds: float, end: int
+        self,
+        number: int,
+        state: str,
+        params: dict[str, Any],
+        values: list[float],
+        seconds: float,
+        end: int,
+        measure: str,
     ) -> None:
         trial = self._nested(
             f"trial-{number:03d}", self.id, end - int(1000 * seconds), {"kind": "trial", "trial_state": state}
         )
-        curve = [
-            point for epoch, value in enumerate(values, 1) for point in points({"validation_accuracy": value}, epoch)
-        ]
-        self._log(trial, params, curve + (points({"best_validation_accuracy": max(values)}, 0) if values else []))
+        curve = [point for epoch, value in enumerate(values, 1) for point in points({measure: value}, epoch)]
+        self._log(trial, params, curve + (points({f"best_{measure}": max(values)}, 0) if values else []))
         self.client.set_terminated(trial, "FAILED" if state == "failed" else "FINISHED", end)
 
     def log_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, card: str) -> None:

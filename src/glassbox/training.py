@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from glassbox import models, resume
 from glassbox.compute import Place, peak_memory, refusals
-from glassbox.config import Augment, Train
+from glassbox.config import Augment, Train, is_balanced
 from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Description, Split
 from glassbox.errors import UserError
@@ -78,13 +78,15 @@ class Epoch:
     Attributes:
         epoch: from 1.
         train_loss, train_accuracy: over the epoch's own batches, with augmentation and dropout.
-        validation_loss, validation_accuracy: after the epoch.
+        validation_loss, validation_accuracy: after the epoch. Where training counts every class the same, the loss is
+            the mean over classes of the mean loss of each, which early stopping and schedule then watch.
         weight_penalty: sum of lambda * sum(w^2) over the penalised kernels, after the epoch.
         learning_rate: used in this epoch.
         is_best: validation loss and weight penalty together, which Keras calls val_loss, are the lowest so far.
         seconds: of the whole epoch.
         images_per_second: of its training part.
         peak_memory: most that was in use so far, GiB; see `compute.peak_memory`.
+        validation_balanced_accuracy: mean over classes of the share of its validation images that is recognised.
     """
 
     epoch: int
@@ -98,6 +100,7 @@ class Epoch:
     seconds: float
     images_per_second: float
     peak_memory: float
+    validation_balanced_accuracy: float
 
     def metrics(self) -> dict[str, float]:
         """What is drawn against the epoch."""
@@ -243,8 +246,8 @@ class Training:
             make_optimizer(classifier, self.optimizer, s.weight_decay),
             place=place, epochs=s.epochs, batch_size=s.batch_size, how=self.how, patience=s.patience,
             min_delta=s.min_delta, keep=s.keep, schedule=make_schedule(s), head_epochs=s.head_epochs,
-            label_smoothing=s.label_smoothing, seed=derive(self.seed, "train", "batches"), checkpoint=checkpoint,
-            ranks=ranks,
+            label_smoothing=s.label_smoothing, class_weights=s.class_weights, sampling=s.sampling,
+            seed=derive(self.seed, "train", "batches"), checkpoint=checkpoint, ranks=ranks,
         )  # fmt: skip
 
     @staticmethod
@@ -280,6 +283,8 @@ def fit(
     schedule: Schedule | None = None,
     head_epochs: int = 0,
     label_smoothing: float = 0.0,
+    class_weights: str | None = None,
+    sampling: str = "shuffle",
     keep: str = "best",
     seed: int,
     section: str = "train",
@@ -313,6 +318,10 @@ def fit(
             then `patience` counts, unless the last layer is all that learns.
         label_smoothing: share of the label that is spread over all classes in training (Szegedy et al. 2016). The
             losses of the records are without it.
+        class_weights: "balanced" multiplies each image's loss by the weight of its class, see `balanced_weights`; also
+            in the records.
+        sampling: "shuffle" takes each image once an epoch, "balanced" as many of each class, see `balanced_order`. With
+            this or class weights, validation loss makes every class count the same as well.
         keep: "best" or "last" weights.
         seed: of the order of the images, of augmentation and dropout (this one through torch's global state).
         section: of params.yaml that `batch_size` stands in, for messages.
@@ -337,6 +346,8 @@ def fit(
     best_loss, best_weights, stale = math.inf, None, 0
     records: list[Epoch] = []
     n = len(train)
+    weights = balanced_weights(train.labels) if class_weights else None
+    judged = balanced_weights(validation.labels) if is_balanced(class_weights, sampling) else None
     side = classifier.input_size or train.images.shape[1]
     changed = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
@@ -389,7 +400,10 @@ def fit(
             learner.train_head_only(epoch <= head_epochs)
         # Anew for each epoch, as after an interruption: in what order it adds gradients depends on its steps so far.
         forward = ranks.averaging(network) if ranks else network
-        order = torch.randperm(n, generator=generator, device=place.device)
+        if sampling == "balanced":
+            order = balanced_order(train.labels, generator)
+        else:
+            order = torch.randperm(n, generator=generator, device=place.device)
         if ranks:
             ranks.follow(order)  # GPUs of two kinds draw different ones
         with refusals(place.device, f"{section}.batch_size", batch_size, side):
@@ -401,13 +415,15 @@ def fit(
                     torch.compiler.cudagraph_mark_step_begin()  # what the last step made may be overwritten
                 with place.autocast():
                     logits = forward(x)  # (B, K)
-                loss = mean_loss(logits.float(), y, size, ranks, label_smoothing)
+                loss = mean_loss(logits.float(), y, size, ranks, label_smoothing, weights)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 if cycle:
                     cycle.step()
-                plain = mean_loss(logits.detach().float(), y, size, ranks) if label_smoothing else loss.detach()
+                plain = loss.detach()
+                if label_smoothing:
+                    plain = mean_loss(logits.detach().float(), y, size, ranks, weights=weights)
                 loss_sum += plain * size
                 correct += (logits.argmax(1) == y).sum()
         if ranks:
@@ -415,8 +431,8 @@ def fit(
         train_loss, train_accuracy = loss_sum.item() / n, correct.item() / n
         trained = time.perf_counter()
 
-        validation_loss, validation_accuracy = assess(
-            classifier, validation, place, changed if how.validation_and_test else to_float, ranks
+        validation_loss, validation_accuracy, balanced_accuracy = assess(
+            classifier, validation, place, changed if how.validation_and_test else to_float, ranks, judged
         )
         penalty = weight_penalty(classifier)
         if not math.isfinite(train_loss + validation_loss + penalty):
@@ -436,7 +452,7 @@ def fit(
         end = time.perf_counter()
         record = Epoch(
             epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, penalty, rate, is_best,
-            end - start, n / (trained - start), memory,
+            end - start, n / (trained - start), memory, balanced_accuracy,
         )  # fmt: skip
         if checkpoint:
             records.append(record)
@@ -457,19 +473,49 @@ def summary(table: "pd.DataFrame", keep: str) -> dict[str, float]:
     """What is said of a training: the epoch whose weights were kept ("best" or "last"), its validation, and how many
     there were; `table` has a row an epoch, with the fields of `Epoch`."""
     kept = (table if keep == "last" else table[table["is_best"]]).iloc[-1]
-    names = ("validation_loss", "validation_accuracy", "weight_penalty")
+    names = ("validation_loss", "validation_accuracy", "validation_balanced_accuracy", "weight_penalty")
     numbers = {f"best_epoch_{name}": float(kept[name]) for name in names}
     return numbers | {"best_epoch": int(kept["epoch"]), "epochs": len(table)}
 
 
-def told(numbers: dict[str, float]) -> str:
-    """Which epoch's weights are kept, in words, from a `summary`."""
-    accuracy = 100 * numbers["best_epoch_validation_accuracy"]
-    return f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % validation accuracy"
+def told(numbers: dict[str, float], measure: str) -> str:
+    """Which epoch's weights are kept, in words, from a `summary`; `measure` is of `config.judged_by`."""
+    accuracy = 100 * numbers[f"best_epoch_{measure}"]
+    return f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % {measure.replace('_', ' ')}"
+
+
+def balanced_weights(labels: torch.Tensor) -> torch.Tensor:
+    """Weights (K,) float32 of the classes of labels (N,): N / (K * n_k) for a class with n_k images, as scikit-learn's
+    "balanced" has them, so that all classes weigh the same together and the mean weight of an image is 1."""
+    counts = torch.bincount(labels)
+    return len(labels) / ((counts > 0).sum() * counts.clamp_min(1)).float()
+
+
+def balanced_order(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rows (N,) of an epoch of as many images of each class, which differ by one at most, in random order. Those of a
+    class are drawn with replacement, all equally likely.
+
+    Args:
+        labels: (N,) of the training images.
+        generator: of the same device.
+    """
+    n, device = len(labels), labels.device
+    rows, counts = labels.argsort(stable=True), torch.bincount(labels)  # one class after another
+    present = counts.nonzero().flatten()
+    present = present[torch.randperm(len(present), generator=generator, device=device)]  # the first get one more
+    of_class = present[torch.arange(n, device=device) % len(present)]
+    within = torch.rand(n, generator=generator, device=device, dtype=torch.float64) * counts[of_class]
+    drawn = rows[counts.cumsum(0)[of_class] - counts[of_class] + within.long()]
+    return drawn[torch.randperm(n, generator=generator, device=device)]
 
 
 def mean_loss(
-    logits: torch.Tensor, y: torch.Tensor, size: int, ranks: Ranks | None, label_smoothing: float = 0.0
+    logits: torch.Tensor,
+    y: torch.Tensor,
+    size: int,
+    ranks: Ranks | None,
+    label_smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy (nats) of a batch; on several ranks, a number of the own share whose mean over ranks it is.
 
@@ -479,7 +525,12 @@ def mean_loss(
         size: images of the whole batch.
         ranks: that share it, or None.
         label_smoothing: share of the label that is spread over all classes.
+        weights: (K,) by which an image's loss is multiplied, by its class; the sum is divided by the number of images,
+            as Keras does, not by that of the weights.
     """
+    if weights is not None:
+        losses = cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="none") * weights[y]
+        return losses.sum() * ((ranks.size if ranks else 1) / size)
     if ranks is None:
         return cross_entropy(logits, y, label_smoothing=label_smoothing)
     return cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="sum") * (ranks.size / size)
@@ -534,8 +585,10 @@ def assess(
     place: Place,
     prepare: Callable[..., torch.Tensor] = to_float,
     ranks: Ranks | None = None,
-) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy on a split that is on the device.
+    weights: torch.Tensor | None = None,
+) -> tuple[float, float, float]:
+    """Mean cross-entropy (nats), accuracy and balanced accuracy (the mean over the classes that have images of the
+    share that is recognised) on a split that is on the device.
 
     Args:
         classifier: in any mode, which it keeps.
@@ -544,9 +597,11 @@ def assess(
         prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes; with `own`, only these
             rows.
         ranks: that share each batch; all get the sums of all. None is this process alone.
+        weights: (K,) by which an image's cross-entropy is multiplied, by its class; None = 1.
     """
+    of_class = torch.bincount(split.labels)  # images
+    right_of = torch.zeros_like(of_class)
     loss_sum = torch.zeros((), dtype=torch.float64, device=place.device)
-    correct = torch.zeros((), dtype=torch.int64, device=place.device)
     side = classifier.input_size or split.images.shape[1]
     limits = refusals(place.device, "compute.batch_size", place.batch_size, side)
     with limits, evaluating(classifier):
@@ -560,8 +615,13 @@ def assess(
                 x = prepare(images)
             with place.autocast():  # not of colours
                 logits = classifier(x).float()
-            loss_sum += cross_entropy(logits, labels, reduction="sum")
-            correct += (logits.argmax(1) == labels).sum()
+            if weights is None:
+                loss_sum += cross_entropy(logits, labels, reduction="sum")
+            else:
+                loss_sum += (cross_entropy(logits, labels, reduction="none") * weights[labels]).sum()
+            right_of += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(of_class))
     if ranks:
-        loss_sum, correct = ranks.sum(loss_sum), ranks.sum(correct)
-    return loss_sum.item() / len(split), correct.item() / len(split)
+        loss_sum, right_of = ranks.sum(loss_sum), ranks.sum(right_of)
+    there = of_class > 0
+    recalls = right_of[there].double() / of_class[there]
+    return loss_sum.item() / len(split), right_of.sum().item() / len(split), recalls.mean().item()

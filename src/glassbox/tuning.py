@@ -86,9 +86,9 @@ class Trial:
     Attributes:
         number: from 0; trials that were interrupted and begun again count once.
         state: "complete", "pruned" or "failed".
-        value: best validation accuracy of its epochs, 0..1; None for a failed trial.
+        value: best of its epochs by the search's measure, 0..1; None for a failed trial.
         params: under the paper's names; only those that were drawn.
-        curve: validation accuracy after each epoch.
+        curve: the measure after each epoch.
         seconds: wall time; 0 where it was not recorded.
         reason: why it failed, or "".
     """
@@ -140,8 +140,10 @@ class Search:
         folder: where the study's file lies, if it is no database.
         threads: of the CPU, for all trials that run side by side; None = PyTorch's number in this process.
         apart: whether trials that run side by side do so on machines of their own, and have the threads each.
+        class_weights, sampling: of the section `train`, so that a trial is trained, and judged, as the network will be.
 
     Attributes:
+        measure: by which trials are compared, see `config.judged_by`.
         name: of the study.
         file: where it is; None in a database.
     """
@@ -152,10 +154,14 @@ class Search:
 
     def __init__(
         self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
-        folder: str | Path, threads: int | None = None, apart: bool = False,
+        folder: str | Path, threads: int | None = None, apart: bool = False, class_weights: str | None = None,
+        sampling: str = "shuffle",
     ) -> None:  # fmt: skip
         self.threads, self.apart = threads or torch.get_num_threads(), apart
-        self._arguments = (settings, known, how, seed, description, place, folder, self.threads, apart)
+        balance = class_weights, sampling
+        self._arguments = (settings, known, how, seed, description, place, folder, self.threads, apart, *balance)
+        self.class_weights, self.sampling = balance
+        self.measure = config.judged_by(*balance)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
@@ -164,7 +170,7 @@ class Search:
         identity = {
             "tune": settings.model_dump(mode="json", exclude=left_out, exclude_unset=True),
             "alone": settings.workers == 1, "network": asdict(known), "weights": models.digest_of_weights(known),
-            "augment": how.model_dump(mode="json"), "seed": seed,
+            "augment": how.model_dump(mode="json"), "seed": seed, "balance": balance,
             "data": description.digest, "code": _code(),
             "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
             # Of PyTorch's builds for other machines the number is the same, and what follows "+" is not.
@@ -391,8 +397,9 @@ class Search:
 
         try:
             for epoch in self._fit(params, seed, train, validation):
-                best = max(best, epoch.validation_accuracy)
-                trial.report(epoch.validation_accuracy, epoch.epoch)
+                value = getattr(epoch, self.measure)
+                best = max(best, value)
+                trial.report(value, epoch.epoch)
                 yield epoch
                 if self.settings.pruner_warmup_epochs < epoch.epoch < self.settings.epochs and self._prunes(trial):
                     made = end(state=TrialState.PRUNED)
@@ -420,11 +427,12 @@ class Search:
         yield from fit(
             model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=self.place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
-            patience=settings.patience, keep="last", seed=seed, section="tune",  # no trial's weights are wanted
+            patience=settings.patience, class_weights=self.class_weights, sampling=self.sampling,
+            keep="last", seed=seed, section="tune",  # no trial's weights are wanted
         )  # fmt: skip
 
     def best(self) -> Trial:
-        """The trial with the highest validation accuracy; of equals the first.
+        """The trial that is highest by the measure; of equals the first.
 
         Raises:
             UserError: every trial failed or was pruned.
@@ -714,21 +722,19 @@ def _told(trial: FrozenTrial) -> Trial:
     )
 
 
-def table(trials: list[Trial], space: Space) -> pd.DataFrame:
-    """One row a trial: number, state, value, epochs, then every parameter in the order of the space."""
-    rows = [
-        {"trial": t.number, "state": t.state, "validation_accuracy": t.value, "epochs": len(t.curve)} | t.params
-        for t in trials
-    ]
+def table(trials: list[Trial], space: Space, measure: str = "validation_accuracy") -> pd.DataFrame:
+    """One row a trial: number, state, value under the name of the measure, epochs, then every parameter in the order of
+    the space."""
+    rows = [{"trial": t.number, "state": t.state, measure: t.value, "epochs": len(t.curve)} | t.params for t in trials]
     given = [name for name in Space.model_fields if name in space.model_fields_set]
-    columns = ["trial", "state", "validation_accuracy", "epochs", *given]
+    columns = ["trial", "state", measure, "epochs", *given]
     return pd.DataFrame(rows, columns=columns)
 
 
-def summary(best: Trial | None, trials: list[Trial]) -> dict[str, Any]:
+def summary(best: Trial | None, trials: list[Trial], measure: str = "validation_accuracy") -> dict[str, Any]:
     """The outcome for the next stage: trial None and no params without a search."""
     if best is None:
-        return {"trial": None, "validation_accuracy": None, "trials": 0, "epochs": 0, "params": {}}
+        return {"trial": None, measure: None, "trials": 0, "epochs": 0, "params": {}}
     epochs = sum(len(trial.curve) for trial in trials)
-    outcome = {"trial": best.number, "validation_accuracy": best.value, "trials": len(trials), "epochs": epochs}
+    outcome = {"trial": best.number, measure: best.value, "trials": len(trials), "epochs": epochs}
     return outcome | {"params": best.params}

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,3 +119,26 @@ def test_a_class_of_nothing_but_copies_cannot_be_dropped(monkeypatch, params):
     monkeypatch.setattr(preparation, "load_source", lambda *_: made)
     with pytest.raises(UserError, match=r"once data.drop_duplicates has left out the copies, the train split has no"):
         preparation.prepare(params.data.model_copy(update={"drop_duplicates": True}), seed=0)
+
+
+def test_the_card_counts_masks_that_are_not_empty(monkeypatch, params, tmp_path):
+    labels, masks = np.arange(40) % 2, np.zeros((40, 2, 2), np.uint8)
+    masks[::4, 0, 0] = 1  # of every second image of class a
+    pixels = np.zeros((40, 2, 2, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(40)
+    given = np.array(["train"] * 16 + ["validation"] * 4 + ["test"] * 20)
+    made = Images(pixels, labels, ("a", "b"), given, masks=masks)
+    monkeypatch.setattr(preparation, "load_source", lambda *_: made)
+    prepared = preparation.prepare(params.data, seed=0)
+    card = preparation.data_card(store.write(tmp_path, prepared.images, prepared.index, "mine"), prepared)
+    assert card["masks"] == {"test_images": 5, "by_class": [5, 0]}
+    assert preparation.told(card) == [
+        "masks: 5 of 20 test images have one that is not empty: of every 100 images drawn for score at most about 25 "
+        "can count for localization, by class (score.draw) 25"
+    ]
+    without = replace(made, masks=None)
+    monkeypatch.setattr(preparation, "load_source", lambda *_: without)
+    prepared = preparation.prepare(params.data, seed=0)
+    card = preparation.data_card(store.write(tmp_path, prepared.images, prepared.index, "mine"), prepared)
+    assert card["masks"] is None
+    assert preparation.told(card) == []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glassbox.data import splits
-from glassbox.data.base import Images
+from glassbox.data.base import SPLITS, Images
 from glassbox.errors import UserError
 
 
@@ -22,6 +22,87 @@ def test_shares_are_kept_in_every_split_and_the_seed_decides():
     other = splits.assign(images({"a": 100, "b": 50}), 0.2, 0.25, seed=2)
     assert np.array_equal(made.splits, again.splits)
     assert not np.array_equal(made.splits, other.splits)
+
+
+@pytest.mark.parametrize("counts", [[3, 3], [3] * 3, [5] * 3, [6] * 3, [5] * 100, [5, 200, 200], [3, 200], [4, 30, 31]])
+@pytest.mark.parametrize("fractions", [(0.2, 0.2), (0.05, 0.1), (0.6, 0.7)])
+def test_three_images_of_a_class_are_enough_for_every_seed(counts, fractions):
+    """With one of each in every split, where the fractions allow no more."""
+    source = images({str(label): n for label, n in enumerate(counts)})
+    splits.check_source(source)
+    for seed in range(10):
+        made = splits.assign(source, *fractions, seed)
+        by_split = {split: np.bincount(made.labels[made.splits == split]) for split in SPLITS}
+        assert all(len(n) == len(counts) and n.min() >= 1 for n in by_split.values())
+        if len(set(counts)) == 1 and counts[0] <= 5 and fractions == (0.2, 0.2):
+            assert set(by_split["test"]) | set(by_split["validation"]) == {1}
+
+
+def test_quotas_by_largest_remainder_by_hand():
+    # 20 of 100 images: 14.2, 3.8 and 2.0 of each class; 4 of 12: 3.33, 0.33 and 0.33, and every class needs one.
+    assert splits._quotas(np.array([71, 19, 10]), 20, 2).tolist() == [14, 4, 2]
+    assert splits._quotas(np.array([10, 1 + 2, 1 + 2]), 4, 2).tolist() == [2, 1, 1]
+    assert splits._quotas(np.array([3, 3, 90]), 90, 2).tolist() == [1, 1, 88]  # no class gives its last two
+
+
+def in_groups(counts: list[list[int]], given: np.ndarray | None = None) -> Images:
+    """`counts[g][k]` images of class k in group g."""
+    groups, labels = [], []
+    for group, row in enumerate(counts):
+        for label, n in enumerate(row):
+            groups += [f"g{group}"] * n
+            labels += [label] * n
+    pixels = np.zeros((len(labels), 2, 2, 3), np.uint8)
+    classes = tuple("abc"[: len(counts[0])])
+    return Images(pixels, np.array(labels), classes, given, groups=np.array(groups))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_is_in_one_split_and_the_shares_are_met(seed):
+    rng = np.random.default_rng(seed)
+    counts = [[int(n), 0, 0] for n in rng.integers(1, 9, 60)] + [[0, int(n), 0] for n in rng.integers(1, 9, 30)]
+    counts += [[0, 0, int(n)] for n in rng.integers(1, 4, 4)] + [[2, 3, 0]] * 5
+    source = in_groups(counts)
+    made = splits.assign(source, 0.2, 0.25, seed)
+    for group in np.unique(made.groups):
+        assert len(set(made.splits[made.groups == group])) == 1
+    whole = np.bincount(made.labels)
+    for split, share in (("test", 0.2), ("validation", 0.2), ("train", 0.6)):
+        found = np.bincount(made.labels[made.splits == split], minlength=3)
+        assert found[:2] / whole[:2] == pytest.approx([share] * 2, abs=0.03)
+        assert found[2] >= 1  # of four groups of the rare class each split has one at least
+    assert np.array_equal(splits.assign(source, 0.2, 0.25, seed).splits, made.splits)
+    assert not np.array_equal(splits.assign(source, 0.2, 0.25, seed + 1).splits, made.splits)
+
+
+def test_groups_of_one_image_are_drawn_as_images_are():
+    made = splits.assign(in_groups([[1, 0]] * 100 + [[0, 1]] * 50), 0.2, 0.25, seed=0)
+    for split, a, b in (("test", 20, 10), ("validation", 20, 10), ("train", 60, 30)):
+        assert np.bincount(made.labels[made.splits == split]).tolist() == [a, b]
+
+
+def test_what_groups_forbid_is_said():
+    with pytest.raises(UserError) as refused:
+        splits.assign(in_groups([[4, 0]] * 3 + [[0, 9]] * 2), 0.2, 0.2, seed=0)
+    assert str(refused.value) == (
+        "class 'b' has 2 groups to draw from: it needs at least 3, one for each of train, validation and test (more "
+        "images, or a larger data.limit)"
+    )
+    given = np.array(["train", "test"] * 6)
+    with pytest.raises(UserError) as refused:
+        splits.check_source(in_groups([[2, 0]] * 3 + [[0, 2]] * 3, given))
+    assert str(refused.value) == (
+        "data.groups: images of the group 'g0' are in the splits test and train, which the source names: every group "
+        "must be in one"
+    )
+
+
+def test_a_split_of_the_source_is_kept_and_the_other_drawn_in_groups():
+    given = np.array((["test"] * 2 + ["train"] * 8) * 2)
+    made = splits.assign(in_groups([[2, 0]] * 5 + [[0, 2]] * 5, given), 0.5, 0.25, seed=0)
+    assert (made.splits[given == "test"] == "test").all()
+    for label in (0, 1):
+        assert np.unique(made.groups[(made.splits == "validation") & (made.labels == label)]).size == 1
 
 
 def test_the_papers_split_of_cifar10():
@@ -57,8 +138,12 @@ def test_limit_keeps_the_shares_of_splits_and_classes():
 def test_what_cannot_be_split_says_so():
     with pytest.raises(UserError, match=r"data.limit = 11 cannot be drawn .* smallest \(b\) with 1"):
         splits.limit(images({"a": 30, "b": 1}), 11, seed=0)
-    with pytest.raises(UserError, match=r"data.test_fraction = 0.2 cannot be drawn"):
-        splits.assign(images({"a": 3, "b": 3}), 0.2, 0.2, seed=0)
+    with pytest.raises(UserError) as refused:
+        splits.assign(images({"a": 3, "b": 2}), 0.2, 0.2, seed=0)
+    assert str(refused.value) == (
+        "class 'b' has 2 images to draw from: it needs at least 3, one for each of train, validation and test (more "
+        "images, or a larger data.limit)"
+    )
     given = np.array(["train"] * 20 + ["test"] * 5 + ["train"] * 20)
     with pytest.raises(UserError, match=r"the test split has no image of class 'b'"):
         splits.assign(images({"a": 25, "b": 20}, given), 0.2, 0.2, seed=0)

@@ -1,16 +1,20 @@
 import base64
+import html
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-from glassbox import files, report
+from glassbox import __main__ as commands
+from glassbox import chance, files, report
 from glassbox.analyses import MISTAKES, PAIRS, RECOGNISED
 from glassbox.errors import UserError
 from glassbox.evaluation.classification import classification_report
@@ -84,7 +88,7 @@ def folder(tmp_path):
     card = {"source": "toy", "digest": "d" * 64, "image_size": 8, "sizes": {"train": 6, "validation": 2, "test": 2},
             "classes": NAMES, "images_per_class": {"train": [3, 3], "validation": [1, 1], "test": [1, 1]},
             "channel_mean": [0.5] * 3, "channel_std": [0.2] * 3, "images_skipped": [], "has_masks": False,
-            "images_unreadable": {"count": 0, "files": []},
+            "images_unreadable": {"count": 0, "files": []}, "masks": None, "groups": None,
             "duplicates": duplicates}  # fmt: skip
     files.write_json(reports / "prepare/card.json", card)
     files.write_json(
@@ -101,6 +105,7 @@ def folder(tmp_path):
     best = {
         "best_epoch_validation_loss": 0.3,
         "best_epoch_validation_accuracy": 0.9,
+        "best_epoch_validation_balanced_accuracy": 0.85,
         "best_epoch_weight_penalty": 0.05,
         "best_epoch": 2,
         "epochs": 3,
@@ -111,7 +116,10 @@ def folder(tmp_path):
     names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low",
              "macro_f1_high", "log_loss", "brier", "ece", "log_loss_as_trained", "brier_as_trained", "ece_as_trained",
              "ece_by_chance", "temperature")  # fmt: skip
-    files.write_json(reports / "evaluate/metrics.json", dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1})
+    files.write_json(
+        reports / "evaluate/metrics.json",
+        dict.fromkeys(names, 0.5) | {"images": 10, "mistakes": 1} | chance.measure(TRUE, GUESSED, NAMES, 0.95),
+    )
     files.write_json(reports / "evaluate/calibration.json", {"temperature": 1.0, "scaling_used": False, "reason": WHY})
     files.write_csv(reports / "evaluate/classification_report.csv", classification_report(TRUE, GUESSED, NAMES, 0.95))
     files.write_csv(reports / "evaluate/predictions.csv", PREDICTIONS)
@@ -276,17 +284,67 @@ def test_a_missing_file_is_named(folder, params):
 
 def test_summary_and_headline(study):
     summary = json.loads(json.dumps(report.summary(study)))
-    assert list(summary) == ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1", "test_ece",
-                             "test_log_loss", "best_epoch", "best_explainer"]  # fmt: skip
+    assert list(summary) == ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_balanced_accuracy",
+                             "test_majority_share", "test_macro_f1", "test_ece", "test_log_loss", "against_majority",
+                             "best_epoch", "best_explainer"]  # fmt: skip
+    assert (summary["test_balanced_accuracy"], summary["test_majority_share"]) == (0.9, 0.5)
+    assert summary["against_majority"] == "undecided"  # 5 images only the model recognises, 1 only the rule
     assert (summary["test_accuracy"], summary["best_explainer"]) == (0.5, study.best_explainer)
     row = report.headline(study)
     assert {key: value for key, value in row.items() if key.startswith("deletion_auc/")} == {
         f"deletion_auc/{name}": 0.5 for name in ("lime", "grad_cam", "random")
     }
     assert row["test_accuracy"] == 0.5
+    assert (row["test_balanced_accuracy"], row["test_majority_share"]) == (0.9, 0.5)
+    assert "test_balanced_accuracy_low" not in row  # five images of each class are too few
     assert row["deletion_auc/grad_cam"] == 0.5
     assert "deletion_auc/edges" not in row
     assert row["best_validation_accuracy"] == 0.9
+
+
+def test_what_the_accuracy_is_worth_stands_beside_it(folder, params, study, monkeypatch, capsys):
+    sentence = (
+        "It does not do better than always answering cat <b>, 50.0 % of the test images: the two are not told apart "
+        "(McNemar's exact test, p = 0.22: 5 images only the model recognises, 1 only that rule)."
+    )
+    few = "no interval: cat <b> has 5 images, and it takes 8 of each class"
+    shown = html.unescape(" ".join(page(study).split()))
+    assert shown.count(sentence) >= 2  # in short, and where the results are
+    assert f'<dt>balanced accuracy</dt><dd>90.00 %</dd><dd class="small">mean of the classes\' recalls; {few}' in shown
+    assert "<dt>always the largest class</dt><dd>50.00 %</dd>" in shown
+    assert "cat <b>; the model is not told apart from that" in shown
+    for text in (study.model_card, report.description(study, "d" * 64)):
+        assert sentence in text.replace("\\", "")
+        assert f"balanced accuracy 90.00 % ({few})" in text.replace("\\", "")
+    files.write_json(folder / "reports/score/gate.json", {"checks": [], "refusal": "Nothing is scored."})
+    shutil.copy(ROOT / "params.yaml", folder)
+    monkeypatch.chdir(folder)
+    commands.summary()
+    said = capsys.readouterr().out
+    assert f"  balanced       90.00 % ({few})\n  largest class  50.00 %  (cat <b>)\n" in said
+    assert f"  {sentence}\n" in said
+
+
+def test_groups_masks_and_balanced_training_are_said(folder, params, study):
+    assert "groups, of which none is in two splits" not in page(study)
+    assert "treat images as independent" not in study.model_card
+    card = files.read_json(folder / "reports/prepare/card.json")
+    groups = {"count": 7, "by_split": {"train": 4, "validation": 1, "test": 2}}
+    masks = {"test_images": 1, "by_class": [1, 0]}
+    files.write_json(folder / "reports/prepare/card.json", card | {"groups": groups, "masks": masks})
+    best = files.read_json(folder / "reports/tune/best.json") | {"validation_balanced_accuracy": 0.8}
+    files.write_json(folder / "reports/tune/best.json", best)
+    train = params.train.model_copy(update={"class_weights": "balanced"})
+    study = report.read(params.model_copy(update={"train": train}), folder / "reports", folder / "models")
+    shown = " ".join(page(study).split())
+    assert (
+        "twice. The images come in 7 groups, of which none is in two splits (4 train, 1 validation, 2 test)." in shown
+    )
+    assert "1 of 2 test images have a mask that is not empty" in shown
+    assert "with 80.00 % validation balanced accuracy." in shown
+    assert "so that all K classes counted the same" in shown
+    assert report.headline(study)["best_validation_balanced_accuracy"] == 0.8
+    assert "the 2 test images come in 2 groups: they are too narrow" in study.model_card
 
 
 def test_the_table_of_explainers(study):

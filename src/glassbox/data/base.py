@@ -46,6 +46,8 @@ class Images:
         arms: the same images as another arm of an experiment shows them in all splits, by name, each like `pixels`.
         names: file names below the folder of the source, where images come from files; bytes that are not UTF-8, and
             carriage returns, which tables of text cannot hold, are escapes like \xff.
+        groups: (N,) text, the same for images of one person or part, which must not be in two splits; None = every
+            image stands for itself.
         skipped: files beside the images that are none, by name.
         unreadable: files left out because they could not be taken as images: name and reason.
     """
@@ -58,6 +60,7 @@ class Images:
     changed: dict[str, np.ndarray] = field(default_factory=dict)
     arms: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
+    groups: np.ndarray | None = None
     skipped: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
 
@@ -72,6 +75,8 @@ class Images:
             )
         if self.splits is not None:
             _check("splits", self.splits, (n,))
+        if self.groups is not None:
+            _check("groups", self.groups, (n,))
         if self.masks is not None:
             _check("masks", self.masks, self.pixels.shape[:3])
         for name, pixels in (self.changed | self.arms).items():
@@ -93,6 +98,7 @@ class Images:
             changed={name: pixels[rows] for name, pixels in self.changed.items()},
             arms={name: pixels[rows] for name, pixels in self.arms.items()},
             names=None if self.names is None else tuple(self.names[row] for row in rows),
+            groups=None if self.groups is None else self.groups[rows],
             skipped=self.skipped,
             unreadable=self.unreadable,
         )

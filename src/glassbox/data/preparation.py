@@ -101,8 +101,44 @@ def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:
         "channel_mean": list(description.mean),
         "channel_std": list(description.std),
         "has_masks": description.has_masks,
+        "masks": _masks(test),
+        "groups": _groups(images),
         **prepared.counts,
     }
+
+
+def _masks(test: Images) -> dict[str, Any] | None:
+    """How many test images have a mask that is not empty, and so many of each class: on others nothing can be said
+    about where a map points. None where nobody knows the masks."""
+    if test.masks is None:
+        return None
+    marked = test.masks.any(axis=(1, 2))
+    by_class = np.bincount(test.labels[marked], minlength=len(test.classes)).tolist()
+    return {"test_images": int(marked.sum()), "by_class": by_class}
+
+
+def _groups(images: Images) -> dict[str, Any] | None:
+    """How many groups there are, in all and in each split; none is in two. None where images have no groups."""
+    if images.groups is None:
+        return None
+    by_split = {split: len(np.unique(images.groups[images.splits == split])) for split in SPLITS}
+    return {"count": len(np.unique(images.groups)), "by_split": by_split}
+
+
+def told(card: dict[str, Any]) -> list[str]:
+    """What *prepare* says of masks and groups, from the data card."""
+    said, n = [], card["sizes"]["test"]
+    if masks := card["masks"]:
+        shares = [some / all_ for some, all_ in zip(masks["by_class"], card["images_per_class"]["test"], strict=True)]
+        drawn, by_class = round(100 * masks["test_images"] / n), round(100 * sum(shares) / len(shares))
+        said.append(
+            f"masks: {masks['test_images']} of {n} test images have one that is not empty: of every 100 images drawn "
+            f"for score at most about {drawn} can count for localization, by class (score.draw) {by_class}"
+        )
+    if groups := card["groups"]:
+        sizes = ", ".join(f"{some} {split}" for split, some in groups["by_split"].items())
+        said.append(f"groups: {groups['count']}, none in two splits ({sizes})")
+    return said
 
 
 def test_digest(pixels: np.ndarray, labels: np.ndarray) -> str:

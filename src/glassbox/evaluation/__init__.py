@@ -1,10 +1,12 @@
 """How well a classifier does on images it has never seen, and how well it knows it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from glassbox import chance
 from glassbox.config import Evaluate
 from glassbox.evaluation import calibration, classification
 from glassbox.evaluation.augmented import augmented_accuracy
@@ -18,7 +20,7 @@ class Evaluation:
     """All that is said about a classifier on its test split.
 
     Attributes:
-        metrics: headline numbers by name.
+        metrics: headline numbers by name, with what `chance.measure` says of the largest class.
         report: per-class precision, recall and F1 with intervals, and support.
         matrix: (K, K) confusion matrix, rows are true classes.
         pairs: all pairs of classes, most confused first.
@@ -30,7 +32,7 @@ class Evaluation:
             as trained.
     """
 
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
     report: pd.DataFrame
     matrix: np.ndarray
     pairs: list[classification.ConfusedPair]
@@ -128,7 +130,7 @@ def evaluate(
         "temperature": scaling.temperature,
         "images": len(labels),
         "mistakes": int((predicted != labels).sum()),
-    }
+    } | chance.measure(labels, predicted, classes, settings.confidence)
     names = np.array(classes, dtype=object)
     predictions = pd.DataFrame(
         {

@@ -11,31 +11,36 @@ from matplotlib.colors import Normalize
 from glassbox.config import Range, Space
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
 
+ACCURACY = "validation_accuracy"  # the measure, unless training counts every class the same
 STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 
 
-def history(path: str | Path, trials: pd.DataFrame) -> None:
-    """Validation accuracy of every trial, and the best so far among the complete ones."""
+def _label(measure: str) -> str:
+    return f"{measure.replace('_', ' ')} (%)"
+
+
+def history(path: str | Path, trials: pd.DataFrame, measure: str = ACCURACY) -> None:
+    """The measure of every trial, and the best so far among the complete ones."""
     with figure(path, 6.5, 3.4) as drawing:
         axis = drawing.subplots()
-        floor = trials["validation_accuracy"].min(skipna=True)
+        floor = trials[measure].min(skipna=True)
         for state, (colour, marker) in STATES.items():
             part = trials[trials["state"] == state]
             if len(part):
-                values = part["validation_accuracy"].fillna(floor)
+                values = part[measure].fillna(floor)
                 axis.scatter(
                     part["trial"], 100 * values, c=colour, marker=marker, label=f"{state} ({len(part)})", zorder=3
                 )
-        best = trials["validation_accuracy"].where(trials["state"] == "complete").cummax().ffill()
+        best = trials[measure].where(trials["state"] == "complete").cummax().ffill()
         axis.step(trials["trial"], 100 * best, where="post", color=GREY, label="best so far")
-        axis.set(xlabel="trial", ylabel="validation accuracy (%)", title="Search history")
+        axis.set(xlabel="trial", ylabel=_label(measure), title="Search history")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(axis="y")
         axis.legend()
 
 
-def learning_curves(path: str | Path, curves: list[list[float]], states: list[str]) -> None:
-    """Validation accuracy after each epoch of every trial; a curve that ends early was pruned or stopped."""
+def learning_curves(path: str | Path, curves: list[list[float]], states: list[str], measure: str = ACCURACY) -> None:
+    """The measure after each epoch of every trial; a curve that ends early was pruned or stopped."""
     with figure(path, 6.5, 3.4) as drawing:
         axis = drawing.subplots()
         named: set[str] = set()
@@ -45,7 +50,7 @@ def learning_curves(path: str | Path, curves: list[list[float]], states: list[st
             named.add(state)
             epochs = np.arange(1, len(curve) + 1)
             axis.plot(epochs, 100 * np.array(curve), color=colour, alpha=0.6, marker=marker, markersize=3, label=label)
-        axis.set(xlabel="epoch", ylabel="validation accuracy (%)", title="Trials, epoch by epoch")
+        axis.set(xlabel="epoch", ylabel=_label(measure), title="Trials, epoch by epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(axis="y")
         axis.legend()
@@ -65,23 +70,24 @@ def importance(path: str | Path, importances: dict[str, float], n_complete: int)
         axis.set_axisbelow(True)
 
 
-def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space) -> None:
+def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, measure: str = ACCURACY) -> None:
     """A line a trial through its hyperparameters; dashed where pruned, interrupted where one was not drawn.
 
     Args:
         trials: one row a trial.
         space: the search space.
+        measure: name of the column by which trials are compared.
     """
     shown = [name for name in Space.model_fields if name in trials and trials[name].notna().any()]
-    done = trials[trials["validation_accuracy"].notna()].sort_values("validation_accuracy")
-    scale = Normalize(100 * done["validation_accuracy"].min(), 100 * done["validation_accuracy"].max())
+    done = trials[trials[measure].notna()].sort_values(measure)
+    scale = Normalize(100 * done[measure].min(), 100 * done[measure].max())
     colours = colormaps["viridis_r"]
     with figure(path, 0.62 * len(shown) + 1.6, 4.6) as drawing:
         axis = drawing.subplots()
         for row in done.to_dict("records"):
             heights = [_height(row[name], getattr(space, name)) for name in shown]
             style = "-" if row["state"] == "complete" else (0, (2, 2))
-            colour = colours(scale(100 * row["validation_accuracy"]))
+            colour = colours(scale(100 * row[measure]))
             axis.plot(heights, color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=3)
         for place, name in enumerate(shown):
             axis.axvline(place, color="#d0d7de", linewidth=0.8, zorder=0)
@@ -95,16 +101,21 @@ def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space) -
         )
         axis.spines[["left", "bottom"]].set_visible(False)
         mappable = ScalarMappable(scale, colours)
-        drawing.colorbar(mappable, ax=axis, label="validation accuracy (%)", pad=0.01)
+        drawing.colorbar(mappable, ax=axis, label=_label(measure), pad=0.01)
 
 
 def draw_all(
-    folder: Path, trials: pd.DataFrame, curves: list[list[float]], importances: dict[str, float], space: Space
+    folder: Path,
+    trials: pd.DataFrame,
+    curves: list[list[float]],
+    importances: dict[str, float],
+    space: Space,
+    measure: str = ACCURACY,
 ) -> None:
     """All pictures of a search; the importance only where two complete trials differ."""
-    history(folder / "history.png", trials)
-    learning_curves(folder / "trials.png", curves, list(trials["state"]))
-    parallel_coordinates(folder / "parallel_coordinates.png", trials, space)
+    history(folder / "history.png", trials, measure)
+    learning_curves(folder / "trials.png", curves, list(trials["state"]), measure)
+    parallel_coordinates(folder / "parallel_coordinates.png", trials, space, measure)
     if importances:
         importance(folder / "importance.png", importances, int((trials["state"] == "complete").sum()))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config, files, verdicts
+from glassbox import chance, config, files, verdicts
 from glassbox import headline as scores
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROLLED, EXPLAINER, MATCHED, analyst, title_of
@@ -78,6 +78,11 @@ class Study:
         return analyst(self.params.explain.explainers)
 
     @property
+    def judged_by(self) -> str:
+        """The measure by which the search compared its trials; see `config.judged_by`."""
+        return config.judged_by(self.params.train.class_weights, self.params.train.sampling)
+
+    @property
     def n_explained(self) -> int:
         """Images that were explained, drawn or not."""
         return self.index["image"].nunique()
@@ -109,7 +114,8 @@ class Study:
         m, level = self.metrics, f"{100 * self.params.evaluate.confidence:g} %"
         accuracy = (
             f"The classifier recognises {words.percent(m['accuracy'])} of {m['images']:,} test images ({level} "
-            f"interval {words.percent(m['accuracy_low'])} to {words.percent(m['accuracy_high'])})."
+            f"interval {words.percent(m['accuracy_low'])} to {words.percent(m['accuracy_high'])}); always answering "
+            f"{m['majority_class']} recognises {words.percent(m['majority_share'])}."
         )
         if self.ranking is None:
             return [accuracy, self.gate["refusal"]]
@@ -165,27 +171,39 @@ def read(params: config.Params, reports: str | Path = "reports", model: str | Pa
 def summary(study: Study) -> dict[str, Any]:
     """What studies are compared by at first sight, the metrics of DVC's own tables: small enough for git, and the same
     bytes whenever the results are the same."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "log_loss")
+    names = (
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "balanced_accuracy",
+        "majority_share",
+        "macro_f1",
+        "ece",
+        "log_loss",
+    )
     found = {f"test_{name}": study.metrics[name] for name in names}
+    found["against_majority"] = study.metrics["against_majority"]
     return found | {"best_epoch": study.training["best_epoch"], "best_explainer": study.best_explainer}
 
 
 def headline(study: Study) -> dict[str, float]:
     """The metrics of the study's row in MLflow."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "log_loss",
+    names = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "balanced_accuracy_low",
+             "balanced_accuracy_high", "majority_share", "macro_precision", "macro_recall", "macro_f1", "log_loss",
              "brier", "ece", "log_loss_as_trained", "brier_as_trained", "ece_as_trained")  # fmt: skip
-    row = {f"test_{name}": study.metrics[name] for name in names} | {"best_epoch": study.training["best_epoch"]}
+    row = {f"test_{name}": value for name, value in chance.numbers(study.metrics).items() if name in names}
+    row["best_epoch"] = study.training["best_epoch"]
+    row["temperature"] = study.calibration["temperature"]
     if study.ranking is not None:
         row |= {
             f"controls_{outcome}/{name}": n
             for name, counts in verdicts.counts(study.ranking).items()
             for outcome, n in counts.items()
         }
-    row["temperature"] = study.calibration["temperature"]
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
-        row["best_validation_accuracy"] = study.search["validation_accuracy"]
+        row[f"best_{study.judged_by}"] = study.search[study.judged_by]
     if "local_r2" in study.index:  # LIME's
         row["local_r2/lime"] = study.index["local_r2"].mean()
     used = stability_of_the_study(study)
@@ -256,7 +274,8 @@ def description(study: Study, study_digest: str) -> str:
     low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
     lines = [
         f"**{study.params.study.name}**: test accuracy **{100 * m['accuracy']:.2f} %** ({level} interval {low:.2f} to "
-        f"{high:.2f}), macro F1 {m['macro_f1']:.3f}. The whole report is the artifact `index.html`.",
+        f"{high:.2f}), balanced accuracy {cards.markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f}. "
+        f"{cards.markdown(chance.sentence(m))} The whole report is the artifact `index.html`.",
         "",
         *(f"- {sentence}" for sentence in study.verdicts),
         "",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from glassbox import chance
 from glassbox.config import CNN
 from glassbox.report import calibration
 from glassbox.report.words import percent
@@ -47,9 +48,10 @@ def card(study: "Study") -> str:
         "## Metrics",
         "",
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
-        f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), macro F1 "
-        f"{m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to {m['macro_f1_high']:.3f}), Brier score "
-        f"{calibration.both(m, 'brier', fitted)}; {m['mistakes']} mistakes.",
+        f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
+        f"{markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to "
+        f"{m['macro_f1_high']:.3f}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} mistakes. "
+        f"{markdown(chance.sentence(m))}",
         "",
         f"Of each class, with {level} intervals:",
         "",
@@ -81,6 +83,11 @@ def limits(study: "Study") -> list[str]:
         f"It does worst on {worst['class']}: {percent(worst['recall'])} of its {int(worst['support'])} test images "
         f"are recognised (interval {percent(worst['recall_low'])} to {percent(worst['recall_high'])}).",
     ]
+    if data["groups"]:
+        said.append(
+            f"Its intervals treat images as independent, but the {data['sizes']['test']:,} test images come in "
+            f"{data['groups']['by_split']['test']:,} groups: they are too narrow where images of a group are alike."
+        )
     pair = study.pairs.iloc[0] if len(study.pairs) else None
     if pair is not None and pair["a_as_b"] + pair["b_as_a"]:
         said.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassbox import baselines, config
+from glassbox import baselines, chance, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
 from glassbox.notes import note, sound
@@ -84,6 +84,8 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         ),
         parameters=config.flatten(study.params),
         dumps=json.dumps,
+        against_majority=chance.sentence(study.metrics),
+        balanced_ends=chance.ends(study.metrics),
         **shown,
     )
 

@@ -23,7 +23,7 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glassbox import resume
-from glassbox.data import places
+from glassbox.data import groups, places
 from glassbox.data.base import Asked, Images
 from glassbox.data.places import shown
 from glassbox.errors import UserError
@@ -59,7 +59,7 @@ class UnreadableImage(UserError):
 def source(asked: Asked) -> Images:
     """See `loading.load_source`."""
     data = asked.data
-    how = {"bad_images": data.bad_images, "convert": data.convert, "kept": asked.kept}
+    how = {"bad_images": data.bad_images, "convert": data.convert, "kept": asked.kept, "grouped": data.groups}
     return load(data.path, data.image_size, data.resize, asked.progress, **how)
 
 
@@ -71,6 +71,7 @@ def load(
     bad_images: str = "refuse",
     convert: Collection[str] = (),
     kept: str | Path | None = None,
+    grouped: str | None = None,
 ) -> Images:
     """Images under folder/CLASS/, or under folder/train/CLASS/ and folder/test/CLASS/ (and folder/val/CLASS/).
 
@@ -87,10 +88,12 @@ def load(
         convert: what is converted where it would be refused, see `read`.
         kept: folder where images are kept as soon as they are read, for the next process when this one is killed; None
             keeps nothing.
+        grouped: which images belong together, see `groups.read`; None = every image stands for itself.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without an image or whose name is no text, a link
-            that leads out of the folder, a folder that must not be read, or an unreadable image, which is named.
+            that leads out of the folder, a folder that must not be read, an image without a group, or an unreadable
+            image, which is named.
     """
     if folder is None:
         raise UserError("data.path is null: with data.source = image_folder it must name the folder of the images")
@@ -102,6 +105,8 @@ def load(
             f"data.path = {str(folder)!r} has images of {len(classes)} classes: it must hold a sub-folder of images "
             "for each of at least two classes"
         )
+    names = [_name(path, root) for _, _, path in files]
+    group_of = None if grouped is None else groups.read(grouped, names, root)
     pixels = np.empty((len(files), image_size, image_size, 3), np.uint8)
     reasons: dict[int, str] = {}
 
@@ -142,12 +147,12 @@ def load(
                 reasons |= {number: reason for number, reason in told if reason}
     if work:
         work.finish()
-    names = [_name(path, root) for _, _, path in files]
     unreadable = tuple((names[row], reasons[row]) for row in sorted(reasons))
     if unreadable:
         kept = [row for row in range(len(files)) if row not in reasons]
         _refuse_emptied(files, kept, reasons)
         pixels, files, names = pixels[kept], [files[row] for row in kept], [names[row] for row in kept]
+        group_of = None if group_of is None else group_of[kept]
     splits = [split for split, _, _ in files]
     return Images(
         pixels=pixels,
@@ -155,6 +160,7 @@ def load(
         classes=classes,
         splits=np.array(splits) if splits[0] is not None else None,
         names=tuple(names),
+        groups=group_of,
         skipped=skipped,
         unreadable=unreadable,
     )
