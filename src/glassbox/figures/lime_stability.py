@@ -49,11 +49,12 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
                 axis.set_yticks([])
                 axis.spines[:].set_visible(False)
         grid[0][0].set_title("number of\nsamples", fontsize=8)
+        none = " (no curve: its class's probability does not vary)"
         for axis, (name, label) in zip(below.subplots(1, len(PANELS)), PANELS.items(), strict=True):
             for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
                 axis.plot(
                     part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 7], markersize=4,
-                    label=literal(f"image {pick.row}: {pick.note}"),
+                    label=literal(f"image {pick.row}: {pick.note}{none if part['local_r2'].isna().all() else ''}"),
                 )  # fmt: skip
             lowest = table[name].min()
             if name == "top_overlap":

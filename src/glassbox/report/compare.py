@@ -45,7 +45,7 @@ def summary(sides: Sides) -> dict[str, float]:
     numbers = {f"difference/{row.metric}": float(row.difference) for row in sides.found.metrics.itertuples()}
     numbers |= {"mcnemar_p": sides.found.p, "only_a": len(sides.found.only_a), "only_b": len(sides.found.only_b)}
     means = sides.agreement.groupby("explainer")[["rank_correlation", "top_overlap"]].mean()
-    return numbers | {f"{name}/{row.Index}": getattr(row, name) for row in means.itertuples() for name in means}
+    return numbers | {f"{name}/{key}": mean for name in means for key, mean in means[name].dropna().items()}
 
 
 def _matrix(sides: Sides) -> list[dict[str, Any]]:
@@ -67,14 +67,15 @@ def _most(sides: Sides) -> list[dict[str, Any]]:
 
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:
-    """A row an explainer: `title`, and mean and 95 % interval of each measure, over images."""
+    """A row an explainer: `title`, and mean and 95 % interval of each measure, over the images that have it; None
+    where none has, since all maps are empty."""
     rows = []
     seed = derive(sides.a.params.study.seed, "compare", "agreement")
     for name, part in sides.agreement.groupby("explainer", sort=False):
         row: dict[str, Any] = {"title": TITLES[name], "images": len(part), "chance": part["overlap_by_chance"].mean()}
         for measure in ("rank_correlation", "top_overlap"):
-            values = part[measure].to_numpy()
-            row[measure] = values.mean()
+            values = part[measure].dropna().to_numpy()
+            row[measure] = values.mean() if len(values) else None
             row[f"{measure}_ends"] = interval(values, seed) if len(values) >= FEWEST else None
         rows.append(row)
     return rows
