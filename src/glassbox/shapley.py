@@ -23,7 +23,7 @@ FITTED = 160  # most pairs from which relevances are found: more make the search
 BEGUN = 64  # most pairs by which that search is begun
 STEPS = (8, 3)  # of that search, on pairs by which it is begun and on all: with more errors were the same
 BLOCK = 256  # pairs drawn at a time
-KNOWN = 32  # where one of so many pairs is known, standard errors reckon with interactions of many players
+KNOWN = 128  # where one of so many pairs is known, standard errors reckon with interactions of many players
 JITTER = 1e-10  # of the kernel's diagonal, which is 1; games are without noise
 SPREAD = 0.5  # variance of the logarithm of relevances around their common mean
 BOUNDS = (math.log(1e-4), math.log(3.0))  # of the logarithm of a relevance
@@ -80,7 +80,7 @@ def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: f
     the process does not predict of a pair from all others. It takes residuals as the process has them, those of similar
     pairs alike. But interactions of many players are stronger in a network than in the process, and once many pairs
     are known little else is left: errors were 1.4 times as large at 3,000 of the 4,096 evaluations of 12 players. So,
-    where more than a thirty-second of all pairs are known, it is at least what it would be with an odd part that is
+    where more than one of 128 pairs is known, it is at least what it would be with an odd part that is
     independent from pair to pair. Checked by `python -m benchmarks shapley` on a network's games of 12, 16 and 30
     players; docs/performance.md has the share of exact values within 1.96 standard errors.
 
