@@ -233,6 +233,16 @@ def test_the_page_says_how_stable_lime_is(folder, params, study):
     assert headline["top_overlap/lime"] == pytest.approx(0.2)
 
 
+def test_maps_without_an_r2_are_left_out_of_its_mean_and_said(study):
+    assert "local_r2/lime" not in report.headline(replace(study, index=study.index.assign(local_r2=np.nan)))
+    some = study.index.assign(local_r2=[0.5, np.nan])
+    headline = report.headline(replace(study, index=some))
+    assert (headline["local_r2/lime"], headline["local_r2_maps/lime"]) == (0.5, 1)
+    lime = study.index.assign(explainer=["lime", "random"], local_r2=np.nan, additivity_error=np.nan, all_zero=True)
+    (shown,) = cases(replace(study, index=lime))[0]["explained"][0]["maps"]
+    assert shown["note"] == "no R²: the class's probability\ndoes not vary near the image"
+
+
 def test_without_a_search_the_page_says_so(folder, params):
     empty = {"trial": None, "validation_accuracy": None, "trials": 0, "epochs": 0, "params": {}}
     files.write_json(folder / "reports/tune/best.json", empty)
