@@ -164,8 +164,8 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
 
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
-    """Faithfulness against the sum of the forward and backward passes of a map, a panel for each metric that has values;
-    a line leads to the same explainer with the common number of forward passes.
+    """Faithfulness against the sum of the forward and backward passes of a map, a panel for each metric that has
+    values; a line leads to the same explainer with the common number of forward passes.
 
     Args:
         card: of `scorecard.summarise`.

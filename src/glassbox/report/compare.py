@@ -92,8 +92,8 @@ def _most(sides: Sides) -> list[dict[str, Any]]:
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:
     """A row an explainer: `title`, `images`, the overlap by `chance`, and of each measure the mean over the images that
-    have it, None where none has since all maps are empty, and the ends of its 95 % interval, None where they are too few
-    for one."""
+    have it, None where none has since all maps are empty, and the ends of its 95 % interval, None where they are too
+    few for one."""
     rows = []
     seed = derive(sides.a.params.study.seed, "compare", "agreement")
     for name, part in sides.agreement.groupby("explainer", sort=False):
