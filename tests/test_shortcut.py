@@ -53,7 +53,7 @@ def test_the_watermark_is_found_in_the_images(test):
 
 def test_a_network_that_sees_only_the_watermark(test, looking_at):
     seen = []
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4, seen.append)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 4, seen.append)
     assert sum(seen) == 6 * len(test)
     assert made.target == 1
     confounded, control = made.arms.to_dict("records")
@@ -74,7 +74,7 @@ def test_what_is_lost_is_a_share_of_the_accuracy_that_there_was(test, looking_at
     # watermarks 6: of 0.8 there are 0.2 gone.
     carrying = torch.isin(torch.arange(len(LABELS)), torch.tensor([0, 1, 2, 4]))
     test = replace(test, arms={"noise": images(carrying)})
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 10)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 10)
     control = made.arms.iloc[1]
     assert (control["accuracy"], control["accuracy_unmarked"]) == (0.8, 0.6)
     assert control["lost"] == pytest.approx(0.25)
@@ -84,7 +84,7 @@ def test_what_is_lost_is_a_share_of_the_accuracy_that_there_was(test, looking_at
 def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(test, looking_at):
     always = looking_at()
     always.network.floor = 0.9
-    made = shortcut.measure(always, always, test, 0, 10)
+    made = shortcut.measure(always, always, test, 10)
     assert made.arms["drawn"].tolist() == [0.0, 0.0]
     assert made.arms["accuracy"].tolist() == [0.4, 0.4]
 
@@ -99,7 +99,7 @@ def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(tes
     ],
 )
 def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_at, weights, passed):
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(**weights), test, 0, 10)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(**weights), test, 10)
     assert made.gate["check"].tolist() == ["accuracy_unmarked", "changed"]
     assert made.gate["limit"].tolist() == [0.99, 0.01]
     assert made.gate["passed"].tolist() == passed
@@ -111,7 +111,7 @@ def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_
 def test_a_network_that_is_never_right_has_nothing_to_lose(test, looking_at):
     wrong = looking_at(glyph=-0.8)
     wrong.network.floor = 0.9
-    made = shortcut.measure(wrong, wrong, test, 0, 10)
+    made = shortcut.measure(wrong, wrong, test, 10)
     assert (made.arms["accuracy"] == 0).all()
     assert (made.arms[["lost", "low", "high"]] == 0).all(axis=None)
 
@@ -180,7 +180,7 @@ def test_an_image_without_a_watermark_is_a_slip(masks):
 
 
 def test_in_words(test, looking_at, masks):
-    measured = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4)
+    measured = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 4)
     used, less = np.linspace(0.4, 0.6, 10), np.linspace(0.0, 0.2, 10)
     same = (maps(used), maps(used))
     pairs = {"lime": (maps(used), maps(less)), "grad_cam": same, "edges": same}
@@ -199,7 +199,7 @@ def test_in_words(test, looking_at, masks):
 
 
 def test_without_a_control_nothing_is_contrasted(test, looking_at):
-    measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 4)
+    measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 4)
     told = shortcut.summary(measured, None)
     assert told["contrast"] is None
     assert told["verdicts"][1].startswith("Whether explainers expose it is not measured, because the control is none: ")
