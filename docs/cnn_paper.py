@@ -128,7 +128,8 @@ def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
             "local_r2": float(lime[lime["image"] == image]["local_r2"].iloc[0]),
         }
     r2 = {"mean": lime["local_r2"].mean(), "lowest": lime["local_r2"].min()}
-    return {"maps": len(lime), "samples_of_lime": explain["lime"]["samples"], "images": samples, "local_r2": r2}
+    maps = int(lime["local_r2"].count())  # those that have one
+    return {"maps": maps, "samples_of_lime": explain["lime"]["samples"], "images": samples, "local_r2": r2}
 
 
 def picture_of(reports: Path, image: int) -> Path:

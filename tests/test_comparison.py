@@ -27,6 +27,34 @@ def test_the_statistic_agrees_with_scipy():
     assert abs(c.statistic(differences)) == pytest.approx(abs(known), rel=1e-9)  # scipy's sign depends on its sum
 
 
+def test_the_p_value_by_hand():
+    # Ranks 1, 2 and 3, of which 2 is negative: sums of positive ranks of all 8 signs are 0, 1, 2, 3, 3, 4, 5, 6, and
+    # three of them are 4 or more.
+    assert c.p_value(np.array([1.0, -2.0, 3.0])) == pytest.approx(2 * 3 / 8)
+    # Two ties, ranks 1.5 each: sums 0, 1.5, 1.5, 3, one of which is 3.
+    assert c.p_value(np.array([1.0, 1.0])) == pytest.approx(2 / 4)
+    assert c.p_value(np.zeros(4)) == 1
+
+
+@pytest.mark.parametrize("n", [8, 30, 100])
+def test_the_p_value_agrees_with_scipy(n):
+    differences = np.random.default_rng(n).normal(0.3, 1, n)
+    known = scipy.stats.wilcoxon(differences, method="exact").pvalue
+    assert c.p_value(differences) == pytest.approx(known, rel=1e-6)
+    many = np.random.default_rng(n).normal(0.1, 1, 101 + n)
+    assert c.p_value(many) == pytest.approx(scipy.stats.wilcoxon(many, method="asymptotic").pvalue, rel=1e-6)
+
+
+def test_ties_and_zeros_are_exact():
+    differences = np.round(np.random.default_rng(0).normal(0.4, 1, 10), 0)
+    assert len(np.unique(np.abs(differences))) < 6
+    ranks = c.signed_ranks(differences)
+    signs = np.array(np.meshgrid(*[[0, 1]] * 10)).reshape(10, -1)
+    sums = signs.T @ np.abs(ranks)
+    at = ranks[ranks > 0].sum()
+    assert c.p_value(differences) == pytest.approx(min(1, 2 * min((sums <= at).mean(), (sums >= at).mean())))
+
+
 def test_the_typical_difference_by_hand():
     # Means of all pairs of 1, 2 and 9: 1, 1.5, 5, 2, 5.5, 9, with the median 3.5.
     estimate, low, high = c.shift(np.array([1.0, 2.0, 9.0]))

@@ -224,3 +224,12 @@ def test_the_number_of_threads_is_that_of_the_parameters(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = [sys.executable, "-c", THREADS, str(ROOT)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "3 {3} 3\n"
+
+
+def test_answers_vary_where_they_differ_by_more_than_rounding():
+    # Near 0.5 a probability moves by a quarter of what its log odds do.
+    for dtype, rounding in compute.ROUNDING.items():
+        moved = 0.5 + 0.25 * rounding * np.array([[-0.4, -0.6], [0.4, 0.6]])
+        assert compute.varies(moved, dtype).tolist() == [False, True]
+    certain = 1 - np.array([[1e-6, 0.0], [1e-4, 0.0]])  # of odds that differ by 100 times, and of none
+    assert compute.varies(certain, torch.bfloat16).tolist() == [True, False]

@@ -141,9 +141,8 @@ class Counting:
         numbers = request.images[:, 0, 0, 0].numpy() + request.targets.numpy() / 10
         errors = np.where(request.targets.numpy() == 3, 0.5, 0.0)
         maps = np.broadcast_to(numbers[:, None, None], (n, 8, 8)).astype(np.float32)
-        return Attribution(
-            maps, np.ones(n), np.ones(n), np.zeros(n), {"additivity_error": errors, "base_value": errors}
-        )
+        details = {"additivity_error": errors, "base_value": errors, "empty_class": np.full(n, 2)}
+        return Attribution(maps, np.ones(n), np.ones(n), np.zeros(n), details)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])
@@ -169,6 +168,7 @@ def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monk
     assert table["explained_class"].tolist() == ["dog", "cow", "cat", "hen", "dog", "cat", "hen", "cow"]
     assert table["image"].tolist() == [4] * 4 + [2] * 4
     assert table["probability"].tolist()[:4] == [0.4, 0.3, 0.2, 0.1]
+    assert table["empty_class"].tolist() == ["hen"] * 8
     assert table["shown"].tolist() == [True, False, True, True, True, True, True, False]
     assert explaining.additivity([result]) == {"additivity_error_max": 0.5, "maps_not_additive": 2, "maps_checked": 8}
     arrays = explaining.arrays([result], request)

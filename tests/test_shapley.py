@@ -197,7 +197,7 @@ def test_the_error_is_at_most_six_tenths_of_shaps():
     assert np.median(ours) <= 0.6 * np.median(theirs)
 
 
-@pytest.mark.parametrize("evaluations", [40, 120, 300])
+@pytest.mark.parametrize("evaluations", [40, 120, 300, 700, 900])
 def test_standard_errors_tell_how_far_the_values_are_off(evaluations):
     ratios = []
     for seed in range(15):
@@ -207,6 +207,32 @@ def test_standard_errors_tell_how_far_the_values_are_off(evaluations):
     ratios = np.array(ratios)
     assert 0.88 <= (np.abs(ratios) <= 2).mean() <= 0.99
     assert 0.7 <= np.sqrt(np.median(ratios**2)) / 0.6745 <= 1.4  # 1 for a normal distribution
+
+
+@pytest.mark.parametrize("evaluations", [300, 700, 900, 1000])  # of 1,024
+def test_standard_errors_hold_for_a_game_without_structure(evaluations):
+    # Every coalition has a value of its own, which no other foretells, or that is a small part of it.
+    masks = (np.arange(2**10)[:, None] >> np.arange(10) & 1).astype(bool)
+    for share in (1.0, 0.02):
+        within = []
+        for seed in range(8):
+            noise = np.random.default_rng(seed).standard_normal((2**10, 2))
+            values = share * noise + (1 - share) * sigmoid(10, targets=2, seed=seed)(masks)
+            game = lambda some, values=values: values[some @ (1 << np.arange(10))]  # noqa: E731
+            made = shapley.estimate(game, 10, evaluations, seed)
+            within.append(np.abs(made.values - shapley.exact(game, 10)) <= 1.96 * made.standard_errors)
+        assert 0.88 <= np.mean(within) <= 0.995
+
+
+def test_the_error_of_weights_if_all_pairs_are_independent():
+    # All pairs, those that were not drawn with the weight 0: a sum of squares, pair by pair.
+    players, drawn = 5, shapley._draw(6, 5, 0)
+    weights = np.random.default_rng(0).normal(size=(6, players))
+    every = shapley._draw(2 ** (players - 1), players, 0)
+    assert (every[:6] == drawn).all()
+    left = -shapley._weights(every)
+    left[:6] += weights
+    assert shapley._error_if_white(drawn, weights) == pytest.approx((left**2).sum(axis=0))
 
 
 def test_it_stops_when_the_standard_errors_are_small_enough():

@@ -17,6 +17,7 @@ import scipy
 from glassbox.names import BETTER, UNDECIDED, WORSE
 
 LEVEL = 0.05  # of the corrected tests; 1 - LEVEL is that of the intervals
+EXACT = 100  # images, up to which p-values are exact
 FEWEST = 6  # images: with 5 the smallest p-value of a signed-rank test is 2 / 2^5 = 0.0625
 
 
@@ -53,10 +54,22 @@ def statistic(differences: np.ndarray) -> np.ndarray:
 
 
 def p_value(differences: np.ndarray) -> float:
-    """Two-sided p-value of the signed-rank test of (N,) differences; 1 where no image differs."""
-    if not differences.any():
+    """Two-sided p-value of the signed-rank test of (N,) differences; 1 where no image differs. Of up to `EXACT` images
+    it is exact, ties included: the share of all 2^N signs whose positive ranks have such a sum or a more extreme one.
+    """
+    ranks = signed_ranks(differences)
+    if not ranks.any():
         return 1.0
-    return float(scipy.stats.wilcoxon(differences, zero_method="pratt").pvalue)
+    if len(ranks) > EXACT:
+        return float(2 * scipy.stats.norm.sf(abs(statistic(differences))))
+    doubled = np.rint(2 * ranks).astype(int)  # ranks of ties are halves
+    sums = np.zeros(np.abs(doubled).sum() + 1)  # probability of each sum of positive ranks
+    sums[0] = 1
+    for rank in np.abs(doubled[doubled != 0]):
+        sums[rank:] += sums[:-rank].copy()
+        sums /= 2
+    positive = doubled[doubled > 0].sum()
+    return float(min(1, 2 * min(sums[: positive + 1].sum(), sums[positive:].sum())))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

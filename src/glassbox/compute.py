@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -113,6 +114,26 @@ def number(precision: config.Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     return getattr(torch, precision)
+
+
+# How far rounding alone moves the logarithm of the odds p / (1 - p). float32: one image in batches of several sizes
+# differed by up to 7e-5 with ResNet-50. bfloat16: numbers between 2 and 4, such as logits are, lie 1/64 apart.
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 1 / 64}
+
+
+def varies(p: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Whether probabilities differ by more than rounding.
+
+    Args:
+        p: (M, T), M answers for each of T classes.
+        dtype: of the network's products.
+
+    Returns:
+        (T,) bool: whether the largest and the smallest answer are further apart than `ROUNDING` times p (1 - p), the
+        slope of a probability against its log odds.
+    """
+    slope = (p * (1 - p)).max(axis=0)
+    return np.ptp(p, axis=0) > ROUNDING[dtype] * slope + 8 * np.finfo(float).eps
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:

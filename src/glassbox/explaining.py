@@ -24,6 +24,7 @@ from glassbox.xai_metrics.faithfulness import DELETION, INSERTION
 from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_mass
 
 PANELS = "kernel_shap"  # the explainer that has further classes from the same forward passes
+EMPTY = "empty_class"  # its detail that is a class
 JOINED = 256  # parts whose numbers are kept one by one: a part's arrays take more room than the numbers in them
 AREA = "object_area"  # column: share of the pixels inside the true mask
 MEASURED = 16  # maps that are measured at a time: memory is that of so many images, however many there are
@@ -295,6 +296,8 @@ def index_table(
             "drawn": [pick.drawn for pick, _ in wanted],
         }
         numbers = {name: values.astype(float) for name, values in (made.details | result.scores).items()}
+        if EMPTY in made.details:
+            numbers[EMPTY] = named(made.details[EMPTY].astype(int))
         parts.append(pd.DataFrame(about | measured | numbers))
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "map", np.arange(len(table)))
@@ -351,7 +354,8 @@ def panels_table(cases: Cases, panels: Panels) -> pd.DataFrame:
             rows.append(
                 {"map": place, "image": pick.row, "explained_class": cases.classes[label],
                  "probability": cases.probabilities[pick.row, label]}
-                | {name: float(values[place]) for name, values in panels.attribution.details.items()}
+                | _details(panels.attribution, place)
+                | {EMPTY: cases.classes[int(panels.attribution.details[EMPTY][place])]}
                 | {"shown": may_be_shown(panels.attribution, place)}
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -381,6 +385,7 @@ def additivity(results: list[Explained]) -> dict[str, float]:
     return {}
 
 
-def figure_note(result: Explained, place: int) -> str:
-    """What is written under a map: how far it can be trusted."""
-    return note(_details(result.attribution, place), not result.attribution.maps[place].any(), result.name)
+def figure_note(result: Explained, place: int, empty_class: str = "") -> str:
+    """What is written under a map: how far it can be trusted; see `note`."""
+    zero = not result.attribution.maps[place].any()
+    return note(_details(result.attribution, place), zero, result.name, empty_class)

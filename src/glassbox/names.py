@@ -25,6 +25,7 @@ CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
     "centre": "centred Gaussian",
 }
 EXPLAINERS = tuple(name for name in TITLES if name != CONTROL)
+MINUS = "\N{MINUS SIGN}"  # before a number, in figures and on pages
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
 
 

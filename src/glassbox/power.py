@@ -7,9 +7,9 @@ import scipy
 from glassbox.comparison import LEVEL, shift, statistic
 
 POWER = 0.8  # share of samples in which a test should find what is there
-SAMPLES = 200  # drawn for each number of images
+SAMPLES = 100  # drawn for each number of images
 SIZES = (12, 20, 30, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)  # numbers of images that are tried
-STEPS = 8  # halvings of the range in which the detectable difference lies
+STEPS = 6  # halvings of the range in which the detectable difference lies
 
 
 def power(differences: np.ndarray, images: int, tests: int, seed: int) -> float:

@@ -252,7 +252,7 @@ def _reversed(table: pd.DataFrame, metric: str, settings: list[Column]) -> list[
     found = []
     for column in settings[1:]:
         for row in _rows(table, PAIR, metric, column.setting):
-            if {row["outcome"], first[row["a"], row["b"]]} == {BETTER, WORSE}:
+            if {row["outcome"], first.get((row["a"], row["b"]))} == {BETTER, WORSE}:
                 better, other = (row["a"], row["b"]) if row["outcome"] == WORSE else (row["b"], row["a"])
                 found.append({"better": better, "other": other, "unless": column.setting})
     return found

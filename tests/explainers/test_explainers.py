@@ -5,6 +5,7 @@ import torch
 from glassbox import config, explainers
 from glassbox.explainers.base import Request
 from glassbox.names import CONTROL, TITLES
+from glassbox.xai_metrics.sparseness import gini
 from tests.conftest import clone, shell
 
 
@@ -18,7 +19,7 @@ def made(params):
     quick = params.explain.model_copy(
         update={
             "lime": params.explain.lime.model_copy(update={"samples": 60}),
-            "kernel_shap": config.KernelShap(coalitions=64, tolerance=None, background=2, classes=0),
+            "kernel_shap": config.KernelShap(coalitions=80, tolerance=None, background=2, classes=0),
             "gradient_shap": config.GradientShap(samples=6, background=4),
             "partition_shap": config.PartitionShap(evaluations=20),
             "explainers": tuple(name for name in TITLES if name != CONTROL),
@@ -37,6 +38,30 @@ def test_all_are_made_in_their_order_with_the_control_last(made, params):
     assert list(made) == list(TITLES)
     only = params.explain.model_copy(update={"explainers": ("grad_cam",)})
     assert list(explainers.make(only, torch.zeros(1, 8, 8, 3), (0, 0, 0), 8)) == ["grad_cam", CONTROL]
+
+
+def plain(kind: str) -> np.ndarray:
+    """An image with next to nothing on it."""
+    image = np.full((32, 32, 3), {"grey": 128, "white": 255}.get(kind, 0), np.uint8)
+    if kind == "halves":
+        image[:, 16:] = 255
+    if kind == "one pixel":
+        image[16, 16] = 255
+    return image
+
+
+@pytest.mark.parametrize("kind", ["black", "grey", "white", "halves", "one pixel"])
+def test_maps_of_plain_images_are_finite_and_what_cannot_be_measured_is_nan(made, classifier, kind):
+    asked = Request(torch.from_numpy(plain(kind))[None], torch.tensor([1]), (3,))
+    for name, explainer in made.items():
+        found = explainer(classifier, asked)
+        assert np.isfinite(found.maps).all(), name
+        unknown = {detail for detail, values in found.details.items() if not np.isfinite(values).all()}
+        # Hidden regions take their mean colour: of one colour they look as before.
+        nothing = name == "lime" and kind in ("black", "grey", "white")
+        assert unknown == ({"local_r2"} if nothing else set()), name
+        assert not nothing or not found.maps.any()
+        assert np.isnan(gini(found.maps)).tolist() == [not found.maps.any()]
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -86,6 +86,31 @@ def test_the_background_is_averaged(game, params):
     assert made.details["base_value"] == pytest.approx([0.2 + WORTH.sum() / 2], abs=1e-6)
 
 
+def test_the_class_that_nothing_gets_is_told_from_all_classes(game, params):
+    # With every quadrant hidden class 1 has 0.2, so that class 0, which nobody asked for, is the most probable.
+    classifier, request = game
+    made = explainer(params)(classifier, request)
+    assert made.details["empty_class"].tolist() == [0]
+    assert made.details["empty_probability"] == pytest.approx([0.8], abs=1e-6)
+    assert made.details["base_value"] == pytest.approx([0.2], abs=1e-6)
+    assert made.evaluations.tolist() == [17]  # 16 coalitions and the image: nothing is asked again for it
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_image_like_its_background_has_a_map_of_zeros(game, params, monkeypatch, precision):
+    # The answers differ by rounding, as those of batches of other sizes do.
+    classifier, request = game
+    forward = classifier.network.forward
+    noise = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(
+        classifier.network, "forward", lambda x: forward(x) + 1e-6 * torch.randn(len(x), 2, generator=noise)
+    )
+    settings = Settings(coalitions=64, tolerance=None, background=1, classes=0)
+    made = KernelShap(settings, params.explain.superpixels, request.images, 7, precision)(classifier, request)
+    assert (made.maps == 0).all()
+    assert made.details["additivity_error"][0] < TOLERANCE
+
+
 def test_the_other_class_gets_the_opposite_from_the_same_evaluations(game, params):
     classifier, request = game
     both = Request(request.images.expand(2, -1, -1, -1), torch.tensor([0, 1]), (0, 0))
@@ -153,7 +178,12 @@ def test_the_standard_error_is_the_largest_of_the_maps_regions(game, params, mon
     not_additive(classifier, monkeypatch)
     errors = np.array([[0.1, 0.4, 0.2]])
     estimate = Estimate(np.zeros((1, 16)), np.pad(errors, ((0, 0), (0, 13))), np.zeros(1), 2)
-    monkeypatch.setattr("glassbox.explainers.kernel_shap.shapley.estimate", lambda *_: estimate)
+
+    def estimated(value, *_):
+        value(np.repeat([[True], [False]], 16, axis=1))
+        return estimate
+
+    monkeypatch.setattr("glassbox.explainers.kernel_shap.shapley.estimate", estimated)
     assert explainer(params)(classifier, request).details["standard_error"].tolist() == [0.4]
 
 

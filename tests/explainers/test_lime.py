@@ -25,6 +25,19 @@ def test_regions_that_do_not_change_when_hidden_weigh_nothing(game, params):
     assert made.maps[0] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("bfloat16", 4e-4)])
+def test_answers_that_vary_by_rounding_only_have_no_r2(game, params, monkeypatch, precision, rounding):
+    # lime's own score is 1 for answers that are all the same, else that of a regression on rounding.
+    classifier, request = game
+    forward, noise = classifier.network.forward, torch.Generator().manual_seed(0)
+    monkeypatch.setattr(
+        classifier.network, "forward", lambda x: forward(x) + rounding * torch.randn(len(x), 2, generator=noise)
+    )
+    made = Lime(100, params.explain.superpixels, 32, precision)(classifier, request)
+    assert np.isnan(made.details["local_r2"]).all()
+    assert (made.maps == 0).all()
+
+
 def test_weights_of_a_linear_classifier(game, params):
     # Make the upper half of each quadrant worth everything and white, the lower half black and worth nothing: hidden,
     # the quadrant is grey and loses half of its worth. Ridge regression shrinks by 1 / (1 + alpha / (sum of weights

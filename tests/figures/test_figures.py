@@ -305,6 +305,7 @@ def analysed():
     def shap(n: int, bad: int | None = None) -> Attribution:
         details = {name: np.full(n, 0.2) for name in ("base_value", "evidence_for")}
         details |= {"evidence_against": np.full(n, -0.1), "additivity_error": np.zeros(n)}
+        details |= {"empty_class": np.full(n, 0), "empty_probability": np.full(n, 0.6)}
         if bad is not None:
             details["additivity_error"][bad] = 0.3
         return Attribution(
@@ -334,7 +335,9 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, texts,
     ]  # fmt: skip
     assert all(has_ink(path) for path in tmp_path.rglob("*.png"))
     minus = "\N{MINUS SIGN}"
-    assert {f"0.20 + 0.20 {minus} 0.10 = 0.70", f"dog {minus} \\$cat", "for dog", "image"} <= set(texts)
+    assert {f"0.20 + 0.20 {minus} 0.10 = 0.30", f"dog {minus} \\$cat", "for dog", "image"} <= set(texts)
+    said = [text.replace("\n", " ") for text in texts]
+    assert sum(text.endswith("With every region hidden: \\$cat (0.60)") for text in said) == 3
     assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in texts
     assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in texts
     assert not any(text.endswith("of the pixels") for text in texts)

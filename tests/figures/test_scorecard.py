@@ -72,6 +72,15 @@ def test_faithfulness_against_cost(tmp_path, drawn, explainers, n):
     assert has_ink(tmp_path / "f.png")
 
 
+def test_a_metric_that_no_image_has_is_left_out_of_the_costs(tmp_path, drawn):
+    some = card(EXPLAINERS, 20)
+    none = some["metric"] == "road"
+    some.loc[none, ["mean", "low", "high"]], some.loc[none, "n"] = np.nan, 0
+    scorecard.faithfulness_and_cost(tmp_path / "f.png", some)
+    assert "deletion AUC ↓" in words(drawn[0])
+    assert "ROAD ↑" not in words(drawn[0])
+
+
 def test_explainers_keep_their_marker_and_colour_in_every_study():
     looks = {(scorecard.COLOURS[place % len(scorecard.COLOURS)], scorecard.SHAPES[name])
              for place, name in enumerate(TITLES)}  # fmt: skip

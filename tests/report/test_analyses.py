@@ -6,13 +6,13 @@ from glassbox.report import analyses
 
 def index() -> pd.DataFrame:
     rows = [
-        ("kernel_shap", 1, "cat", "cat", "cat", 0.7, 0.4, 0.5, -0.1),
-        ("kernel_shap", 2, "dog", "cat", "cat", 0.5, 0.5, 0.62, -0.2),
-        ("kernel_shap", 2, "dog", "cat", "dog", 0.5, 0.5, 0.1, -0.35),
-        ("random", 1, "cat", "cat", "cat", 0.41, 0.4, None, None),
+        ("kernel_shap", 1, "cat", "cat", "cat", 0.7, 0.4, 0.2, 0.5, -0.1),
+        ("kernel_shap", 2, "dog", "cat", "cat", 0.5, 0.5, 0.3, 0.62, -0.2),
+        ("kernel_shap", 2, "dog", "cat", "dog", 0.5, 0.5, 0.4, 0.1, -0.35),
+        ("random", 1, "cat", "cat", "cat", 0.41, 0.4, None, None, None),
     ]
     columns = ["explainer", "image", "true_class", "predicted_class", "explained_class", "relevance_mass",
-               "object_area", "evidence_for", "evidence_against"]  # fmt: skip
+               "object_area", "base_value", "evidence_for", "evidence_against"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -59,8 +59,8 @@ def test_mistakes_in_words():
     assert "With 20 % of the image blurred" in first
     assert "1 of 1 mistakes turn right; with random regions 25 % do" in first
     assert second == (
-        "Image 2, dog, taken for cat: regions worth +0.62 spoke for cat and -0.20 against it; +0.10 for dog and -0.35 "
-        "against it. Without the named regions dog goes from 0.20 to 0.80."
+        "Image 2, dog, taken for cat: regions worth +0.62 spoke for cat and \N{MINUS SIGN}0.20 against it; +0.10 for "
+        "dog and \N{MINUS SIGN}0.35 against it. Without the named regions dog goes from 0.20 to 0.80."
     )
     assert analyses.mistakes(MISTAKES.iloc[:0], index(), "kernel_shap", 0.2, 3) == ["No mistake was explained."]
 

@@ -258,12 +258,23 @@ def test_the_page_says_how_stable_lime_is(folder, params, study):
     study = report.read(params, folder / "reports", folder / "models")
     said = " ".join(page(study).replace("</p>", "").split())
     assert "With 300 samples two seeds agree on the order of the regions with a rank correlation of 0.41" in said
-    assert "share 20 % of the 5 strongest regions (15 % by chance); the study itself takes 400" in said.replace(
-        "</p>", ""
+    assert (
+        "share 20 % of the 5 strongest regions (15 % by chance; means over 2 images); the study itself takes 400"
+        in said.replace("</p>", "")
     )
     headline = report.headline(study)
     assert headline["rank_agreement/lime"] == pytest.approx((0.1 + 0.72) / 2)
     assert headline["top_overlap/lime"] == pytest.approx(0.2)
+
+
+def test_maps_without_an_r2_are_left_out_of_its_mean_and_said(study):
+    assert "local_r2/lime" not in report.headline(replace(study, index=study.index.assign(local_r2=np.nan)))
+    some = study.index.assign(local_r2=[0.5, np.nan])
+    headline = report.headline(replace(study, index=some))
+    assert (headline["local_r2/lime"], headline["local_r2_maps/lime"]) == (0.5, 1)
+    lime = study.index.assign(explainer=["lime", "random"], local_r2=np.nan, additivity_error=np.nan, all_zero=True)
+    (shown,) = cases(replace(study, index=lime))[0]["explained"][0]["maps"]
+    assert shown["note"] == "no R²: the class's probability\ndoes not vary near the image"
 
 
 def test_without_a_search_the_page_says_so(folder, params):
@@ -457,13 +468,14 @@ def test_kernel_shaps_maps_of_many_classes_share_a_scale(folder, params):
     panels = np.stack([np.full((8, 8), 0.5), np.full((8, 8), 0.25)]).astype(np.float32)
     files.write_npz(folder / "reports/explain/attributions.npz", kept | {"panels": panels})
     rows = {"map": [0, 1], "image": 5, "explained_class": NAMES, "probability": [0.85, 0.15], "base_value": 0.5,
-            "evidence_for": 0.4, "evidence_against": -0.05, "additivity_error": 1e-6,
-            "shown": [True, False]}  # fmt: skip
+            "evidence_for": 0.4, "evidence_against": -0.05, "additivity_error": [1e-6, 0.5],
+            "empty_class": NAMES[1], "empty_probability": 0.625, "shown": [True, False]}  # fmt: skip
     files.write_csv(folder / "reports/explain/panels.csv", pd.DataFrame(rows))
     study = report.read(params, folder / "reports", folder / "models")
     first, second = cases(study)[0]["panels"]
     assert second["map"] is None
-    assert (first["class"], first["against"]) == (NAMES[0], 0.05)
+    assert (first["class"], second["note"]) == (NAMES[0], "not shown: sums to f(x) ± 0.5")
+    assert f"the most probable class is then {NAMES[1]} (0.62)" in page(study)
     assert first["map"] == map_uri(IMAGES[5], np.ones((8, 8)))
     assert f"0.50 + 0.40 {MINUS} 0.05 = 0.85" in page(study)
 

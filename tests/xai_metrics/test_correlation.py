@@ -45,7 +45,17 @@ def test_what_ranks_nothing_correlates_with_nothing(hidden):
     assert c.faithfulness_correlation(np.zeros((2, 2, 2)), hidden).tolist() == [0, 0]
     assert c.faithfulness_correlation(np.full((2, 2, 2), 0.1), hidden).tolist() == [0, 0]
     flat = c.Hidden(hidden.cells, hidden.sets, np.zeros((2, 40)))
-    assert c.faithfulness_correlation(np.stack([WEIGHTS, WEIGHTS]), flat).tolist() == [0, 0]
+    assert np.isnan(c.faithfulness_correlation(np.stack([WEIGHTS, np.zeros((2, 2))]), flat)).all()
+
+
+def test_drops_that_differ_by_rounding_give_no_map_a_score(probability, monkeypatch):
+    classifier = probability(np.zeros((2, 2)))
+    forward, noise = classifier.network.forward, torch.Generator().manual_seed(0)
+    monkeypatch.setattr(
+        classifier.network, "forward", lambda x: forward(x) + 1e-6 * torch.randn(len(x), 2, generator=noise)
+    )
+    hidden = c.hide(classifier, WHITE, torch.tensor([1, 0]), (5, 6), **HOW)
+    assert np.isnan(c.faithfulness_correlation(np.stack([WEIGHTS, WEIGHTS]), hidden)).all()
 
 
 def test_sets_follow_the_seed_of_the_image(probability, hidden):

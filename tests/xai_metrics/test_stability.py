@@ -21,7 +21,8 @@ def test_a_run_that_ranks_nothing_agrees_with_none():
     runs = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [5.0, 6.0, 7.0]])
     assert rank_agreement(runs[:2]) == 0
     assert rank_agreement(runs) == pytest.approx(1 / 3)
-    assert rank_agreement(np.zeros((2, 3))) == 0
+    assert np.isnan(rank_agreement(np.zeros((2, 3))))  # there is nothing to agree on
+    assert np.isnan(agreement_with(np.zeros((2, 3)), np.zeros((2, 3))))
 
 
 def test_agreement_with_other_runs_by_hand():
@@ -42,6 +43,7 @@ def test_a_run_that_chooses_nothing_shares_what_chance_gives():
     runs = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
     assert top_overlap(runs, 1) == pytest.approx((0.25 + 0.25 + 1) / 3)
     assert top_overlap(np.array([[1.0, -1.0], [1.0, -1.0]]), 1) == 0.5
+    assert np.isnan(top_overlap(np.zeros((2, 4)), 1))
 
 
 def test_overlap_by_chance():

@@ -29,7 +29,10 @@ class KernelShap:
     `evidence_against`, the sums of the positive and of the negative values; `standard_error`, the largest of a region's
     value, which tells whether there were coalitions enough; `additivity_error`, |sum of the regions' values -
     (f(x) - base value)|, where f(x) is what the model says of the image itself. The values are held to that sum, so an
-    error above `names.TOLERANCE` tells of a fault.
+    error above `names.TOLERANCE` tells of a fault. `empty_class`, the most probable of all classes with every region
+    hidden, as its place among the classes, and `empty_probability`, how probable it is then: with nothing of the image
+    to see, a network still answers. A class whose probability does not vary over the coalitions by more than float32's
+    rounding (`compute.varies`) has a map of zeros.
 
     Args:
         settings: coalitions an explanation at most, and the standard error that is small enough to stop earlier, of
@@ -71,25 +74,35 @@ class KernelShap:
             )
         device = next(classifier.parameters()).device
 
-        def ask(masks: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:  # (M, S) of bool -> (M, T)
-            total = torch.zeros(len(masks), len(targets), dtype=torch.float64, device=device)
+        answers: list[np.ndarray] = []  # (M, T) of each round of coalitions
+        empty: list[np.ndarray] = []  # (K,) with every region hidden
+
+        def ask(masks: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:  # (M, S) of bool -> (M, K)
+            total = None
             with torch.inference_mode():
                 for rows, images in self._images(segments, image, masks):
                     with compute.autocast(device, dtype):
-                        logits = classifier(images)
-                    total.index_add_(0, rows, logits.double().softmax(dim=1)[:, targets])
+                        p = classifier(images).double().softmax(dim=1)
+                    total = p.new_zeros(len(masks), p.shape[1]) if total is None else total
+                    total.index_add_(0, rows, p)
             return total / len(self.background)
 
         def value(masks: np.ndarray) -> np.ndarray:
             on, dtype = torch.from_numpy(masks).to(device), compute.number(self.precision, device)
-            if dtype == torch.float32:
-                return ask(on, dtype).cpu().numpy()
-            ends, p = on.all(dim=1) | ~on.any(dim=1), torch.empty(len(on), len(targets), dtype=torch.float64)
-            p[ends.cpu()], p[~ends.cpu()] = ask(on[ends], torch.float32).cpu(), ask(on[~ends], dtype).cpu()
-            return p.numpy()
+            ends = on.all(dim=1) | ~on.any(dim=1)
+            if dtype == torch.float32 or not ends.any():
+                p = ask(on, dtype)
+            else:
+                last = ask(on[ends], torch.float32)
+                p = last.new_empty(len(on), last.shape[1])
+                p[ends], p[~ends] = last, ask(on[~ends], dtype)
+            empty.extend(p[~on.any(dim=1)].cpu().numpy())
+            answers.append(p[:, targets].cpu().numpy())
+            return answers[-1]
 
         how = self.settings
         found = shapley.estimate(value, regions, how.coalitions, seed, how.tolerance)
+        found.values[~compute.varies(np.concatenate(answers), torch.float32)] = 0  # else the noise of rounding
         p = probabilities(classifier, image[None], 1)[0, targets].numpy()
         details = {
             "base_value": found.empty,
@@ -97,6 +110,8 @@ class KernelShap:
             "standard_error": found.standard_errors.max(axis=1),
             "evidence_for": found.values.clip(min=0).sum(axis=1),
             "evidence_against": found.values.clip(max=0).sum(axis=1),
+            "empty_class": np.full(len(targets), empty[0].argmax()),
+            "empty_probability": np.full(len(targets), empty[0].max()),
         }
         return found.values[:, segments], details
 

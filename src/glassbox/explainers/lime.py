@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox import compute, config
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
@@ -22,7 +22,9 @@ class Lime:
 
     A map holds, at each pixel, the weight of its region in the ridge regression of the target's probability on which
     regions are visible; hidden regions take their mean colour. Unit: probability. Detail `local_r2`: how much of the
-    probability's variance the linear model explains near the image, at most 1.
+    probability's variance the linear model explains near the image, at most 1. Where the probability does not vary by
+    more than rounding (`compute.varies`), as on an image of one colour, nothing can be explained: `local_r2` is NaN
+    and the map is zero.
 
     Args:
         samples: perturbed images an explanation.
@@ -53,12 +55,15 @@ class Lime:
         pixels = image.cpu().numpy()
         segments, device = segment(pixels, self.superpixels), next(classifier.parameters()).device
 
+        varies = np.zeros(len(targets), bool)
+
         def ask(visible: np.ndarray, hidden: np.ndarray) -> np.ndarray:
             """Probabilities (M, K), by masks (M, S) of the regions and what takes the place of the others."""
             images = Composition(segments, image, torch.from_numpy(hidden), device)
             p = probabilities(
                 classifier, torch.from_numpy(visible), self.batch_size, prepare=images, precision=self.precision
             )
+            varies[:] = compute.varies(p.numpy()[:, targets], compute.number(self.precision, device))
             return p.numpy()
 
         # A fresh explainer for each image: its random state advances from call to call.
@@ -75,7 +80,9 @@ class Lime:
         for place, target in enumerate(targets):
             for region, weight in explanation.local_exp[target]:
                 weights[place, region] = weight
-        return weights[:, segments], {"local_r2": np.array([scores[target] for target in targets])}
+        weights[~varies] = 0  # else the noise of rounding
+        r2 = np.array([scores[target] for target in targets])
+        return weights[:, segments], {"local_r2": np.where(varies, r2, np.nan)}
 
 
 def _record_scores(base: Any) -> dict[int, float]:

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from glassbox.analyses import Analyses, maps_of_each
 from glassbox.config import Explain
 from glassbox.explainers import Attribution
-from glassbox.explaining import PANELS, Explained, may_be_shown, panels_of
-from glassbox.figures.maps import MINUS, blend, colour_bar, frame, normalise
+from glassbox.explaining import EMPTY, PANELS, Explained, may_be_shown, panels_of
+from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.figures.style import figure, heading, short
-from glassbox.names import TITLES, analyst
+from glassbox.names import MINUS, TITLES, analyst
+from glassbox.notes import equation
 from glassbox.selection import Cases
 from glassbox.xai_metrics.localization import area, relevance_mass
 
@@ -191,21 +192,26 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], found: Analys
         panels(
             folder / "panels" / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
             images[pick.row],
-            f"{TITLES[PANELS]} class by class: {pick.note}  (test image {pick.row})",
+            f"{TITLES[PANELS]} class by class: {pick.note}  (test image {pick.row}). "
+            f"With every region hidden: {_empty(wider.attribution, rows.start, classes)}",
             [classes[label] for label in names],
             [wider.attribution.maps[row] if may_be_shown(wider.attribution, row) else None for row in rows],
-            [_note(wider.attribution, row, p[pick.row, label]) for row, label in zip(rows, names, strict=True)],
+            [_note(wider.attribution, row) for row in rows],
         )
 
 
-def _note(whole: Attribution, number: int, p: float) -> str:
+def _empty(whole: Attribution, number: int, classes: tuple[str, ...]) -> str:
+    """The most probable class with every region hidden."""
+    label, p = whole.details[EMPTY][number], whole.details["empty_probability"][number]
+    return f"{classes[int(label)]} ({p:.2f})"
+
+
+def _note(whole: Attribution, number: int) -> str:
+    """Base value + evidence for - evidence against = probability."""
     details = whole.details
     if not may_be_shown(whole, number):
         return f"not shown: the values miss\nf(x) by {details['additivity_error'][number]:.2g}"
-    return (
-        f"{details['base_value'][number]:.2f} + {details['evidence_for'][number]:.2f} "
-        f"{MINUS} {-details['evidence_against'][number]:.2f} = {p:.2f}"
-    )
+    return equation(*(details[name][number] for name in ("base_value", "evidence_for", "evidence_against")))
 
 
 def _picture(axis: Axes, image: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from skimage.segmentation import find_boundaries
 
-from glassbox.explaining import Explained, figure_note, may_be_shown
+from glassbox.explaining import EMPTY, Explained, figure_note, may_be_shown
 from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.figures.style import BLUE, GREY, RED, figure, heading, short
 from glassbox.names import CONTROL, TITLES
@@ -114,7 +114,7 @@ def draw_all(
             pick.targets,
             {TITLES[result.name]: _sound(result, rows) for result in shown},
             {
-                TITLES[result.name]: [figure_note(result, row) for row in range(rows.start, rows.stop)]
+                TITLES[result.name]: [_note(result, row, classes) for row in range(rows.start, rows.stop)]
                 for result in shown
             },
             regions,
@@ -134,9 +134,14 @@ def draw_photo(path: str | Path, photo: "Photo", regions: int) -> None:
         path, photo.image, f"{photo.told()}; as the classifier sees it, {side} x {side} pixels", photo.classes,
         photo.probabilities, None, photo.targets,
         {TITLES[result.name]: _sound(result, rows) for result in photo.results},
-        {TITLES[result.name]: [figure_note(result, row) for row in range(rows.stop)] for result in photo.results},
+        {TITLES[one.name]: [_note(one, row, photo.classes) for row in range(rows.stop)] for one in photo.results},
         regions,
     )  # fmt: skip
+
+
+def _note(result: Explained, row: int, classes: tuple[str, ...]) -> str:
+    empty = result.attribution.details.get(EMPTY)
+    return figure_note(result, row, "" if empty is None else short(classes[int(empty[row])], 12))
 
 
 def _sound(result: Explained, rows: slice) -> np.ndarray:

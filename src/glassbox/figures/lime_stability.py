@@ -28,7 +28,7 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
     """
     table, n = stability.table, len(picks)
     samples = list(dict.fromkeys(table["samples"]))
-    columns = 1 + 2 * len(samples)
+    columns, empty = 1 + 2 * len(samples), table["local_r2"].isna().any()
     with figure(path, 0.95 * columns + 0.4, 1.2 * n + 3.0) as drawing:
         above, below = drawing.subfigures(2, 1, height_ratios=[1.2 * n + 0.3, 2.7])
         grid = above.subplots(n, columns, squeeze=False)
@@ -53,7 +53,7 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
             for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
                 axis.plot(
                     part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 7], markersize=4,
-                    label=literal(f"image {pick.row}: {pick.note}"),
+                    label=literal(f"image {pick.row}: {pick.note}{' (none)' if part['local_r2'].isna().all() else ''}"),
                 )  # fmt: skip
             lowest = table[name].min()
             if name == "top_overlap":
@@ -69,6 +69,7 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
         handles, labels = axis.get_legend_handles_labels()
         below.legend(handles, labels, loc="outside lower center", ncols=min(n, 3), fontsize=8)
         above.suptitle(
-            f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared",
+            f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared"
+            + ("\n(none): near the image the class's probability does not vary" if empty else ""),
             fontsize=10,
         )

@@ -8,8 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from glassbox.figures.style import DIVERGING
-
-MINUS = "\N{MINUS SIGN}"
+from glassbox.names import MINUS
 
 
 def normalise(values: np.ndarray) -> np.ndarray:

@@ -164,13 +164,13 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
 
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
-    """Faithfulness against the sum of the forward and backward passes of a map, a panel a metric; a line leads to the
-    same explainer with the common number of forward passes.
+    """Faithfulness against the sum of the forward and backward passes of a map, a panel for each metric that has
+    values; a line leads to the same explainer with the common number of forward passes.
 
     Args:
         card: of `scorecard.summarise`.
     """
-    ranked = card[card["ranks"] & (card["property"] == "faithfulness")]
+    ranked = card[card["ranks"] & (card["property"] == "faithfulness") & (card["n"] > 0)]
     metrics = list(dict.fromkeys(ranked["metric"]))
     paid = card[card["property"] == "cost"].groupby(["kind", "explainer"])["mean"].sum()
     names = list(dict.fromkeys(ranked[ranked["kind"] == EXPLAINER]["explainer"]))

@@ -204,10 +204,11 @@ def headline(study: Study) -> dict[str, float]:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
         row[f"best_{study.judged_by}"] = study.search[study.judged_by]
-    if "local_r2" in study.index:  # LIME's
-        row["local_r2/lime"] = study.index["local_r2"].mean()
+    known = study.index["local_r2"].dropna() if "local_r2" in study.index else ()  # of LIME's maps
+    if len(known):
+        row |= {"local_r2/lime": known.mean(), "local_r2_maps/lime": len(known)}
     used = stability_of_the_study(study)
-    if used is not None:
+    if used is not None and used["images"]:
         row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
     return row if study.scorecard is None else row | scores.flat(scores.headline(study.scorecard))
 
@@ -221,10 +222,12 @@ def hypotheses_of(study: Study) -> list[dict[str, Any]]:
 
 
 def stability_of_the_study(study: Study) -> dict[str, float] | None:
-    """LIME's stability, a mean over images, at the number of samples nearest to the one that the study takes."""
+    """LIME's stability at the number of samples nearest to the one that the study takes: means over the `images` whose
+    probability varies near the image, the only ones that have weights."""
     if study.stability is None:
         return None
-    means = study.stability.groupby("samples", as_index=False).mean()
+    by = study.stability.groupby("samples", as_index=False)
+    means = by.mean().assign(images=by["rank_agreement"].count()["rank_agreement"])
     nearest = (means["samples"] - study.params.explain.lime.samples).abs().idxmin()
     return means.loc[nearest].to_dict()
 

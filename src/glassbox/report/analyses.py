@@ -5,10 +5,12 @@ from typing import Any
 import pandas as pd
 
 from glassbox.families import MEASUREMENTS
-from glassbox.names import TITLES
+from glassbox.names import MINUS, TITLES
+from glassbox.notes import adding_up
 from glassbox.report import hypotheses
 from glassbox.report.words import counted, percent
 
+SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley values that add up to a probability
 FEW = 5  # single images that are told in words
 
 
@@ -85,11 +87,12 @@ def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: flo
     for row in own.head(FEW).itertuples():
         line = f"Image {row.image}, {row.true_class}, taken for {row.predicted_class}"
         if len(shap):
-            wrong, right = (shap.loc[(row.image, name)] for name in (row.predicted_class, row.true_class))
+            (_, plus, minus, _), (_, right_plus, right_minus, _) = (
+                adding_up(*shap.loc[(row.image, name), list(SUM)]) for name in (row.predicted_class, row.true_class)
+            )
             line += (
-                f": regions worth {wrong['evidence_for']:+.2f} spoke for {row.predicted_class} and "
-                f"{wrong['evidence_against']:+.2f} against it; {right['evidence_for']:+.2f} for {row.true_class} and "
-                f"{right['evidence_against']:+.2f} against it"
+                f": regions worth +{plus:.2f} spoke for {row.predicted_class} and {MINUS}{minus:.2f} against it; "
+                f"+{right_plus:.2f} for {row.true_class} and {MINUS}{right_minus:.2f} against it"
             )
         said.append(
             f"{line}. Without the named regions {row.true_class} goes from {row.p_true:.2f} to {row.p_true_after:.2f}."

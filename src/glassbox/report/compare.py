@@ -63,7 +63,7 @@ def summary(sides: Sides) -> dict[str, float]:
         numbers |= {f"{name}/{row.metric}": float(value) for name, value in values.items() if not np.isnan(value)}
     numbers |= {"only_a": len(sides.found.only_a), "only_b": len(sides.found.only_b)}
     means = sides.agreement.groupby("explainer")[["rank_correlation", "top_overlap"]].mean()
-    return numbers | {f"{name}/{row.Index}": getattr(row, name) for row in means.itertuples() for name in means}
+    return numbers | {f"{name}/{key}": mean for name in means for key, mean in means[name].dropna().items()}
 
 
 def outcomes(sides: Sides) -> dict[str, str]:
@@ -91,16 +91,17 @@ def _most(sides: Sides) -> list[dict[str, Any]]:
 
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:
-    """A row an explainer: `title`, `images`, the overlap by `chance`, and of each measure the mean over images and the
-    ends of its 95 % interval, None where they are too few for one."""
+    """A row an explainer: `title`, `images`, the overlap by `chance`, and of each measure the mean over the images that
+    have it, None where none has since all maps are empty, and the ends of its 95 % interval, None where they are too
+    few for one."""
     rows = []
     seed = derive(sides.a.params.study.seed, "compare", "agreement")
     for name, part in sides.agreement.groupby("explainer", sort=False):
         row: dict[str, Any] = {"title": title_of(name), "images": len(part), "chance": part["overlap_by_chance"].mean()}
         for measure in ("rank_correlation", "top_overlap"):
-            values = part[measure].to_numpy()
-            row[measure] = values.mean()
-            ends = interval(values, seed)
+            values = part[measure].dropna().to_numpy()
+            row[measure] = values.mean() if len(values) else None
+            ends = interval(values, seed) if len(values) else (np.nan, np.nan)
             row[f"{measure}_ends"] = None if np.isnan(ends).any() else ends
         rows.append(row)
     return rows

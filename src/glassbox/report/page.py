@@ -11,7 +11,7 @@ import pandas as pd
 from glassbox import baselines, chance, config
 from glassbox.families import MEASUREMENTS
 from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
-from glassbox.notes import note, sound
+from glassbox.notes import equation, note, sound
 from glassbox.report import analyses, calibration
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import macro_f1_ends, render
@@ -30,7 +30,7 @@ GROUPS = {  # of explained images
     "mistake": "Mistaken",
     "pair": "Hard to tell apart",
 }
-DETAILS = ("local_r2", "additivity_error", "base_value", "completeness_error")
+DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "completeness_error")
 
 
 def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) -> str:
@@ -154,6 +154,7 @@ def cases(study: "Study") -> list[dict[str, Any]]:
                 "probabilities": _probabilities(study, int(row)),
                 "explained": explained,
                 "panels": _panels(study, int(row), image, wider),
+                "empty": _empty(study, int(row)),
             }
         )
     return found
@@ -162,11 +163,16 @@ def cases(study: "Study") -> list[dict[str, Any]]:
 def _shown(image: np.ndarray, values: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
     """A map of an explainer: `title`, `map` (None where it must not be shown) and the `note` under it."""
     details = {name: about[name] for name in DETAILS if pd.notna(about.get(name))}
+    if about["explainer"] == "lime":
+        details["local_r2"] = about["local_r2"]  # NaN where there is none, which is said
+    empty_class = about.get("empty_class")
     return {
         "name": about["explainer"],
         "title": TITLES[about["explainer"]],
         "map": map_uri(image, values) if sound(details) else None,
-        "note": note(details, bool(about["all_zero"]), about["explainer"]),
+        "note": note(
+            details, bool(about["all_zero"]), about["explainer"], empty_class if pd.notna(empty_class) else ""
+        ),
     }
 
 
@@ -193,13 +199,20 @@ def _panels(study: "Study", row: int, image: np.ndarray, maps: np.ndarray | None
         {
             "class": p["explained_class"],
             "map": map_uri(image, maps[p["map"]], largest) if p["shown"] else None,
-            "probability": p["probability"],
-            "base": p["base_value"],
-            "for": p["evidence_for"],
-            "against": abs(p["evidence_against"]),
+            "note": equation(*(p[name] for name in analyses.SUM))
+            if p["shown"]
+            else note(p, zero=False, explainer="kernel_shap"),
         }
         for p in part.to_dict("records")
     ]
+
+
+def _empty(study: "Study", row: int) -> dict[str, Any] | None:
+    """What the network says of an image with every region hidden: `class` and `p`; None without panels."""
+    part = None if study.panels is None else study.panels[study.panels["image"] == row]
+    if part is None or part.empty:
+        return None
+    return {"class": part["empty_class"].iloc[0], "p": float(part["empty_probability"].iloc[0])}
 
 
 def matrix(study: "Study", images: np.ndarray) -> list[dict[str, Any]]:

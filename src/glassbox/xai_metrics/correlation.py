@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from glassbox import compute
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric, Sample, Scores
@@ -30,7 +31,8 @@ class Hidden:
     Attributes:
         cells: (H, W) labels 0..S-1 of the regions, a common grid.
         sets: (N, D, S) bool, hidden regions.
-        drops: (N, D) by how much the target's probability fell.
+        drops: (N, D) by how much the target's probability fell; the same for all sets of an image where it does not
+            vary by more than rounding.
     """
 
     cells: np.ndarray
@@ -70,17 +72,21 @@ def hide(
         covered = torch.from_numpy(sets[row][:, cells])  # (D, H, W)
         mixed = torch.cat([image[None], torch.where(covered[:, None], flat, image)])
         p = probabilities(classifier, mixed, batch_size)[:, target].numpy()
-        drops[row] = p[0] - p[1:]
+        drops[row] = p[0] - (p[1:] if compute.varies(p[1:, None], torch.float32)[0] else p[1:].mean())
     return Hidden(cells, sets, drops)
 
 
 def faithfulness_correlation(maps: np.ndarray, hidden: Hidden) -> np.ndarray:
-    """Correlation over the sets between the attribution that is hidden and the fall of the probability (N,); 0 where
-    either is the same for all sets."""
+    """Correlation over the sets between the attribution that is hidden and the fall of the probability (N,).
+
+    NaN for an image whose probability falls alike for all sets: no map of it can be judged. Else 0 for a map of which
+    all sets hide the same: it tells nothing of what there was to tell.
+    """
     n = len(maps)
     sums = np.stack([np.bincount(hidden.cells.ravel(), weights=values.ravel()) for values in maps.astype(np.float64)])
     covered = np.einsum("nds,ns->nd", hidden.sets, sums)  # (N, D)
     a, b = (values - values.mean(axis=1, keepdims=True) for values in (covered, hidden.drops))
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    told = np.array([np.ptp(covered[row]) > 1e-12 * np.abs(covered[row]).max() for row in range(n)]) & (lengths > 0)
-    return np.where(told, (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0.0)
+    ranks = np.array([np.ptp(covered[row]) > 1e-12 * np.abs(covered[row]).max() for row in range(n)]) & (lengths > 0)
+    correlations = np.where(ranks, (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0.0)
+    return np.where(np.ptp(hidden.drops, axis=1) > 0, correlations, np.nan)

@@ -17,10 +17,10 @@ def measure(sample: Sample) -> Scores:
 
 
 def gini(maps: np.ndarray) -> np.ndarray:
-    """Gini index of the absolute values of maps (N, H, W): (N,). A map of zeros treats all pixels alike: 0."""
+    """Gini index of the absolute values of maps (N, H, W): (N,). NaN for a map of zeros, which rests on no pixel."""
     values = np.sort(np.abs(maps).reshape(len(maps), -1).astype(np.float64), axis=1)  # (N, D), rising
     d = values.shape[1]
     total = values.sum(axis=1)
     shares = values / np.where(total > 0, total, 1)[:, None]
     below = (d - np.arange(1, d + 1) + 0.5) / d
-    return np.where(total > 0, 1 - 2 * (shares * below).sum(axis=1), 0.0)
+    return np.where(total > 0, 1 - 2 * (shares * below).sum(axis=1), np.nan)

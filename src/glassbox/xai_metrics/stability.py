@@ -23,13 +23,16 @@ def rank_agreement(weights: np.ndarray) -> float:
         weights: (R, S), R >= 2 runs on the same S regions.
 
     Returns:
-        -1..1. A run that gives every region the same weight ranks nothing: its pairs count as 0.
+        -1..1. A run that gives every region the same weight ranks nothing: its pairs count as 0. NaN where no run
+        ranks anything.
     """
     from scipy.stats import rankdata
 
     ranks = rankdata(weights, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(ranks, axis=1)
+    if not lengths.any():
+        return float("nan")
     products = ranks @ ranks.T / np.maximum(np.outer(lengths, lengths), np.finfo(float).tiny)
     return float(np.mean([products[pair] for pair in combinations(range(len(weights)), 2)]))
 
@@ -41,6 +44,9 @@ def agreement_with(weights: np.ndarray, others: np.ndarray) -> float:
         weights: (R, S), R >= 2 runs on the same S regions.
         others: (R, S), runs to compare with. The one in the same place is left out, so that with `weights` themselves
             no run is compared with itself, and that every mean is one of R - 1 runs.
+
+    Returns:
+        -1..1; NaN where neither a run nor the mean beside it ranks anything.
     """
     references = [np.delete(others, place, axis=0).mean(axis=0) for place in range(len(weights))]
     return float(np.mean([rank_agreement(np.stack(pair)) for pair in zip(weights, references, strict=True)]))
@@ -56,11 +62,13 @@ def top_overlap(weights: np.ndarray, k: int) -> float:
 
     Returns:
         0..1. Runs that chose at random would share `overlap_by_chance`; so much is counted for the pairs of a run that
-        gives every region the same weight, and so chooses none.
+        gives every region the same weight, and so chooses none. NaN where no run gives any region a weight.
     """
     k, chance = min(k, weights.shape[1]), overlap_by_chance(weights.shape[1], k)
     tops = [set(row) for row in np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k].tolist()]
     chooses = np.ptp(np.abs(weights), axis=1) > 0
+    if not weights.any():
+        return float("nan")
     pairs = combinations(range(len(weights)), 2)
     return float(np.mean([len(tops[a] & tops[b]) / k if chooses[a] and chooses[b] else chance for a, b in pairs]))
 
