@@ -10,7 +10,7 @@ population. Measured are, by the number of images:
   comparisons a claim is false where the population says the opposite. And with the real explainers, all of whose scores
   are exchanged at random with each other and with the controls: then every claim is false.
 - power: share of the true differences that are decided, and how often transposed maps are told from the intact ones.
-- coverage of the intervals of means, of typical differences, and of the macro F1 (on confusion matrices that are drawn).
+- coverage of the intervals of means, of typical differences, and of the macro F1 (on confusion matrices drawn for it).
 
     python -m benchmarks claims        about half an hour on 2 cores
 """
@@ -266,7 +266,7 @@ def coverage_of_macro_f1(tables: int = 300, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         A row a population: `classes`, `sizes`, `accuracy` (mean of the classes), `recalls` ("alike" or "unlike"),
-        `images` of a test set, `macro_f1`, `covered` (share of the tables) and `width`, the mean width of the intervals.
+        `images` of a test set, `macro_f1`, `covered` (share of the tables) and `width`, the mean width of an interval.
     """
     rng, rows = np.random.default_rng(seed), []
     for sizes, classes, accuracy, recalls in product(
@@ -287,9 +287,14 @@ def coverage_of_macro_f1(tables: int = 300, seed: int = 0) -> pd.DataFrame:
         low, high = np.array(ends).T
         rows.append(
             {
-                "classes": classes, "sizes": sizes, "accuracy": accuracy, "recalls": recalls,
-                "images": int(images.sum()), "macro_f1": truth,
-                "covered": float(((low <= truth) & (truth <= high)).mean()), "width": float((high - low).mean()),
+                "classes": classes,
+                "sizes": sizes,
+                "accuracy": accuracy,
+                "recalls": recalls,
+                "images": int(images.sum()),
+                "macro_f1": truth,
+                "covered": float(((low <= truth) & (truth <= high)).mean()),
+                "width": float((high - low).mean()),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)

@@ -50,8 +50,8 @@ def card(study: "Study") -> str:
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
         f"{markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
-        f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} mistakes. "
-        f"{markdown(chance.sentence(m))}",
+        f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} "
+        f"mistakes. {markdown(chance.sentence(m))}",
         "",
         f"Of each class, with {level} intervals:",
         "",

@@ -181,12 +181,13 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     about = {"name": f"{name}/{metric}", "what": f"{what}, KernelSHAP against the controls", "value": None,
              "low": None, "high": None, "images": 0, "criterion": "better than every control"}  # fmt: skip
     tests = [] if why else tests_of(ranking, metric, SHAP)
-    if not tests:
+    compared = [test for test in tests if test["difference"] is not None]  # on one image or more
+    if not compared:
         why = why or ("the explainers were not scored" if ranking is None else f"it was not scored by {title}")
         return about | {"verdict": UNTESTED, "why": why}
     row = ranking["metrics"][metric]
     sign = 1 if row["direction"] == "higher is better" else -1
-    closest = min(tests, key=lambda test: sign * test["difference"])
+    closest = min(compared, key=lambda test: sign * test["difference"])
     found = by_outcome(tests)
     control = by_outcome([closest])[closest["outcome"]][0]
     ends = sorted(sign * end for end in (closest["low"], closest["high"])) if _known(closest) else (None, None)
@@ -220,9 +221,9 @@ def _mean(
     mean, (low, high) = float(values.mean()), ends
     if not math.isfinite(low + high):
         few = len(values) < bootstrap.FEWEST
-        reason = f"takes at least {bootstrap.FEWEST} images" if few else "takes values that differ, and all are the same"
+        takes = f"at least {bootstrap.FEWEST} images" if few else "values that differ, and all are the same"
         needed = {"images_needed": bootstrap.FEWEST} if few else {}
-        return row | {"value": mean, "verdict": OPEN, "without_interval": f"an interval {reason}"} | needed
+        return row | {"value": mean, "verdict": OPEN, "without_interval": f"an interval takes {takes}"} | needed
     verdict = _above(low, high, 0.0)
     needed = {"images_needed": _needed(len(values), mean, low, high)} if verdict == OPEN else {}
     return row | {"value": mean, "low": low, "high": high, "verdict": verdict} | needed
