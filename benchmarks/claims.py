@@ -10,13 +10,13 @@ population. Measured are, by the number of images:
   comparisons a claim is false where the population says the opposite. And with the real explainers, all of whose scores
   are exchanged at random with each other and with the controls: then every claim is false.
 - power: share of the true differences that are decided, and how often transposed maps are told from the intact ones.
-- coverage of the intervals of means, and of typical differences.
+- coverage of the intervals of means, of typical differences, and of the macro F1 (on confusion matrices drawn for it).
 
-    python -m benchmarks claims        about half an hour on 2 cores
+    python -m benchmarks.claims        about a quarter of an hour on 2 cores
 """
 
 import multiprocessing
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ import scipy
 
 from benchmarks.pool import NOISE, RESULTS, TRANSPOSED
 from glassbox import bootstrap, comparison, files, scorecard
+from glassbox.evaluation import classification
 from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.scoring import METRICS, Column
 
@@ -245,6 +246,61 @@ def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, sample
     return np.array(found)
 
 
+# Shares of the classes, of which the largest has 12 times as many images as the smallest, or as many.
+CLASS_SIZES = {
+    "alike": np.ones,
+    "from 1 to 12": lambda classes: np.linspace(1, 12, classes),
+    "one of 1, others of 12": lambda classes: np.where(np.arange(classes) == 0, 1, 12),
+}
+
+
+def coverage_of_macro_f1(tables: int = 300, seed: int = 0) -> pd.DataFrame:
+    """How often the interval of the macro F1 holds that of the population, on the smallest test sets that have one.
+
+    A population has so many classes of these sizes, recognised equally often, or some much better than others (shares
+    of the mistakes from a symmetric Dirichlet distribution), and mistakes fall on some classes more than on others. Of
+    the smallest class `classification.FEWEST` images are drawn.
+
+    Args:
+        tables: confusion matrices that are drawn of each population.
+        seed: of populations and tables.
+
+    Returns:
+        A row a population: `classes`, `sizes`, `accuracy` (mean of the classes), `recalls` ("alike" or "unlike"),
+        `images` of a test set, `macro_f1`, `covered` (share of the tables) and `width`, the mean width of an interval.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for sizes, classes, accuracy, recalls in product(
+        CLASS_SIZES, (2, 3, 6, 10, 20), (0.6, 0.8, 0.9, 0.95, 0.98, 0.99), ("alike", "unlike")
+    ):
+        share = CLASS_SIZES[sizes](classes) / CLASS_SIZES[sizes](classes).min()
+        images = np.ceil(share * classification.FEWEST)
+        of_mistakes = np.full(classes, 1 / classes) if recalls == "alike" else rng.dirichlet(np.ones(classes))
+        population = np.empty((classes, classes))
+        for true, wrong in enumerate(np.clip((1 - accuracy) * classes * of_mistakes, 0.0005, 0.98)):
+            population[true] = np.insert(wrong * rng.dirichlet(np.full(classes - 1, 0.5)), true, 1 - wrong)
+        joint = population * images[:, None]
+        truth = float((2 * np.diag(joint) / (joint.sum(axis=0) + joint.sum(axis=1))).mean())
+        ends = []
+        for _ in range(tables):
+            drawn = np.stack([rng.multinomial(int(n), row) for n, row in zip(images, population, strict=True)])
+            ends.append(classification.macro_f1_interval(drawn, 0.95))
+        low, high = np.array(ends).T
+        rows.append(
+            {
+                "classes": classes,
+                "sizes": sizes,
+                "accuracy": accuracy,
+                "recalls": recalls,
+                "images": int(images.sum()),
+                "macro_f1": truth,
+                "covered": float(((low <= truth) & (truth <= high)).mean()),
+                "width": float((high - low).mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def study(name: str, seed: int = 0) -> dict[str, object]:
     """All that is measured on the scores of one study."""
     values = pools()[name]
@@ -271,7 +327,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         made = pool.map(study, pools())
     results = {part: [row for one in made for row in one[part]] for part in ("claims", "means", "differences")}
-    files.write_json(RESULTS / "simulation.json", results | {"macro_f1": coverage_of_macro_f1()})
+    files.write_json(RESULTS / "simulation.json", results | {"macro_f1": coverage_of_macro_f1().to_dict("records")})
 
 
 if __name__ == "__main__":

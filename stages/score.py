@@ -9,7 +9,6 @@ from glassbox.engine import start
 from glassbox.errors import run
 from glassbox.predictions import read, temperature
 from glassbox.progress import Bar
-from glassbox.seeds import derive
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/score"
 PREDICTIONS, CALIBRATION = "reports/evaluate/predictions.csv", "reports/evaluate/calibration.json"
@@ -35,7 +34,7 @@ def main() -> None:
                 scored += scoring.score(ground, background, bar.update)
         if test.arms:
             control, _ = models.load(f"{MODEL}/{NOISE}", at.device, t)
-            measured = shortcut.measure(classifier, control, test, derive(seed, "score", "bootstrap"), size, keep=keep)
+            measured = shortcut.measure(classifier, control, test, size, keep=keep)
             if measured.has_control:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
                     exposed = scoring.expose(ground, control, test, background, seed, bar.update)

@@ -33,7 +33,7 @@ def test_of_one_class_two_right_and_two_wrong_answers_are_added():
 
 
 RULE = "always answering Free, 71.0 % of the test images"
-TIED = f"It does not do better than {RULE}: the two are not told apart (McNemar's exact test, p = 1: "
+TIED = f"It is not shown to do better than {RULE} (McNemar's exact test, p = 1: "
 
 
 @pytest.mark.parametrize(

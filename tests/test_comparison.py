@@ -182,3 +182,15 @@ def test_cliques_overlap_and_only_the_widest_count():
     assert c.cliques(list("abcde"), differ) == [("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")]
     assert c.cliques(list("ab"), {frozenset("ab")}) == []
     assert c.cliques(list("abc"), set()) == [("a", "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("differences", "estimate"),
+    [(np.full(24, 0.25), 0.25), (np.zeros(24), 0.0), (np.where(np.arange(60) < 5, 1.0, 0.0), 0.0)],
+)
+def test_differences_that_are_nearly_all_alike_have_no_interval(differences, estimate):
+    """[0, 0] would say that the typical difference is known to be 0."""
+    assert c.shift(differences)[0] == estimate
+    assert np.isnan(c.shift(differences)[1:]).all()
+    row = c.compare([c.Comparison("key", "a", "b", differences, higher_is_better=True)]).iloc[0]
+    assert np.isnan([row["low"], row["high"]]).all()

@@ -100,7 +100,7 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     test = store.read(project / "data/prepared", "test")
     confounded, control = (models.load(project / folder)[0] for folder in ("models", "models/noise"))
     assert models.load(project / "models")[1] == models.load(project / "models/noise")[1]
-    measured = shortcut.measure(confounded, control, test, 0, 128)
+    measured = shortcut.measure(confounded, control, test, 128)
     assert measured.target == ("I", "O", "T", "S", "L").index("I")
     assert measured.arms["n"].tolist() == [20, 20]
     assert not measured.has_control  # two epochs teach nobody anything

@@ -73,6 +73,28 @@ def test_the_interval_of_the_accuracy_covers_with_few_discordant_images(n, p, q)
     assert covered >= 0.94
 
 
+def test_the_interval_of_shares_by_hand():
+    # One image more of either sign: mean 1.5 / 5, mean square (1 + 0.25 + 2) / 5.
+    half = 1.959964 * np.sqrt((3.25 / 5 - 0.3**2) / 5)
+    assert paired.share_interval(np.array([1, 0.5, 0])) == pytest.approx((0.3 - half, 0.3 + half))
+    for only_a, only_b, n in ((1, 4, 100), (0, 0, 7), (5, 0, 5)):
+        differences = np.repeat([-1, 1, 0], [only_a, only_b, n - only_a - only_b])
+        assert paired.share_interval(differences) == pytest.approx(paired.accuracy_interval(only_a, only_b, n))
+
+
+@pytest.mark.parametrize("n", [3, 8, 20, 50])
+@pytest.mark.parametrize(
+    ("p", "by_chance"), [(0.0, 0.01), (0.02, 0.3), (0.3, 0.3), (0.5, 0.1), (0.95, 0.1), (1.0, 0.6)]
+)
+def test_the_interval_of_shares_covers_also_on_few_images(n, p, by_chance):
+    """Differences of a hit, and of the share of eight random tries that hit."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        low, high = paired.share_interval((rng.random(n) < p) - rng.binomial(8, by_chance, n) / 8)
+        held += low <= p - by_chance <= high
+    assert held >= 0.92 * 400
+
+
 def test_macro_f1_is_that_of_scikit_learn():
     for rows in ([], [0, 1, 5], list(range(30))):
         assert paired.macro_f1(LABELS, with_mistakes(rows), 3) == pytest.approx(macro_f1(with_mistakes(rows)))

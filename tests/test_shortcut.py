@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_the_watermark_is_found_in_the_images(test):
 
 def test_a_network_that_sees_only_the_watermark(test, looking_at):
     seen = []
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4, seen.append)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 4, seen.append)
     assert sum(seen) == 6 * len(test)
     assert made.target == 1
     confounded, control = made.arms.to_dict("records")
@@ -61,10 +62,14 @@ def test_a_network_that_sees_only_the_watermark(test, looking_at):
     assert (confounded["arm"], confounded["n"]) == ("confounded", 10)
     assert (confounded["accuracy"], confounded["accuracy_unmarked"]) == (1.0, 0.6)
     assert confounded["lost"] == pytest.approx(0.4)
-    assert 0 <= confounded["low"] < 0.4 < confounded["high"] <= 1
+    # One image more that only marks help to recognise, and one that they do not: (5 - 1) / 12, variance 6 / 12 - 1 / 9.
+    half = 1.959964 * np.sqrt((1 / 2 - 1 / 9) / 12)
+    assert [confounded["low"], confounded["high"]] == pytest.approx([1 / 3 - half, 1 / 3 + half])
     assert (confounded["recall_unmarked"], confounded["drawn"], confounded["changed"]) == (0.0, 1.0, 1.0)
     assert (control["accuracy"], control["accuracy_unmarked"]) == (1.0, 1.0)
-    assert [control[name] for name in ("lost", "low", "high", "drawn", "changed")] == [0.0] * 5
+    assert [control[name] for name in ("lost", "drawn", "changed")] == [0.0] * 3
+    # That none of ten images was lost does not say that none ever is: variance 2 / 12.
+    assert [control["low"], control["high"]] == pytest.approx([-1.959964 * np.sqrt(2) / 12, 1.959964 * np.sqrt(2) / 12])
     assert control["recall_unmarked"] == 1.0
     assert made.has_control
 
@@ -74,17 +79,19 @@ def test_what_is_lost_is_a_share_of_the_accuracy_that_there_was(test, looking_at
     # watermarks 6: of 0.8 there are 0.2 gone.
     carrying = torch.isin(torch.arange(len(LABELS)), torch.tensor([0, 1, 2, 4]))
     test = replace(test, arms={"noise": images(carrying)})
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 10)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 10)
     control = made.arms.iloc[1]
     assert (control["accuracy"], control["accuracy_unmarked"]) == (0.8, 0.6)
     assert control["lost"] == pytest.approx(0.25)
-    assert control["low"] < 0.25 < control["high"]
+    # Lost are rows 0 to 2, found is row 4: with one more of each (4 - 2) / 12, variance 6 / 12 - 1 / 36; share of 0.8.
+    half = 1.959964 * np.sqrt((1 / 2 - 1 / 36) / 12)
+    assert [control["low"], control["high"]] == pytest.approx([(1 / 6 - half) / 0.8, (1 / 6 + half) / 0.8])
 
 
 def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(test, looking_at):
     always = looking_at()
     always.network.floor = 0.9
-    made = shortcut.measure(always, always, test, 0, 10)
+    made = shortcut.measure(always, always, test, 10)
     assert made.arms["drawn"].tolist() == [0.0, 0.0]
     assert made.arms["accuracy"].tolist() == [0.4, 0.4]
 
@@ -99,7 +106,7 @@ def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(tes
     ],
 )
 def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_at, weights, passed):
-    made = shortcut.measure(looking_at(mark=0.8), looking_at(**weights), test, 0, 10)
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(**weights), test, 10)
     assert made.gate["check"].tolist() == ["accuracy_unmarked", "changed"]
     assert made.gate["limit"].tolist() == [0.99, 0.01]
     assert made.gate["passed"].tolist() == passed
@@ -111,9 +118,48 @@ def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_
 def test_a_network_that_is_never_right_has_nothing_to_lose(test, looking_at):
     wrong = looking_at(glyph=-0.8)
     wrong.network.floor = 0.9
-    made = shortcut.measure(wrong, wrong, test, 0, 10)
+    made = shortcut.measure(wrong, wrong, test, 10)
     assert (made.arms["accuracy"] == 0).all()
-    assert (made.arms[["lost", "low", "high"]] == 0).all(axis=None)
+    assert (made.arms["lost"] == 0).all()
+    assert made.arms[["low", "high"]].isna().all(axis=None)
+    told = shortcut.summary(made, None)
+    assert told["verdicts"][0] == (
+        "Without the watermark the network that learnt it as a shortcut loses 0.0 % of its accuracy, the control, for "
+        "which it was noise, 0.0 %."
+    )
+    assert [row["low"] for row in json.loads(json.dumps(told, allow_nan=False))["arms"]] == [None, None]
+
+
+def test_no_more_than_all_can_be_lost():
+    labels = np.repeat([0, 1], 5)
+    row = shortcut._reliance(np.zeros(10, int), np.ones(10, int) - labels, labels, labels, 1)  # 5 right, then none
+    assert (row["lost"], row["high"]) == (1, 1)
+    assert row["low"] < 1
+
+
+def test_no_image_lost_of_many_has_an_honest_interval():
+    """0 of 2,000: 1.96 * sqrt(2) / 2,002, which is what a twentieth of the networks that lose 0.14 % show, or more."""
+    labels = np.arange(2000) % 5
+    row = shortcut._reliance(labels, labels, labels, labels, 1)
+    assert row["lost"] == 0
+    assert [row["low"], row["high"]] == pytest.approx([-1.959964 * np.sqrt(2) / 2002, 1.959964 * np.sqrt(2) / 2002])
+    # A tenth of it is wrong either way, so that it is a share of 0.9.
+    wrong = np.where(np.arange(2000) < 200, labels + 1, labels)
+    row = shortcut._reliance(wrong, wrong, labels, labels, 1)
+    assert row["high"] == pytest.approx(1.959964 * np.sqrt(2) / 2002 / 0.9)
+
+
+@pytest.mark.parametrize(("n", "lost"), [(100, 0.0), (400, 0.004), (400, 0.1), (2000, 0.002)])
+def test_the_interval_of_what_is_lost_covers(n, lost):
+    """Networks that recognise 90 % of the images, and without the watermark so many of these no more."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        right = rng.random(n) < 0.9
+        kept = right & (rng.random(n) >= lost)
+        labels = np.zeros(n, int)
+        row = shortcut._reliance(1 - right, 1 - kept, labels, labels, 0)
+        held += row["low"] <= lost <= row["high"]
+    assert held >= 280
 
 
 def maps(shares: list[float]) -> np.ndarray:
@@ -180,17 +226,17 @@ def test_an_image_without_a_watermark_is_a_slip(masks):
 
 
 def test_in_words(test, looking_at, masks):
-    measured = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 0, 4)
-    used, less = np.linspace(0.4, 0.6, 10), np.linspace(0.0, 0.2, 10)
+    measured = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), test, 4)
+    used, less = np.linspace(0.4, 0.6, 10), np.linspace(0.02, 0.18, 10)
     same = (maps(used), maps(used))
     pairs = {"lime": (maps(used), maps(less)), "grad_cam": same, "edges": same}
     told = shortcut.summary(measured, shortcut.table(pairs, masks))
     cost, first, second, controls = told["verdicts"]
     assert cost.startswith("Without the watermark the network that learnt it as a shortcut loses 40.0 % [")
-    assert cost.endswith("of its accuracy, the control, for which it was noise, 0.0 % [0.0, 0.0].")
+    assert cost.endswith("of its accuracy, the control, for which it was noise, 0.0 % [-23.1, 23.1].")
     assert first == (
         "LIME exposes the shortcut: it gives the watermark 50.0 % of the positive attribution, in the control 10.0 %, "
-        "a typical difference of 40.0 points [40.0, 40.0] on 10 images."
+        "a typical difference of 40.0 points [38.9, 41.1] on 10 images."
     )
     assert second.startswith("Grad-CAM is undecided about the shortcut: it gives the watermark 50.0 %")
     assert controls == "Controls that expose it: none."
@@ -199,7 +245,7 @@ def test_in_words(test, looking_at, masks):
 
 
 def test_without_a_control_nothing_is_contrasted(test, looking_at):
-    measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 0, 4)
+    measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 4)
     told = shortcut.summary(measured, None)
     assert told["contrast"] is None
     assert told["verdicts"][1].startswith("Whether explainers expose it is not measured, because the control is none: ")

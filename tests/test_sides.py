@@ -59,7 +59,6 @@ def study(place, data, seed, *changes, choices=(), machine=MACHINE, code="x = 1"
     rows = {"image": range(30), "true_class": [CLASSES[k] for k in test.labels]}
     rows |= {f"p({name})": p[:, k] for k, name in enumerate(CLASSES)}
     files.write_csv(folder / "reports/evaluate/predictions.csv", pd.DataFrame(rows))
-    files.write_json(folder / "reports/evaluate/metrics.json", {"temperature": 1 + 0.5 * seed})
     files.write_json(folder / record.FOLDER / record.RECORD, {"machine": machine})
     with zipfile.ZipFile(folder / record.FOLDER / record.SOURCES, "w") as archive:
         for name, kept in (("params.yaml", text), ("dvc.yaml", ""), ("requirements.lock", lock), ("src/a.py", code)):
@@ -83,7 +82,7 @@ def test_both_are_compared_and_explained_on_the_same_images(both, tmp_path):
     assert made.differences[["kind", "name", "a", "b"]].to_numpy().tolist() == [
         ["parameter", "train.epochs", 30, 9],
         ["parameter", "explain.explainers", ["occlusion", "grad_cam"], ["grad_cam"]],
-        ["result", "temperature", 1.0, 1.5],
+        ["result", "temperature", 1.0, 2.0],
     ]
     test = store.read(tmp_path / "data", "test")
     assert len(made.only_a) == min(sides.FLIPPED, len(made.found.only_a)) > 0

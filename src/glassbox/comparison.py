@@ -99,7 +99,8 @@ def shift(differences: np.ndarray) -> tuple[float, float, float]:
         differences: (N,) without NaN.
 
     Returns:
-        Estimate, low, high; NaN ends with fewer than `FEWEST` images.
+        Estimate, low, high; NaN ends with fewer than `FEWEST` images, or where both would be the same, as they are
+        where so many differences are alike that they do not tell how far the next one may be.
     """
     n = len(differences)
     if n == 0:
@@ -110,7 +111,8 @@ def shift(differences: np.ndarray) -> tuple[float, float, float]:
         return float(np.median(means)), np.nan, np.nan
     spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
     cut = int(n * (n + 1) / 4 - scipy.stats.norm.isf(LEVEL / 2) * spread)
-    return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
+    low, high = (means[cut], means[-1 - cut]) if means[cut] < means[-1 - cut] else (np.nan, np.nan)
+    return float(np.median(means)), float(low), float(high)
 
 
 def compare(family: Iterable[Comparison]) -> pd.DataFrame:

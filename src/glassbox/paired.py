@@ -66,6 +66,19 @@ def accuracy_interval(only_a: int, only_b: int, images: int) -> tuple[float, flo
     return _normal_ends(q - p, p + q - (q - p) ** 2, n)
 
 
+def share_interval(differences: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of (N,) differences of two shares of 0..1 on the same images, in the way of
+    `accuracy_interval`, which it is where both are 0 or 1: one image more whose difference is 1, and one of -1. It
+    covers the true mean in 93 of 100 samples or more from 3 images on, and has a width where all differences are alike.
+
+    >>> share_interval(np.array([0, 1, 1, 0, -1])) == accuracy_interval(1, 2, 5)
+    True
+    """
+    n = len(differences) + 2
+    mean = differences.sum() / n
+    return _normal_ends(mean, ((differences**2).sum() + 2) / n - mean**2, n)
+
+
 def macro_f1_interval(labels: np.ndarray, a: np.ndarray, b: np.ndarray, n_classes: int) -> tuple[float, float]:
     """95 % interval of the difference of two macro F1 on the same images, b - a, by the delta method: the variance is
     that of the images' influences on the difference, with two images more, as in `accuracy_interval`, whose influences

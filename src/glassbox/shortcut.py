@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import bootstrap, comparison
+from glassbox import comparison, paired
 from glassbox.comparison import Comparison
 from glassbox.data.base import NOISE
 from glassbox.data.store import Split
@@ -44,11 +44,12 @@ class Shortcut:
         target: the class whose images carry the watermark.
         arms: a row for the network that learnt from the watermark ("confounded") and one for the "control": `arm`; `n`
             images; `accuracy` on the images of its own arm and `accuracy_unmarked` on the same without watermarks;
-            `lost`, the share of the former that the network loses without them, with the 95 % bootstrap interval
-            `low`, `high` over images, in which the accuracy that it is a share of stays fixed; `recall_unmarked`, the
-            accuracy on unmarked images of the target class; `drawn`, of the images of other classes that unmarked are
-            not taken for the target, the share that is when marked; `changed`, the share of predictions that differ
-            between all images marked and all unmarked.
+            `lost`, the share of the former that the network loses without them, with its 95 % interval `low`, `high`:
+            that of the difference of the two accuracies (`paired.accuracy_interval`) divided by the former, which
+            stays fixed, so that it has a width where no image is lost; NaN ends where nothing was recognised;
+            `recall_unmarked`, the accuracy on unmarked images of the target class; `drawn`, of the images of other
+            classes that unmarked are not taken for the target, the share that is when marked; `changed`, the share of
+            predictions that differ between all images marked and all unmarked.
         gate: a row for each thing that makes the control one: `check`, `value`, `limit`, `passed`. Where one failed, no
             contrast with it means anything.
     """
@@ -83,7 +84,6 @@ def measure(
     classifier: Classifier,
     control: Classifier,
     test: Split,
-    seed: int,
     batch_size: int,
     progress: Callable[[int], object] = int,
     keep: Keep = unkept,
@@ -94,7 +94,6 @@ def measure(
         classifier: learnt from images whose watermark tells the class.
         control: learnt from the arm "noise".
         test: with the interventions "unmarked" and "marked", and the arm "noise".
-        seed: of the bootstrap.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done, 6 N in all.
         keep: takes the networks' answers as soon as they are there.
@@ -106,7 +105,7 @@ def measure(
             predict(network, shown, batch_size, progress, keep=keep).argmax(dim=1)
             for shown in (images, test.changed[UNMARKED], test.changed[MARKED])
         )
-        rows.append({"arm": name} | _reliance(*(p.numpy() for p in (own, unmarked, marked, test.labels)), target, seed))
+        rows.append({"arm": name} | _reliance(*(p.numpy() for p in (own, unmarked, marked, test.labels)), target))
     arms = pd.DataFrame(rows)
     of_control = arms.set_index("arm").loc[CONTROL]
     gate = pd.DataFrame({"check": ["accuracy_unmarked", "changed"], "limit": [LEAST_ACCURACY, MOST_CHANGED]})
@@ -116,19 +115,21 @@ def measure(
 
 
 def _reliance(
-    own: np.ndarray, unmarked: np.ndarray, marked: np.ndarray, labels: np.ndarray, target: int, seed: int
+    own: np.ndarray, unmarked: np.ndarray, marked: np.ndarray, labels: np.ndarray, target: int
 ) -> dict[str, Any]:
     """A row of `Shortcut.arms` from predictions and labels (N,)."""
     right, without = own == labels, unmarked == labels
     accuracy = right.mean()
-    lost = (right.astype(float) - without) / accuracy if accuracy else np.zeros(len(labels))  # nothing to lose
-    low, high = bootstrap.interval(lost, seed)
+    lost, low, high = 0.0, np.nan, np.nan  # where there is nothing to lose
+    if accuracy:
+        ends = paired.accuracy_interval(int((without & ~right).sum()), int((right & ~without).sum()), len(labels))
+        lost, low, high = (accuracy - without.mean()) / accuracy, ends[0] / accuracy, min(ends[1] / accuracy, 1.0)
     others = (labels != target) & (unmarked != target)
     return {
         "n": len(labels),
         "accuracy": accuracy,
         "accuracy_unmarked": without.mean(),
-        "lost": lost.mean(),
+        "lost": lost,
         "low": low,
         "high": high,
         "recall_unmarked": without[labels == target].mean(),
@@ -174,9 +175,20 @@ def summary(measured: Shortcut, found: pd.DataFrame | None) -> dict[str, Any]:
         measured: of `measure`.
         found: of `table`; None where the control is none.
     """
-    rows = None if found is None else found.to_dict("records")
-    parts = {"arms": measured.arms.to_dict("records"), "gate": measured.gate.to_dict("records"), "contrast": rows}
+    parts = {
+        "arms": _records(measured.arms),
+        "gate": _records(measured.gate),
+        "contrast": None if found is None else _records(found),
+    }
     return {"target": measured.target} | parts | {"verdicts": verdicts(measured, found)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: null for an interval that there is not."""
+    return [
+        {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
@@ -188,7 +200,7 @@ def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
     """
     rows = {row.arm: row for row in measured.arms.itertuples()}
     of_both = [
-        f"the {name} {100 * row.lost:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        f"the {name} {100 * row.lost:.1f} %{_interval(row)}"
         for name, row in (("network that learnt it as a shortcut loses", rows[CONFOUNDED]),
                           ("control, for which it was noise,", rows[CONTROL]))
     ]  # fmt: skip
@@ -202,13 +214,17 @@ def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
         ]
     blind = found["explainer"].isin(CONTROLS)
     for row in found[~blind].itertuples():
-        ends = f" [{100 * row.low:.1f}, {100 * row.high:.1f}]" if row.low == row.low else ""
         said.append(
             f"{title_of(row.explainer)} {EXPOSES[row.outcome]}: it gives the watermark {100 * row.confounded:.1f} % of "
             f"the positive attribution, in the control {100 * row.control:.1f} %, a typical difference of "
-            f"{100 * row.contrast:.1f} points{ends} on {row.n} images."
+            f"{100 * row.contrast:.1f} points{_interval(row)} on {row.n} images."
         )
     if blind.any():
         exposing = [title_of(name) for name in found.loc[blind & (found["outcome"] == BETTER), "explainer"]]
         said.append(f"Controls that expose it: {', '.join(exposing) or 'none'}.")
     return said
+
+
+def _interval(row: Any) -> str:
+    """The interval of a row in percent, in brackets; "" where there is none."""
+    return "" if np.isnan(row.low) else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"

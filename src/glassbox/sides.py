@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from glassbox import (
+    bootstrap,
     compute,
     config,
     explainers,
@@ -37,7 +38,7 @@ SHOWN = 3  # parameters, and libraries, that a sentence names
 
 DIGITS = 12  # of a SHA-256 that is shown
 FLIPPED = 6  # images that one alone recognises, of each, that are shown
-SAMPLED = 16  # images drawn at random, on which the maps of both are compared
+SAMPLED = bootstrap.FEWEST  # images drawn at random, on which the maps of both are compared: enough for intervals
 
 
 @dataclass(frozen=True)

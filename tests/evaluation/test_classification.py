@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from glassbox import paired
 from glassbox.evaluation import classification as c
 
 
@@ -42,18 +43,101 @@ def test_the_report_by_hand():
     assert intervals[0].isna().tolist() == f1_low.isna().tolist() == [False, False, False, True]
 
 
-def test_the_interval_of_macro_f1_is_that_of_images_drawn_again():
-    matrix = np.array([[400, 0], [100, 300]])
-    labels, predicted = np.repeat([0, 1, 1], [400, 100, 300]), np.repeat([0, 0, 1], [400, 100, 300])
-    low, high = c.macro_f1_interval(labels, predicted, 2, 0.95, 0)
-    draws = np.random.default_rng(1).choice(4, (300, 800), p=matrix.ravel() / 800)  # image by image, by scikit-learn
+def test_the_interval_of_macro_f1_of_two_classes_by_hand():
+    # With one image more in each cell of the diagonal and one in each beside it: [[46, 6], [11, 41]].
+    matrix = np.array([[45, 5], [10, 40]])
+    n, either, right = 104, np.array([46 + 6 + 46 + 11, 41 + 11 + 41 + 6]), np.array([46, 41])
+    f1 = 2 * right / either
+    # Macro F1 is the mean of 2 p / q; the derivative of each by p is 2 / q, and by q -2 p / q^2 = -F1 / q.
+    q = either / n
+    influence = (
+        np.array(
+            [
+                [2 / q[0] - 2 * f1[0] / q[0], -f1[0] / q[0] - f1[1] / q[1]],
+                [-f1[0] / q[0] - f1[1] / q[1], 2 / q[1] - 2 * f1[1] / q[1]],
+            ]
+        )
+        / 2
+    )
+    share = np.array([[46, 6], [11, 41]]) / n
+    assert (share * influence).sum() == pytest.approx(0)
+    half = 1.959964 * np.sqrt((share * influence**2).sum() / n)
+    assert c.macro_f1_interval(matrix, 0.95) == pytest.approx((f1.mean() - half, f1.mean() + half))
+
+
+def test_the_influences_are_those_of_images_that_weigh_more():
+    """The variance is that of the macro F1 of test sets drawn again, where they are large."""
     from sklearn.metrics import f1_score
 
-    scores = [f1_score(row // 2, row % 2, average="macro") for row in draws]
-    assert [low, high] == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=0.006)
-    assert low < (800 / 900 + 600 / 700) / 2 < high
-    assert c.macro_f1_interval(labels, predicted, 2, 0.95, 0) == (low, high)
-    assert c.macro_f1_interval(labels, labels, 2, 0.95, 0) == (1.0, 1.0)
+    matrix = np.array([[400, 60, 40], [100, 300, 0], [20, 0, 480]])
+    low, high = c.macro_f1_interval(matrix, 0.95)
+    draws = np.random.default_rng(1).choice(9, (300, 1400), p=matrix.ravel() / 1400)  # image by image
+    scores = [f1_score(row // 3, row % 3, average="macro") for row in draws]
+    assert (high - low) / (2 * 1.959964) == pytest.approx(np.std(scores), rel=0.12)
+    assert (low + high) / 2 == pytest.approx(np.mean(scores), abs=0.003)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.diag([10] * 10),
+        np.diag([50, 50]),
+        np.diag([10, 120, 120]),
+        np.full((10, 10), 1),
+        np.full((3, 3), 4),
+        np.array([[0, 50], [50, 0]]),
+        np.array([[119, 1], [10, 0]]),
+        np.array([[10, 0, 0], [0, 0, 999], [0, 0, 9999]]),
+    ],
+    ids=str,
+)
+def test_the_interval_holds_the_macro_f1_and_has_a_width(matrix):
+    labels, predicted = (np.repeat(side.ravel(), matrix.ravel()) for side in np.indices(matrix.shape))
+    f1 = paired.macro_f1(labels, predicted, len(matrix))
+    low, high = c.macro_f1_interval(matrix, 0.95)
+    assert 0 <= low <= f1 <= high <= 1
+    assert low < high
+    assert (high == 1) or (f1 < 1)
+    assert c.macro_f1_interval(matrix, 0.99)[0] <= low
+
+
+def test_without_a_mistake_in_a_hundred_images_there_may_be_some():
+    low, high = c.macro_f1_interval(np.diag([10] * 10), 0.95)
+    assert 0.94 < low < 0.97  # Wilson's of the accuracy: 0.963
+    assert high == 1
+
+
+def test_too_few_images_of_a_class_leave_no_interval_of_macro_f1():
+    classes = ("cat", "dog")
+    assert c.no_macro_f1_interval(np.array([[5, 5], [0, 90]]), classes) is None
+    assert c.no_macro_f1_interval(np.array([[90, 9], [1, 8]]), classes) == (
+        "dog has only 9 test images, and it takes 10 of each class"
+    )
+    assert c.no_macro_f1_interval(np.array([[0, 1], [1, 98]]), classes).startswith("cat has only 1 test image, ")
+    assert c.no_macro_f1_interval(np.array([[0, 0], [1, 98]]), classes).startswith("cat has only 0 test images, ")
+
+
+HARD = {  # where one of other kinds covered least: sizes, and recalls
+    "ten classes of ten images": ([10] * 10, [0.6] * 10),
+    "all alike and nearly all right": ([10] + [120] * 9, [0.99] * 10),
+    "a rare class, mostly mistaken": ([10, 100], [0.25, 0.64]),
+    "a rare class, never recognised": ([10, 120, 120], [0.02, 0.8, 0.98]),
+    "two classes": ([10, 10], [0.95, 0.9]),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_the_interval_of_macro_f1_covers(name):
+    sizes, recalls = HARD[name]
+    k, rng, held = len(sizes), np.random.default_rng(0), 0
+    p = np.stack([np.insert(np.full(k - 1, (1 - r) / (k - 1)), i, r) for i, r in enumerate(recalls)])
+    joint = p * np.array(sizes)[:, None]
+    truth = (2 * np.diag(joint) / (joint.sum(axis=0) + joint.sum(axis=1))).mean()
+    for _ in range(500):
+        drawn = np.stack([rng.multinomial(n, of_class) for n, of_class in zip(sizes, p, strict=True)])
+        low, high = c.macro_f1_interval(drawn, 0.95)
+        held += low <= truth <= high
+    assert held >= 0.92 * 500
 
 
 def test_confused_pairs_count_both_ways_and_near_misses_break_ties():

@@ -20,6 +20,7 @@ def test_everything_agrees_with_itself(params):
     )
     assert m["accuracy_low"] < m["accuracy"] < m["accuracy_high"]
     assert m["macro_f1_low"] < m["macro_f1"] < m["macro_f1_high"]
+    assert m["macro_f1_without_interval"] is None
     assert (m["images"], m["mistakes"]) == (60, 60 - np.trace(e.matrix))
     assert m["temperature"] == e.scaling.temperature
     assert m["macro_recall"] == pytest.approx(m["accuracy"])  # all classes are equally frequent
@@ -31,6 +32,15 @@ def test_everything_agrees_with_itself(params):
     assert rows["confidence"].to_numpy() == pytest.approx(e.probabilities.max(axis=1))
     assert (rows["predicted_class"] != rows["true_class"]).sum() == m["mistakes"]
     assert e.pairs[0].total == max(pair.total for pair in e.pairs)
+
+
+def test_too_few_test_images_of_a_class_leave_no_interval_of_macro_f1(params):
+    labels = np.repeat([0, 1], [30, 9])
+    logits = 4 * np.eye(2)[labels]
+    m = evaluate(logits, labels, logits, labels, np.arange(39), ("cat", "dog"), params.evaluate, 0).metrics
+    assert (m["macro_f1"], m["macro_f1_low"], m["macro_f1_high"]) == (1, None, None)
+    assert m["macro_f1_without_interval"] == "dog has only 9 test images, and it takes 10 of each class"
+    assert json.loads(json.dumps(m, allow_nan=False)) == m
 
 
 def test_its_probabilities_are_those_after_scaling_only_where_it_is_used(params):

@@ -1,10 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from glassbox.families import MEASUREMENTS
 from glassbox.figures import scorecard, shortcut
-from glassbox.names import CONTROLS, EXPLAINERS, TITLES
+from glassbox.names import CONTROLS, EXPLAINERS, OUTCOMES, TITLES
+from glassbox.scorecard import Scorecard
 
 from .conftest import has_ink, words
 
@@ -51,7 +53,7 @@ def test_ranks_are_in_their_places_and_cliques_are_joined(tmp_path, drawn, names
     said = words(drawn[0])
     assert f"{scorecard.title_of(names[0])}  1.0" in said
     assert f"{len(names)}.0  {scorecard.title_of(names[-1])}" in said
-    assert "Mean rank by ROAD, 20 images; a bar joins what cannot be told apart" in said
+    assert "Mean rank by ROAD, 20 images; a bar joins explainers that are not told apart" in said
     axis = drawn[0].axes[0]
     bars = [lines for lines in axis.collections if lines.get_linewidth()[0] == 3]
     (bar,) = bars
@@ -104,13 +106,108 @@ def test_randomization_draws_explainers_and_no_controls(tmp_path, drawn):
 
 def test_the_contrast_of_a_shortcut(tmp_path, drawn):
     rows = pd.DataFrame(
-        {"explainer": ["lime", "edges"], "confounded": [0.5, 0.2], "control": [0.1, 0.2], "contrast": [0.4, 0.0],
-         "low": [0.3, 0.0], "high": [0.5, 0.0], "exposed": [True, False]}
+        {"explainer": ["lime", "grad_cam", "edges"], "confounded": [0.5, 0.3, 0.2], "control": [0.1, 0.3, 0.2],
+         "contrast": [0.4, 0.01, 0.0], "low": [0.3, -0.1, np.nan], "high": [0.5, 0.1, np.nan],
+         "outcome": ["better", "undecided", "undecided"]}
     )  # fmt: skip
     shortcut.contrast(tmp_path / "s.png", rows)
-    assert {"LIME", "Sobel edges"} <= words(drawn[0])
+    assert {"LIME", "Grad-CAM", "Sobel edges"} <= words(drawn[0])
+    right = drawn[0].axes[1]
+    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in right.lines if line.get_marker() == "o"}
+    assert {x: face != "white" for x, face in points.items()} == {0.4: True, 0.01: False, 0.0: False}
+    assert len(intervals(right)) == 2  # those that there are
     image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     maps = {name: (RNG.normal(size=(8, 8)), np.zeros((8, 8))) for name in EXPLAINERS}
     shortcut.pictures(tmp_path / "p.png", image, np.eye(8, dtype=bool), maps)
     assert {TITLES[name] for name in EXPLAINERS} <= words(drawn[1])
     assert has_ink(tmp_path / "p.png")
+
+
+def intervals(axis) -> list[np.ndarray]:
+    """Ends (2,) of the level lines of a panel that can be seen."""
+    lines = [line.get_xdata() for line in axis.lines if len(set(line.get_ydata())) == 1 and len(line.get_xdata()) == 2]
+    return [ends for ends in lines if np.isfinite(ends).all() and ends[0] < ends[1]]
+
+
+def compared(metric: str, n: int = 20) -> dict:
+    """LIME and Grad-CAM against all controls and themselves untrained by a metric."""
+    tests = [
+        {"explainer": name, "control": control, "outcome": outcome, "difference": difference}
+        for name, outcome, difference in (("lime", "better", -0.25), ("grad_cam", "worse", 0.125))
+        for control in (*CONTROLS, f"untrained {name}")
+    ]
+    tests[-1] |= {"outcome": "undecided", "difference": None}
+    direction = "lower is better" if metric == "deletion_auc" else "higher is better"
+    return {
+        "direction": direction,
+        "n": n,
+        "controls": tests,
+        "mean_ranks": {"lime": 1.0, "grad_cam": 2.0},
+        "cliques": [],
+    }
+
+
+def test_three_outcomes_by_colour_sign_and_number(tmp_path, drawn):
+    ranking = {
+        "metrics": {
+            "deletion_auc": compared("deletion_auc"),
+            "emprt": compared("emprt") | {"controls": []},
+            "road": compared("road", 17),
+        }
+    }
+    scorecard.outcomes(tmp_path / "o.png", ranking)
+    assert has_ink(tmp_path / "o.png")
+    said = words(drawn[0])
+    assert {"deletion AUC (lower is better), 20 images", "ROAD (higher is better), 17 images"} <= said
+    assert {"LIME", "Grad-CAM", *CONTROLS.values(), "untrained"} <= said
+    assert {"▲ better", "▼ worse", "? undecided"} <= said
+    assert not any(text.startswith("eMPRT") for text in said)  # no control was compared by it
+    axis = drawn[0].axes[0]
+    looks = {text.get_text().partition("\n")[0]: set() for text in axis.texts}
+    for text, cell in zip(axis.texts, axis.patches, strict=True):
+        looks[text.get_text().partition("\n")[0]].add(to_hex(cell.get_facecolor()))
+        x, y = text.get_position()
+        assert (cell.get_x() < x < cell.get_x() + 1, cell.get_y() < y < cell.get_y() + 1) == (True, True)
+    assert looks == {sign: {colour} for colour, sign in scorecard.OUTCOME_LOOKS.values()}
+    assert len({colour for colour, _ in scorecard.OUTCOME_LOOKS.values()}) == len(OUTCOMES)
+    numbers = [text.get_text() for text in axis.texts]
+    assert [numbers.count(text) for text in ("▲\n-0.25", "▼\n+0.12", "?")] == [7, 6, 1]
+    first = next(text for text in axis.texts if text.get_text() == "▲\n-0.25")
+    assert axis.get_yticklabels()[int(first.get_position()[1])].get_text() == "LIME"
+
+
+def test_intervals_that_there_are_not_are_not_drawn(tmp_path, drawn):
+    some = card(["lime"], 3)
+    some.loc[some["metric"] != "road", ["low", "high"]] = np.nan
+    scorecard.forest(tmp_path / "f.png", some, ["deletion_auc", "road"])
+    deletion, road = (intervals(axis) for axis in drawn[0].axes[:2])
+    assert (len(deletion), len(road)) == (0, 3 + len(CONTROLS))
+    assert has_ink(tmp_path / "f.png")
+    scorecard.faithfulness_and_cost(tmp_path / "c.png", some.assign(low=np.nan, high=np.nan))
+    assert has_ink(tmp_path / "c.png")
+
+
+def test_a_metric_that_ranks_nothing_has_no_figure_of_ranks(tmp_path):
+    curves = pd.DataFrame(
+        {
+            "explainer": ["lime"],
+            "step": [1],
+            "randomised_from": ["fc"],
+            "image": [0],
+            "entropy_rise": [0.1],
+            "rank_agreement": [0.5],
+        }
+    )
+    few = compared("road", 3) | {"mean_ranks": {}}
+    ranking = {"metrics": {"deletion_auc": compared("deletion_auc"), "road": few}}
+    scorecard.draw_all(tmp_path, Scorecard({"scorecard": card(["lime", "grad_cam"]), "randomization": curves}, ranking))
+    assert [path.name for path in (tmp_path / "ranks").iterdir()] == ["deletion_auc.png"]
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "scorecard.png",
+        "outcomes.png",
+        "faithfulness_and_cost.png",
+        "randomization.png",
+    }
+    alone = {"metrics": {"deletion_auc": compared("deletion_auc") | {"controls": []}}}
+    scorecard.draw_all(tmp_path / "b", Scorecard({"scorecard": card(["lime"]), "randomization": curves}, alone))
+    assert not (tmp_path / "b/outcomes.png").exists()

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassbox import bootstrap
+from glassbox import bootstrap, paired
 from glassbox.report import hypotheses
 from glassbox.report.hypotheses import OPEN, REFUTED, SUPPORTED, UNTESTED
 
 
-def tables(n: int = 8) -> dict:
+def tables(n: int = 24) -> dict:
     """A study on n recognised images and n mistakes in which all three hypotheses hold."""
     images = np.arange(n)
     index = pd.DataFrame({"explainer": "kernel_shap", "image": images, "group": "correct",
@@ -55,8 +55,8 @@ def test_numbers_intervals_and_verdicts():
     assert [first["verdict"], second["verdict"], third["verdict"]] == [SUPPORTED] * 3
     assert first["checks"][0]["value"] == 0.85
     additive, deletion, road, specific, inside = second["checks"]
-    assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 8, 8)
-    assert specific["value"] == pytest.approx(0.3 + 0.035)
+    assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 24, 24)
+    assert specific["value"] == pytest.approx(0.3 + 0.115)
     assert specific["low"] < specific["value"] < specific["high"]
     for check in (deletion, road, inside):  # against Sobel edges, which come closest; lower is better by deletion
         assert [check[name] for name in ("value", "low", "high", "images")] == pytest.approx([0.3, 0.2, 0.4, 20])
@@ -64,8 +64,9 @@ def test_numbers_intervals_and_verdicts():
             "better": ["Sobel edges", "random", "itself on an untrained network"], "worse": [], "undecided": []
         }  # fmt: skip
     (correction,) = third["checks"]
-    assert correction["value"] == pytest.approx(1 - 0.035)
-    assert correction["images"] == 8
+    assert correction["value"] == pytest.approx(1 - 0.115)
+    assert correction["images"] == 24
+    assert (correction["low"], correction["high"]) == paired.share_interval(1 - np.arange(24) / 100)
     assert hypotheses.check(**tables()) == hypotheses.check(**tables())
 
 
@@ -112,10 +113,13 @@ def test_without_true_masks_nothing_is_said_of_objects():
 
 def test_a_map_that_ignores_the_model_is_not_class_discriminative():
     """It is the same for every class, so that what it hides of both is the same."""
-    recognised = tables()["recognised"].assign(drop_own=np.arange(8) / 8, drop_other=np.arange(8) / 8)
+    recognised = tables()["recognised"].assign(drop_own=np.arange(24) / 24, drop_other=np.arange(24) / 24)
     check = hypotheses.check(**tables() | {"recognised": recognised})[1]["checks"][3]
     assert (check["value"], check["verdict"]) == (0, OPEN)
-    assert "images_needed" not in check or check["images_needed"] is None
+    assert (check["low"], check["high"], "images_needed" in check) == (None, None, False)
+    assert hypotheses.sentence(check).endswith(
+        ": 0 on 24 images; above 0 is undecided; an interval takes values that differ, and all are the same."
+    )
 
 
 def test_explainers_that_were_not_scored_are_not_tested():
@@ -128,15 +132,36 @@ def test_explainers_that_were_not_scored_are_not_tested():
     assert "not scored by ROAD" in hypotheses.check(**tables() | {"ranking": few})[1]["checks"][2]["why"]
 
 
-@pytest.mark.parametrize(("test", "expected"), [
-    ({"outcome": "undecided", "beaten": True}, "undecided"),
-    ({"beaten": True, "difference": -0.1, "p_holm": 0.01}, "better"),
-    ({"beaten": False, "difference": -0.1, "p_holm": 0.01}, "worse"),
-    ({"beaten": False, "difference": -0.1, "p_holm": 0.2}, "undecided"),
-    ({"beaten": False, "difference": 0.0, "p_holm": 0.01}, "undecided"),
-])  # fmt: skip
-def test_the_outcome_of_a_test(test, expected):
-    assert hypotheses.outcome(test) == expected
+def test_the_outcome_is_that_of_the_corrected_test():
+    """Neither the sign of the difference nor an interval that leaves out 0 makes it better or worse."""
+    tests = [
+        {
+            "control": name,
+            "difference": sign * 0.1,
+            "low": sign * 0.1 - 0.05,
+            "high": sign * 0.1 + 0.05,
+            "p": 0.01,
+            "p_holm": 0.2,
+            "outcome": outcome,
+        }
+        for name, sign, outcome in (("edges", 1, "undecided"), ("random", -1, "undecided"), ("centre", -1, "better"))
+    ]
+    assert hypotheses.by_outcome(tests) == {
+        "better": ["centred Gaussian"],
+        "worse": [],
+        "undecided": ["Sobel edges", "random"],
+    }
+
+
+def test_controls_with_which_no_image_is_compared():
+    found = ranking()
+    tests = found["metrics"]["road"]["controls"]
+    tests[0] |= {"difference": None, "low": None, "high": None, "outcome": "undecided"}
+    check = hypotheses.check(**tables() | {"ranking": found})[1]["checks"][2]
+    assert (check["value"], check["verdict"], check["controls"]["undecided"]) == (0.4, OPEN, ["Sobel edges"])
+    for test in tests:
+        test["difference"] = None
+    assert hypotheses.check(**tables() | {"ranking": found})[1]["checks"][2]["verdict"] == UNTESTED
 
 
 def test_controls_without_an_interval():
@@ -168,15 +193,14 @@ def test_how_many_images_would_decide():
 
 
 def test_corrections_that_chance_makes_as_well_leave_it_open():
-    mistakes = tables()["mistakes"].assign(corrected=[1, 0] * 4, corrected_at_random=0.5)
+    mistakes = tables()["mistakes"].assign(corrected=[1, 0] * 12, corrected_at_random=0.5)
     assert verdicts(mistakes=mistakes)[2] == OPEN
 
 
 def test_few_images_are_undecided_and_none_are_untested():
-    few = hypotheses.check(**tables(bootstrap.FEWEST - 1))
-    assert [row["verdict"] for row in few] == [SUPPORTED, OPEN, OPEN]
-    assert (few[2]["checks"][0]["low"], few[2]["checks"][0]["high"]) == (None, None)
-    assert hypotheses.sentence(few[2]["checks"][0]).endswith(
+    few = hypotheses.check(**tables(bootstrap.FEWEST - 1))[1]["checks"][3]
+    assert (few["low"], few["high"], few["verdict"]) == (None, None, OPEN)
+    assert hypotheses.sentence(few).endswith(
         f"on {bootstrap.FEWEST - 1} images; above 0 is undecided; an interval takes at least {bootstrap.FEWEST} images."
     )
     none = tables()["mistakes"].iloc[:0]
@@ -186,9 +210,23 @@ def test_few_images_are_undecided_and_none_are_untested():
     assert hypotheses.sentence(third["checks"][0]).endswith("not tested, because no mistake was explained.")
 
 
+def test_corrected_mistakes_have_an_interval_however_many_and_however_alike():
+    """One image more that turns right, and one that random regions turn right: of two images mean 2 / 4, variance
+    4 / 4 - 1 / 4; of eight mean 8 / 10, variance 10 / 10 - 64 / 100."""
+    for n, mean, variance, verdict in ((2, 0.5, 0.75, OPEN), (8, 0.8, 0.36, SUPPORTED)):
+        mistakes = tables(n)["mistakes"].assign(corrected_at_random=0)
+        (check,) = hypotheses.check(**tables() | {"mistakes": mistakes})[2]["checks"]
+        half = 1.959964 * (variance / (n + 2)) ** 0.5
+        assert [check["low"], check["high"]] == pytest.approx([mean - half, min(1, mean + half)])
+        assert (check["value"], check["verdict"]) == (1, verdict)
+    (check,) = hypotheses.check(**tables() | {"mistakes": mistakes.assign(corrected=0)})[2]["checks"]
+    assert (check["value"], check["verdict"]) == (0, OPEN)
+    assert -check["low"] == check["high"] > 0.2  # that none of eight turned right does not say that none ever does
+
+
 def test_an_interval_that_cannot_be_had_decides_nothing(monkeypatch):
     monkeypatch.setattr(bootstrap, "interval", lambda *_: (float("nan"), float("nan")))
-    check = hypotheses.check(**tables())[2]["checks"][0]
+    check = hypotheses.check(**tables())[1]["checks"][3]
     assert (check["low"], check["high"], check["verdict"]) == (None, None, OPEN)
     json.dumps(check, allow_nan=False)
 
@@ -218,8 +256,8 @@ def test_only_images_drawn_at_random_are_judged():
         _, second, third = hypotheses.check(
             **tables() | {"index": index, "recognised": recognised, "mistakes": mistakes}
         )
-        assert [second["checks"][place]["images"] for place in (0, 3)] == [8, 7]  # every map must add up
-        assert third["checks"][0]["images"] == 7
+        assert [second["checks"][place]["images"] for place in (0, 3)] == [24, 23]  # every map must add up
+        assert third["checks"][0]["images"] == 23
 
 
 def test_a_check_in_words():

@@ -20,7 +20,8 @@ class Evaluation:
     """All that is said about a classifier on its test split.
 
     Attributes:
-        metrics: headline numbers by name, with what `chance.measure` says of the largest class.
+        metrics: headline numbers by name, with what `chance.measure` says of the largest class;
+            `macro_f1_without_interval` is the reason why the macro F1 has no interval, or None.
         report: per-class precision, recall and F1 with intervals, and support.
         matrix: (K, K) confusion matrix, rows are true classes.
         pairs: all pairs of classes, most confused first.
@@ -108,9 +109,8 @@ def evaluate(
     accuracy, low, high = classification.accuracy_interval(
         int((predicted == labels).sum()), len(labels), settings.confidence
     )
-    f1_low, f1_high = classification.macro_f1_interval(
-        labels, predicted, len(classes), settings.confidence, derive(seed, "evaluate", "f1")
-    )
+    too_few = classification.no_macro_f1_interval(matrix, classes)
+    f1_ends = (None, None) if too_few else classification.macro_f1_interval(matrix, settings.confidence)
     metrics = {
         "accuracy": accuracy,
         "accuracy_low": low,
@@ -118,8 +118,9 @@ def evaluate(
         "macro_precision": float(macro["precision"]),
         "macro_recall": float(macro["recall"]),
         "macro_f1": float(macro["f1"]),
-        "macro_f1_low": f1_low,
-        "macro_f1_high": f1_high,
+        "macro_f1_low": f1_ends[0],
+        "macro_f1_high": f1_ends[1],
+        "macro_f1_without_interval": too_few,
         "log_loss": calibration.log_loss(log_p, labels),
         "brier": calibration.brier(p, labels),
         "ece": calibration.expected_calibration_error(bins[0]),

@@ -8,7 +8,7 @@ import pandas as pd
 from glassbox import chance
 from glassbox.config import CNN
 from glassbox.report import calibration
-from glassbox.report.words import percent
+from glassbox.report.words import macro_f1_ends, percent
 
 if TYPE_CHECKING:
     from glassbox.report import Study
@@ -49,9 +49,9 @@ def card(study: "Study") -> str:
         "",
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
-        f"{markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f} ({m['macro_f1_low']:.3f} to "
-        f"{m['macro_f1_high']:.3f}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} mistakes. "
-        f"{markdown(chance.sentence(m))}",
+        f"{markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
+        f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} "
+        f"mistakes. {markdown(chance.sentence(m))}",
         "",
         f"Of each class, with {level} intervals:",
         "",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import bootstrap
+from glassbox import bootstrap, paired
 from glassbox.families import MEASUREMENTS
 from glassbox.names import BETTER, CONTROLS, TITLES, TOLERANCE, UNDECIDED, WORSE
 from glassbox.report.words import counted
@@ -51,17 +51,18 @@ def check(
     Returns:
         For each its number, statement, verdict and checks. A check says what is measured, in which unit, the value with
         its interval, the number of images, the criterion, and the verdict on it; value and interval are None where
-        there was nothing to measure (`why` says the reason), and the interval where images are too few for one. A check
-        against controls has their names by outcome in `controls`; another one that is undecided has `images_needed`:
-        see `_needed`, or the fewest that have an interval. A hypothesis is supported if all its checks are, not
+        there was nothing to measure (`why` says the reason), and the interval where images are too few for one or all
+        values are the same (`without_interval` says which). A check against controls has their names by outcome in
+        `controls`; another one that is undecided has `images_needed`: see `_needed`, or the fewest that have an
+        interval. A hypothesis is supported if all its checks are, not
         supported if any is not, not tested if none of them was tested, and undecided otherwise.
     """
     title = TITLES[analyst]
     shap = index[index["explainer"] == SHAP]
     drawn = recognised[recognised["group"] == "correct"]
-    specific = drawn["drop_own"] - drawn["drop_other"]
+    specific = (drawn["drop_own"] - drawn["drop_other"]).astype(float)
     judged = mistakes[(mistakes["explainer"] == analyst) & (mistakes["group"] == "mistake")]
-    corrected = judged["corrected"] - judged["corrected_at_random"]
+    corrected = (judged["corrected"] - judged["corrected_at_random"]).astype(float)
     return [
         _hypothesis(
             1, "The network gets more of the test images right than the target accuracy.", [_accuracy(metrics, target)]
@@ -72,7 +73,8 @@ def check(
             [
                 _additivity(shap if panels is None else panels),
                 *(_against_controls("faithfulness", metric, ranking) for metric in FAITHFULNESS),
-                _mean("class_discrimination", DISCRIMINATION, specific, seed,
+                _mean("class_discrimination", DISCRIMINATION, specific,
+                      bootstrap.interval(specific.to_numpy(), derive(seed, "report", "class_discrimination")),
                       "How much more the class's probability falls without the regions that KernelSHAP ranks first for "
                       "it than without those that it ranks first for the next class",
                       "no recognised image that was drawn has KernelSHAP's maps of its class and the next"),
@@ -83,7 +85,7 @@ def check(
             3,
             "Explanations of mistakes find what misled the network.",
             [
-                _mean("correction", CORRECTION, corrected, seed,
+                _mean("correction", CORRECTION, corrected, paired.share_interval(corrected.to_numpy()),
                       f"Share of the mistakes that turn right without the regions that {title} names, beyond that "
                       "without random regions", "no mistake was explained"),
             ],
@@ -179,12 +181,13 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     about = {"name": f"{name}/{metric}", "what": f"{what}, KernelSHAP against the controls", "value": None,
              "low": None, "high": None, "images": 0, "criterion": "better than every control"}  # fmt: skip
     tests = [] if why else tests_of(ranking, metric, SHAP)
-    if not tests:
+    compared = [test for test in tests if test["difference"] is not None]  # on one image or more
+    if not compared:
         why = why or ("the explainers were not scored" if ranking is None else f"it was not scored by {title}")
         return about | {"verdict": UNTESTED, "why": why}
     row = ranking["metrics"][metric]
     sign = 1 if row["direction"] == "higher is better" else -1
-    closest = min(tests, key=lambda test: sign * test["difference"])
+    closest = min(compared, key=lambda test: sign * test["difference"])
     found = by_outcome(tests)
     control = by_outcome([closest])[closest["outcome"]][0]
     ends = sorted(sign * end for end in (closest["low"], closest["high"])) if _known(closest) else (None, None)
@@ -200,25 +203,27 @@ def _known(test: dict[str, Any]) -> bool:
     return all(test[end] is not None and math.isfinite(test[end]) for end in ("low", "high"))
 
 
-def _mean(name: str, metric: Metric, values: pd.Series, seed: int, what: str, why: str) -> dict[str, Any]:
-    """The mean of a number a image, with its interval; from too few images for one nothing is decided.
+def _mean(
+    name: str, metric: Metric, values: pd.Series, ends: tuple[float, float], what: str, why: str
+) -> dict[str, Any]:
+    """The mean of a number a image, with its interval; without one nothing is decided.
 
     Args:
-        why: there may be none.
+        ends: of the interval, NaN where there is none.
+        why: there may be no images.
     """
-    values = values.to_numpy(dtype=float)
     row = {
         "name": name, "what": what, "unit": metric.unit, "citation": metric.citation, "value": None, "low": None,
         "high": None, "images": len(values), "criterion": "above 0", "verdict": UNTESTED,
     }  # fmt: skip
     if not len(values):
         return row | {"why": why}
-    mean = float(values.mean())
-    if len(values) < bootstrap.FEWEST:
-        return row | {"value": mean, "verdict": OPEN, "images_needed": bootstrap.FEWEST}
-    low, high = bootstrap.interval(values, derive(seed, "report", name))
+    mean, (low, high) = float(values.mean()), ends
     if not math.isfinite(low + high):
-        return row | {"value": mean, "verdict": OPEN}
+        few = len(values) < bootstrap.FEWEST
+        takes = f"at least {bootstrap.FEWEST} images" if few else "values that differ, and all are the same"
+        needed = {"images_needed": bootstrap.FEWEST} if few else {}
+        return row | {"value": mean, "verdict": OPEN, "without_interval": f"an interval takes {takes}"} | needed
     verdict = _above(low, high, 0.0)
     needed = {"images_needed": _needed(len(values), mean, low, high)} if verdict == OPEN else {}
     return row | {"value": mean, "low": low, "high": high, "verdict": verdict} | needed
@@ -243,8 +248,8 @@ def sentence(check: dict[str, Any]) -> str:
     said = [f"{check['what']}: {value} on {images}; {check['criterion']} is {check['verdict']}"]
     if "controls" in check:
         said.append(f"it is {against(check['controls'])}")
-    if check.get("images_needed") and check["low"] is None:
-        said.append(f"an interval takes at least {check['images_needed']} images")
+    if "without_interval" in check:
+        said.append(check["without_interval"])
     elif check.get("images_needed"):
         said.append(f"with this mean and spread about {_round(check['images_needed']):,} images would decide it")
     return f"{'; '.join(said)}."

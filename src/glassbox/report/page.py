@@ -14,7 +14,7 @@ from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
 from glassbox.notes import equation, note, sound
 from glassbox.report import analyses, calibration
 from glassbox.report.pictures import map_uri, uri
-from glassbox.report.words import render
+from glassbox.report.words import macro_f1_ends, render
 
 if TYPE_CHECKING:
     from glassbox.report import Study
@@ -86,6 +86,7 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         dumps=json.dumps,
         against_majority=chance.sentence(study.metrics),
         balanced_ends=chance.ends(study.metrics),
+        macro_f1_ends=macro_f1_ends(study.metrics, f"{100 * study.params.evaluate.confidence:g} %"),
         **shown,
     )
 

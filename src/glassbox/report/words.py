@@ -16,6 +16,18 @@ def counted(images: int) -> str:
     return f"{images:,} image{'s' * (images != 1)}"
 
 
+def macro_f1_ends(metrics: dict[str, Any], level: str) -> str:
+    """The interval of the macro F1, or why there is none.
+
+    Args:
+        metrics: of metrics.json.
+        level: of the interval, like "95 %".
+    """
+    if metrics["macro_f1_low"] is None:
+        return f"no interval: {metrics['macro_f1_without_interval']}"
+    return f"{level} interval {metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f}"
+
+
 def short(value: Any) -> str:
     """A number with six digits at most; all else as it is."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
