@@ -96,7 +96,7 @@ def page(results: dict[str, Any]) -> str:
     ]))  # fmt: skip
     parts.append(POWER.format(default=DEFAULT))
     parts.append(table(["images", *(f"{s}: decided" for s in studies), *(f"{s}: transposed" for s in studies)], [
-        ["differences", *(f"{value(claims, s, DEFAULT, 'true_differences'):.0f}" for s in studies), *[""] * len(studies)],
+        ["differences", *(str(differences_of(claims, s)) for s in studies), *[""] * len(studies)],
         *([str(n), *(percent(value(claims, s, n, kind), 0) for kind in ("decided", "transposed") for s in studies)]
           for n in images),
     ]))  # fmt: skip
@@ -116,6 +116,11 @@ def page(results: dict[str, Any]) -> str:
     covered = 100 * np.array([row["covered"] for row in results["macro_f1"]])
     parts.append(F1.format(populations=len(covered), lowest=covered.min(), highest=covered.max(), mean=covered.mean()))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def differences_of(claims: pd.DataFrame, study: str) -> int:
+    """How many differences of explainers and controls the population of a study shows."""
+    return int(value(claims, study, DEFAULT, "true_differences"))
 
 
 def value(rows: pd.DataFrame, study: str, images: int, column: str) -> float:
