@@ -28,9 +28,9 @@ from glassbox.evaluation import classification
 from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.scoring import METRICS, Column
 
-REPORTS, FEWER = 300, 60  # of each kind and study: with as many images as the default study has, and with others
-SAMPLES = 200  # of an interval's coverage
-DEFAULT, OTHERS = 60, (12, 20, 40, 100, 200)  # images
+REPORTS, FEWER = 200, 40  # of each kind and study: with as many images as the default study has, and with others
+SAMPLES = 150  # of an interval's coverage
+DEFAULT, OTHERS = 60, (12, 20, 40, 100)  # images
 INTERVALS_OF = (20, 60)  # images whose intervals are covered
 KINDS = ("noise", "smooth", "regions")  # of explainers of noise, by the begin of their names
 ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same kind

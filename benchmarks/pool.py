@@ -28,7 +28,7 @@ from glassbox.seeds import derive
 
 RESULTS = Path(__file__).parent / "results/claims"
 NOISE, TRANSPOSED = "noise", "transposed"  # kinds of subjects, beside those of a study
-SOME = 40  # images on which robustness and randomization are measured
+SOME = 30  # images on which robustness and randomization are measured
 NOISES = ("noise_1", "noise_2", "smooth_1", "smooth_2", "regions_1")
 
 
