@@ -359,7 +359,7 @@ def test_every_key_has_a_comment(study):
         ("score.robustness.noise=[0.1,0.1,0.2]", "score.robustness.noise is [0.1, 0.1, 0.2]: must not name one twice"),
         ("score.margins=[0,1]", "score.margins is [0, 1], but must be a list of at least 3 values"),
         ("score.deletion=[mean,blur,grey]", "score.deletion.2 is 'grey', but must be 'mean', 'blur' or 'black'"),
-        ("score.robustness.images=99", "score: robustness.images is 99: it must not be above images, 12"),
+        ("score.robustness.images=99", "score: robustness.images is 99: it must not be above images, 60"),
         (
             "score.matched_evaluations=100",
             "score.matched_evaluations is 100: with kernel_shap it must be at least 1 more",
