@@ -12,9 +12,10 @@ population. Measured are, by the number of images:
 - power: share of the true differences that are decided, and how often transposed maps are told from the intact ones.
 - coverage of the intervals of means, of typical differences, and of the macro F1 (on confusion matrices drawn for it).
 
-    python -m benchmarks claims        about half an hour on 2 cores
+    python -m benchmarks.claims        about a quarter of an hour on 2 cores
 """
 
+import multiprocessing
 from itertools import combinations, product
 
 import numpy as np
@@ -22,15 +23,15 @@ import pandas as pd
 import scipy
 
 from benchmarks.pool import NOISE, RESULTS, TRANSPOSED
-from glassbox import bootstrap, comparison, scorecard
+from glassbox import bootstrap, comparison, files, scorecard
 from glassbox.evaluation import classification
 from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.scoring import METRICS, Column
 
-REPORTS = 300  # of each kind, study and number of images
-SAMPLES = 1000  # of an interval's coverage
-IMAGES = (12, 20, 40, 60, 100, 200)
-DEFAULT = 60  # images of the default study
+REPORTS, FEWER = 300, 60  # of each kind and study: with as many images as the default study has, and with others
+SAMPLES = 200  # of an interval's coverage
+DEFAULT, OTHERS = 60, (12, 20, 40, 100, 200)  # images
+INTERVALS_OF = (20, 60)  # images whose intervals are covered
 KINDS = ("noise", "smooth", "regions")  # of explainers of noise, by the begin of their names
 ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same kind
 
@@ -100,7 +101,7 @@ def claims(of_family: np.ndarray) -> np.ndarray:
     return np.where(comparison.holm(p) < comparison.LEVEL, signs, 0)
 
 
-def false_with_noise(values: pd.DataFrame, images: int, seed: int) -> float:
+def false_with_noise(values: pd.DataFrame, images: int, seed: int, reports: int) -> float:
     """Share of reports on explainers of noise with a false claim."""
     scores, subjects, names = tensor(with_noise(values))
     family = comparisons(subjects, names)
@@ -116,7 +117,7 @@ def false_with_noise(values: pd.DataFrame, images: int, seed: int) -> float:
     alike = np.array([b is None or (a in group_of and group_of.get(a) == group_of.get(b)) for a, b, _ in family])
     truth = np.array([np.sign(comparison.shift(d[~np.isnan(d)])[0]) for d in differences(scores, family).T])
     rng, false = np.random.default_rng(seed), 0
-    for _ in range(REPORTS):
+    for _ in range(reports):
         drawn = scores[rng.integers(0, len(scores), images)]
         for group in groups:
             order = rng.random((images, len(group))).argsort(axis=1)
@@ -127,15 +128,15 @@ def false_with_noise(values: pd.DataFrame, images: int, seed: int) -> float:
                 made[:, number] *= rng.choice((-1, 1), images)
         said = claims(made)
         false += bool(((said != 0) & (alike | (said != truth))).any())
-    return false / REPORTS
+    return false / reports
 
 
-def false_when_all_are_alike(values: pd.DataFrame, images: int, seed: int) -> float:
+def false_when_all_are_alike(values: pd.DataFrame, images: int, seed: int, reports: int) -> float:
     """Share of reports with a claim, when the scores of all subjects are exchanged at random image by image."""
     scores, subjects, names = tensor(with_explainers(values))
     family = comparisons(subjects, names)
     rng, false = np.random.default_rng(seed), 0
-    for _ in range(REPORTS):
+    for _ in range(reports):
         drawn = scores[rng.integers(0, len(scores), images)]
         order = rng.random((images, len(subjects))).argsort(axis=1)
         made = differences(np.take_along_axis(drawn, order[:, :, None], axis=1), family)
@@ -143,10 +144,10 @@ def false_when_all_are_alike(values: pd.DataFrame, images: int, seed: int) -> fl
             if b is None:
                 made[:, number] *= rng.choice((-1, 1), images)
         false += bool((claims(made) != 0).any())
-    return false / REPORTS
+    return false / reports
 
 
-def power(values: pd.DataFrame, images: int, seed: int) -> dict[str, float]:
+def power(values: pd.DataFrame, images: int, seed: int, reports: int) -> dict[str, float]:
     """Of the differences of explainers and controls that the population shows (significant with all of its images) the
     share that a report decides rightly; and how often it tells transposed maps from the intact ones."""
     scores, subjects, names = tensor(with_explainers(values))
@@ -161,7 +162,7 @@ def power(values: pd.DataFrame, images: int, seed: int) -> dict[str, float]:
     intact = values[(values["kind"] == EXPLAINER) & (values["explainer"] == "integrated_gradients")]
     deletion = next(name for name in names if Column.parse(name).metric == "deletion_auc")
     apart = intact.sort_values("image")[deletion].to_numpy() - turned.sort_values("image")[deletion].to_numpy()
-    for _ in range(REPORTS // 3):
+    for _ in range(reports):
         places = rng.integers(0, len(scores), images)
         right.append((claims(whole[places]) == truth)[chosen].mean())
         one = apart[places]
@@ -298,3 +299,36 @@ def coverage_of_macro_f1(tables: int = 300, seed: int = 0) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def study(name: str, seed: int = 0) -> dict[str, object]:
+    """All that is measured on the scores of one study."""
+    values = pools()[name]
+    claims_of, means, typical = [], [], []
+    for images in (DEFAULT, *OTHERS):
+        reports = REPORTS if images == DEFAULT else FEWER
+        row = {"study": name, "images": images, "reports": reports}
+        row["false_noise"] = false_with_noise(values, images, seed, reports)
+        row["false_alike"] = false_when_all_are_alike(values, images, seed, reports)
+        claims_of.append(row | power(values, images, seed, FEWER))
+        print(claims_of[-1], flush=True)
+    for images in INTERVALS_OF:
+        table = coverage_of_means(values, images, seed, SAMPLES)
+        for metric, part in table.groupby("metric", sort=False):
+            row = {"study": name, "images": images, "metric": metric, "subjects": len(part)}
+            means.append(row | {way: float(part[way].mean()) for way in INTERVALS})
+        covered = coverage_of_differences(values, images, seed, SAMPLES)
+        typical.append({"study": name, "images": images, "comparisons": len(covered), "mean": float(covered.mean())})
+        print(typical[-1], table[list(INTERVALS)].mean().round(3).to_dict(), flush=True)
+    return {"claims": claims_of, "means": means, "differences": typical}
+
+
+def main() -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        made = pool.map(study, pools())
+    results = {part: [row for one in made for row in one[part]] for part in ("claims", "means", "differences")}
+    files.write_json(RESULTS / "simulation.json", results | {"macro_f1": coverage_of_macro_f1().to_dict("records")})
+
+
+if __name__ == "__main__":
+    main()

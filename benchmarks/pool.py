@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from glassbox import compute, config, explainers, models, scoring
+from glassbox import compute, config, explainers, files, models, scoring
 from glassbox.data import store
 from glassbox.explainers import Attribution, Explainer, Request
-from glassbox.explainers.controls import Control, noise, region_noise, smooth_noise
+from glassbox.explainers.base import Budget
+from glassbox.explainers.controls import Control, Draw, noise, region_noise, smooth_noise
 from glassbox.models import Classifier
 from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.predictions import read as read_predictions
@@ -31,17 +33,21 @@ NOISES = ("noise_1", "noise_2", "smooth_1", "smooth_2", "regions_1")
 
 
 class Noise(Control):
-    """A random control whose maps are drawn anew each time that it is called: nothing of them depends on the model."""
+    """A random control whose maps are drawn anew each time that it is called: nothing of them depends on the model.
+
+    Args:
+        name: one of `NOISES`.
+        draw: makes a map.
+    """
+
+    def __init__(self, name: str, draw: Draw) -> None:
+        super().__init__(draw)
+        self.name, self.calls = name, 0
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
-        self.calls = getattr(self, "calls", 0) + 1
-        seeds = tuple(derive(seed, id_of(self), self.calls) for seed in request.seeds)
+        self.calls += 1
+        seeds = tuple(derive(seed, self.name, self.calls) for seed in request.seeds)
         return super().__call__(classifier, replace(request, seeds=seeds))
-
-
-def id_of(noise: Noise) -> str:
-    """Which of the explainers of noise this is."""
-    return noise.name
 
 
 class Transposed:
@@ -50,7 +56,7 @@ class Transposed:
     def __init__(self, explainer: Explainer) -> None:
         self.explainer, self.looks_at, self.together = explainer, explainer.looks_at, explainer.together
 
-    def budget(self, side: int) -> explainers.base.Budget:
+    def budget(self, side: int) -> Budget:
         return self.explainer.budget(side)
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
@@ -61,14 +67,10 @@ class Transposed:
 def noises(superpixels: config.Superpixels, side: int) -> dict[str, Noise]:
     """Five explainers that know nothing."""
     draws = {"noise": noise, "smooth": smooth_noise(side / 10), "regions": region_noise(superpixels)}
-    made = {}
-    for name in NOISES:
-        made[name] = Noise(draws[name.rpartition("_")[0]])
-        made[name].name = name
-    return made
+    return {name: Noise(name, draws[name.rpartition("_")[0]]) for name in NOISES}
 
 
-def pool(folder: Path, images: int) -> scoring.pd.DataFrame:
+def pool(folder: Path, images: int) -> pd.DataFrame:
     """Values of all subjects, as in values.csv."""
     params = config.read(folder / "params.yaml")
     s, seed = params.score, params.study.seed
@@ -85,7 +87,8 @@ def pool(folder: Path, images: int) -> scoring.pd.DataFrame:
     place = compute.resolve(params.compute)
     data = folder / "data/prepared"
     description = store.describe(data)
-    classifier, card = models.load(folder / "models", place.device)
+    temperature = files.read_json(folder / "reports/evaluate/calibration.json")["temperature"]
+    classifier, card = models.load(folder / "models", place.device, temperature)
     test, train = store.read(data, "test"), store.read(data, "train")
     p = read_predictions(folder / "reports/evaluate/predictions.csv", len(test), card.classes)
     background = explainers.draw_background(train.images, explainers.n_background(params.explain), seed)

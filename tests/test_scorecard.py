@@ -161,7 +161,7 @@ def test_constant_maps_have_no_score_and_are_counted(values):
     ] = True
     ranking = s.rank(some, seed=0)
     row = ranking["metrics"]["deletion_auc"]
-    assert row["n"] == N - 5
+    assert (row["n"], row["ranked"]) == (N, N - 5)
     of = {test["explainer"]: test["n"] for test in row["controls"]}
     assert of == {"lime": N, "grad_cam": N - 5}
     assert ranking["constant_maps"]["grad_cam"] == {"constant": 5, "images": N}

@@ -493,13 +493,18 @@ class Road(_Section):
         return values
 
 
+def _some_settings_of(element: Any) -> Any:
+    # One is enough where each further one takes every explainer as long as the first, and tells less.
+    return Annotated[tuple[element, ...], Field(strict=False, min_length=1), AfterValidator(_each_once)]
+
+
 class Robustness(_Section):
     images: Positive
     draws: Positive
-    noise: _settings_of(Above)
-    brightness: _settings_of(Above)
-    shift: _settings_of(Positive)
-    attack: _settings_of(Above)
+    noise: _some_settings_of(Above)
+    brightness: _some_settings_of(Above)
+    shift: _some_settings_of(Positive)
+    attack: _some_settings_of(Above)
     attack_steps: Positive
 
 

@@ -165,20 +165,22 @@ def _of_metric(
         fewest: images below which no comparison can be decided.
 
     Returns:
-        `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n` images of `scores`; `decidable`,
-        whether they are enough; `mean_ranks` of explainers and controls and `cliques` of explainers that are not told
-        apart, empty where they are not; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`,
+        `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n`, the images of its comparisons (of
+        the one that has most); `decidable`, whether they are enough; `ranked`, the images of `scores`; `mean_ranks` of
+        explainers and controls on these and `cliques` of explainers that are not told apart, empty where they are too
+        few; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`,
         pairs of explainers whose order another setting turns round; `settings`, mean ranks of the explainers by each of
         them, and `kendall`, the agreement of every two of these orders; `matched`, mean ranks at the common number of
         forward passes.
     """
     metric, about = settings[0].metric, METRICS[settings[0].metric]
-    n, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
+    ranked, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
     pairs, controls = (_rows(table, kind, metric, settings[0].setting) for kind in (PAIR, AGAINST))
+    n = max((row["n"] for row in controls or pairs), default=ranked)
     orders: dict[str, dict[str, float]] = {}
     ranks: dict[str, float] = {}
     alike: dict[str, np.ndarray] = {}
-    if n >= fewest:
+    if ranked >= fewest:
         ranks = comparison.mean_ranks(scores, higher)
         alike = complete(values, str(settings[0]), (MATCHED,))
         for column in settings:
@@ -193,6 +195,7 @@ def _of_metric(
         "citation": about.citation,
         "setting": settings[0].setting,
         "n": n,
+        "ranked": ranked,
         "decidable": n >= fewest,
         "mean_ranks": ranks,
         "cliques": comparison.cliques(own, differ),

@@ -86,3 +86,14 @@ def test_the_noise_is_that_of_the_image(probability):
     assert one[0] == other[0]
     assert one[1] != other[1]
     assert model.training
+
+
+def test_grey_images_are_solved_once_and_stay_grey():
+    generator = torch.Generator().manual_seed(1)
+    grey = torch.rand(2, 1, 6, 6, generator=generator).expand(2, 3, 6, 6)
+    missing = torch.rand(2, 6, 6, generator=generator) < 0.5
+    tinted = grey.clone()
+    tinted[:, 2] = 0
+    filled = r.impute(grey, missing)
+    assert torch.equal(filled[:, 0], filled[:, 2])
+    torch.testing.assert_close(filled[:, :2], r.impute(tinted, missing)[:, :2], atol=1e-5, rtol=0)

@@ -160,7 +160,7 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
         axis.set_ylim(-below - 0.62 * half, 0.8)
         axis.set_axis_off()
         same = "; a bar joins explainers that are not told apart" if bars else ""
-        axis.set_title(f"Mean rank by {MEASUREMENTS[metric]}, {row['n']} images{same}", fontsize=9)
+        axis.set_title(f"Mean rank by {MEASUREMENTS[metric]}, {row['ranked']} images{same}", fontsize=9)
 
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:

@@ -41,6 +41,12 @@ def impute(images: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 3, H, W).
     """
+    if torch.equal(images, images[:, :1].expand_as(images)):  # grey: three channels with one solution
+        return _solved(images[:, :1], missing).expand_as(images)
+    return _solved(images, missing)
+
+
+def _solved(images: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
     b, c, h, w = images.shape
     kernel = WEIGHTS.to(images)[None, None]
 

@@ -1,0 +1,30 @@
+import pandas as pd
+import pytest
+
+from benchmarks.claims import DEFAULT
+from benchmarks.pool import RESULTS
+from docs import claims
+from glassbox import files
+
+
+@pytest.fixture(scope="module")
+def results():
+    return files.read_json(RESULTS / "simulation.json")
+
+
+def test_the_page_is_what_was_measured(results):
+    assert claims.PAGE.read_text(encoding="utf-8") == claims.page(results)
+
+
+def test_false_claims_are_as_rare_as_the_page_says(results):
+    table = pd.DataFrame(results["claims"])
+    assert table["study"].nunique() >= 4
+    at_default = table[table["images"] == DEFAULT]
+    assert (at_default[["false_noise", "false_alike"]] <= 0.05).all(axis=None)
+
+
+def test_intervals_cover(results):
+    means = pd.DataFrame(results["means"])
+    assert means["used here"].mean() == pytest.approx(0.945, abs=0.025)
+    differences = pd.DataFrame(results["differences"])
+    assert differences["mean"].between(0.92, 0.97).all()
