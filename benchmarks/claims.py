@@ -32,6 +32,7 @@ REPORTS, FEWER = 200, 40  # of each kind and study: with as many images as the d
 SAMPLES = 150  # of an interval's coverage
 DEFAULT, OTHERS = 60, (12, 20, 40, 100)  # images
 INTERVALS_OF = (20, 60)  # images whose intervals are covered
+TABLES = 300  # confusion matrices of a population, for the intervals of the macro F1
 KINDS = ("noise", "smooth", "regions")  # of explainers of noise, by the begin of their names
 ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same kind
 
@@ -210,7 +211,7 @@ INTERVALS = {
 
 
 def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int) -> pd.DataFrame:
-    """A row an interval and subject of a scorecard: how often it holds the mean of the population."""
+    """A row a metric and subject of a scorecard: how often each kind of interval holds the mean of the population."""
     scores, subjects, names = tensor(with_explainers(values))
     rng, rows = np.random.default_rng(seed), []
     for place, (kind, name) in enumerate(subjects):
@@ -219,15 +220,24 @@ def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int
             known = known[~np.isnan(known)]
             if kind == UNTRAINED or len(known) < 20 or np.ptp(known) == 0:
                 continue
-            truth, hits = known.mean(), dict.fromkeys(INTERVALS, 0)
-            for sample in range(samples):
-                drawn = known[rng.integers(0, len(known), images)]
-                for way, interval in INTERVALS.items():
-                    low, high = interval(drawn, sample)
-                    hits[way] += low <= truth + 1e-12 and truth - 1e-12 <= high
+            drawn = [known[rng.integers(0, len(known), images)] for _ in range(samples)]
             about = {"subject": f"{kind} {name}", "metric": Column.parse(text).metric, "images": images}
-            rows.append(about | {way: n / samples for way, n in hits.items()})
+            rows.append(
+                about
+                | {
+                    way: held([interval(one, sample) for sample, one in enumerate(drawn)], known.mean())
+                    for way, interval in INTERVALS.items()
+                }
+            )
     return pd.DataFrame(rows)
+
+
+def held(ends: list[tuple[float, float]], truth: float) -> float:
+    """Share of intervals that hold the truth, of those that there are: values that are all alike have none. NaN where
+    none of them is one."""
+    low, high = np.array(ends).T
+    shown = ~np.isnan(low)
+    return float(((low <= truth + 1e-12) & (truth - 1e-12 <= high))[shown].mean()) if shown.any() else np.nan
 
 
 def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, samples: int) -> np.ndarray:
@@ -238,12 +248,9 @@ def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, sample
         known = known[~np.isnan(known)]
         if len(known) < 20 or np.ptp(known) == 0:
             continue
-        truth, hits = comparison.shift(known)[0], 0
-        for _ in range(samples):
-            _, low, high = comparison.shift(known[rng.integers(0, len(known), images)])
-            hits += low <= truth + 1e-12 and truth - 1e-12 <= high
-        found.append(hits / samples)
-    return np.array(found)
+        ends = [comparison.shift(known[rng.integers(0, len(known), images)])[1:] for _ in range(samples)]
+        found.append(held(ends, comparison.shift(known)[0]))
+    return np.array([share for share in found if not np.isnan(share)])
 
 
 # Shares of the classes, of which the largest has 12 times as many images as the smallest, or as many.
@@ -254,7 +261,7 @@ CLASS_SIZES = {
 }
 
 
-def coverage_of_macro_f1(tables: int = 300, seed: int = 0) -> pd.DataFrame:
+def coverage_of_macro_f1(tables: int = TABLES, seed: int = 0) -> pd.DataFrame:
     """How often the interval of the macro F1 holds that of the population, on the smallest test sets that have one.
 
     A population has so many classes of these sizes, recognised equally often, or some much better than others (shares

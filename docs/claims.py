@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.claims import DEFAULT, FEWER, INTERVALS_OF, REPORTS, SAMPLES
+from benchmarks.claims import DEFAULT, FEWER, INTERVALS_OF, REPORTS, SAMPLES, TABLES
 from benchmarks.pool import RESULTS
 from docs.performance import HERE
 from docs.runs import table
 from glassbox import bootstrap, files
 from glassbox.errors import run
+from glassbox.evaluation import classification
 from glassbox.families import MEASUREMENTS
 
 PAGE = HERE / "claims.md"
@@ -78,9 +79,11 @@ comparisons of a report. It is the interval of one comparison; the outcome is co
 F1 = """
 ## Macro F1
 
-Wilson's interval with an effective number of images, at the smallest test sets that have one. Populations of 2 to
-20 classes, alike in size or not, recognised alike or not, with accuracies of 60 to 99 %: {populations} of them,
-{lowest:.1f} to {highest:.1f} % of whose intervals hold the truth, {mean:.1f} % on average.
+The interval is that of the delta method on the confusion matrix with two right and two wrong answers more, spread
+evenly over the cells on and off its diagonal (for shares that is Agresti and Coull's). A macro F1 has one where every
+class has {fewest} test images; here the smallest class has as many. Populations of 2 to 20 classes, alike in size or
+not, recognised alike or not, with accuracies of 60 to 99 %: {populations} of them, with {tables} test sets each. Of
+the intervals of one population {lowest:.1f} to {highest:.1f} % hold the truth, {mean:.1f} % on average.
 """
 
 
@@ -114,7 +117,8 @@ def page(results: dict[str, Any]) -> str:
         [str(n), *(percent(value(differences, s, n, "mean")) for s in studies)] for n in INTERVALS_OF
     ]))  # fmt: skip
     covered = 100 * np.array([row["covered"] for row in results["macro_f1"]])
-    parts.append(F1.format(populations=len(covered), lowest=covered.min(), highest=covered.max(), mean=covered.mean()))
+    about = {"fewest": classification.FEWEST, "populations": len(covered), "tables": TABLES}
+    parts.append(F1.format(**about, lowest=covered.min(), highest=covered.max(), mean=covered.mean()))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

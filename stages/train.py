@@ -26,9 +26,8 @@ def follow(epochs: Iterator[training.Epoch], at_most: int, tracked: tracking.Sta
 
 def main() -> None:
     seed, on, how, model, settings = config.load("study.seed", "compute", "augment", "model", "train")
-    if model.name != config.CNN:
-        for sentence in models.check():
-            print(f"note: {sentence}")
+    for sentence in models.check():
+        print(f"note: {sentence}")
     with files.exclusive("data/.train.lock", "training"), tracking.stage("train") as tracked, start(on) as at:
         d, found = store.describe(DATA), files.read_json(BEST)
         measure = config.judged_by(settings.class_weights, settings.sampling)
@@ -42,7 +41,6 @@ def main() -> None:
         for arm, splits in arms.items():
             begun = at.train(training.Training(network, d, optimizer, settings, how, seed, arm), *splits)
             trained[arm] = begun[0], follow(begun[1], settings.epochs, tracked, arm), begun[2]
-
         folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
         card = models.describe(network, trained[""][0], d, made_from := hyperparameters.table(choices))
         for arm, (classifier, *_) in trained.items():

@@ -48,7 +48,7 @@ def test_the_forest_names_everyone_and_says_what_is_better(tmp_path, drawn, expl
 @pytest.mark.parametrize("names", [[*EXPLAINERS, *CONTROLS], ["lime", "random"]])
 def test_ranks_are_in_their_places_and_cliques_are_joined(tmp_path, drawn, names):
     ranks = {name: 1.0 + place for place, name in enumerate(names)}
-    row = {"mean_ranks": ranks, "cliques": [tuple(names[:2])], "ranked": 20}
+    row = {"mean_ranks": ranks, "cliques": [tuple(names[:2])], "n": 24, "ranked": 20}
     scorecard.critical_difference(tmp_path / "c.png", "road", row)
     said = words(drawn[0])
     assert f"{scorecard.title_of(names[0])}  1.0" in said
@@ -62,7 +62,7 @@ def test_ranks_are_in_their_places_and_cliques_are_joined(tmp_path, drawn, names
 
 
 def test_nothing_is_joined_where_all_can_be_told_apart(tmp_path, drawn):
-    row = {"mean_ranks": {"lime": 1.0, "random": 2.0}, "cliques": [], "ranked": 20}
+    row = {"mean_ranks": {"lime": 1.0, "random": 2.0}, "cliques": [], "n": 24, "ranked": 20}
     scorecard.critical_difference(tmp_path / "c.png", "road", row)
     assert "Mean rank by ROAD, 20 images" in words(drawn[0])
 

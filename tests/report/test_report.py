@@ -94,9 +94,8 @@ RANKING = {
     "metrics": {
         "deletion_auc": {
             "property": "faithfulness", "direction": "lower is better", "unit": "", "citation": "Petsiuk <2018>",
-            "setting": "mean", "n": 11, "ranked": 11, "decidable": True, "cliques": [],
-            "mean_ranks": {"lime": 1.0, "grad_cam": 2.0},
-            "pairs": [PAIR],
+            "setting": "mean", "n": 11, "decidable": True, "ranked": 11,
+            "mean_ranks": {"lime": 1.0, "grad_cam": 2.0}, "cliques": [], "pairs": [PAIR],
             "controls": against_all("lime")
             + against_all("grad_cam", edges="worse", brightness="undecided", untrained="undecided"),
             "reversed": [],
