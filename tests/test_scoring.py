@@ -65,7 +65,16 @@ def settings(params):
         "images": 40,
         "matched_evaluations": 185,
         "correlation": score.correlation.model_copy(update={"draws": 40}),
-        "robustness": score.robustness.model_copy(update={"images": 4, "attack_steps": 3}),
+        "robustness": score.robustness.model_copy(
+            update={
+                "images": 4,
+                "attack_steps": 3,
+                "noise": (0.05, 0.02, 0.1),
+                "brightness": (0.1, 0.05, 0.2),
+                "shift": (1, 2, 3),
+                "attack": (0.02, 0.01, 0.04),
+            }
+        ),
         "randomization": score.randomization.model_copy(update={"images": 4, "steps": 2}),
     }
     explain = params.explain

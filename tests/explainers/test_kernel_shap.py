@@ -93,7 +93,7 @@ def test_the_class_that_nothing_gets_is_told_from_all_classes(game, params):
     assert made.details["empty_class"].tolist() == [0]
     assert made.details["empty_probability"] == pytest.approx([0.8], abs=1e-6)
     assert made.details["base_value"] == pytest.approx([0.2], abs=1e-6)
-    assert made.evaluations.tolist() == [17]  # 16 coalitions and the image: nothing is asked again for it
+    assert made.forward_passes.tolist() == [17]  # 16 coalitions and the image: nothing is asked again for it
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

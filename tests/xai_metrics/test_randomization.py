@@ -15,12 +15,13 @@ def test_entropy_of_histograms():
     assert entropy(-7 * four[None] + 3, 4) == pytest.approx([np.log(4)])  # no unit, no sign
 
 
-def test_emprt_is_the_relative_rise():
+def test_emprt_is_the_rise_in_nats():
     two, four = np.array([[[0.0, 0.0], [1.0, 1.0]]]), np.array([[[0.0, 1.0], [2.0, 3.0]]])
-    assert emprt(two, four, 4) == pytest.approx([1])
-    assert emprt(four, two, 4) == pytest.approx([-0.5])
+    assert emprt(two, four, 4) == pytest.approx([np.log(2)])  # from log 2 to log 4
+    assert emprt(four, two, 4) == pytest.approx([-np.log(2)])  # the same way back: no direction is favoured
     assert emprt(two, two, 4) == [0]
-    assert np.isnan(emprt(np.zeros((1, 2, 2)), four, 4)).all()
+    nothing = np.zeros((1, 2, 2))
+    assert np.isnan([emprt(nothing, four, 4), emprt(four, nothing, 4)]).all()
 
 
 class Net(nn.Module):
