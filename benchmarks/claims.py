@@ -16,25 +16,61 @@ population. Measured are, by the number of images:
 """
 
 import multiprocessing
-from itertools import combinations, product
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import scipy
 
-from benchmarks.pool import NOISE, RESULTS, TRANSPOSED
+from benchmarks.pool import NOISE, NOISES, RESULTS, TRANSPOSED
 from glassbox import bootstrap, comparison, files, scorecard
+from glassbox.comparison import Comparison
 from glassbox.evaluation import classification
-from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
-from glassbox.scoring import METRICS, Column
+from glassbox.names import BETTER, CONTROLLED, EXPLAINER, EXPLAINERS, UNDECIDED, UNTRAINED, WORSE
+from glassbox.scorecard import AGAINST, RANDOMISED
+from glassbox.scoring import Column
+from glassbox.xai_metrics.randomization import EMPRT
 
 REPORTS, FEWER = 200, 40  # of each kind and study: with as many images as the default study has, and with others
 SAMPLES = 150  # of an interval's coverage
 DEFAULT, OTHERS = 60, (12, 20, 40, 100)  # images
 INTERVALS_OF = (20, 60)  # images whose intervals are covered
 TABLES = 300  # confusion matrices of a population, for the intervals of the macro F1
-KINDS = ("noise", "smooth", "regions")  # of explainers of noise, by the begin of their names
-ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same kind
+# A report knows the explainers of the registry alone, so each explainer of noise takes the name of one of them.
+NAMED = dict(zip(NOISES, EXPLAINERS, strict=False))
+ALIKE = {"noise": "random", "smooth": "smooth_random", "regions": "region_random"}  # the control of the same noise
+KINDS = (EXPLAINER, CONTROLLED, UNTRAINED)  # of subjects that a report compares
+
+
+@dataclass(frozen=True)
+class Population:
+    """Scores that reports are drawn from.
+
+    Attributes:
+        scores: (N, S, C) of images, subjects and columns, NaN where there is none.
+        subjects: names, as in `scorecard.by_name`.
+        settings_of: columns, see `scorecard.columns`.
+    """
+
+    scores: np.ndarray
+    subjects: list[str]
+    settings_of: dict[str, list[Column]]
+
+    @property
+    def columns(self) -> list[Column]:
+        """All columns in their order."""
+        return [column for settings in self.settings_of.values() for column in settings]
+
+    def family(self, scores: np.ndarray) -> list[Comparison]:
+        """What a report on such scores (N, S, C) compares, by the function that makes the report's own family."""
+
+        def scores_of(column: Column) -> dict[str, np.ndarray]:
+            of_column = scores[:, :, self.columns.index(column)]
+            known = ~np.isnan(of_column).all(axis=0)
+            return {name: of_column[:, place] for place, name in enumerate(self.subjects) if known[place]}
+
+        return [*scorecard.family(self.settings_of, scores_of)]
 
 
 def pools() -> dict[str, pd.DataFrame]:
@@ -44,143 +80,120 @@ def pools() -> dict[str, pd.DataFrame]:
     return {name: scorecard.with_maps(values) for name, values in found.items()}
 
 
-def with_noise(values: pd.DataFrame) -> pd.DataFrame:
-    """Explainers of noise in place of the real ones."""
-    blind = values[values["kind"] == NOISE]["explainer"].unique()
-    untrained = values[(values["kind"] == UNTRAINED) & values["explainer"].isin(blind)]
-    own = values[values["kind"] == NOISE].assign(kind=EXPLAINER)
-    return pd.concat([own, values[values["kind"] == CONTROLLED], untrained], ignore_index=True)
+def with_noise(values: pd.DataFrame) -> Population:
+    """Explainers of noise in place of the real ones, with the controls."""
+    blind = values["explainer"].isin(NOISES)
+    own = values[blind].assign(
+        explainer=values["explainer"].replace(NAMED), kind=values["kind"].replace({NOISE: EXPLAINER})
+    )
+    return population(pd.concat([own, values[values["kind"] == CONTROLLED]], ignore_index=True))
 
 
-def with_explainers(values: pd.DataFrame) -> pd.DataFrame:
-    """The real explainers alone, with the controls."""
-    blind = values[values["kind"] == NOISE]["explainer"].unique()
-    kept = values["kind"].isin((EXPLAINER, CONTROLLED, UNTRAINED)) & ~values["explainer"].isin(blind)
-    return values[kept]
+def with_explainers(values: pd.DataFrame) -> Population:
+    """The real explainers, with the controls."""
+    return population(values[~values["explainer"].isin(NOISES)])
 
 
-def tensor(values: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, str]], list[str]]:
-    """Scores (N, S, C) of all images, subjects (kind, name) and columns."""
-    names = [text for text in values.columns if Column.parse(text).metric in METRICS]
-    subjects = list(dict.fromkeys(zip(values["kind"], values["explainer"], strict=True)))
-    rows = [
-        values[(values["kind"] == kind) & (values["explainer"] == name)].sort_values("image")[names].to_numpy(float)
-        for kind, name in subjects
-    ]
-    return np.stack(rows, axis=1), subjects, names
+def population(values: pd.DataFrame) -> Population:
+    """Of a table of values."""
+    settings_of = scorecard.columns(values)
+    columns = [column for settings in settings_of.values() for column in settings]
+    scores = [scorecard.by_name(values, str(column), KINDS) for column in columns]
+    subjects = list(dict.fromkeys(name for of_column in scores for name in of_column))
+    missing = np.full(values["image"].nunique(), np.nan)
+    stacked = [np.stack([of_column.get(name, missing) for name in subjects], axis=1) for of_column in scores]
+    return Population(np.stack(stacked, axis=2), subjects, settings_of)
 
 
-def comparisons(subjects: list[tuple[str, str]], names: list[str]) -> list[tuple[int, int | None, int]]:
-    """The family of a report: places of a, b and the column; b is None for eMPRT, which tests against no change."""
-    place = {subject: number for number, subject in enumerate(subjects)}
-    explainers = [subject for subject in subjects if subject[0] == EXPLAINER]
-    found: list[tuple[int, int | None, int]] = []
-    for number, text in enumerate(names):
-        metric = METRICS[Column.parse(text).metric]
-        if metric.name == "emprt":
-            found += [(place[one], None, number) for one in explainers]
-        if metric.higher_is_better is None:
-            continue
-        found += [(place[a], place[b], number) for a, b in combinations(explainers, 2)]
-        if metric.property in scorecard.AGAINST_CONTROLS:
-            for one in explainers:
-                others = [s for s in subjects if s[0] == CONTROLLED or s == (UNTRAINED, one[1])]
-                found += [(place[one], place[other], number) for other in others]
-    return found
+def known(one: Comparison) -> np.ndarray:
+    """Differences of the images that have one."""
+    return one.differences[~np.isnan(one.differences)]
 
 
-def differences(scores: np.ndarray, family: list[tuple[int, int | None, int]]) -> np.ndarray:
-    """(N, M)."""
-    return np.stack([scores[:, a, c] - (0 if b is None else scores[:, b, c]) for a, b, c in family], axis=1)
+def truth(of_population: list[Comparison]) -> dict[tuple[str, ...], str]:
+    """By key what is true of a population: the direction of the test, for with many ties the typical difference may be
+    0 all the same."""
+    better = {one.key: comparison.statistic(known(one)) * (1 if one.higher_is_better else -1) for one in of_population}
+    return {key: BETTER if sign > 0 else WORSE if sign < 0 else UNDECIDED for key, sign in better.items()}
 
 
-def claims(of_family: np.ndarray) -> np.ndarray:
-    """The sign of each claim of a report, 0 where it is undecided: (M,), from differences (N, M)."""
-    columns = [one[~np.isnan(one)] for one in of_family.T]
-    p = np.array([comparison.p_value(one) if len(one) else 1.0 for one in columns])
-    signs = np.array([np.sign(comparison.statistic(one)) if len(one) else 0.0 for one in columns])
-    return np.where(comparison.holm(p) < comparison.LEVEL, signs, 0)
+def exchanged(scores: np.ndarray, places: list[int], rng: np.random.Generator) -> np.ndarray:
+    """Scores (N, S, C) in which those of some subjects are exchanged at random with each other, image by image."""
+    order = rng.random((len(scores), len(places))).argsort(axis=1)
+    made = scores.copy()
+    made[:, places] = np.take_along_axis(scores[:, places], order[:, :, None], axis=1)
+    return made
+
+
+def of_one_law(of: Population, scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scores (N, S, C) as they are when maps before and after randomization are draws of one law: the sign of eMPRT is
+    a coin, image by image."""
+    made = scores.copy()
+    for place, column in enumerate(of.columns):
+        if column.metric == EMPRT.name:
+            made[:, :, place] *= rng.choice((-1, 1), made.shape[:2])
+    return made
 
 
 def false_with_noise(values: pd.DataFrame, images: int, seed: int, reports: int) -> float:
     """Share of reports on explainers of noise with a false claim."""
-    scores, subjects, names = tensor(with_noise(values))
-    family = comparisons(subjects, names)
-    groups = [
-        [
-            n
-            for n, (kind, name) in enumerate(subjects)
-            if name.startswith(f"{one}_") or (kind, name) == (CONTROLLED, ALIKE[one])
-        ]
-        for one in KINDS
-    ]
-    group_of = {n: number for number, group in enumerate(groups) for n in group}
-    alike = np.array([b is None or (a in group_of and group_of.get(a) == group_of.get(b)) for a, b, _ in family])
-    # The direction of the test on the whole population: with many ties the typical difference may be 0 all the same.
-    truth = np.array([np.sign(comparison.statistic(d[~np.isnan(d)])) for d in differences(scores, family).T])
+    of = with_noise(values)
+    kind_of = {control: kind for kind, control in ALIKE.items()}
+    for noise, name in NAMED.items():
+        kind_of |= dict.fromkeys((name, f"{UNTRAINED} {name}"), noise.rpartition("_")[0])
+    groups = [[place for place, name in enumerate(of.subjects) if kind_of.get(name) == kind] for kind in ALIKE]
+    true = truth(of.family(of.scores))
+
+    def is_false(key: tuple[str, ...], outcome: str) -> bool:
+        kind, *_, a, b = key
+        alike = kind == RANDOMISED or kind_of[a] == kind_of.get(b)
+        return outcome != UNDECIDED and (alike or outcome != true[key])
+
     rng, false = np.random.default_rng(seed), 0
     for _ in range(reports):
-        drawn = scores[rng.integers(0, len(scores), images)]
-        for group in groups:
-            order = rng.random((images, len(group))).argsort(axis=1)
-            drawn[:, group] = np.take_along_axis(drawn[:, group], order[:, :, None], axis=1)
-        made = differences(drawn, family)
-        for number, (_, b, _) in enumerate(family):
-            if b is None:  # maps before and after randomization are draws of one law
-                made[:, number] *= rng.choice((-1, 1), images)
-        said = claims(made)
-        false += bool(((said != 0) & (alike | (said != truth))).any())
+        drawn = of.scores[rng.integers(0, len(of.scores), images)]
+        for places in groups:
+            drawn = exchanged(drawn, places, rng)
+        table = comparison.compare(of.family(of_one_law(of, drawn, rng)))
+        false += any(is_false(*one) for one in zip(table.index, table["outcome"], strict=True))
     return false / reports
 
 
 def false_when_all_are_alike(values: pd.DataFrame, images: int, seed: int, reports: int) -> float:
     """Share of reports with a claim, when the scores of all subjects are exchanged at random image by image."""
-    scores, subjects, names = tensor(with_explainers(values))
-    family = comparisons(subjects, names)
+    of = with_explainers(values)
     rng, false = np.random.default_rng(seed), 0
     for _ in range(reports):
-        drawn = scores[rng.integers(0, len(scores), images)]
-        order = rng.random((images, len(subjects))).argsort(axis=1)
-        made = differences(np.take_along_axis(drawn, order[:, :, None], axis=1), family)
-        for number, (_, b, _) in enumerate(family):
-            if b is None:
-                made[:, number] *= rng.choice((-1, 1), images)
-        false += bool((claims(made) != 0).any())
+        drawn = of.scores[rng.integers(0, len(of.scores), images)]
+        drawn = of_one_law(of, exchanged(drawn, [*range(len(of.subjects))], rng), rng)
+        false += bool((comparison.compare(of.family(drawn))["outcome"] != UNDECIDED).any())
     return false / reports
 
 
 def power(values: pd.DataFrame, images: int, seed: int, reports: int) -> dict[str, float]:
-    """Of the differences of explainers and controls that the population shows (significant with all of its images) the
+    """Of the differences of explainers and controls that the population shows (decided with all of its images) the
     share that a report decides rightly; and how often it tells transposed maps from the intact ones."""
-    scores, subjects, names = tensor(with_explainers(values))
-    family = comparisons(subjects, names)
-    whole = differences(scores, family)
-    truth = claims(whole)
-    with_controls = np.array([b is not None and subjects[b][0] != EXPLAINER for _, b, _ in family])
-    chosen = with_controls & (truth != 0)
-    turned = values[values["kind"] == TRANSPOSED]
+    of = with_explainers(values)
+    apart = with_transposed(values)
+    whole = comparison.compare(of.family(of.scores))["outcome"]
+    shown = {key: what for key, what in whole.items() if key[0] == AGAINST and what != UNDECIDED}
     rng = np.random.default_rng(seed)
     right, told = [], []
-    intact = values[(values["kind"] == EXPLAINER) & (values["explainer"] == "integrated_gradients")]
-    deletion = next(name for name in names if Column.parse(name).metric == "deletion_auc")
-    apart = intact.sort_values("image")[deletion].to_numpy() - turned.sort_values("image")[deletion].to_numpy()
     for _ in range(reports):
-        places = rng.integers(0, len(scores), images)
-        right.append((claims(whole[places]) == truth)[chosen].mean())
-        one = apart[places]
-        told.append(comparison.p_value(one[~np.isnan(one)]) < comparison.LEVEL / len(family))
-    return {"true_differences": int(chosen.sum()), "decided": float(np.mean(right)), "transposed": float(np.mean(told))}
+        places = rng.integers(0, len(of.scores), images)
+        turned = Comparison("transposed", apart.a, apart.b, apart.differences[places], apart.higher_is_better)
+        found = comparison.compare([*of.family(of.scores[places]), turned])["outcome"].to_dict()
+        right.append(np.mean([found.get(key, UNDECIDED) == what for key, what in shown.items()]))
+        told.append(found["transposed"] == BETTER)
+    return {"true_differences": len(shown), "decided": float(np.mean(right)), "transposed": float(np.mean(told))}
 
 
-def studentized(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """Bootstrap-t (Efron 1979; Hall 1988)."""
-    n, rng = len(values), np.random.default_rng(seed)
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
-    drawn = values[rng.integers(0, n, (1000, n))]
-    errors = drawn.std(axis=1, ddof=1) / np.sqrt(n)
-    t = (drawn.mean(axis=1) - mean)[errors > 0] / errors[errors > 0]
-    low, high = np.quantile(t, (0.025, 0.975)) if len(t) else (0, 0)
-    return mean - high * error, mean - low * error
+def with_transposed(values: pd.DataFrame) -> Comparison:
+    """Maps of Integrated Gradients with the same maps transposed, by deletion."""
+    deletion = scorecard.columns(values)["deletion_auc"][0]
+    name = "integrated_gradients"
+    intact, turned = (scorecard.by_name(values, str(deletion), (kind,))[name] for kind in (EXPLAINER, TRANSPOSED))
+    return Comparison("transposed", name, TRANSPOSED, intact - turned, higher_is_better=False)
 
 
 def percentile(values: np.ndarray, seed: int) -> tuple[float, float]:
@@ -208,30 +221,24 @@ def student(values: np.ndarray, _: int) -> tuple[float, float]:
     return values.mean() - half, values.mean() + half
 
 
-INTERVALS = {
-    "used here": bootstrap.interval, "percentile": percentile, "BCa": bca, "studentized": studentized, "t": student,
-}  # fmt: skip
+INTERVALS = {"used here": bootstrap.interval, "percentile": percentile, "BCa": bca, "t": student}
 
 
 def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int) -> pd.DataFrame:
     """A row a metric and subject of a scorecard: how often each kind of interval holds the mean of the population."""
-    scores, subjects, names = tensor(with_explainers(values))
-    rng, rows = np.random.default_rng(seed), []
-    for place, (kind, name) in enumerate(subjects):
-        for column, text in enumerate(names):
-            known = scores[:, place, column]
-            known = known[~np.isnan(known)]
-            if kind == UNTRAINED or len(known) < 20 or np.ptp(known) == 0:
+    of, rng, rows = with_explainers(values), np.random.default_rng(seed), []
+    for place, name in enumerate(of.subjects):
+        for number, column in enumerate(of.columns):
+            scores = of.scores[:, place, number]
+            scores = scores[~np.isnan(scores)]
+            if name.startswith(UNTRAINED) or len(scores) < 20 or np.ptp(scores) == 0:
                 continue
-            drawn = [known[rng.integers(0, len(known), images)] for _ in range(samples)]
-            about = {"subject": f"{kind} {name}", "metric": Column.parse(text).metric, "images": images}
-            rows.append(
-                about
-                | {
-                    way: held([interval(one, sample) for sample, one in enumerate(drawn)], known.mean())
-                    for way, interval in INTERVALS.items()
-                }
-            )
+            drawn = [scores[rng.integers(0, len(scores), images)] for _ in range(samples)]
+            covered = {
+                way: held([interval(one, sample) for sample, one in enumerate(drawn)], scores.mean())
+                for way, interval in INTERVALS.items()
+            }
+            rows.append({"subject": name, "metric": column.metric, "images": images} | covered)
     return pd.DataFrame(rows)
 
 
@@ -245,14 +252,13 @@ def held(ends: list[tuple[float, float]], truth: float) -> float:
 
 def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, samples: int) -> np.ndarray:
     """How often the interval of a typical difference holds that of the population, for each comparison of a family."""
-    scores, subjects, names = tensor(with_explainers(values))
-    rng, found = np.random.default_rng(seed), []
-    for known in differences(scores, comparisons(subjects, names)).T:
-        known = known[~np.isnan(known)]
-        if len(known) < 20 or np.ptp(known) == 0:
+    of, rng, found = with_explainers(values), np.random.default_rng(seed), []
+    for one in of.family(of.scores):
+        whole = known(one)
+        if len(whole) < 20 or np.ptp(whole) == 0:
             continue
-        ends = [comparison.shift(known[rng.integers(0, len(known), images)])[1:] for _ in range(samples)]
-        found.append(held(ends, comparison.shift(known)[0]))
+        ends = [comparison.shift(whole[rng.integers(0, len(whole), images)])[1:] for _ in range(samples)]
+        found.append(held(ends, comparison.shift(whole)[0]))
     return np.array([share for share in found if not np.isnan(share)])
 
 

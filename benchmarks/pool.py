@@ -22,7 +22,7 @@ from glassbox.explainers import Attribution, Explainer, Request
 from glassbox.explainers.base import Budget
 from glassbox.explainers.controls import Control, Draw, noise, region_noise, smooth_noise
 from glassbox.models import Classifier
-from glassbox.names import CONTROLLED, EXPLAINER, UNTRAINED
+from glassbox.names import CONTROL, CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.predictions import read as read_predictions
 from glassbox.seeds import derive
 
@@ -33,7 +33,7 @@ NOISES = ("noise_1", "noise_2", "smooth_1", "smooth_2", "regions_1")
 
 
 class Noise(Control):
-    """A random control whose maps are drawn anew each time that it is called: nothing of them depends on the model.
+    """A random control whose maps are drawn again each time that it is called: nothing of them depends on the model.
 
     Args:
         name: one of `NOISES`.
@@ -92,17 +92,18 @@ def pool(folder: Path, images: int) -> pd.DataFrame:
     test, train = store.read(data, "test"), store.read(data, "train")
     p = read_predictions(folder / "reports/evaluate/predictions.csv", len(test), card.classes)
     background = explainers.draw_background(train.images, explainers.n_background(params.explain), seed)
-    about = (description.mean, params.explain, s, place.batch_size, seed)
+    about = (description.mean, background, params.explain, s, place.batch_size, seed)
     ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
     side = ground.request.images.shape[1]
-    own = scoring._make(ground.explain, background, ground)
+    own = explainers.make(params.explain, background, description.mean, place.batch_size)
+    del own[CONTROL]  # one of the controls
     controls = explainers.all_controls(ground.explain.superpixels, side)
     blind = noises(ground.explain.superpixels, side)
     scored = []
 
     def add(kind: str, subjects: dict[str, Explainer], model: Classifier, whole: bool) -> None:
         for name, explainer in subjects.items():
-            scored.append(scoring.one(ground, kind, name, explainer, model, whole=whole))
+            scored.append(scoring.measure_subject(ground, kind, name, explainer, model, whole=whole))
             print(f"{kind} {name}", flush=True)
 
     add(EXPLAINER, own, classifier, True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.claims import DEFAULT, FEWER, INTERVALS_OF, REPORTS, SAMPLES, TABLES
+from benchmarks.claims import DEFAULT, FEWER, INTERVALS, INTERVALS_OF, REPORTS, SAMPLES, TABLES
 from benchmarks.pool import RESULTS
 from docs.performance import HERE
 from docs.runs import table
@@ -18,7 +18,7 @@ from glassbox.evaluation import classification
 from glassbox.families import MEASUREMENTS
 
 PAGE = HERE / "claims.md"
-WAYS = ("used here", "percentile", "BCa", "studentized", "t")
+WAYS = tuple(INTERVALS)
 
 HEAD = """# What a sentence of the report rests on
 

@@ -28,16 +28,16 @@ def main() -> None:
         scored, size, exposed, maps = [], at.place.batch_size, None, partial(Bar, unit="map")
         checks = gate.check(classifier, test, size, keep) if test.masks is not None and test.changed else []
         if (refusal := gate.refusal(checks)) is None:
-            about = (d.mean, explain, s, size, seed, keep)
+            about = (d.mean, background, explain, s, size, seed, keep)
             ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
             with maps(total=scoring.steps(ground), desc="scoring") as bar:
-                scored += scoring.score(ground, background, bar.update)
+                scored += scoring.score(ground, bar.update)
         if test.arms:
             control, _ = models.load(f"{MODEL}/{NOISE}", at.device, t)
             measured = shortcut.measure(classifier, control, test, size, keep=keep)
             if measured.has_control:
                 with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
-                    exposed = scoring.expose(ground, control, test, background, seed, bar.update)
+                    exposed = scoring.expose(ground, control, test, seed, bar.update)
         costs = at.costs(keep.began, s.images)
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last

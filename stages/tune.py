@@ -22,8 +22,7 @@ def main() -> None:
     known = hyperparameters.unsearched(
         name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
     )
-    if name != config.CNN:
-        models.check()
+    models.check()
     with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked, start(on) as at:
         description = store.describe(DATA)
         tracked.begin(description)

@@ -165,6 +165,7 @@ def test_constant_maps_have_no_score_and_are_counted(values):
     of = {test["explainer"]: test["n"] for test in row["controls"]}
     assert of == {"lime": N, "grad_cam": N - 5}
     assert ranking["constant_maps"]["grad_cam"] == {"constant": 5, "images": N}
+    assert f"on {N - 5} to {N} images" in verdicts.overview(ranking)
     told = (
         f"Grad-CAM's map has one value everywhere for 5 of {N} images: nothing in its layer speaks for the class there"
     )

@@ -92,13 +92,14 @@ def settings(params):
 def ground(trained, test, settings):
     classifier, card = trained
     predicted = models.probabilities(classifier, test.images, 128).argmax(dim=1).numpy()
-    return scoring.prepare(classifier, card, test, predicted, (0.7, 0.7, 0.7), *settings, 128, seed=0)
+    background = torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8)
+    return scoring.prepare(classifier, card, test, predicted, (0.7, 0.7, 0.7), background, *settings, 128, seed=0)
 
 
 @pytest.fixture(scope="module")
 def scored(ground):
     moved = []
-    made = list(scoring.score(ground, torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8), moved.append))
+    made = list(scoring.score(ground, moved.append))
     assert sum(moved) == scoring.steps(ground)
     return made
 
@@ -282,7 +283,8 @@ def test_only_what_is_looked_at_is_attacked(ground):
     settings = ground.settings.model_copy(update={"robustness": robustness})
     for names, ways in ((("lime",), {"gradient", "regions"}), (("grad_cam",), {"gradient", "features"})):
         explain = ground.explain.model_copy(update={"explainers": names})
-        found = scoring._variations(ground.classifier, first, explain, settings, 64, ground.keep)
+        own = explainers.make(explain, ground.background, ground.mean, 64)
+        found = scoring._variations(ground.classifier, first, own, settings, 64, ground.keep)
         assert {variation.looks_at for variation in found} - {None} == ways
 
 
@@ -302,11 +304,11 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, tra
     corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05
     explain = settings[0].model_copy(update={"explainers": ("integrated_gradients",)})
     ground = scoring.Ground(
-        probability(corner, 0.1), None, None, {}, None, {}, [], None, [], (0.0,) * 3, explain,
-        params.score.model_copy(update={"images": 10}), 64,
+        probability(corner, 0.1), None, None, {}, None, {}, [], None, [], (0.0,) * 3,
+        torch.zeros(1, SIDE, SIDE, 3), explain, params.score.model_copy(update={"images": 10}), 64,
     )  # fmt: skip
     moved = []
-    made = scoring.expose(ground, probability(middle, 0.1), test, torch.zeros(1, SIDE, SIDE, 3), 0, moved.append)
+    made = scoring.expose(ground, probability(middle, 0.1), test, 0, moved.append)
     assert sum(moved) == scoring.steps_to_expose(ground, test) == 2 * 10 * 7
     assert made.images.shape == (10, SIDE, SIDE, 3)
     assert all(mask[:3, :3].all() and mask.sum() == 9 for mask in made.masks)

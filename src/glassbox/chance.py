@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import scipy
 
+from glassbox.names import BETTER, UNDECIDED, WORSE
 from glassbox.paired import mcnemar
+from glassbox.phrases import counted
 
 FEWEST = 8  # test images of a class, below which balanced accuracy has no interval: its coverage falls below 92 %
 
@@ -34,7 +36,7 @@ def measure(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...],
     only_model = int(right_of.sum() - right_of[largest])
     only_majority = int(of_class[largest] - right_of[largest])
     p = mcnemar(only_model, only_majority)
-    outcome = "undecided" if p >= 1 - confidence else "better" if only_model > only_majority else "worse"
+    outcome = UNDECIDED if p >= 1 - confidence else BETTER if only_model > only_majority else WORSE
     low, high = (None, None)
     if of_class[smallest] >= FEWEST:
         low, high = map(float, balanced_interval(right_of[present], of_class[present], confidence))
@@ -84,10 +86,10 @@ def sentence(m: dict[str, Any]) -> str:
     rests on."""
     rule = f"always answering {m['majority_class']}, {100 * m['majority_share']:.1f} % of the test images"
     test = (
-        f"McNemar's exact test, p = {m['majority_p']:.2g}: {_images(m['only_model'])} only the model recognises, "
+        f"McNemar's exact test, p = {m['majority_p']:.2g}: {counted(m['only_model'])} only the model recognises, "
         f"{m['only_majority']} only that rule"
     )
-    if m["against_majority"] == "undecided":
+    if m["against_majority"] == UNDECIDED:
         return f"It is not shown to do better than {rule} ({test})."
     return f"It does {m['against_majority']} than {rule} ({test})."
 
@@ -101,9 +103,5 @@ def ends(m: dict[str, Any]) -> str:
     """The interval of balanced accuracy in words, or the reason why there is none."""
     if m["balanced_accuracy_low"] is None:
         n = m["smallest_class_images"]
-        return f"no interval: {m['smallest_class']} has {_images(n)}, and it takes {FEWEST} of each class"
+        return f"no interval: {m['smallest_class']} has {counted(n)}, and it takes {FEWEST} of each class"
     return f"interval {100 * m['balanced_accuracy_low']:.2f} to {100 * m['balanced_accuracy_high']:.2f} %"
-
-
-def _images(n: int) -> str:
-    return f"{n} image{'' if n == 1 else 's'}"

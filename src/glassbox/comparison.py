@@ -15,8 +15,8 @@ import pandas as pd
 import scipy
 
 from glassbox.names import BETTER, UNDECIDED, WORSE
+from glassbox.paired import LEVEL
 
-LEVEL = 0.05  # of the corrected tests; 1 - LEVEL is that of the intervals
 EXACT = 100  # images, up to which p-values are exact
 FEWEST = 6  # images: with 5 the smallest p-value of a signed-rank test is 2 / 2^5 = 0.0625
 
@@ -127,11 +127,11 @@ def compare(family: Iterable[Comparison]) -> pd.DataFrame:
     for one in family:
         known = one.differences[~np.isnan(one.differences)]
         difference, low, high = shift(known)
-        better = statistic(known) * (1 if one.higher_is_better else -1) if len(known) else 0.0
+        better = statistic(known) * (1 if one.higher_is_better else -1)
         rows.append(
             {
                 "key": one.key, "a": one.a, "b": one.b, "n": len(known), "difference": difference, "low": low,
-                "high": high, "p": p_value(known) if len(known) else 1.0, "outcome": BETTER if better > 0 else WORSE,
+                "high": high, "p": p_value(known), "outcome": BETTER if better > 0 else WORSE,
             }
         )  # fmt: skip
     columns = ["key", "a", "b", "n", "difference", "low", "high", "p", "outcome"]

@@ -466,9 +466,9 @@ class Explain(_Section):
         return self
 
 
-def _settings_of(element: Any) -> Any:
-    # The first one ranks; with three or more the others tell whether the ranking hangs on the choice.
-    return Annotated[tuple[element, ...], Field(strict=False, min_length=3), AfterValidator(_each_once)]
+def _settings_of(element: Any, least: int = 3) -> Any:
+    # The first one ranks; with three or more the others tell whether the ranking depends on the choice.
+    return Annotated[tuple[element, ...], Field(strict=False, min_length=least), AfterValidator(_each_once)]
 
 
 Above = Annotated[float, Field(gt=0, lt=1)]  # a share
@@ -493,18 +493,14 @@ class Road(_Section):
         return values
 
 
-def _some_settings_of(element: Any) -> Any:
-    # One is enough where each further one takes every explainer as long as the first, and tells less.
-    return Annotated[tuple[element, ...], Field(strict=False, min_length=1), AfterValidator(_each_once)]
-
-
 class Robustness(_Section):
     images: Positive
     draws: Positive
-    noise: _some_settings_of(Above)
-    brightness: _some_settings_of(Above)
-    shift: _some_settings_of(Positive)
-    attack: _some_settings_of(Above)
+    # One value of each is enough: every further one takes the explainers as long as the first.
+    noise: _settings_of(Above, least=1)
+    brightness: _settings_of(Above, least=1)
+    shift: _settings_of(Positive, least=1)
+    attack: _settings_of(Above, least=1)
     attack_steps: Positive
 
 

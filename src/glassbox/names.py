@@ -29,6 +29,12 @@ MINUS = "\N{MINUS SIGN}"  # before a number, in figures and on pages
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
 
 
+def control_of(name: str) -> str:
+    """Which control of the scorecard ranking.json names: one of `CONTROLS`, or UNTRAINED for an explainer's own maps of
+    an untrained network, which stand there with the explainer's name."""
+    return UNTRAINED if name.startswith(UNTRAINED) else name
+
+
 def title_of(name: str) -> str:
     """Of an explainer or a control of the scorecard, for people."""
     return CONTROLS.get(name) or TITLES[name]

@@ -7,8 +7,8 @@ import scipy
 
 from glassbox.bootstrap import INTERVAL
 
-LEVEL = 0.05  # of a test
-POWER = 0.8  # share of test sets in which a difference is found, where the smallest such difference is given
+LEVEL = 0.05  # of a test, or of all tests of a family together
+POWER = 0.8  # share of samples in which a test finds the difference that is given as large enough to be found
 SWAPS = 9999  # random exchanges of the two classifiers' answers
 
 

@@ -4,9 +4,9 @@ the corrected signed-rank test, from samples drawn again from the differences at
 import numpy as np
 import scipy
 
-from glassbox.comparison import LEVEL, shift, statistic
+from glassbox.comparison import shift, statistic
+from glassbox.paired import LEVEL, POWER
 
-POWER = 0.8  # share of samples in which a test should find what is there
 SAMPLES = 100  # drawn for each number of images
 SIZES = (12, 20, 30, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)  # numbers of images that are tried
 STEPS = 6  # halvings of the range in which the detectable difference lies

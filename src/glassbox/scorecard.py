@@ -1,6 +1,6 @@
 """Which explanation to believe: the measured values of all images, summarised, tested and ranked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -130,19 +130,21 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
         many of the comparisons with controls are better, worse, undecided; `metrics`, for each one that ranks and has
         images what `_of_metric` says; `emprt`, see `_emprt`; `constant_maps`, see `scoring.constant_maps`.
     """
-    values = with_maps(values)
-    family = [*_family(values)]
-    table = comparison.compare(family)
-    fewest = comparison.fewest(len(family)) if family else comparison.FEWEST
+    values, settings_of = with_maps(values), columns(values)
+    comparisons = [
+        *family(settings_of, lambda column: by_name(values, str(column), (EXPLAINER, CONTROLLED, UNTRAINED)))
+    ]
+    table = comparison.compare(comparisons)
+    fewest = comparison.fewest(len(comparisons)) if comparisons else comparison.FEWEST
     metrics = {}
-    for metric, settings in columns(values).items():
+    for metric, settings in settings_of.items():
         scores = complete(values, str(settings[0]), (EXPLAINER, CONTROLLED))
         if METRICS[metric].higher_is_better is not None and scores:
             row = _of_metric(values, settings, scores, table, fewest)
-            metrics[metric] = row | {"power": _power(row, metric, family, seed)}
+            metrics[metric] = row | {"power": _power(row, metric, comparisons, seed)}
     outcomes = [test["outcome"] for row in metrics.values() for test in row["controls"]]
     return {
-        "tests": len(family),
+        "tests": len(comparisons),
         "level": comparison.LEVEL,
         "fewest": fewest,
         "outcomes": {what: outcomes.count(what) for what in OUTCOMES},
@@ -214,12 +216,19 @@ def with_maps(values: pd.DataFrame) -> pd.DataFrame:
     return values.assign(**{text: values[text].mask(values["constant_map"]) for text in measured})
 
 
-def _family(values: pd.DataFrame) -> Iterator[Comparison]:
-    """All comparisons of a report; their keys are kind, metric, setting, and the names of the two."""
-    for metric, settings in columns(values).items():
+def family(
+    settings_of: dict[str, list[Column]], scores_of: Callable[[Column], dict[str, np.ndarray]]
+) -> Iterator[Comparison]:
+    """All comparisons of a report; their keys are kind, metric, setting, and the names of the two.
+
+    Args:
+        settings_of: see `columns`.
+        scores_of: called with a column, gives the scores of explainers and controls, see `by_name`.
+    """
+    for metric, settings in settings_of.items():
         higher = METRICS[metric].higher_is_better
         for column in settings:
-            scores = by_name(values, str(column), (EXPLAINER, CONTROLLED, UNTRAINED))
+            scores = scores_of(column)
             own = [name for name in scores if name in EXPLAINERS]
             pairs: list[tuple[str, str, str]] = []
             if metric == EMPRT.name:
@@ -276,7 +285,7 @@ def _emprt(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _power(row: dict[str, Any], metric: str, family: list[Comparison], seed: int) -> dict[str, Any]:
+def _power(row: dict[str, Any], metric: str, comparisons: list[Comparison], seed: int) -> dict[str, Any]:
     """How much the comparisons of a metric could tell: those with controls, or where there are none those of pairs.
 
     Returns:
@@ -289,16 +298,16 @@ def _power(row: dict[str, Any], metric: str, family: list[Comparison], seed: int
     names = ("explainer", "control") if row["controls"] else ("a", "b")
     undecided = {tuple(test[name] for name in names) for test in rows if test["outcome"] == UNDECIDED}
     detectable, needed = [], []
-    for one in family if row["decidable"] else ():
+    for one in comparisons if row["decidable"] else ():
         if one.key[:3] != (kind, metric, row["setting"]):
             continue
         known = one.differences[~np.isnan(one.differences)]
         if len(known) < comparison.FEWEST:
             continue
         own = derive(seed, "score", "power", metric, one.a, one.b)
-        detectable.append(power.detectable(known, len(family), own))
+        detectable.append(power.detectable(known, len(comparisons), own))
         if (one.a, one.b) in undecided:
-            needed.append(power.needed(known, len(family), own))
+            needed.append(power.needed(known, len(comparisons), own))
     half = float(np.median(needed)) if needed else np.inf
     return {
         "detectable": float(np.median(detectable)) if detectable else None,

@@ -89,6 +89,7 @@ class Ground:
         untrained: the network before training.
         cascade: (layer, model) from the last layers randomised to all.
         mean: colour of the training images, 0..1 a channel.
+        background: (B, H, W, 3) uint8 training images in random order.
         explain, settings: sections of the parameters.
         batch_size: images in one forward pass.
         keep: takes maps and values as soon as they are made.
@@ -104,6 +105,7 @@ class Ground:
     untrained: Classifier
     cascade: list[tuple[str, Classifier]]
     mean: tuple[float, ...]
+    background: torch.Tensor
     explain: Explain
     settings: Score
     batch_size: int
@@ -168,8 +170,8 @@ def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarr
 
 
 def prepare(
-    classifier: Classifier, card: Card, test: Split, predicted: np.ndarray, mean: tuple[float, ...], explain: Explain,
-    settings: Score, batch_size: int, seed: int, keep: Keep = unkept,
+    classifier: Classifier, card: Card, test: Split, predicted: np.ndarray, mean: tuple[float, ...],
+    background: torch.Tensor, explain: Explain, settings: Score, batch_size: int, seed: int, keep: Keep = unkept,
 ) -> Ground:  # fmt: skip
     """Choose the images and do all that maps have no part in.
 
@@ -179,6 +181,7 @@ def prepare(
         test: the test split.
         predicted: (N,) classes.
         mean: colour of the training images, 0..1 a channel.
+        background: (B, H, W, 3) uint8 training images in random order.
         explain, settings: sections of the parameters.
         batch_size: images in one forward pass.
         seed: of the study.
@@ -194,11 +197,13 @@ def prepare(
     fresh = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
     fresh.temperature = classifier.temperature  # so that nothing but the weights differs
     layers = [layer["name"] for layer in card.layers]
+    own = explainers.make(explain, background, mean, batch_size)
+    first = request.part(0, settings.robustness.images)
     return Ground(
         classifier, request, rows, masks, predicted[rows] == test.labels.numpy()[rows], hidden,
-        _variations(classifier, request.part(0, settings.robustness.images), explain, settings, batch_size, keep),
-        fresh, [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, explain,
-        settings, batch_size, keep,
+        _variations(classifier, first, own, settings, batch_size, keep),
+        fresh, [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)], mean, background,
+        explain, settings, batch_size, keep,
     )  # fmt: skip
 
 
@@ -213,26 +218,25 @@ def _hidden(asked: dict[str, Any], classifier: Classifier, block: Request, rows:
     return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **asked))
 
 
-def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], object] = int) -> Iterator[Scored]:
+def score(ground: Ground, progress: Callable[[int], object] = int) -> Iterator[Scored]:
     """Every explainer with its own settings, on the untrained network and with the common number of forward passes,
     and every control. An explainer whose own maps take about that number is measured once, and given once more as
     "matched".
 
     Args:
         ground: what to measure on.
-        background: (B, H, W, 3) uint8 training images in random order.
         progress: called with the number of maps made or measured since the last call; `steps` says how many there are.
     """
     side = ground.request.images.shape[1]
-    own = _make(ground.explain, background, ground)
+    own = _make(ground.explain, ground)
     controls = explainers.all_controls(ground.explain.superpixels, side)
     common = (ground.explain, ground.settings.matched_evaluations, side)
-    alike, as_set = _make(explainers.matched(*common), background, ground), explainers.matched_as_set(*common)
+    alike, as_set = _make(explainers.matched(*common), ground), explainers.matched_as_set(*common)
     for kind, subjects in ((EXPLAINER, own), (CONTROLLED, controls), (UNTRAINED, own), (MATCHED, alike)):
         whole = kind in (EXPLAINER, CONTROLLED)
         model = ground.untrained if kind == UNTRAINED else ground.classifier
         for name, explainer in subjects.items():
-            measured = one(ground, kind, name, explainer, model, whole=whole, progress=progress)
+            measured = measure_subject(ground, kind, name, explainer, model, whole=whole, progress=progress)
             yield measured
             if kind == EXPLAINER and name in as_set:
                 firsts = {column.metric: column for column in reversed(measured.values)}
@@ -240,7 +244,7 @@ def score(ground: Ground, background: torch.Tensor, progress: Callable[[int], ob
                 yield replace(measured, kind=MATCHED, values=ranking, curve=None)
 
 
-def one(
+def measure_subject(
     ground: Ground,
     kind: str,
     name: str,
@@ -328,9 +332,8 @@ def _values(alike: dict[str, Any], classifier: Classifier, _: None, own: dict[st
 
 
 def expose(
-    ground: Ground, control: Classifier, test: Split, background: torch.Tensor, seed: int,
-    progress: Callable[[int], object] = int,
-) -> Exposed:  # fmt: skip
+    ground: Ground, control: Classifier, test: Split, seed: int, progress: Callable[[int], object] = int
+) -> Exposed:
     """Maps of images with a watermark, for the class that it stands for, of the network that learnt it as a shortcut
     and of one for which it was noise; see `shortcut`.
 
@@ -338,7 +341,6 @@ def expose(
         ground: of the network with the shortcut.
         control: the other network.
         test: with the interventions "unmarked" and "marked".
-        background: (B, H, W, 3) uint8 training images in random order, the same for both.
         seed: of the study.
         progress: called with the number of maps made since the last call; `steps_to_expose` says how many there are.
     """
@@ -348,7 +350,7 @@ def expose(
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
     side = request.images.shape[1]
-    made = _make(ground.explain, background, ground) | explainers.all_controls(ground.explain.superpixels, side)
+    made = _make(ground.explain, ground) | explainers.all_controls(ground.explain.superpixels, side)
     maps = {
         name: tuple(_explain(explainer, model, request, ground, progress).maps
                     for model in (ground.classifier, control))
@@ -429,8 +431,8 @@ def _explain(
     return join(parts)
 
 
-def _make(settings: Explain, background: torch.Tensor, ground: Ground) -> dict[str, Explainer]:
-    made = explainers.make(settings, background, ground.mean, ground.batch_size)
+def _make(settings: Explain, ground: Ground) -> dict[str, Explainer]:
+    made = explainers.make(settings, ground.background, ground.mean, ground.batch_size)
     return {name: explainer for name, explainer in made.items() if name != CONTROL}
 
 
@@ -482,10 +484,10 @@ def _randomization(
 
 
 def _variations(
-    classifier: Classifier, first: Request, explain: Explain, settings: Score, batch_size: int, keep: Keep
+    classifier: Classifier, first: Request, own: dict[str, Explainer], settings: Score, batch_size: int, keep: Keep
 ) -> list[Variation]:
     """All small changes of the first images, and which predictions they leave; attacks on those ways of looking at a
-    model alone that the explainers and controls have, for not every network has features to attack."""
+    model alone that the explainers have (see `Explainer.looks_at`), for not every network has features to attack."""
     s, pixels = settings.robustness, first.images.numpy()
     signs = np.array([np.random.default_rng(derive(seed, "sign")).choice((-1, 1)) for seed in first.seeds])
     unmoved, found = np.zeros(len(first), int), []
@@ -505,7 +507,7 @@ def _variations(
         add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
     for by in s.shift:
         add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
-    ways = {explainer.looks_at for explainer in explainers.make(explain, first.images, (0.0,) * 3, batch_size).values()}
+    ways = {explainer.looks_at for explainer in own.values()}
     each = [(radius, name, rows) for radius in s.attack for name, surrogate in attack.SURROGATES.items() if name in ways
             for rows in attack.parts(len(first), surrogate, batch_size)]  # fmt: skip
     work = partial(_attacked, s.attack_steps, batch_size)

@@ -25,9 +25,10 @@ from glassbox.data import store
 from glassbox.data.preparation import test_digest
 from glassbox.errors import UserError
 from glassbox.models.classifier import CARD
+from glassbox.phrases import listed
 from glassbox.progress import Bar
 from glassbox.seeds import derive
-from glassbox.versus import Answers, Versus, listed
+from glassbox.versus import Answers, Versus
 
 # Kinds of differences: a value of params.yaml, or of the search where params.yaml leaves it to the search; what the
 # records of both studies say; and a result of training.

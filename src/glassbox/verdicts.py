@@ -5,7 +5,8 @@ from typing import Any
 
 from glassbox import baselines, notes
 from glassbox.families import MEASUREMENTS
-from glassbox.names import BETTER, CONTROLS, OUTCOMES, TITLES, UNDECIDED, UNTRAINED, WORSE
+from glassbox.names import BETTER, CONTROLS, OUTCOMES, TITLES, UNDECIDED, UNTRAINED, WORSE, control_of
+from glassbox.phrases import counted, listed
 
 MIXED = "mixed"  # outcome of eMPRT that depends on the bins
 EMPRT_IS = "eMPRT (do maps become more complex when the network loses its learnt weights?)"
@@ -31,12 +32,11 @@ def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:
 
 def overview(ranking: dict[str, Any]) -> str:
     """How many comparisons with controls are decided, and which explainers come out best, in two sentences."""
-    counts, n = ranking["outcomes"], _images(ranking)
-    total = sum(counts.values())
-    if not total:
+    tests = [test for row in ranking["metrics"].values() for test in row["controls"]]
+    if not tests:
         return best(ranking)
-    parts = ", ".join(f"{counts[what]} {what}" for what in OUTCOMES)
-    return f"{total} comparisons of an explainer with a control on {n} images: {parts}. {best(ranking)}"
+    parts = ", ".join(f"{n} {what}" for what, n in ranking["outcomes"].items())
+    return f"{len(tests)} comparisons of an explainer with a control on {images(tests)}: {parts}. {best(ranking)}"
 
 
 def best(ranking: dict[str, Any]) -> str:
@@ -44,36 +44,61 @@ def best(ranking: dict[str, Any]) -> str:
     undecided, is said to be that."""
     tested = [row for row in ranking["metrics"].values() if row["controls"]]
     if not any(row["decidable"] for row in tested):
-        return f"Not tested: {_images(ranking)} images are too few for any comparison, {ranking['fewest']} at least."
+        n = max((row["n"] for row in tested), default=0)
+        too_few = f"{counted(n)} {'is' if n == 1 else 'are'} too few"
+        return f"Not tested: {too_few} for any comparison, {ranking['fewest']} at least."
     wins = wins_of(ranking)
     most = max(wins.values())
     if most == 0:
         return "No explainer is shown to be better than every control by any measure."
     names = [TITLES[name] for name, n in wins.items() if n == most]
     verb = "is" if len(names) == 1 else "are"
-    return f"{_enumerate(names)} {verb} better than every control by {most} of {len(tested)} measures."
+    return f"{listed(names)} {verb} better than every control by {most} of {len(tested)} measures."
+
+
+def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
+    """By explainer and measure how many of its comparisons with controls have each outcome."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for metric, row in ranking["metrics"].items():
+        for test in row["controls"]:
+            of_metric = found.setdefault(test["explainer"], {}).setdefault(metric, dict.fromkeys(OUTCOMES, 0))
+            of_metric[test["outcome"]] += 1
+    return found
 
 
 def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
     """By how many measures an explainer is better than every control that it was compared with."""
-    wins: dict[str, int] = {}
-    for row in ranking["metrics"].values():
-        outcomes: dict[str, list[str]] = {}
-        for test in row["controls"]:
-            outcomes.setdefault(test["explainer"], []).append(test["outcome"])
-        for name, of_name in outcomes.items():
-            wins[name] = wins.get(name, 0) + (set(of_name) == {BETTER})
-    return wins
+    return {
+        name: sum(of_metric[BETTER] == sum(of_metric.values()) for of_metric in by_metric.values())
+        for name, by_metric in tally(ranking).items()
+    }
 
 
 def counts(ranking: dict[str, Any]) -> dict[str, dict[str, int]]:
     """By explainer how many of its comparisons with controls, by all measures, have each outcome."""
-    found: dict[str, dict[str, int]] = {}
-    for row in ranking["metrics"].values():
-        for test in row["controls"]:
-            of_name = found.setdefault(test["explainer"], dict.fromkeys(OUTCOMES, 0))
-            of_name[test["outcome"]] += 1
-    return found
+    return {
+        name: {what: sum(of_metric[what] for of_metric in by_metric.values()) for what in OUTCOMES}
+        for name, by_metric in tally(ranking).items()
+    }
+
+
+def by_outcome(tests: list[dict[str, Any]], untrained: str) -> dict[str, list[str]]:
+    """Titles of the controls that an explainer was tested against, by outcome.
+
+    Args:
+        tests: of the explainer by a metric, rows of `controls` in the ranking.
+        untrained: what its own maps of an untrained network are called.
+    """
+    titles = CONTROLS | {UNTRAINED: untrained}
+    return {
+        what: [titles[control_of(test["control"])] for test in tests if test["outcome"] == what] for what in OUTCOMES
+    }
+
+
+def against(controls: dict[str, list[str]]) -> str:
+    """The controls of `by_outcome` in words."""
+    words = {BETTER: "better than", WORSE: "worse than", UNDECIDED: "undecided against"}
+    return ", ".join(f"{word} {listed(controls[what])}" for what, word in words.items() if controls[what])
 
 
 def against_controls(metric: str, row: dict[str, Any], fewest: int) -> str:
@@ -84,7 +109,7 @@ def against_controls(metric: str, row: dict[str, Any], fewest: int) -> str:
     for name in dict.fromkeys(test["explainer"] for test in row["controls"]):
         tests = [test for test in row["controls"] if test["explainer"] == name]
         groups.setdefault(_standing(tests), []).append(TITLES[name])
-    parts = [f"{_enumerate(names)} {'are' if len(names) > 1 else 'is'} {what}" for what, names in groups.items()]
+    parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {what}" for what, names in groups.items()]
     return f"{_title(metric)}: {'; '.join(parts)}. {power(row)}"
 
 
@@ -93,10 +118,10 @@ def power(row: dict[str, Any]) -> str:
     about = row["power"]
     if about["detectable"] is None:
         return ""
-    said = f"({row['n']} images find a typical difference of {about['detectable']:.2g} four times in five"
+    said = f"({images(row['controls'])} find a typical difference of {about['detectable']:.2g} four times in five"
     if about["undecided"]:
-        images = "more than 1,000" if about["needed"] is None else f"about {about['needed']:,}"
-        said += f"; half of the {about['undecided']} undecided would take {images}"
+        needed = "more than 1,000" if about["needed"] is None else f"about {about['needed']:,}"
+        said += f"; half of the {about['undecided']} undecided would take {needed}"
     return said + ".)"
 
 
@@ -112,7 +137,7 @@ def emprt(found: dict[str, dict[str, Any]]) -> str:
         UNDECIDED: ("is undecided", "are undecided"),
         MIXED: ("depends on the bins of the histogram", "depend on the bins of the histogram"),
     }
-    parts = [f"{_enumerate(groups[what])} {words[what][len(groups[what]) > 1]}" for what in words if what in groups]
+    parts = [f"{listed(groups[what])} {words[what][len(groups[what]) > 1]}" for what in words if what in groups]
     return f"{EMPRT_IS}, {n} images: {'; '.join(parts)}."
 
 
@@ -127,7 +152,7 @@ def settings(metric: str, row: dict[str, Any], shares: dict[str, float]) -> list
     said = []
     for setting in dict.fromkeys(one["unless"] for one in row["reversed"]):
         pairs = [one for one in row["reversed"] if one["unless"] == setting]
-        turned = _enumerate([f"{TITLES[one['better']]} over {TITLES[one['other']]}" for one in pairs])
+        turned = listed([f"{TITLES[one['better']]} over {TITLES[one['other']]}" for one in pairs])
         said.append(
             f"{_title(metric)}: the order depends on the setting: {turned} with {row['setting']}, the reverse with "
             f"{setting}.{baselines.cause(metric, (row['setting'], setting), shares)}"
@@ -137,33 +162,24 @@ def settings(metric: str, row: dict[str, Any], shares: dict[str, float]) -> list
 
 def _standing(tests: list[dict[str, Any]]) -> str:
     """What an explainer is against the controls, from its tests with them."""
-    names = {what: [_control(test["control"]) for test in tests if test["outcome"] == what] for what in OUTCOMES}
-    if len(names[BETTER]) == len(tests):
-        return "better than every control"
-    if len(names[UNDECIDED]) == len(tests):
-        return "undecided against every control"
-    parts = []
-    if names[BETTER]:
-        parts.append(f"better than {_enumerate(names[BETTER])}")
-    if names[WORSE]:
-        parts.append(f"worse than {_enumerate(names[WORSE])}")
-    if names[UNDECIDED]:
-        parts.append(f"undecided against {_enumerate(names[UNDECIDED])}")
-    return ", ".join(parts)
+    controls = by_outcome(tests, untrained="its own map of an untrained network")
+    for what, words in ((BETTER, "better than"), (UNDECIDED, "undecided against")):
+        if len(controls[what]) == len(tests):
+            return f"{words} every control"
+    return against(controls)
 
 
-def _control(name: str) -> str:
-    return "its own map of an untrained network" if name.startswith(UNTRAINED) else CONTROLS[name]
+def sizes(tests: list[dict[str, Any]]) -> str:
+    """The numbers of images of tests, "60" or "45 to 60": fewer where an explainer's maps are constant."""
+    fewest, most = min(test["n"] for test in tests), max(test["n"] for test in tests)
+    return f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
-def _images(ranking: dict[str, Any]) -> int:
-    return max((row["n"] for row in ranking["metrics"].values() if row["controls"]), default=0)
+def images(tests: list[dict[str, Any]]) -> str:
+    """The same with its noun."""
+    return "1 image" if sizes(tests) == "1" else f"{sizes(tests)} images"
 
 
 def _title(metric: str) -> str:
     title = MEASUREMENTS[metric]
     return title[0].upper() + title[1:]
-
-
-def _enumerate(items: list[str], last: str = "and") -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"

@@ -13,7 +13,9 @@ from glassbox.bootstrap import interval
 from glassbox.comparison import holm
 from glassbox.evaluation import calibration
 from glassbox.evaluation.classification import confusion
+from glassbox.names import BETTER, UNDECIDED, WORSE
 from glassbox.paired import LEVEL, POWER, fewest_discordant
+from glassbox.phrases import counted, listed
 from glassbox.xai_metrics.stability import overlap_by_chance, rank_agreement, top_overlap
 
 # Images, at least, on which the two must differ for a t interval of the differences to cover 92 %
@@ -29,8 +31,7 @@ TITLES = {
     "ece": "calibration error (ECE)",
 }
 HIGHER_IS_BETTER = ("accuracy", "macro_f1")
-# Outcomes of a metric, for B against A.
-BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "undecided", "not tested"
+UNTESTED = "not tested"  # outcome of a metric without a test, beside those of `names`
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def verdict(found: Versus, a: str, b: str) -> list[str]:
     """
     if found.same:
         return [
-            f"On the same {_images(found.images, 'test image')} {a} and {b} give the same probabilities: every metric "
+            f"On the same {counted(found.images, 'test image')} {a} and {b} give the same probabilities: every metric "
             "is the same, and there is nothing to test."
         ]
     rows = found.metrics.set_index("metric")
@@ -161,10 +162,10 @@ def verdict(found: Versus, a: str, b: str) -> list[str]:
 
 def _on_accuracy(found: Versus, row: pd.Series, a: str, b: str) -> str:
     counts = (
-        f"On the same {_images(found.images, 'test image')} {a} is right on {found.right[0]:,} and {b} on "
+        f"On the same {counted(found.images, 'test image')} {a} is right on {found.right[0]:,} and {b} on "
         f"{found.right[1]:,}"
     )
-    test = f"McNemar's exact test on the {_images(found.discordant)} that only one of them recognises"
+    test = f"McNemar's exact test on the {counted(found.discordant)} that only one of them recognises"
     least = fewest_discordant()
     if not found.discordant:
         reason = f"there is no image that only one of them recognises, and McNemar's exact test needs {least} to reject"
@@ -205,7 +206,7 @@ def _on_others(rows: pd.DataFrame, a: str, b: str) -> str:
 
 def _on_power(found: Versus) -> str:
     n, d, least = found.images, found.discordant, fewest_discordant()
-    rate = f"At this rate of disagreement ({d} of {_images(n)})"
+    rate = f"At this rate of disagreement ({d} of {counted(n)})"
     if d < least:
         return f"{rate} about {-(-least * n // d):,} test images would give {least} such images."
     points = 100 * paired.smallest_difference(d, n)
@@ -283,16 +284,3 @@ def _by(row: pd.Series) -> str:
     """The size of a difference with its interval, where there is one, in words."""
     low, high = _toward_winner(row)
     return f"{abs(row['difference']):.4f}" + ("" if np.isnan(low) else f", 95 % interval [{low:.4f}, {high:.4f}]")
-
-
-def _images(n: int, one: str = "image") -> str:
-    return f"{n:,} {one}{'' if n == 1 else 's'}"
-
-
-def listed(parts: list[str]) -> str:
-    """In words.
-
-    >>> listed(["a", "b", "c"]), listed(["a"])
-    ('a, b and c', 'a')
-    """
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,10 +1,11 @@
 import pandas as pd
 import pytest
 
+from benchmarks import claims as simulation
 from benchmarks.claims import DEFAULT
-from benchmarks.pool import RESULTS
+from benchmarks.pool import NOISES, RESULTS
 from docs import claims
-from glassbox import files
+from glassbox import files, scorecard
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +29,10 @@ def test_intervals_cover(results):
     assert means["used here"].mean() == pytest.approx(0.945, abs=0.025)
     differences = pd.DataFrame(results["differences"])
     assert differences["mean"].between(0.92, 0.97).all()
+
+
+def test_a_simulated_report_compares_what_a_real_one_compares():
+    values = simulation.pools()["digits"]
+    real = scorecard.rank(values[~values["explainer"].isin(NOISES) & (values["image"] < 40)], seed=0)
+    for of in (simulation.with_explainers(values), simulation.with_noise(values)):
+        assert len(of.family(of.scores)) == real["tests"]

@@ -132,7 +132,7 @@ def intervals(axis) -> list[np.ndarray]:
 def compared(metric: str, n: int = 20) -> dict:
     """LIME and Grad-CAM against all controls and themselves untrained by a metric."""
     tests = [
-        {"explainer": name, "control": control, "outcome": outcome, "difference": difference}
+        {"explainer": name, "control": control, "outcome": outcome, "difference": difference, "n": n}
         for name, outcome, difference in (("lime", "better", -0.25), ("grad_cam", "worse", 0.125))
         for control in (*CONTROLS, f"untrained {name}")
     ]

@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from glassbox.data.base import SPLITS, Images
 from glassbox.errors import UserError
+from glassbox.phrases import counted, listed
 from glassbox.seeds import derive
 
 
@@ -83,19 +84,19 @@ def check_source(images: Images, folder: str | None = None) -> None:
             if missing:
                 raise UserError(
                     f"{where} has no image in the {missing[0]} split: every class needs at least one in each of "
-                    f"{_listed(named)}"
+                    f"{listed(named)}"
                 )
             rows = rows & (images.splits == "train")
         n, needed = int(rows.sum()), 1 + len(drawn)
         if n < needed:
             kind = "training " if named else ""
             raise UserError(
-                f"{where} has {n} {kind}image{'' if n == 1 else 's'}: it needs at least {needed}, one for each of "
-                f"{_listed(['train', *drawn])}, which are drawn from them"
+                f"{where} has {counted(n, f'{kind}image')}: it needs at least {needed}, one for each of "
+                f"{listed(['train', *drawn])}, which are drawn from them"
             )
     for group, splits in _torn(images).items():
         raise UserError(
-            f"data.groups: images of the group {group!r} are in the splits {_listed(splits)}, which the source names: "
+            f"data.groups: images of the group {group!r} are in the splits {listed(splits)}, which the source names: "
             "every group must be in one"
         )
 
@@ -123,13 +124,9 @@ def _check_enough(images: Images, rows: np.ndarray, splits: Sequence[str]) -> No
         n = len(of_class) if images.groups is None else len(np.unique(images.groups[of_class]))
         if n < len(splits):
             raise UserError(
-                f"class {name!r} has {n} {what}{'' if n == 1 else 's'} to draw from: it needs at least {len(splits)}, "
-                f"one for each of {_listed(splits)} (more images, or a larger data.limit)"
+                f"class {name!r} has {counted(n, what)} to draw from: it needs at least {len(splits)}, "
+                f"one for each of {listed(splits)} (more images, or a larger data.limit)"
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def check_classes(images: Images, when: str = "") -> None:

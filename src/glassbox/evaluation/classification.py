@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from glassbox.phrases import counted
+
 SCORES = ("precision", "recall", "f1")  # of a class
 FEWEST = 10  # test images of each class that the interval of the macro F1 takes: with fewer it covers too seldom
 
@@ -55,8 +57,7 @@ def no_macro_f1_interval(matrix: np.ndarray, classes: tuple[str, ...]) -> str | 
     least = int(sizes.min())
     if least >= FEWEST:
         return None
-    images = f"{least} test image{'s' * (least != 1)}"
-    return f"{classes[sizes.argmin()]} has only {images}, and it takes {FEWEST} of each class"
+    return f"{classes[sizes.argmin()]} has only {counted(least, 'test image')}, and it takes {FEWEST} of each class"
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

@@ -63,7 +63,7 @@ def matched(settings: Explain, forward_passes: int, side: int) -> Explain:
 
 def matched_as_set(settings: Explain, forward_passes: int, side: int) -> tuple[str, ...]:
     """The explainers that only ask the model, and whose maps with their own settings take so many forward passes, give
-    or take `ALIKE` of them, or cannot come nearer: their own maps are compared, and none is made anew.
+    or take `ALIKE` of them, or cannot come nearer: their own maps are compared, and none is made again.
 
     Args:
         settings, forward_passes, side: see `matched`.

@@ -23,10 +23,12 @@ from glassbox.names import (
     UNDECIDED,
     UNTRAINED,
     WORSE,
+    control_of,
     title_of,
 )
 from glassbox.scorecard import Scorecard
 from glassbox.scoring import Exposed
+from glassbox.verdicts import images
 
 # An explainer as it is set stands out; its two companions are hollow, so that no row hangs on colour alone.
 LOOKS = {
@@ -102,7 +104,7 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
             axis.set_axis_off()
         for axis, (metric, row) in zip(axes.flat, metrics.items(), strict=False):
             for test in row["controls"]:
-                place = columns.index(UNTRAINED if test["control"].startswith(UNTRAINED) else test["control"])
+                place = columns.index(control_of(test["control"]))
                 height = len(names) - 1 - names.index(test["explainer"])
                 colour, sign = OUTCOME_LOOKS[test["outcome"]]
                 axis.add_patch(Rectangle((place - 0.48, height - 0.46), 0.96, 0.92, color=colour))
@@ -116,7 +118,7 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
             for spine in axis.spines.values():
                 spine.set_visible(False)
             arrow = "higher" if row["direction"] == "higher is better" else "lower"
-            axis.set_title(f"{MEASUREMENTS[metric]} ({arrow} is better), {row['n']} images", fontsize=9)
+            axis.set_title(f"{MEASUREMENTS[metric]} ({arrow} is better), {images(row['controls'])}", fontsize=9)
         marks = [Rectangle((0, 0), 1, 1, color=colour) for colour, _ in OUTCOME_LOOKS.values()]
         words = [f"{sign} {what}" for what, (_, sign) in OUTCOME_LOOKS.items()]
         drawing.legend(marks, words, loc="outside lower center", ncols=3, fontsize=8)

@@ -4,11 +4,13 @@ from typing import Any
 
 import pandas as pd
 
+from glassbox import verdicts
 from glassbox.families import MEASUREMENTS
 from glassbox.names import MINUS, TITLES
 from glassbox.notes import adding_up
+from glassbox.phrases import counted
 from glassbox.report import hypotheses
-from glassbox.report.words import counted, percent
+from glassbox.report.words import percent
 
 SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley values that add up to a probability
 FEW = 5  # single images that are told in words
@@ -54,7 +56,7 @@ def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -
     tests = hypotheses.tests_of(ranking, metric, analyst)
     if not tests:
         return [f"{said} Whether maps that ignore the model have as much was not tested."]
-    against = hypotheses.against(hypotheses.by_outcome(tests))
+    against = verdicts.against(hypotheses.by_outcome(tests))
     n = ranking["metrics"][metric]["n"]
     return [f"{said} By {MEASUREMENTS[metric]} on {n} scored images {TITLES[analyst]} is {against}."]
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import bootstrap, paired
+from glassbox import bootstrap, paired, verdicts
 from glassbox.families import MEASUREMENTS
-from glassbox.names import BETTER, CONTROLS, TITLES, TOLERANCE, UNDECIDED, WORSE
-from glassbox.report.words import counted
+from glassbox.names import TITLES, TOLERANCE, UNDECIDED, WORSE
+from glassbox.phrases import counted
 from glassbox.seeds import derive
 from glassbox.xai_metrics.base import Metric
 from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION
@@ -99,16 +99,7 @@ def by_outcome(tests: list[dict[str, Any]]) -> dict[str, list[str]]:
     Args:
         tests: of `tests_of`.
     """
-    found: dict[str, list[str]] = {BETTER: [], WORSE: [], UNDECIDED: []}
-    for test in tests:
-        found[test["outcome"]].append(CONTROLS.get(test["control"], "itself on an untrained network"))
-    return found
-
-
-def against(controls: dict[str, list[str]]) -> str:
-    """The controls of `by_outcome` in words."""
-    words = {BETTER: "better than", WORSE: "worse than", UNDECIDED: "undecided against"}
-    return ", ".join(f"{word} {_named(controls[how])}" for how, word in words.items() if controls[how])
+    return verdicts.by_outcome(tests, untrained="itself on an untrained network")
 
 
 def tests_of(ranking: dict[str, Any] | None, metric: str, explainer: str) -> list[dict[str, Any]]:
@@ -230,8 +221,8 @@ def _mean(
 
 
 def _hypothesis(number: int, statement: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
-    verdicts = {check["verdict"] for check in checks}
-    verdict = REFUTED if REFUTED in verdicts else verdicts.pop() if len(verdicts) == 1 else OPEN
+    found = {check["verdict"] for check in checks}
+    verdict = REFUTED if REFUTED in found else found.pop() if len(found) == 1 else OPEN
     return {"number": number, "hypothesis": statement, "verdict": verdict, "checks": checks}
 
 
@@ -244,19 +235,15 @@ def sentence(check: dict[str, Any]) -> str:
         value += f" [{check['low']:.3g}, {check['high']:.3g}]"
     images = counted(check["images"])
     if "maps" in check:
-        images = f"{check['maps']:,} map{'s' * (check['maps'] != 1)} of {images}"
+        images = f"{counted(check['maps'], 'map')} of {images}"
     said = [f"{check['what']}: {value} on {images}; {check['criterion']} is {check['verdict']}"]
     if "controls" in check:
-        said.append(f"it is {against(check['controls'])}")
+        said.append(f"it is {verdicts.against(check['controls'])}")
     if "without_interval" in check:
         said.append(check["without_interval"])
     elif check.get("images_needed"):
         said.append(f"with this mean and spread about {_round(check['images_needed']):,} images would decide it")
     return f"{'; '.join(said)}."
-
-
-def _named(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _round(number: int) -> int:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassbox import baselines, chance, config
+from glassbox import baselines, chance, config, verdicts
 from glassbox.families import MEASUREMENTS
-from glassbox.names import CONTROL, CONTROLS, OUTCOMES, TITLES, UNTRAINED
+from glassbox.names import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.notes import equation, note, sound
 from glassbox.report import analyses, calibration
 from glassbox.report.pictures import map_uri, uri
@@ -94,18 +94,13 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
 def standings(ranking: dict[str, Any]) -> dict[str, Any] | None:
     """By explainer and measure how many of its controls it is better than, worse than, or undecided against: `titles`
     of the measures with their images, and `rows`, each with a `title` and `cells`. None where nothing was compared."""
-    tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
-    names = dict.fromkeys(test["explainer"] for row in tested.values() for test in row["controls"])
-    if not names:
-        return None
-
-    def cell(row: dict[str, Any], name: str) -> dict[str, int]:
-        found = [test["outcome"] for test in row["controls"] if test["explainer"] == name]
-        return {what: found.count(what) for what in OUTCOMES} if found else {}
-
-    titles = [f"{MEASUREMENTS[metric]} (n = {row['n']})" for metric, row in tested.items()]
-    rows = [{"title": TITLES[name], "cells": [cell(row, name) for row in tested.values()]} for name in names]
-    return {"titles": titles, "rows": rows}
+    tested = {metric: row["controls"] for metric, row in ranking["metrics"].items() if row["controls"]}
+    titles = [f"{MEASUREMENTS[metric]} (n = {verdicts.sizes(tests)})" for metric, tests in tested.items()]
+    rows = [
+        {"title": TITLES[name], "cells": [by_metric.get(metric) for metric in tested]}
+        for name, by_metric in verdicts.tally(ranking).items()
+    ]
+    return {"titles": titles, "rows": rows} if rows else None
 
 
 def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -113,8 +108,7 @@ def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tests as `cells`, None where there was none."""
     found = {}
     for metric, row in ranking["metrics"].items():
-        tests = {(test["explainer"], UNTRAINED if test["control"].startswith(UNTRAINED) else test["control"]): test
-                 for test in row["controls"]}  # fmt: skip
+        tests = {(test["explainer"], control_of(test["control"])): test for test in row["controls"]}
         keys, names = [*CONTROLS, UNTRAINED], dict.fromkeys(name for name, _ in tests)
         rows = [{"title": TITLES[name], "cells": [tests.get((name, key)) for key in keys]} for name in names]
         found[metric] = {"columns": [*CONTROLS.values(), "itself untrained"], "rows": rows}

@@ -11,11 +11,6 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def counted(images: int) -> str:
-    """A number of images."""
-    return f"{images:,} image{'s' * (images != 1)}"
-
-
 def macro_f1_ends(metrics: dict[str, Any], level: str) -> str:
     """The interval of the macro F1, or why there is none.
 
