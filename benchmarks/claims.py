@@ -32,10 +32,11 @@ from glassbox.scorecard import AGAINST, RANDOMISED
 from glassbox.scoring import Column
 from glassbox.xai_metrics.randomization import EMPRT
 
-REPORTS, FEWER = 200, 40  # of each kind and study: with as many images as the default study has, and with others
+REPORTS = 200  # of each kind, study and number of images
 SAMPLES = 150  # of an interval's coverage
 DEFAULT, OTHERS = 60, (12, 20, 40, 100)  # images
-INTERVALS_OF = (20, 60)  # images whose intervals are covered
+INTERVALS_OF = (20, bootstrap.FEWEST, DEFAULT)  # images whose intervals are covered
+LEAST = 20  # images of a population whose intervals are covered
 TABLES = 300  # confusion matrices of a population, for the intervals of the macro F1
 # A report knows the explainers of the registry alone, so each explainer of noise takes the name of one of them.
 NAMED = dict(zip(NOISES, EXPLAINERS, strict=False))
@@ -221,7 +222,7 @@ def student(values: np.ndarray, _: int) -> tuple[float, float]:
     return values.mean() - half, values.mean() + half
 
 
-INTERVALS = {"used here": bootstrap.interval, "percentile": percentile, "BCa": bca, "t": student}
+INTERVALS = {"studentized": bootstrap.studentized, "percentile": percentile, "BCa": bca, "t": student}
 
 
 def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int) -> pd.DataFrame:
@@ -231,7 +232,7 @@ def coverage_of_means(values: pd.DataFrame, images: int, seed: int, samples: int
         for number, column in enumerate(of.columns):
             scores = of.scores[:, place, number]
             scores = scores[~np.isnan(scores)]
-            if name.startswith(UNTRAINED) or len(scores) < 20 or np.ptp(scores) == 0:
+            if name.startswith(UNTRAINED) or len(scores) < LEAST or np.ptp(scores) == 0:
                 continue
             drawn = [scores[rng.integers(0, len(scores), images)] for _ in range(samples)]
             covered = {
@@ -255,7 +256,7 @@ def coverage_of_differences(values: pd.DataFrame, images: int, seed: int, sample
     of, rng, found = with_explainers(values), np.random.default_rng(seed), []
     for one in of.family(of.scores):
         whole = known(one)
-        if len(whole) < 20 or np.ptp(whole) == 0:
+        if len(whole) < LEAST or np.ptp(whole) == 0:
             continue
         ends = [comparison.shift(whole[rng.integers(0, len(whole), images)])[1:] for _ in range(samples)]
         found.append(held(ends, comparison.shift(whole)[0]))
@@ -322,11 +323,10 @@ def study(name: str, seed: int = 0) -> dict[str, object]:
     values = pools()[name]
     claims_of, means, typical = [], [], []
     for images in (DEFAULT, *OTHERS):
-        reports = REPORTS if images == DEFAULT else FEWER
-        row = {"study": name, "images": images, "reports": reports}
-        row["false_noise"] = false_with_noise(values, images, seed, reports)
-        row["false_alike"] = false_when_all_are_alike(values, images, seed, reports)
-        claims_of.append(row | power(values, images, seed, FEWER))
+        row = {"study": name, "images": images}
+        row["false_noise"] = false_with_noise(values, images, seed, REPORTS)
+        row["false_alike"] = false_when_all_are_alike(values, images, seed, REPORTS)
+        claims_of.append(row | power(values, images, seed, REPORTS))
         print(claims_of[-1], flush=True)
     for images in INTERVALS_OF:
         table = coverage_of_means(values, images, seed, SAMPLES)

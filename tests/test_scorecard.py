@@ -6,7 +6,7 @@ from glassbox import scorecard as s
 from glassbox import verdicts
 from glassbox.names import CONTROLS
 
-N = 24
+N = 48
 DELETION, OTHER, EMPRT = "deletion_auc[mean]", "deletion_auc[blur]", "emprt[100 bins]"
 
 
@@ -62,6 +62,19 @@ def test_the_summary_has_a_row_for_each_subject_metric_and_setting(values):
     none = card[(card["metric"] == "emprt") & (card["explainer"] == "grad_cam")].iloc[0]
     assert none["n"] == 0
     assert np.isnan(none["mean"])
+
+
+def test_the_pointing_game_has_a_mean_and_no_interval(values):
+    """A few hits or misses make all its spread: see docs/claims.md."""
+    places = ["excess_pointing_game[margin 0]", "excess_relevance_mass[margin 0]"]
+    card = s.summarise(values.assign(**{place: np.arange(len(values)) % 3 - 0.1 for place in places}), seed=0)
+    (mass,), (pointing,) = (
+        card[(card["metric"] == metric) & (card["explainer"] == "edges")][["mean", "low", "high"]].to_numpy()
+        for metric in ("excess_relevance_mass", "excess_pointing_game")
+    )
+    assert mass[0] == pointing[0] == pytest.approx(0.9)
+    assert np.isfinite(mass).all()
+    assert np.isnan(pointing[1:]).all()
 
 
 def test_the_order_by_hand(ranking):

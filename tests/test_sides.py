@@ -23,11 +23,11 @@ CHANGES = ["explain.explainers=[occlusion,grad_cam]", "explain.occlusion.window=
 
 @pytest.fixture
 def data(tmp_path):
-    """Sixty images of noise, thirty of them for the test."""
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-    splits = np.array(["train"] * 24 + ["validation"] * 6 + ["test"] * 30)
-    images = Images(pixels, np.arange(60) % 3, CLASSES, splits)
-    return store.write(tmp_path / "data", images, np.arange(60), "toy")
+    """Ninety images of noise, sixty of them for the test."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 16, 16, 3), dtype=np.uint8)
+    splits = np.array(["train"] * 24 + ["validation"] * 6 + ["test"] * 60)
+    images = Images(pixels, np.arange(90) % 3, CLASSES, splits)
+    return store.write(tmp_path / "data", images, np.arange(90), "toy")
 
 
 MACHINE = {"processor": "a chip", "threads": 1, "gpu": None}
@@ -56,7 +56,7 @@ def study(place, data, seed, *changes, choices=(), machine=MACHINE, code="x = 1"
         folder / "reports/evaluate/calibration.json", {"temperature": 1.0 + seed, "scaling_used": seed > 0}
     )
     p = models.probabilities(classifier.eval(), test.images, 8).numpy()
-    rows = {"image": range(30), "true_class": [CLASSES[k] for k in test.labels]}
+    rows = {"image": range(60), "true_class": [CLASSES[k] for k in test.labels]}
     rows |= {f"p({name})": p[:, k] for k, name in enumerate(CLASSES)}
     files.write_csv(folder / "reports/evaluate/predictions.csv", pd.DataFrame(rows))
     files.write_json(folder / record.FOLDER / record.RECORD, {"machine": machine})
@@ -103,7 +103,7 @@ def test_a_study_agrees_with_itself(both, tmp_path):
     known = made.agreement[made.agreement["explainer"] == "occlusion"]  # Grad-CAM's maps may be zero and rank nothing
     assert known["rank_correlation"].tolist() == pytest.approx([1] * len(known))
     assert pages.sentences(made) == [
-        "On the same 30 test images slow and slow give the same probabilities: every metric is the same, and there is "
+        "On the same 60 test images slow and slow give the same probabilities: every metric is the same, and there is "
         "nothing to test.",
         "slow and slow differ in no parameter of the classifier, nor in data, code, machine or libraries.",
     ]

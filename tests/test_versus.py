@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from glassbox import paired, versus
+from glassbox import bootstrap, paired, versus
 from glassbox.versus import Answers
 
 
@@ -68,8 +68,8 @@ def test_better_and_worse_hang_on_the_direction_of_the_metric():
 
 def test_log_loss_and_brier_are_tested_only_on_images_enough():
     for n, log_loss, brier in (
-        (27, "not tested", "not tested"),
-        (30, "not tested", "better"),
+        (39, "not tested", "not tested"),
+        (40, "not tested", "better"),
         (300, "better", "better"),
     ):
         labels = MANY[:n]
@@ -78,15 +78,15 @@ def test_log_loss_and_brier_are_tested_only_on_images_enough():
 
 
 def test_a_difference_on_a_few_images_of_many_is_not_tested():
-    first, second = verdict(answers(MANY, with_mistakes(range(29), MANY)), answers(MANY, MANY))
+    first, second = verdict(answers(MANY, with_mistakes(range(39), MANY)), answers(MANY, MANY))
     assert "fast is better than slow in test accuracy" in first
     assert second.endswith(
-        "; log loss (which needs 300 images that differ in it) and Brier score (which needs 30 images that differ in "
+        "; log loss (which needs 300 images that differ in it) and Brier score (which needs 40 images that differ in "
         "it) are not tested."
     )
-    rows = versus.versus(answers(MANY, with_mistakes(range(29), MANY)), answers(MANY, MANY), 10, 0).metrics
+    rows = versus.versus(answers(MANY, with_mistakes(range(39), MANY)), answers(MANY, MANY), 10, 0).metrics
     assert rows.set_index("metric").loc[["log_loss", "brier"], ["low", "high", "p", "p_holm"]].isna().all(axis=None)
-    assert outcomes(answers(MANY, with_mistakes(range(30), MANY)), answers(MANY, MANY))["brier"] == "better"
+    assert outcomes(answers(MANY, with_mistakes(range(40), MANY)), answers(MANY, MANY))["brier"] == "better"
 
 
 def test_p_values_are_corrected_for_the_metrics_that_are_tested():
@@ -199,12 +199,12 @@ def test_the_same_probabilities():
 
 
 def test_the_intervals_of_means_are_those_of_the_bootstrap(monkeypatch):
-    monkeypatch.setattr(versus, "interval", lambda values, seed: (values.mean() - 1, values.mean() + 1))
+    monkeypatch.setattr(bootstrap, "interval", lambda values, seed: (values.mean() - 1, values.mean() + 1))
     rows = versus.versus(answers(MANY, MANY, sure=0.8), answers(MANY, MANY), 10, 0).metrics.set_index("metric")
     for metric in ("log_loss", "brier"):
         ends = rows.loc[metric, ["low", "high"]].to_numpy(float)
         assert ends == pytest.approx([rows.loc[metric, "difference"] - 1, rows.loc[metric, "difference"] + 1])
-    monkeypatch.setattr(versus, "interval", lambda values, seed: (np.nan, np.nan))  # too few values
+    monkeypatch.setattr(bootstrap, "interval", lambda values, seed: (np.nan, np.nan))  # too few values
     second = verdict(answers(MANY, MANY, sure=0.8), answers(MANY, MANY))[1]
     assert "fast is better in log loss (lower by 0.1178) and Brier score" in second
 

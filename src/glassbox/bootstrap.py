@@ -4,15 +4,20 @@ import numpy as np
 
 INTERVAL = 0.95
 RESAMPLES = 2000
-FEWEST = 20  # values: with fewer the interval covers the mean too seldom, see docs/claims.md
+FEWEST = 40  # values: with fewer the interval covers the mean too seldom in some study, see docs/claims.md
 
 
 def interval(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """The interval of `studentized`; NaN ends with fewer than `FEWEST` values."""
+    return studentized(values, seed) if len(values) >= FEWEST else (np.nan, np.nan)
+
+
+def studentized(values: np.ndarray, seed: int) -> tuple[float, float]:
     """95 % interval of the mean of (N,) values by the studentized bootstrap (Efron & Tibshirani 1993, section 12.5),
-    which follows the skewness of scores; NaN ends with fewer than `FEWEST` values, or where all are the same, which
-    says nothing of how far the next one may be."""
+    which follows the skewness of scores; NaN ends where all are the same, which says nothing of how far the next one
+    may be."""
     n = len(values)
-    if n < FEWEST or np.ptp(values) == 0:
+    if np.ptp(values) == 0:
         return np.nan, np.nan
     draws = values[np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))]  # (R, N)
     errors = draws.std(axis=1, ddof=1)

@@ -84,8 +84,8 @@ def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
 
 
 def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Long form: a row for each subject, metric and setting with the mean over images and its 95 % bootstrap interval
-    (Efron 1979), from the same resamples for every subject.
+    """Long form: a row for each subject, metric and setting with the mean over images and its 95 % interval, see
+    `bootstrap.interval`, from the same resamples for every subject.
 
     Args:
         values: of `scoring.table`.
@@ -93,7 +93,7 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     Returns:
         `explainer`, `kind`, `metric`, `setting`, `ranks` (whether this setting is the one that ranks), `property`,
-        `direction`, `unit`, `n` (images that have a value), `mean`, `low`, `high` (NaN without such images).
+        `direction`, `unit`, `n` (images that have a value), `mean`, `low`, `high` (NaN where there is no interval).
     """
     resamples, rows, values = derive(seed, "score", "bootstrap"), [], with_maps(values)
     for (kind, name), part in values.groupby(["kind", "explainer"], sort=False):
@@ -106,11 +106,11 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
                 if len(known) == 0 and kind in (UNTRAINED, MATCHED):
                     continue  # not asked for
                 setting = {"metric": metric, "setting": column.setting, "ranks": column is settings[0]}
-                rows.append(subject | setting | described | _mean(known, resamples))
+                rows.append(subject | setting | described | _mean(known, resamples, about.has_interval))
         for cost in COSTS:
             about = {"metric": cost, "setting": "", "ranks": False, "property": "cost",
                      "direction": "lower is better", "unit": "images a map"}  # fmt: skip
-            rows.append(subject | about | _mean(part[cost].to_numpy(), resamples))
+            rows.append(subject | about | _mean(part[cost].to_numpy(), resamples, has_interval=True))
     return pd.DataFrame(rows)
 
 
@@ -335,10 +335,10 @@ def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[
     return {name: one[everywhere] for name, one in scores.items()} if everywhere.any() else {}
 
 
-def _mean(known: np.ndarray, seed: int) -> dict[str, float]:
+def _mean(known: np.ndarray, seed: int, has_interval: bool) -> dict[str, float]:
     if len(known) == 0:
         return {"n": 0, "mean": np.nan, "low": np.nan, "high": np.nan}
-    low, high = bootstrap.interval(known, seed)
+    low, high = bootstrap.interval(known, seed) if has_interval else (np.nan, np.nan)
     return {"n": len(known), "mean": float(known.mean()), "low": low, "high": high}
 
 

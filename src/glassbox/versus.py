@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import paired
-from glassbox.bootstrap import interval
+from glassbox import bootstrap, paired
 from glassbox.comparison import holm
 from glassbox.evaluation import calibration
 from glassbox.evaluation.classification import confusion
@@ -18,9 +17,9 @@ from glassbox.paired import LEVEL, POWER, fewest_discordant
 from glassbox.phrases import counted, listed
 from glassbox.xai_metrics.stability import overlap_by_chance, rank_agreement, top_overlap
 
-# Images, at least, on which the two must differ for a t interval of the differences to cover 92 %
+# Images, at least, on which the two must differ for an interval of the mean difference to cover 92 %
 # (benchmarks/coverage_of_differences.py): a few confident mistakes make most of a log loss.
-FEWEST = {"log_loss": 300, "brier": 30}
+FEWEST = {"log_loss": 300, "brier": bootstrap.FEWEST}
 TOP = 0.1  # share of the pixels that the overlap of two maps looks at
 
 TITLES = {
@@ -252,7 +251,7 @@ def _of_means(metric: str, a: np.ndarray, b: np.ndarray, seed: int) -> dict[str,
     if enough(metric, difference):
         # Of differences that are all alike a t test can say nothing.
         p = float(scipy.stats.ttest_1samp(difference, 0).pvalue) if np.ptp(difference) else 0.0
-        ends = interval(difference, seed)
+        ends = bootstrap.interval(difference, seed)
     return _row(metric, a.mean(), b.mean(), ends, p)
 
 

@@ -37,8 +37,11 @@ def test_recognised_images_in_words():
         "which covers 40 % of the image (mean of 1 image). By excess relevance mass on 12 scored images KernelSHAP "
         "is better than random, worse than centred Gaussian."
     )
-    assert "KernelSHAP's map of the class ranks first lowers the class's probability by 0.60 on average" in second
-    assert "blurring those of the next class's map by 0.10 (2 images)" in second
+    assert (
+        "KernelSHAP's map of the class ranks first changes the class's probability by \N{MINUS SIGN}0.60 on average"
+        in second
+    )
+    assert "blurring those of the next class's map by \N{MINUS SIGN}0.10 (2 images)" in second
     assert len(analyses.recognised(index(), tests.iloc[:0], "kernel_shap", RANKING)) == 1
     assert analyses.recognised(index().iloc[:0], tests, "kernel_shap", None) == ["No recognised image was explained."]
     (said,) = analyses.recognised(index(), tests.iloc[:0], "kernel_shap", None)
@@ -76,21 +79,26 @@ def test_pairs_in_words():
         {"explainer": "kernel_shap", "a_class": ["cat", "cat", "car", "hen"], "b_class": ["dog", "dog", "truck", "owl"],
          "agreement": [-0.5, -0.7, 0.1, 0.9]}
     )  # fmt: skip
-    one, two, three = analyses.pairs(found, "kernel_shap", 10)
+    one, two, three, meaning = analyses.pairs(found, "kernel_shap", 10)
     assert one == (
-        "cat and dog: what speaks for one speaks against the other (rank correlation -0.60, mean over 2 images)."
+        "cat and dog, 2 images: rank correlation of the regions for either class \N{MINUS SIGN}0.50 and "
+        "\N{MINUS SIGN}0.70."
     )
-    assert "car and truck: they rest on different regions" in two
-    assert "hen and owl: both rest on much the same regions" in three
+    assert two == "car and truck, 1 image: rank correlation of the regions for either class +0.10."
+    assert three == "hen and owl, 1 image: rank correlation of the regions for either class +0.90."
+    assert meaning.endswith("These are single images, not a test.")
     assert analyses.pairs(found.iloc[:0], "kernel_shap", 10) == ["No confusable pair was explained."]
-    (nothing,) = analyses.pairs(found.iloc[:1].assign(agreement=np.nan), "kernel_shap", 10)
+    nothing, _ = analyses.pairs(found.iloc[:1].assign(agreement=np.nan), "kernel_shap", 10)
     assert nothing == "cat and dog: no map ranks the regions, so there is nothing to compare."
     (two,) = analyses.pairs(found.iloc[:2], "kernel_shap", 2)
     assert "by definition" in two
 
 
 def test_what_holds_by_definition_is_no_finding():
-    assert "rank correlation of -0.50" in analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 3)[0]
+    assert (
+        "rank correlation of \N{MINUS SIGN}0.50, on average over"
+        in analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 3)[0]
+    )
     assert "rank correlation" not in analyses.mistakes(MISTAKES, index(), "kernel_shap", 0.2, 2)[0]
     nothing = MISTAKES.assign(agreement=np.nan)
     assert "rank correlation" not in analyses.mistakes(nothing, index(), "kernel_shap", 0.2, 3)[0]

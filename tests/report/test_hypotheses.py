@@ -9,7 +9,7 @@ from glassbox.report import hypotheses
 from glassbox.report.hypotheses import OPEN, REFUTED, SUPPORTED, UNTESTED
 
 
-def tables(n: int = 24) -> dict:
+def tables(n: int = 48) -> dict:
     """A study on n recognised images and n mistakes in which all three hypotheses hold."""
     images = np.arange(n)
     index = pd.DataFrame({"explainer": "kernel_shap", "image": images, "group": "correct",
@@ -55,8 +55,8 @@ def test_numbers_intervals_and_verdicts():
     assert [first["verdict"], second["verdict"], third["verdict"]] == [SUPPORTED] * 3
     assert first["checks"][0]["value"] == 0.85
     additive, deletion, road, specific, inside = second["checks"]
-    assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 24, 24)
-    assert specific["value"] == pytest.approx(0.3 + 0.115)
+    assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 48, 48)
+    assert specific["value"] == pytest.approx(0.3 + 0.235)
     assert specific["low"] < specific["value"] < specific["high"]
     for check in (deletion, road, inside):  # against Sobel edges, which come closest; lower is better by deletion
         assert [check[name] for name in ("value", "low", "high", "images")] == pytest.approx([0.3, 0.2, 0.4, 20])
@@ -64,9 +64,9 @@ def test_numbers_intervals_and_verdicts():
             "better": ["Sobel edges", "random", "itself on an untrained network"], "worse": [], "undecided": []
         }  # fmt: skip
     (correction,) = third["checks"]
-    assert correction["value"] == pytest.approx(1 - 0.115)
-    assert correction["images"] == 24
-    assert (correction["low"], correction["high"]) == paired.share_interval(1 - np.arange(24) / 100)
+    assert correction["value"] == pytest.approx(1 - 0.235)
+    assert correction["images"] == 48
+    assert (correction["low"], correction["high"]) == paired.share_interval(1 - np.arange(48) / 100)
     assert hypotheses.check(**tables()) == hypotheses.check(**tables())
 
 
@@ -113,12 +113,12 @@ def test_without_true_masks_nothing_is_said_of_objects():
 
 def test_a_map_that_ignores_the_model_is_not_class_discriminative():
     """It is the same for every class, so that what it hides of both is the same."""
-    recognised = tables()["recognised"].assign(drop_own=np.arange(24) / 24, drop_other=np.arange(24) / 24)
+    recognised = tables()["recognised"].assign(drop_own=np.arange(48) / 48, drop_other=np.arange(48) / 48)
     check = hypotheses.check(**tables() | {"recognised": recognised})[1]["checks"][3]
     assert (check["value"], check["verdict"]) == (0, OPEN)
     assert (check["low"], check["high"], "images_needed" in check) == (None, None, False)
     assert hypotheses.sentence(check).endswith(
-        ": 0 on 24 images; above 0 is undecided; an interval takes values that differ, and all are the same."
+        ": 0 on 48 images; above 0 is undecided; an interval takes values that differ, and all are the same."
     )
 
 
@@ -193,7 +193,7 @@ def test_how_many_images_would_decide():
 
 
 def test_corrections_that_chance_makes_as_well_leave_it_open():
-    mistakes = tables()["mistakes"].assign(corrected=[1, 0] * 12, corrected_at_random=0.5)
+    mistakes = tables()["mistakes"].assign(corrected=[1, 0] * 24, corrected_at_random=0.5)
     assert verdicts(mistakes=mistakes)[2] == OPEN
 
 
@@ -256,8 +256,8 @@ def test_only_images_drawn_at_random_are_judged():
         _, second, third = hypotheses.check(
             **tables() | {"index": index, "recognised": recognised, "mistakes": mistakes}
         )
-        assert [second["checks"][place]["images"] for place in (0, 3)] == [24, 23]  # every map must add up
-        assert third["checks"][0]["images"] == 23
+        assert [second["checks"][place]["images"] for place in (0, 3)] == [48, 47]  # every map must add up
+        assert third["checks"][0]["images"] == 47
 
 
 def test_a_check_in_words():

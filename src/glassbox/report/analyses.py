@@ -8,9 +8,9 @@ from glassbox import verdicts
 from glassbox.families import MEASUREMENTS
 from glassbox.names import MINUS, TITLES
 from glassbox.notes import adding_up
-from glassbox.phrases import counted
+from glassbox.phrases import counted, listed
 from glassbox.report import hypotheses
-from glassbox.report.words import percent
+from glassbox.report.words import percent, signed
 
 SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley values that add up to a probability
 FEW = 5  # single images that are told in words
@@ -33,9 +33,9 @@ def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: 
     said = _inside(right, analyst, ranking)
     if len(tests):
         said.append(
-            f"Blurring the regions that {TITLES[hypotheses.SHAP]}'s map of the class ranks first lowers the class's "
-            f"probability by {tests['drop_own'].mean():.2f} on average, blurring those of the next class's map by "
-            f"{tests['drop_other'].mean():.2f} ({counted(len(tests))})."
+            f"Blurring the regions that {TITLES[hypotheses.SHAP]}'s map of the class ranks first changes the class's "
+            f"probability by {signed(-tests['drop_own'].mean())} on average, blurring those of the next class's map by "
+            f"{signed(-tests['drop_other'].mean())} ({counted(len(tests))})."
         )
     return said
 
@@ -83,7 +83,7 @@ def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: flo
     if len(ranked) and n_classes > 2:
         said[0] += (
             " The maps of the class chosen and of the true one agree on the order of the regions with a rank "
-            f"correlation of {ranked.mean():.2f}."
+            f"correlation of {signed(ranked.mean())}, on average over {counted(len(ranked))}."
         )
     shap = index[index["explainer"] == "kernel_shap"].set_index(["image", "explained_class"])
     for row in own.head(FEW).itertuples():
@@ -121,11 +121,7 @@ def pairs(found: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
         if ranked.empty:
             said.append(f"{a} and {b}: no map ranks the regions, so there is nothing to compare.")
             continue
-        mean = ranked.mean()
-        how = (
-            "what speaks for one speaks against the other" if mean < -0.3
-            else "both rest on much the same regions" if mean > 0.3
-            else "they rest on different regions"
-        )  # fmt: skip
-        said.append(f"{a} and {b}: {how} (rank correlation {mean:.2f}, mean over {len(ranked)} images).")
-    return said
+        each = listed([signed(value) for value in ranked])
+        said.append(f"{a} and {b}, {counted(len(ranked))}: rank correlation of the regions for either class {each}.")
+    what = "Below 0 the regions that speak for one class tend to speak against the other, above 0 to speak for both."
+    return [*said, f"{what} These are single images, not a test."]

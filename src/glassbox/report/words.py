@@ -3,12 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+from glassbox.names import MINUS
+
 STYLE = Path(__file__).parent / "page.css"
 
 
 def percent(share: float, digits: int = 2) -> str:
     """A share, 0..1."""
     return f"{100 * share:.{digits}f} %"
+
+
+def signed(value: float) -> str:
+    """A number between -1 and 1 with its sign.
+
+    >>> signed(0.304), signed(-0.2), signed(-0.001)
+    ('+0.30', '\N{MINUS SIGN}0.20', '0.00')
+    """
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return text[1:] if text[1:] == "0.00" else text
 
 
 def macro_f1_ends(metrics: dict[str, Any], level: str) -> str:

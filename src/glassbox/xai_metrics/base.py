@@ -23,6 +23,7 @@ class Metric:
         higher_is_better: direction; None for a description that ranks nothing.
         unit: of the number.
         citation: where it is defined.
+        has_interval: whether `bootstrap.interval` covers its mean often enough, see docs/claims.md.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Metric:
     higher_is_better: bool | None
     unit: str
     citation: str
+    has_interval: bool = True
 
     @property
     def direction(self) -> str:

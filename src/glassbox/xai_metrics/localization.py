@@ -4,6 +4,8 @@ Every score takes maps (N, H, W) and masks (N, H, W) bool and gives (N,), NaN wh
 count with the share that an order drawn at random would give them, so that a map of one value scores what chance does.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from glassbox.xai_metrics.base import Metric, Sample, Scores
@@ -20,9 +22,10 @@ RANK_ACCURACY = Metric(
 POINTING_GAME = Metric(
     "pointing_game", "localization", True, "share of images, 0..1; by chance the mask's share",
     "Zhang et al. 2018, Top-Down Neural Attention by Excitation Backprop, without a margin around the mask",
+    has_interval=False,  # few hits, or few misses, make the whole spread of a share
 )  # fmt: skip
 EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING = (
-    Metric(f"excess_{metric.name}", metric.property, True, f"{metric.unit.split(',')[0]} above chance", metric.citation)
+    replace(metric, name=f"excess_{metric.name}", unit=f"{metric.unit.split(',')[0]} above chance")
     for metric in (RELEVANCE_MASS, RANK_ACCURACY, POINTING_GAME)
 )
 TRANSPORT = Metric(
