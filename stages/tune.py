@@ -12,10 +12,10 @@ DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum, *balance = config.load(
+    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum, *as_trained = config.load(
         "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
         "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum", "train.class_weights",
-        "train.sampling",
+        "train.sampling", "train.watch",
     )  # fmt: skip
     if settings.storage:
         postgres.check(settings.storage)
@@ -28,7 +28,7 @@ def main() -> None:
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
         place = (at.place, JOURNALS, at.place.threads, at.apart)
-        search = tuning.Search(settings, known, how, seed, description, *place, *balance)
+        search = tuning.Search(settings, known, how, seed, description, *place, *as_trained)
         measure = search.measure
         if search.at_once < settings.workers:
             print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")

@@ -137,13 +137,16 @@ def test_one_step_of_each_optimizer_by_hand():
         assert not model.network.bias.any()  # without a gradient it stays
 
 
-def test_early_stopping_watches_the_weight_penalty_too():
+@pytest.mark.parametrize(("watch", "best"), [("penalized_loss", [True] * 3), ("loss", [True, False])])
+def test_early_stopping_watches_the_loss_with_or_without_the_weight_penalty(watch, best):
     # Every label of the validation split is wrong, so its loss only grows; but the penalty falls faster.
     model = classifier(penalty=10.0)
     model.network.weight.data.fill_(1.0)
-    epochs = list(run(model, split(8), split(8, noise=1.0), OptimizerSettings("sgd", 0.01, 0.0), patience=1))
-    assert epochs[0].validation_loss < epochs[1].validation_loss < epochs[2].validation_loss
-    assert [epoch.is_best for epoch in epochs] == [True] * 3
+    settings = OptimizerSettings("sgd", 0.01, 0.0)
+    epochs = list(run(model, split(8), split(8, noise=1.0), settings, patience=1, watch=watch))
+    losses = [epoch.validation_loss for epoch in epochs]
+    assert losses == sorted(losses)
+    assert [epoch.is_best for epoch in epochs] == best
 
 
 def test_it_stops_early_and_restores_the_best_weights():

@@ -280,17 +280,17 @@ def test_trials_of_a_balanced_training_are_compared_by_balanced_accuracy(setting
     asked = []
 
     def fit(model, train, validation, optimizer, **options):
-        asked.append((options["class_weights"], options["sampling"]))
+        asked.append((options["class_weights"], options["sampling"], options["watch"]))
         fair = len(asked) == 2
         yield Epoch(1, 1.0, 0.5, 1.0, 0.7 if fair else 0.9, 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.8 if fair else 0.5)
 
     monkeypatch.setattr(tuning, "fit", fit)
     settings = settings.model_copy(update={"n_trials": 3, "epochs": 1})
     where = (0, DATA, PLACE, tmp_path)
-    made = tuning.Search(settings, KNOWN, params.augment, *where, class_weights="balanced")
+    made = tuning.Search(settings, KNOWN, params.augment, *where, class_weights="balanced", watch="penalized_loss")
     assert made.measure == "validation_balanced_accuracy"
     trials = run(made)
-    assert asked == [("balanced", "shuffle")] * 3
+    assert asked == [("balanced", "shuffle", "penalized_loss")] * 3
     assert [trial.value for trial in trials] == [0.5, 0.8, 0.5]
     assert made.best().number == 1
     table = tuning.table(trials, params.tune.space, made.measure)

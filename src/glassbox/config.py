@@ -331,6 +331,7 @@ class Train(_Section):
     class_weights: Literal["balanced"] | None
     sampling: Literal["shuffle", "balanced"]
     patience: Positive
+    watch: Literal["loss", "penalized_loss"]
     min_delta: Annotated[float, Field(ge=0, le=1000)]
     keep: Literal["best", "last"]
     schedule: Literal["plateau", "one_cycle", "constant"]

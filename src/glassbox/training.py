@@ -82,7 +82,7 @@ class Epoch:
             the mean over classes of the mean loss of each, which early stopping and schedule then watch.
         weight_penalty: sum of lambda * sum(w^2) over the penalised kernels, after the epoch.
         learning_rate: used in this epoch.
-        is_best: validation loss and weight penalty together, which Keras calls val_loss, are the lowest so far.
+        is_best: what is watched, see `fit`, is the lowest so far.
         seconds: of the whole epoch.
         images_per_second: of its training part.
         peak_memory: most that was in use so far, GiB; see `compute.peak_memory`.
@@ -245,7 +245,7 @@ class Training:
             classifier, train.to(place.device), validation.to(place.device),
             make_optimizer(classifier, self.optimizer, s.weight_decay),
             place=place, epochs=s.epochs, batch_size=s.batch_size, how=self.how, patience=s.patience,
-            min_delta=s.min_delta, keep=s.keep, schedule=make_schedule(s), head_epochs=s.head_epochs,
+            watch=s.watch, min_delta=s.min_delta, keep=s.keep, schedule=make_schedule(s), head_epochs=s.head_epochs,
             label_smoothing=s.label_smoothing, class_weights=s.class_weights, sampling=s.sampling,
             seed=derive(self.seed, "train", "batches"), checkpoint=checkpoint, ranks=ranks,
         )  # fmt: skip
@@ -285,6 +285,7 @@ def fit(
     label_smoothing: float = 0.0,
     class_weights: str | None = None,
     sampling: str = "shuffle",
+    watch: str = "loss",
     keep: str = "best",
     seed: int,
     section: str = "train",
@@ -296,8 +297,9 @@ def fit(
     With a checkpoint, a training whose process ended goes on after its last whole epoch, and comes to the same bits as
     one that ran through: weights, statistics, optimizer, schedule, early stopping and random numbers are as they were.
 
-    Early stopping and schedule watch the validation loss with the weight penalty, as Keras does, and both count a loss
-    as better when it falls by more than `min_delta` below the best one so far.
+    Early stopping and schedule watch the validation loss, and both count it as better when it falls by more than
+    `min_delta` below the best one so far. With the weight penalty, as Keras does, it may rise while the network still
+    learns: the penalty of weights that grow hides what they gain.
 
     Several ranks do the work of one: each takes its share of the same batches, and the gradients, statistics of batch
     norm, losses and accuracies are those of whole batches, but for the last bits of sums. All of them are called with
@@ -322,6 +324,7 @@ def fit(
             in the records.
         sampling: "shuffle" takes each image once an epoch, "balanced" as many of each class, see `balanced_order`. With
             this or class weights, validation loss makes every class count the same as well.
+        watch: "loss" or "penalized_loss", the validation loss alone or with the weight penalty.
         keep: "best" or "last" weights.
         seed: of the order of the images, of augmentation and dropout (this one through torch's global state).
         section: of params.yaml that `batch_size` stands in, for messages.
@@ -437,7 +440,7 @@ def fit(
         penalty = weight_penalty(classifier)
         if not math.isfinite(train_loss + validation_loss + penalty):
             raise Diverged(f"the loss is not a number after epoch {epoch}: lower train.learning_rate ({rate:.3g})")
-        watched = validation_loss + penalty
+        watched = validation_loss + penalty * (watch == "penalized_loss")
         is_best = watched < best_loss - min_delta  # the first always is
         if is_best:
             best_loss, stale = watched, 0

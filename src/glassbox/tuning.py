@@ -140,7 +140,8 @@ class Search:
         folder: where the study's file lies, if it is no database.
         threads: of the CPU, for all trials that run side by side; None = PyTorch's number in this process.
         apart: whether trials that run side by side do so on machines of their own, and have the threads each.
-        class_weights, sampling: of the section `train`, so that a trial is trained, and judged, as the network will be.
+        class_weights, sampling, watch: of the section `train`, so that a trial is trained, and judged, as the network
+            will be.
 
     Attributes:
         measure: by which trials are compared, see `config.judged_by`.
@@ -155,13 +156,13 @@ class Search:
     def __init__(
         self, settings: Tune, known: models.Spec, how: Augment, seed: int, description: Description, place: Place,
         folder: str | Path, threads: int | None = None, apart: bool = False, class_weights: str | None = None,
-        sampling: str = "shuffle",
+        sampling: str = "shuffle", watch: str = "loss",
     ) -> None:  # fmt: skip
         self.threads, self.apart = threads or torch.get_num_threads(), apart
-        balance = class_weights, sampling
-        self._arguments = (settings, known, how, seed, description, place, folder, self.threads, apart, *balance)
-        self.class_weights, self.sampling = balance
-        self.measure = config.judged_by(*balance)
+        as_trained = class_weights, sampling, watch
+        self._arguments = (settings, known, how, seed, description, place, folder, self.threads, apart, *as_trained)
+        self.class_weights, self.sampling, self.watch = as_trained
+        self.measure = config.judged_by(class_weights, sampling)
         self.settings, self.known, self.how, self.seed, self.description = settings, known, how, seed, description
         self.place = replace(place, compiled=False, graphs=False)  # compiling takes longer than many a trial
         # n_trials is left out: a longer search of the same kind goes on from a shorter one. So is the number of
@@ -170,7 +171,7 @@ class Search:
         identity = {
             "tune": settings.model_dump(mode="json", exclude=left_out, exclude_unset=True),
             "alone": settings.workers == 1, "network": asdict(known), "weights": models.digest_of_weights(known),
-            "augment": how.model_dump(mode="json"), "seed": seed, "balance": balance,
+            "augment": how.model_dump(mode="json"), "seed": seed, "as_trained": as_trained,
             "data": description.digest, "code": _code(),
             "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
             # Of PyTorch's builds for other machines the number is the same, and what follows "+" is not.
@@ -428,7 +429,7 @@ class Search:
             model, train, validation, make_optimizer(model, optimizer_of(params)),
             place=self.place, epochs=settings.epochs, batch_size=settings.batch_size, how=self.how,
             patience=settings.patience, class_weights=self.class_weights, sampling=self.sampling,
-            keep="last", seed=seed, section="tune",  # no trial's weights are wanted
+            watch=self.watch, keep="last", seed=seed, section="tune",  # no trial's weights are wanted
         )  # fmt: skip
 
     def best(self) -> Trial:

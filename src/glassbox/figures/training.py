@@ -8,8 +8,7 @@ from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 
 
 def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
-    """Loss, accuracy and learning rate against the epoch; a vertical line marks epoch `best`, whose weights were kept:
-    the lowest validation loss with the weight penalty.
+    """Loss, accuracy and learning rate against the epoch; a vertical line marks epoch `best`, whose weights were kept.
 
     Training is judged on the epoch's own batches, with augmentation and dropout, and so may look worse than validation.
     """
@@ -18,8 +17,8 @@ def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
         for part, colour, label in (("train", ORANGE, "train (with dropout)"), ("validation", BLUE, "validation")):
             loss.plot(table["epoch"], table[f"{part}_loss"], color=colour, marker=".", label=label)
             accuracy.plot(table["epoch"], 100 * table[f"{part}_accuracy"], color=colour, marker=".", label=part)
-        watched = table["validation_loss"] + table["weight_penalty"]
-        loss.plot(table["epoch"], watched, color=BLUE, linestyle="--", linewidth=1, label="with weight penalty")
+        penalized = table["validation_loss"] + table["weight_penalty"]
+        loss.plot(table["epoch"], penalized, color=BLUE, linestyle="--", linewidth=1, label="with weight penalty")
         rate.step(table["epoch"], table["learning_rate"], where="mid", color=GREY)
         rate.set_yscale("log")
         loss.set(title="Loss", ylabel="cross-entropy (nats)")
