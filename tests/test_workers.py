@@ -117,6 +117,53 @@ def test_a_process_that_ends_within_a_record_is_told():
     assert found == [(0, 0), (1, workers.Died(1)), (2, 2)]
 
 
+def orphaned(also_itself):
+    """Item 1 ends the fork server of its process, and perhaps its process."""
+
+    def records(item):
+        yield item
+        if item == 1:
+            os.kill(os.getppid(), signal.SIGKILL)
+            if also_itself:
+                os.kill(os.getpid(), signal.SIGKILL)
+        yield -item
+
+    return records
+
+
+@pytest.mark.parametrize("also_itself", [False, True])
+def test_a_fork_server_that_is_killed_is_replaced(also_itself):
+    found = list(workers.each(partial(orphaned, also_itself), deque([0, 1, 2]), 1))
+    lost = workers.Died(None) if also_itself else -1
+    assert found == [(0, 0), (0, 0), (1, 1), (1, lost), (2, 2), (2, -2)]
+    assert not workers.Died(None).by_itself
+    assert not workers.Died(-9).by_itself
+    assert workers.Died(1).by_itself
+    assert str(workers.Died(None)) == "its process ended, and so did the one that had started it"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_fork_server_killed_while_a_process_starts_is_replaced_once(monkeypatch, times):
+    from multiprocessing import forkserver
+
+    read, killed = forkserver.read_signed, []
+
+    def killing(fd):
+        if len(killed) < times:
+            killed.append(forkserver._forkserver._forkserver_pid)
+            os.kill(killed[-1], signal.SIGKILL)
+            raise EOFError("unexpected EOF")
+        return read(fd)
+
+    monkeypatch.setattr(forkserver, "read_signed", killing)
+    if times == 1:
+        assert list(workers.each(squares, deque([3]), 1)) == [(3, 3), (3, 9)]
+    else:
+        with pytest.raises(UserError, match=r"^no process for the work can be started, .* \(EOFError\): run the same"):
+            list(workers.each(squares, deque([3]), 1))
+    assert len(set(killed)) == times
+
+
 def test_an_item_can_be_put_back():
     todo, found = deque([1]), []
     for _, record in workers.each(partial(dying, -signal.SIGKILL), todo, 1):
