@@ -348,10 +348,10 @@ class KilledOnce(KilledInTheSecond):
     times = 1
 
 
-class KilledTwice(KilledInTheSecond):
+class KilledWithItsServer(KilledOnce):
     """And so is the process that it is a fork of."""
 
-    times, server = 2, True
+    server = True
 
 
 class KilledAtTheEnd(tuning.Search):
@@ -478,7 +478,7 @@ def attempts(search: tuning.Search, number: int) -> list[dict]:
     return [t.params for t in search.study.get_trials() if t.user_attrs.get("number") == number]
 
 
-@pytest.mark.parametrize("kind", [KilledOnce, KilledTwice])
+@pytest.mark.parametrize("kind", [KilledOnce, KilledWithItsServer])
 def test_a_trial_that_is_killed_is_begun_again_and_the_history_is_that_of_a_search_in_peace(
     kind, settings, params, tmp_path
 ):

@@ -26,6 +26,7 @@ LARGE = ("torch", "optuna", "pandas")  # packages that take seconds to import
 
 # What multiprocessing gives for the exit code of a process that the fork server, itself killed, cannot tell about.
 UNKNOWN = 255
+STARTS = 3  # of a process, while the fork server is killed
 
 
 @dataclass(frozen=True)
@@ -149,21 +150,22 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _start(process: BaseProcess) -> None:
-    """Start a process, once more where the fork server is killed meanwhile: one that is dead is replaced.
+    """Start a process, again where the fork server is killed meanwhile: multiprocessing replaces one that is dead.
 
     Raises:
-        UserError: it was killed again.
+        UserError: it is killed each time.
     """
-    for last in (False, True):
+    for left in reversed(range(STARTS)):
         try:
             process.start()
             break
         except (EOFError, ConnectionError) as error:
-            if last:
+            if not left:
                 raise UserError(
                     "no process for the work can be started, because the one that starts them was ended "
-                    f"({type(error).__name__}): run the same command again to go on"
+                    f"{STARTS} times ({type(error).__name__}): run the same command again to go on"
                 ) from None
+            time.sleep(0.5)  # until it is seen to be dead
 
 
 @contextmanager
