@@ -502,11 +502,12 @@ def test_another_attempt_draws_the_same_though_others_have_found_more_meanwhile(
 
 
 def test_an_attempt_that_had_not_drawn_everything_draws_as_if_for_the_first_time(search):
-    whole = next(record for record in search.try_out(0, None, None) if isinstance(record, tuning.Trial)).params
-    assert search._is_drawn(whole)
-    for name in whole:
-        assert not search._is_drawn({other: value for other, value in whole.items() if other != name})
-    assert not search._is_drawn({})
+    made = search()
+    for whole in [trial.params for trial in run(made)]:
+        assert made._is_drawn(whole)
+        for name in whole:
+            assert not made._is_drawn({other: value for other, value in whole.items() if other != name})
+    assert not made._is_drawn({})
 
 
 def test_a_worker_killed_after_its_trial_costs_nothing(settings, params, tmp_path):
