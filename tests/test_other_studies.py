@@ -127,7 +127,7 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     assert not checks[0]["passed"]
 
 
-BOTH = '''"""Dark and bright images with a mask that is wrong, and a watermark: of each a gate that shuts and one that opens."""
+BOTH = '''"""Dark and bright images with masks that are wrong, and a watermark: a gate that shuts, and one that opens."""
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def test_a_shut_gate_does_not_stop_the_measurement_of_a_shortcut(tmp_path):
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy without" in said
     told = json.loads((project / "reports/score/shortcut.json").read_text())
     assert [row["passed"] for row in told["gate"]] == [True, True]
-    assert [row["explainer"] for row in told["contrast"]][0] == "grad_cam"
+    assert told["contrast"][0]["explainer"] == "grad_cam"
     assert told["verdicts"][1] in said
     assert not (project / "reports/score/scorecard.csv").exists()
 
