@@ -127,7 +127,7 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     assert not checks[0]["passed"]
 
 
-BOTH = '''"""Dark and bright images with masks that are wrong, and a watermark: a gate that shuts, and one that opens."""
+BOTH = '''"""Dark and bright images with masks that are wrong, and a watermark: one gate shuts, one opens."""
 
 import numpy as np
 
