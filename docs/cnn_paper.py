@@ -451,7 +451,7 @@ def same_and_other(train: dict[str, Any]) -> str:
   and the share of validation images: 10,000, because 0.6923 is a share of 10,000 images. Those may have been the test
   images, which would flatter its numbers.
 - **LIME's regions.** The paper calls the library with its defaults, which find one to three regions in a 32x32 image.
-  We take SLIC with 50 regions asked for, which finds 25 to 36, and refuse fewer than 8.
+  We take SLIC with 50 regions asked for, which finds 25 to 36, and take a grid of squares where it finds fewer than 8.
 
 Made by `python -m docs.cnn_paper` from the files in [`docs/cnn-paper/`](cnn-paper/).
 """

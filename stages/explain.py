@@ -50,7 +50,8 @@ def main() -> None:
 
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
-        folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
+        about = (s.superpixels, test.index.numpy(), test.names)
+        folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, *about)
         tables |= {"lime_stability": stability.table} if stability else {}
         for name, rows in (tables | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
@@ -61,9 +62,7 @@ def main() -> None:
         tracked.log_metrics(costs | additive)
         tracked.log_files(folder)
         keep.finish()
-        print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(tables['index'])} maps")
-        if additive:
-            print("KernelSHAP: {maps_not_additive} of {maps_checked} maps miss f(x)".format(**additive))
+        print(explaining.told(tables["index"], len(s.explainers), additive))
 
 
 if __name__ == "__main__":

@@ -25,19 +25,19 @@ def main() -> None:
         p = read(PREDICTIONS, len(test), card.classes)
         background = explainers.draw_background(train.images, explainers.n_background(explain), seed)
         keep = resume.parts("score", at, seed, d.digest, resume.digest(MODEL, PREDICTIONS, CALIBRATION), explain, s)
-        scored, size, exposed, maps = [], at.place.batch_size, None, partial(Bar, unit="map")
-        checks = gate.check(classifier, test, size, keep) if test.masks is not None and test.changed else []
+        scored, size, measured, exposed, maps = [], at.place.batch_size, None, None, partial(Bar, unit="map")
+        about = (d.mean, background, explain, s, size, seed, keep)
+        checks = gate.check(classifier, test, size, keep) if gate.applies(test) else []
         if (refusal := gate.refusal(checks)) is None:
-            about = (d.mean, background, explain, s, size, seed, keep)
             ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
             with maps(total=scoring.steps(ground), desc="scoring") as bar:
                 scored += scoring.score(ground, bar.update)
-        if test.arms:
+        if shortcut.applies(test):
             control, _ = models.load(f"{MODEL}/{NOISE}", at.device, t)
             measured = shortcut.measure(classifier, control, test, size, keep=keep)
             if measured.has_control:
-                with maps(total=scoring.steps_to_expose(ground, test), desc="exposing") as bar:
-                    exposed = scoring.expose(ground, control, test, seed, bar.update)
+                with maps(total=scoring.steps_to_expose(explain, s, test), desc="exposing") as bar:
+                    exposed = scoring.expose(classifier, control, test, *about, bar.update)
         costs = at.costs(keep.began, s.images)
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
@@ -53,7 +53,7 @@ def main() -> None:
             figures.draw_all(folder, found)
             tracked.log_headline(found.headline())
             said += found.ranking["verdicts"]
-        if test.arms:
+        if measured:
             told = shortcut.summary(measured, exposed and exposed.contrast)
             files.write_json(folder / "shortcut.json", told)
             if exposed:

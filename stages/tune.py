@@ -25,6 +25,8 @@ def main() -> None:
     models.check()
     with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked, start(on) as at:
         description = store.describe(DATA)
+        for sentence in models.check_data(known, description):
+            print(f"note: {sentence}")
         tracked.begin(description)
         tracked.log_params(config.flatten(settings, "tune."))
         place = (at.place, JOURNALS, at.place.threads, at.apart)

@@ -213,6 +213,23 @@ def small_cnn() -> Callable[[int], Classifier]:
 
 
 @pytest.fixture
+def small_transformer(monkeypatch) -> tuple[models.Spec, Classifier]:
+    """Torchvision's vit_b_16 of three classes with little of everything, for images of 32 pixels."""
+    from torchvision.models import VisionTransformer
+
+    def little(_: str, **asked: object) -> VisionTransformer:
+        kept = {"image_size": asked["image_size"], "num_classes": asked["num_classes"]}
+        return VisionTransformer(**kept, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16)
+
+    monkeypatch.setattr("torchvision.models.get_model", little)
+    hyperparameters = {"weights": None, "stem": "imagenet", "dropout": 0.0, "batch_norm_momentum": 0.9}
+    torch.manual_seed(0)
+    classifier = models.build("vit_b_16", hyperparameters, 32, 3, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
+    torch.nn.init.normal_(classifier.network.head().weight)  # torchvision's is zero, and every answer the same
+    return models.Spec("vit_b_16", hyperparameters, "data", None), classifier
+
+
+@pytest.fixture
 def linear() -> type[LinearNetwork]:
     return lambda weights: plain(LinearNetwork(weights))
 

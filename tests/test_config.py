@@ -181,6 +181,30 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(tree, 
             "train.head_epochs is 9: it must not be above train.epochs, 8",
         ),
         (
+            {"explain.occlusion.stride": 9},
+            "explain.occlusion: stride is 9: it must not be above window, 8, or pixels would never be covered",
+        ),
+        (
+            {"explain.explainers": "[occlusion]", "explain.occlusion.window": 32},
+            "explain.occlusion.window is 32: with data.image_size = 32 it must be below 32, or one square would cover "
+            "the whole image",
+        ),
+        (
+            {"score.robustness.shift": "[2, 32]"},
+            "score.robustness.shift has 32: with data.image_size = 32 it must be below 32, or nothing of the image "
+            "would be left",
+        ),
+        (
+            {"explain.superpixels.segments": 65, "data.image_size": 8, "explain.kernel_shap.coalitions": 200},
+            "explain.superpixels.segments is 65: with data.image_size = 8 it must not be above 64, the number of "
+            "pixels",
+        ),
+        (
+            {"data.image_size": 10},
+            "explain.superpixels.segments is 50, but with data.image_size = 10 SLIC makes 100 regions of it, more than "
+            "KernelSHAP has coalitions for: take 44 or 67",
+        ),
+        (
             {"tune.n_trials": 0, "model.activation_func1": "relu", "train.optimizer": "sgd"},
             "model.conv1_filters, model.conv1_kernel_size, model.l2_reg_1, model.pool_size_1, model.dropout_1, "
             "model.conv2_filters, model.conv2_kernel_size, model.activation_func2, model.l2_reg_2, model.pool_size_2, "
@@ -531,9 +555,9 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
 
 # Keys whose right values can still contradict others: a rule between keys refuses them.
 RULED = re.compile(
-    r"data\.(source|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|stem|dropout|.*kernel_size)"
+    r"data\.(source|image_size|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|stem|dropout|.*kernel_size)"
     r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
-    r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples)"
+    r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples|occlusion\.(window|stride))"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"
 )

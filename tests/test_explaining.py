@@ -164,7 +164,7 @@ def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monk
     )
     assert [list(rows) for rows in result.panels.rows()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert sum(moved) == explaining.steps(request, settings, panels) - 3 * len(request)  # the control was left out
-    table = explaining.tables(cases(), [result], np.arange(6))["panels"]
+    table = explaining.tables(cases(), [result], settings.superpixels, np.arange(6))["panels"]
     assert table["explained_class"].tolist() == ["dog", "cow", "cat", "hen", "dog", "cat", "hen", "cow"]
     assert table["image"].tolist() == [4] * 4 + [2] * 4
     assert table["probability"].tolist()[:4] == [0.4, 0.3, 0.2, 0.1]
@@ -176,10 +176,25 @@ def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monk
     assert arrays["maps"].shape == (3, 8, 8)
 
 
-def test_without_kernel_shap_there_is_nothing_to_add_up():
+def test_without_kernel_shap_there_is_nothing_to_add_up(params):
     assert explaining.additivity(results()) == {}
     assert explaining.panels_of(results()) is None
-    assert set(explaining.tables(cases(), results(), np.arange(6))) == {"index"}
+    assert set(explaining.tables(cases(), results(), params.explain.superpixels, np.arange(6))) == {"index"}
+
+
+def test_images_whose_regions_are_squares_are_counted_and_named():
+    shown = cases()
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    images = torch.zeros(len(shown.images), 32, 32, 3, dtype=torch.uint8)
+    images[2] = torch.from_numpy(noise)  # falls into splinters, which SLIC merges into one region
+    how = config.Superpixels(segments=50, compactness=10.0, sigma=0.0)
+    index = explaining.tables(replace(shown, images=images), results(), how, np.arange(6))["index"]
+    assert index["squares"].tolist() == [row == 2 for row in index["image"]]
+    assert explaining.told(index, 1, {}) == (
+        "explained 2 images with 1 explainers: 6 maps\nIn 1 image of 2 SLIC finds too few or too many regions "
+        "(explain.superpixels), and a grid of squares takes their place: test image 2."
+    )
+    assert explaining.told(index.assign(squares=False), 1, {}) == "explained 2 images with 1 explainers: 6 maps"
 
 
 def test_what_lies_inside_the_true_mask_is_measured_where_there_is_one(params, linear):

@@ -1,4 +1,4 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -76,3 +76,11 @@ def test_a_model_that_errs_fails(model):
     checks = gate.check(model, split(pixels=flipped(LABELS, 2)), batch_size=32)
     assert not checks[0].passed
     assert checks[0].value == 0.98
+
+
+@pytest.mark.parametrize("lacks", [None, *gate.NEEDED, "masks"])
+def test_it_applies_where_there_are_masks_and_all_three_interventions(lacks):
+    whole = replace(split(), masks=torch.ones(N, 2, 2, dtype=torch.uint8))
+    changed = {name: pictures for name, pictures in whole.changed.items() if name != lacks}
+    made = replace(whole, changed=changed | {"marked": whole.images}, masks=None if lacks == "masks" else whole.masks)
+    assert gate.applies(made) == (lacks is None)

@@ -71,6 +71,8 @@ def test_changes_without_a_study_start_from_the_present_file(project):
         (("mnist",), "there is no studies/mnist.yaml; there are cifar10-cnn"),
         (("digits", "train.epochs=0"), "train.epochs is 0"),
         (("digits", "epochs"), "no change of a parameter"),
+        (("cifar10-resnet18", "model.name=resnet19"), r"model.name is 'resnet19' \(did you mean resnet18\?\)"),
+        (("cifar10-resnet18", "model.name=cnn2"), "model.name is 'cnn2', but must be cnn or"),
     ],
 )
 def test_a_wrong_choice_changes_nothing(project, arguments, part):
@@ -90,7 +92,6 @@ def test_check_refuses_a_wrong_file(project):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ("model.name=resnet19", r"model.name is 'resnet19' \(did you mean resnet18\?\)"),
         ("model.weights=IMAGENET1K_V9", "model.weights is 'IMAGENET1K_V9', but must be null, a file"),
         ("model.weights=data/weights/none.pth", "the file data/weights/none.pth, which does not exist"),
     ],
@@ -100,6 +101,14 @@ def test_check_refuses_a_network_that_cannot_be_had(project, change, part):
     commands.check()
     commands.select("cifar10-resnet18", change)
     with pytest.raises(UserError, match=part):
+        commands.check()
+
+
+def test_check_refuses_a_name_that_was_written_by_hand(project):
+    commands.select("cifar10-resnet18")
+    file = project / "params.yaml"
+    file.write_text(file.read_text().replace("name: resnet18", "name: resnet19"))
+    with pytest.raises(UserError, match=r"model.name is 'resnet19' \(did you mean resnet18\?\)"):
         commands.check()
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from glassbox.notes import adding_up, constant_maps, equation, note, sound
+from glassbox.notes import adding_up, constant_maps, equation, note, on_squares, sound
 
 
 def test_shapley_values_that_do_not_add_up_are_not_shown():
@@ -66,3 +66,13 @@ def test_rounded_numbers_add_up_whatever_they_are(scale):
         assert end == pytest.approx(base + gain - loss, abs=0.005001)
         assert min(plus, minus) >= 0
         assert max(abs(plus - gain), abs(minus - loss)) < 0.015
+
+
+def test_images_on_a_grid_of_squares_are_counted_and_named_up_to_twenty():
+    assert on_squares([], 9) == []
+    (one,) = on_squares([3], 9)
+    assert one.startswith("In 1 image of 9 SLIC finds")
+    assert one.endswith("takes their place: test image 3.")
+    (many,) = on_squares(range(25), 1000)
+    assert many.startswith("In 25 images of 1,000 SLIC finds")
+    assert many.endswith(", 18, 19 and 5 more.")

@@ -127,6 +127,47 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     assert not checks[0]["passed"]
 
 
+BOTH = '''"""Dark and bright images with masks that are wrong, and a watermark: one gate shuts, one opens."""
+
+import numpy as np
+
+from glassbox.data.base import Asked, Images
+
+
+def source(asked: Asked) -> Images:
+    rng, labels = np.random.default_rng(asked.seed), np.arange(160) % 2
+    shades = rng.integers(0, 60, (160, 16, 16, 1)) + 150 * labels[:, None, None, None]
+    plain = np.repeat(shades, 3, axis=3).astype(np.uint8)
+    marked, masks = plain.copy(), np.zeros((160, 16, 16), np.uint8)
+    marked[:, :2, :2], masks[:, 8:12, 8:12] = (255, 0, 0), 1
+
+    def where(shown: np.ndarray) -> np.ndarray:
+        return np.where(shown[:, None, None, None], marked, plain)
+
+    changed = {"removed": plain, "swapped": plain, "moved": plain, "unmarked": plain, "marked": marked}
+    arms = {"noise": where(rng.random(160) < 0.5)}
+    return Images(where(labels == 1), labels, ("dark", "bright"), masks=masks, changed=changed, arms=arms)
+'''
+
+
+def test_a_shut_gate_does_not_stop_the_measurement_of_a_shortcut(tmp_path):
+    from glassbox import config
+
+    project = clone(tmp_path / "glassbox")
+    (project / "src/glassbox/data/sources/both.py").write_text(BOTH)
+    text = config.edit(project / "studies/watermark.yaml", [*TINY, "data.image_size=16", "train.epochs=6"])
+    planted = re.search(r"\n  planted:.*?(?=\n\S|\n\n)", text, re.DOTALL).group()
+    text = text.replace(planted, "").replace("source: planted ", "source: both ")
+    (project / "params.yaml").write_text(text)
+    said = alone(project, "prepare", "tune", "train", "evaluate", "score")
+    assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy without" in said
+    told = json.loads((project / "reports/score/shortcut.json").read_text())
+    assert [row["passed"] for row in told["gate"]] == [True, True]
+    assert told["contrast"][0]["explainer"] == "grad_cam"
+    assert told["verdicts"][1] in said
+    assert not (project / "reports/score/scorecard.csv").exists()
+
+
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     """Circles and squares, as a person might have collected them: many formats, sizes, modes and names, one that is
     broken, a file that is none."""

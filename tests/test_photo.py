@@ -103,3 +103,19 @@ def test_a_classifier_of_other_data_is_refused(study, picture, tmp_path):
     files.write_json(tmp_path / "data/data.json", about | {"digest": "e" * 64})
     with pytest.raises(UserError, match="was trained on other data than"):
         explain(study, picture)
+
+
+def test_a_network_without_feature_maps_is_explained_by_all_others_and_that_is_said(
+    study, picture, small_transformer, tmp_path
+):
+    place, params = study
+    spec, classifier = small_transformer
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    splits = np.array(["train"] * 18 + ["validation"] * 6 + ["test"] * 6)
+    data = store.write(place / "data", Images(pixels, np.arange(30) % 3, CLASSES, splits), np.arange(30), "toy")
+    models.save(place / "model", classifier, models.describe(spec, classifier, data, []))
+    explained = explain((place, params), picture)
+    assert [result.name for result in explained.results] == [name for name in EXPLAINERS if name != "grad_cam"]
+    assert explained.told().splitlines()[1:] == ["not by Grad-CAM: the network has no feature maps"]
+    figure = photo.write(explained, picture.read_bytes(), 3, tmp_path / "photos")
+    assert "grad_cam" not in np.load(figure.with_suffix(".npz"))

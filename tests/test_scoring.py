@@ -303,13 +303,10 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, tra
     corner, middle = np.zeros((2, SIDE, SIDE))
     corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05
     explain = settings[0].model_copy(update={"explainers": ("integrated_gradients",)})
-    ground = scoring.Ground(
-        probability(corner, 0.1), None, None, {}, None, {}, [], None, [], (0.0,) * 3,
-        torch.zeros(1, SIDE, SIDE, 3), explain, params.score.model_copy(update={"images": 10}), 64,
-    )  # fmt: skip
-    moved = []
-    made = scoring.expose(ground, probability(middle, 0.1), test, 0, moved.append)
-    assert sum(moved) == scoring.steps_to_expose(ground, test) == 2 * 10 * 7
+    score, background = params.score.model_copy(update={"images": 10}), torch.zeros(1, SIDE, SIDE, 3)
+    moved, both = [], (probability(corner, 0.1), probability(middle, 0.1))
+    made = scoring.expose(*both, test, (0.0,) * 3, background, explain, score, 64, 0, progress=moved.append)
+    assert sum(moved) == scoring.steps_to_expose(explain, score, test) == 2 * 10 * 7
     assert made.images.shape == (10, SIDE, SIDE, 3)
     assert all(mask[:3, :3].all() and mask.sum() == 9 for mask in made.masks)
     found = made.contrast.set_index("explainer")
@@ -318,3 +315,49 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, tra
     assert (found.drop("integrated_gradients")["contrast"] == 0).all()
     assert found.loc["integrated_gradients", "outcome"] == "better"
     assert (found.drop("integrated_gradients")["outcome"] == "undecided").all()
+
+
+def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feature_maps(
+    params, settings, small_transformer
+):
+    """Its attention has no second derivative in PyTorch's quick kernels, and Grad-CAM no layer."""
+    spec, classifier = small_transformer
+    about = Description("toy", ("a", "b", "c"), 32, {}, (0.5,) * 3, (0.3,) * 3, False, "0" * 64)
+    card = models.describe(spec, classifier, about, [])
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    test = Split(images, torch.arange(6) % 3, None, torch.arange(6), None, {})
+    explain, score = settings
+    asked = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion")
+    explain = explain.model_copy(
+        update={
+            "explainers": asked,
+            "occlusion": config.Occlusion(window=8, stride=8),
+            "kernel_shap": params.explain.kernel_shap.model_copy(update={"coalitions": 60, "background": 1}),
+            "gradient_shap": config.GradientShap(samples=2, background=2),
+            "integrated_gradients": config.IntegratedGradients(steps=2, baseline="mean"),
+        }
+    )
+    changes = {"noise": (0.05,), "brightness": (0.1,), "shift": (1,), "attack": (0.02,), "images": 1, "attack_steps": 1}
+    score = score.model_copy(
+        update={
+            "images": 2,
+            "steps": 4,
+            "correlation": score.correlation.model_copy(update={"draws": 10}),
+            "robustness": score.robustness.model_copy(update=changes),
+            "randomization": score.randomization.model_copy(update={"images": 1, "steps": 2}),
+        }
+    )
+    predicted = models.probabilities(classifier, images, 8).argmax(dim=1).numpy()
+    asked_of = (classifier, card, test, predicted, (0.5,) * 3, images[:2], explain, score, 8)
+    ground = scoring.prepare(*asked_of, seed=0)
+    assert {v.looks_at for v in ground.variations} == {None, "gradient", "regions"}
+    for one in scoring.score(ground):
+        assert np.isfinite(one.attribution.maps).all()
+        if one.kind == "explainer":
+            (column,) = [column for column in one.values if column.metric == "attack_sensitivity"]
+            assert np.isfinite(one.values[column][0])
+    # Each attack changed its image, through stand-ins that need derivatives of derivatives.
+    for v in ground.variations:
+        if v.looks_at:
+            assert (v.images != ground.request.part(0, 1).images).any()

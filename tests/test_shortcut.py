@@ -7,6 +7,7 @@ import torch
 
 from glassbox import shortcut
 from glassbox.data.store import Split
+from glassbox.errors import UserError
 
 SIDE = 4
 GLYPH, MARK = (0, 0), (3, 3)  # pixels
@@ -50,6 +51,26 @@ def test_the_watermark_is_found_in_the_images(test):
     assert masks.shape == (10, SIDE, SIDE)
     assert masks.dtype == bool
     assert all(np.argwhere(mask).tolist() == [list(MARK)] for mask in masks)
+
+
+@pytest.mark.parametrize("lacks", ["noise", "unmarked", "marked", None])
+def test_it_is_measured_where_there_are_the_arm_and_both_interventions(test, lacks):
+    changed = {name: pixels for name, pixels in test.changed.items() if name != lacks}
+    arms = {name: pixels for name, pixels in test.arms.items() if name != lacks} | {"another": test.images}
+    assert shortcut.applies(replace(test, changed=changed, arms=arms)) == (lacks is None)
+
+
+@pytest.mark.parametrize("fault", ["two classes", "none", "not everywhere"])
+def test_a_source_whose_watermark_is_none_is_told(test, fault):
+    every = torch.ones(len(LABELS), dtype=torch.bool)
+    wrong = {
+        "two classes": replace(test, images=images(every)),
+        "none": replace(test, images=images(~every)),
+        "not everywhere": replace(test, changed=test.changed | {"marked": images(LABELS == 1)}),
+    }[fault]
+    with pytest.raises(UserError, match="a watermark must lie on the images of one class") as refused:
+        shortcut.target_of(wrong)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_network_that_sees_only_the_watermark(test, looking_at):

@@ -329,11 +329,29 @@ class Meeting(tuning.Search):
 
 
 class KilledInTheSecond(tuning.Search):
+    """The process of the second trial is killed in each attempt at it."""
+
+    times, server = tuning.ATTEMPTS, False
+
     def _fit(self, params, seed, train, validation):
         for epoch in super()._fit(params, seed, train, validation):
             yield epoch
-            if seed == derive(self.seed, "tune", "trial", 1):
+            folder = Path(self.file).parent
+            if seed == derive(self.seed, "tune", "trial", 1) and len(list(folder.glob("*.killed"))) < self.times:
+                (folder / f"{os.getpid()}.killed").touch()
+                if self.server:
+                    os.kill(os.getppid(), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledOnce(KilledInTheSecond):
+    times = 1
+
+
+class KilledWithItsServer(KilledOnce):
+    """And so is the process that it is a fork of."""
+
+    server = True
 
 
 class KilledAtTheEnd(tuning.Search):
@@ -447,11 +465,49 @@ def test_a_worker_that_is_killed_costs_its_trial_only(settings, params, tmp_path
     assert [number for number, state in states.items() if state == "failed"] == [1]
     lost = made.trials()[1]
     assert lost.reason == "its process was ended by SIGKILL, as the system does when memory runs out"
+    assert len(list(tmp_path.glob("*.killed"))) == 3
     assert len(lost.curve) == 1
     assert lost.seconds > 0
     assert "optimizer" in lost.params
     assert (1, lost) in records
     assert made.begin() == []  # and it is not tried again
+
+
+def attempts(search: tuning.Search, number: int) -> list[dict]:
+    """What each attempt at a trial drew."""
+    return [t.params for t in search.study.get_trials() if t.user_attrs.get("number") == number]
+
+
+@pytest.mark.parametrize("kind", [KilledOnce, KilledWithItsServer])
+def test_a_trial_that_is_killed_is_begun_again_and_the_history_is_that_of_a_search_in_peace(
+    kind, settings, params, tmp_path
+):
+    made = real(kind, settings, params, tmp_path / "killed", n_trials=4)
+    records = list(made.run(black_and_white))
+    whole = real(tuning.Search, settings, params, tmp_path / "whole", n_trials=4)
+    list(whole.run(black_and_white))
+    assert essence(made.trials()) == essence(whole.trials())
+    assert essence([record for _, record in records if isinstance(record, tuning.Trial)]) == essence(whole.trials())
+    assert len(attempts(made, 1)) == 1 + kind.times
+
+
+def test_another_attempt_draws_the_same_though_others_have_found_more_meanwhile(
+    settings, params, tmp_path, two_threads
+):
+    made = real(KilledOnce, settings, params, tmp_path, workers=2, n_trials=6)
+    list(made.run(black_and_white))
+    first, second = attempts(made, 1)
+    assert first == second
+    assert [trial.state == "failed" for trial in made.trials()] == [False] * 6
+
+
+def test_an_attempt_that_had_not_drawn_everything_draws_as_if_for_the_first_time(search):
+    made = search()
+    for whole in [trial.params for trial in run(made)]:
+        assert made._is_drawn(whole)
+        for name in whole:
+            assert not made._is_drawn({other: value for other, value in whole.items() if other != name})
+    assert not made._is_drawn({})
 
 
 def test_a_worker_killed_after_its_trial_costs_nothing(settings, params, tmp_path):

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,20 @@ def test_a_process_that_ends_within_an_item_is_told_and_replaced(how, words):
 def test_a_process_that_ends_within_a_record_is_told():
     found = list(workers.each(garbling, deque([0, 1, 2]), 1))
     assert found == [(0, 0), (1, workers.Died(1)), (2, 2)]
+
+
+def orphaned(also_itself):
+    """Item 1 ends the fork server of its process, and perhaps its process."""
+
+    def records(item):
+        yield item
+        if item == 1:
+            os.kill(os.getppid(), signal.SIGKILL)
+            if also_itself:
+                os.kill(os.getpid(), signal.SIGKILL)
+        yield -item
+
+    return records
 
 
 def test_an_item_can_be_put_back():
@@ -238,3 +253,50 @@ def test_ctrl_c_while_a_process_starts_is_heard_once_it_has_started():
     assert deaf.stdout == "True\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.fixture
+def light(monkeypatch):
+    """A fork server that starts at once, without large packages, and takes no work of other tests."""
+
+    def end():
+        if forkserver._forkserver._forkserver_pid is not None:
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            os.waitid(os.P_PID, forkserver._forkserver._forkserver_pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(workers, "LARGE", ())
+    end()
+    yield end
+    end()
+
+
+@pytest.mark.parametrize("also_itself", [False, True])
+def test_a_fork_server_that_is_killed_is_replaced(also_itself, light):
+    found = list(workers.each(partial(orphaned, also_itself), deque([0, 1, 2]), 1))
+    lost = workers.Died(None) if also_itself else -1
+    assert found == [(0, 0), (0, 0), (1, 1), (1, lost), (2, 2), (2, -2)]
+    assert not workers.Died(None).by_itself
+    assert not workers.Died(-9).by_itself
+    assert workers.Died(1).by_itself
+    assert str(workers.Died(None)) == "its process ended, and so did the one that had started it"
+
+
+@pytest.mark.parametrize("times", [1, workers.STARTS])
+def test_a_fork_server_killed_while_a_process_starts_is_replaced(monkeypatch, light, times):
+    read, killed = forkserver.read_signed, []
+
+    def killing(fd):
+        if len(killed) < times:
+            killed.append(forkserver._forkserver._forkserver_pid)
+            light()
+        return read(fd)
+
+    monkeypatch.setattr(forkserver, "read_signed", killing)
+    if times == 1:
+        assert list(workers.each(squares, deque([3]), 1)) == [(3, 3), (3, 9)]
+    else:
+        with pytest.raises(
+            UserError, match=r"^no process for the work can be started, .* 3 times \(\w+\): run the same"
+        ):
+            list(workers.each(squares, deque([3]), 1))
+    assert len(set(killed)) == times

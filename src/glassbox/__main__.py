@@ -33,8 +33,8 @@ def select(name: str, *changes: str) -> None:
         changes: like "train.epochs=3".
 
     Raises:
-        UserError: there is no such study, it is not valid with these changes, or a study is at work, whose next stage
-            would be run with parameters of another one.
+        UserError: there is no such study or network, it is not valid with these changes, or a study is at work, whose
+            next stage would be run with parameters of another one.
     """
     chosen = STUDIES / f"{name}.yaml" if name else PARAMS
     if not chosen.is_file():
@@ -44,6 +44,10 @@ def select(name: str, *changes: str) -> None:
     current = PARAMS.read_bytes() if PARAMS.exists() else None
     if current == wanted.encode():
         return
+    if (network := config.parse(wanted, chosen).model.name) != config.CNN:
+        from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
+
+        registry.check_name(network)
     if who := at_work():
         raise UserError(
             f"{who} is at work on a study in this folder: wait for it, or stop it first; {PARAMS} is as it was"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from glassbox.data.batches import to_float
@@ -106,14 +107,14 @@ def _ascend(
     classifier: Classifier, x: torch.Tensor, targets: torch.Tensor, surrogate: Surrogate, delta: torch.Tensor,
     radius: float, steps: int, batch_size: int,
 ) -> np.ndarray:  # fmt: skip
-    with Smooth():
+    with Smooth(), sdpa_kernel(SDPBackend.MATH):  # the quicker kernels of attention have no second derivative
         goal = surrogate(classifier, x.requires_grad_(True), targets).detach()
     x = x.detach()
     size = goal.flatten(1).norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
     best, farthest = _colours(x), torch.zeros(len(x), device=x.device)
     for step in range(steps + 1):
         moved = (x + delta).clamp(0, 1).requires_grad_(True)
-        with Smooth():
+        with Smooth(), sdpa_kernel(SDPBackend.MATH):
             distance = (surrogate(classifier, moved, targets) - goal).flatten(1).norm(dim=1) / size
         colours = _colours(moved.detach())
         stays = probabilities(classifier, colours, batch_size).argmax(dim=1).to(x.device) == targets

@@ -6,6 +6,7 @@ training, and returns just the values asked for: a stage sees only what dvc.yaml
 
 import difflib
 import io
+import math
 import re
 import reprlib
 import warnings
@@ -359,6 +360,9 @@ class Evaluate(_Section):
     target_accuracy: Annotated[float, Field(gt=0, lt=1)]
 
 
+MOST_REGIONS = 1.5  # that are taken for each segment asked for: KernelSHAP has two coalitions for each of them
+
+
 class Superpixels(_Section):
     segments: Annotated[int, Field(ge=8, le=4096)]
     compactness: Annotated[float, Field(gt=0, le=1e6)]
@@ -366,6 +370,13 @@ class Superpixels(_Section):
 
 
 LimeSamples = Annotated[int, Field(ge=50, le=MOST)]
+
+
+def slic_regions(segments: int, side: int) -> int:
+    """How many regions SLIC begins with, and about ends with where an image has one colour: those of a regular grid,
+    whose step is the whole number of pixels nearest to the wanted one (scikit-image's `regular_grid`)."""
+    step = side / math.sqrt(segments)
+    return len(range(int(step // 2), side, max(1, round(step)))) ** 2
 
 
 class LimeStability(_Section):
@@ -415,6 +426,14 @@ class GradCam(_Section):
 class Occlusion(_Section):
     window: Positive
     stride: Positive
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> "Occlusion":
+        if self.stride > self.window:
+            raise ValueError(
+                f"stride is {self.stride}: it must not be above window, {self.window}, or pixels would never be covered"
+            )
+        return self
 
 
 class Faithfulness(_Section):
@@ -618,12 +637,43 @@ class Params(_Section):
                 f"score.matched_evaluations is {self.score.matched_evaluations}: with kernel_shap it must be at least "
                 f"1 more than three times explain.superpixels.segments, {fewest}"
             )
+        self._images_are_large_enough()
         missing = self._still_tuned()
         if self.tune.n_trials == 0 and missing:
             raise ValueError(
                 f"{', '.join(missing)} must be given a value: 'tuned' stands there, but tune.n_trials is 0"
             )
         return self
+
+    def _images_are_large_enough(self) -> None:
+        asked, side = self.explain.superpixels.segments, self.data.image_size
+        if max(self.score.robustness.shift) >= side:
+            raise ValueError(
+                f"score.robustness.shift has {max(self.score.robustness.shift)}: with data.image_size = {side} it must "
+                f"be below {side}, or nothing of the image would be left"
+            )
+        if "occlusion" in self.explain.explainers and self.explain.occlusion.window >= side:
+            raise ValueError(
+                f"explain.occlusion.window is {self.explain.occlusion.window}: with data.image_size = {side} it must "
+                f"be below {side}, or one square would cover the whole image"
+            )
+        if asked > side * side:
+            raise ValueError(
+                f"explain.superpixels.segments is {asked}: with data.image_size = {side} it must not be above "
+                f"{side * side}, the number of pixels"
+            )
+
+        def fits(segments: int) -> bool:
+            return slic_regions(segments, side) <= MOST_REGIONS * segments
+
+        if not fits(asked):
+            more = next(n for n in range(asked, side * side + 1) if fits(n))
+            fewer = next((n for n in range(asked, 7, -1) if fits(n)), None)
+            raise ValueError(
+                f"explain.superpixels.segments is {asked}, but with data.image_size = {side} SLIC makes "
+                f"{slic_regions(asked, side)} regions of it, more than KernelSHAP has coalitions for: take "
+                f"{f'{fewer} or ' if fewer else ''}{more}"
+            )
 
     def _still_tuned(self) -> list[str]:
         """Keys that need a value from the search, conditional ones only where their condition is given."""
@@ -643,6 +693,26 @@ def read(file: str | Path = PARAMS_FILE) -> Params:
         UserError: the file is missing, not YAML, or holds a wrong, missing or unknown key.
     """
     return _validate(_parse(file), file)
+
+
+def parse(text: str, file: str | Path = PARAMS_FILE) -> Params:
+    """The parameters in the text of a parameter file.
+
+    Raises:
+        UserError: it is not YAML, or holds a wrong, missing or unknown key; `file` is named.
+    """
+    return _validate(_parse_text(text, file), file)
+
+
+def check_images(rows: Iterable[int], n: int) -> None:
+    """Whether `explain.images` names test images, of which there are `n`.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    for row in rows:
+        if row >= n:
+            raise UserError(f"{PARAMS_FILE}: explain.images names {row}, but must name test images, 0 to {n - 1}")
 
 
 def load(*keys: str, file: str | Path = PARAMS_FILE) -> Any:

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 
 from glassbox import explainers, files
-from glassbox.config import Explain
-from glassbox.explainers import Attribution, Explainer, Request
+from glassbox.config import Explain, Superpixels
+from glassbox.explainers import Attribution, Explainer, Request, superpixels
 from glassbox.explainers.base import in_parts, join
 from glassbox.models import Classifier
-from glassbox.notes import note, sound
+from glassbox.notes import note, on_squares, sound
 from glassbox.resume import Arrays, Keep, unkept
 from glassbox.seeds import derive
 from glassbox.selection import Cases, Pick
@@ -310,19 +310,40 @@ def seconds(results: list[Explained]) -> dict[str, list[float]]:
 
 
 def tables(
-    cases: Cases, results: list[Explained], source_index: np.ndarray, names: tuple[str, ...] | None = None
-) -> dict[str, pd.DataFrame]:
-    """`index`, one row a map, and `panels`, one row for each of KernelSHAP's maps of further classes.
+    cases: Cases, results: list[Explained], how: Superpixels, source_index: np.ndarray,
+    names: tuple[str, ...] | None = None,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """`index`, one row a map, and `panels`, one row for each of KernelSHAP's maps of further classes. In `index` stands
+    also whether the regions of the image are a grid of `squares`; see `superpixels.segment`.
 
     Args:
         cases: what was explained.
         results: of every explainer.
+        how: regions.
         source_index: (N,) position of each test image in its source.
         names: (N,) files, where the source has them.
     """
     index = index_table(cases.picks, results, cases.labels, cases.predicted, source_index, cases.classes, names)
+    rows = [pick.row for pick in cases.picks]
+    squares = superpixels.on_squares((cases.images[row].numpy() for row in rows), how)
+    index["squares"] = index["image"].isin([row for row, fell in zip(rows, squares, strict=True) if fell])
     wider = panels_of(results)
     return {"index": index} | ({"panels": panels_table(cases, wider)} if wider else {})
+
+
+def told(index: pd.DataFrame, explainers: int, additive: dict[str, float]) -> str:
+    """What was done, in lines.
+
+    Args:
+        index: of `tables`.
+        explainers: how many, without the control.
+        additive: of `additivity`.
+    """
+    n, squares = index["image"].nunique(), index.loc[index["squares"], "image"].unique().tolist()
+    lines = [f"explained {n} images with {explainers} explainers: {len(index)} maps", *on_squares(squares, n)]
+    if additive:
+        lines.append("KernelSHAP: {maps_not_additive} of {maps_checked} maps miss f(x)".format(**additive))
+    return "\n".join(lines)
 
 
 def arrays(results: list[Explained], request: Request, folder: str | Path | None = None) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from glassbox.models import Classifier, probabilities
 from glassbox.resume import Keep, unkept
 
 ACCURACY, SWAPPED, MOVED = 0.99, 0.99, 0.01
+NEEDED = ("removed", "swapped", "moved")  # keys of `Images.changed`
 ALARM = 0.01  # chance of a false alarm when the accuracy without a glyph is that of guessing
 
 
@@ -35,6 +36,12 @@ class Check:
     passed: bool
 
 
+def applies(test: Split) -> bool:
+    """Whether there is what the gate needs: masks, and the three interventions `NEEDED`. Without them explainers are
+    measured against the masks as they are."""
+    return test.masks is not None and set(NEEDED) <= test.changed.keys()
+
+
 def check(classifier: Classifier, test: Split, batch_size: int, keep: Keep = unkept) -> list[Check]:
     """Accuracy on the test images, then what interventions do whose effect on the label is known.
 
@@ -49,7 +56,7 @@ def check(classifier: Classifier, test: Split, batch_size: int, keep: Keep = unk
         return probabilities(classifier, images, batch_size, keep=keep).argmax(dim=1)
 
     before, labels, n = predicted(test.images), test.labels.cpu(), len(test)
-    after = {name: predicted(test.changed[name]) for name in ("removed", "swapped", "moved")}
+    after = {name: predicted(test.changed[name]) for name in NEEDED}
     accuracy = float((before == labels).double().mean())
     guessed = int((after["removed"] == labels).sum())
     chance = float(labels.bincount().max() / n)  # of whoever names the same class every time

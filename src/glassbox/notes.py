@@ -1,9 +1,12 @@
 """What is written under a map: how far it can be trusted."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from glassbox.names import MINUS, TITLES, TOLERANCE
+from glassbox.phrases import counted, listed
+
+NAMED = 20  # images in a sentence
 
 
 def sound(details: Mapping[str, float]) -> bool:
@@ -37,6 +40,22 @@ def note(details: Mapping[str, float], zero: bool, explainer: str, empty_class: 
     if "completeness_error" in details:
         return f"completeness error {details['completeness_error']:.2g}"
     return ""
+
+
+def on_squares(images: Sequence[int], of: int) -> list[str]:
+    """Which images are explained by a grid of squares in the place of regions, in a sentence; none where there is none.
+
+    Args:
+        images: by their place in the test split.
+        of: how many there are in all.
+    """
+    if not images:
+        return []
+    named = [str(image) for image in images[:NAMED]] + [f"{len(images) - NAMED:,} more"] * (len(images) > NAMED)
+    return [
+        f"In {counted(len(images))} of {of:,} SLIC finds too few or too many regions (explain.superpixels), and a grid "
+        f"of squares takes their place: test {'image' if len(images) == 1 else 'images'} {listed(named)}."
+    ]
 
 
 def constant_maps(counts: Mapping[str, Mapping[str, int]], relu: bool) -> list[str]:

@@ -12,7 +12,7 @@ from glassbox.data import store
 from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 from glassbox.explaining import Explained
-from glassbox.names import EXPLAINERS
+from glassbox.names import EXPLAINERS, TITLES
 from glassbox.progress import Bar
 from glassbox.seeds import derive
 
@@ -30,7 +30,7 @@ class Photo:
         classes: names.
         probabilities: (K,), with the temperature of the study.
         targets: the explained classes, the most probable first.
-        results: of every explainer, one map a target.
+        results: of every explainer that this network can be explained by, one map a target.
     """
 
     name: str
@@ -43,15 +43,19 @@ class Photo:
     def told(self) -> str:
         """What it is taken for, in words."""
         guesses = [f"{self.classes[label]} ({100 * self.probabilities[label]:.1f} %)" for label in self.targets]
-        return f"{self.name}: {', then '.join(guesses)}"
+        lines = [f"{self.name}: {', then '.join(guesses)}"]
+        made = {result.name for result in self.results}
+        lines += [f"not by {TITLES[name]}: the network has no feature maps" for name in EXPLAINERS if name not in made]
+        return "\n".join(lines)
 
 
 def explain(
     path: str | Path, params: Params, data: str | Path = "data/prepared", model: str | Path = "models",
     calibration: str | Path = "reports/evaluate/calibration.json",
 ) -> Photo:  # fmt: skip
-    """Classify a picture and explain the two most probable classes, by every explainer there is, with the settings of
-    the section `explain`. It is read as images of the study are: turned by its EXIF tag, made square and resized.
+    """Classify a picture and explain the two most probable classes, by every explainer there is (a network without
+    feature maps by all but Grad-CAM), with the settings of the section `explain`. It is read as images of the study
+    are: turned by its EXIF tag, made square and resized.
 
     Args:
         path: of the picture.
@@ -80,17 +84,25 @@ def explain(
     targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
     seed = derive(params.study.seed, "explain", "photo")
     request = explainers.Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
-    settings = params.explain.model_copy(update={"explainers": EXPLAINERS})
+    names = tuple(name for name in EXPLAINERS if name != "grad_cam" or _has_feature_maps(classifier))
+    settings = params.explain.model_copy(update={"explainers": names})
     n = explainers.n_background(settings)
     background = explainers.draw_background(store.read(data, "train").images, n, params.study.seed)
     made = explainers.make(settings, background, description.mean, place.batch_size)
-    with Bar(total=len(EXPLAINERS) * len(request), desc=f"explaining {path.name}", unit="map") as bar:
+    with Bar(total=len(names) * len(request), desc=f"explaining {path.name}", unit="map") as bar:
         maps = {
-            name: explaining.attribute(made[name], classifier, request, place.batch_size, bar.update)
-            for name in EXPLAINERS
+            name: explaining.attribute(made[name], classifier, request, place.batch_size, bar.update) for name in names
         }
     results = [Explained(name, attribution, scores={}) for name, attribution in maps.items()]
     return Photo(path.name, image, card.classes, probabilities, targets, results)
+
+
+def _has_feature_maps(classifier: models.Classifier) -> bool:
+    try:
+        classifier.network.grad_cam_layer()
+    except UserError:
+        return False
+    return True
 
 
 def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDER) -> Path:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox import baselines, bootstrap, comparison, headline, power, scoring, verdicts
+from glassbox import baselines, bootstrap, comparison, headline, notes, power, scoring, verdicts
 from glassbox.comparison import Comparison
+from glassbox.explainers import superpixels
 from glassbox.names import (
     BETTER,
     CONTROLLED,
@@ -41,7 +42,8 @@ class Scorecard:
     Attributes:
         tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
             `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: of `rank`, with `baselines` (of `baselines.shares`) and `verdicts`, the same in words.
+        ranking: of `rank`, with `baselines` (of `baselines.shares`), `squares` (images whose regions are a grid of
+            squares, by their place in the test split) and `verdicts`, the same in words.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -70,7 +72,10 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
         "randomization": scoring.curves(scored),
         "budgets": scoring.budgets(scored),
     }
-    return Scorecard(tables, ranking | {"verdicts": verdicts.sentences(ranking, ground.explain.grad_cam.relu)})
+    found = superpixels.on_squares((image.numpy() for image in ground.request.images), ground.explain.superpixels)
+    squares = [int(row) for row, fell in zip(ground.rows, found, strict=True) if fell]
+    said = verdicts.sentences(ranking, ground.explain.grad_cam.relu) + notes.on_squares(squares, len(found))
+    return Scorecard(tables, ranking | {"squares": squares, "verdicts": said})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:

@@ -264,7 +264,7 @@ def measure_subject(
         whole: whether every setting is measured, and robustness and randomization as well, or the first settings alone.
         progress: called with the number of maps made or measured since the last call.
     """
-    made = _explain(explainer, model, ground.request, ground, progress, memory=True)
+    made = _explain(explainer, model, ground.request, ground.batch_size, ground.keep, progress, memory=True)
     memory, curve = float(made.details.pop("memory").max()), None
     values = measure(ground, made.maps, only_first=not whole)
     progress(len(ground.request))
@@ -332,38 +332,40 @@ def _values(alike: dict[str, Any], classifier: Classifier, _: None, own: dict[st
 
 
 def expose(
-    ground: Ground, control: Classifier, test: Split, seed: int, progress: Callable[[int], object] = int
-) -> Exposed:
+    classifier: Classifier, control: Classifier, test: Split, mean: tuple[float, ...], background: torch.Tensor,
+    explain: Explain, settings: Score, batch_size: int, seed: int, keep: Keep = unkept,
+    progress: Callable[[int], object] = int,
+) -> Exposed:  # fmt: skip
     """Maps of images with a watermark, for the class that it stands for, of the network that learnt it as a shortcut
     and of one for which it was noise; see `shortcut`.
 
     Args:
-        ground: of the network with the shortcut.
+        classifier: the network with the shortcut.
         control: the other network.
         test: with the interventions "unmarked" and "marked".
-        seed: of the study.
+        mean, background, explain, settings, batch_size, seed, keep: see `prepare`.
         progress: called with the number of maps made since the last call; `steps_to_expose` says how many there are.
     """
     target = shortcut.target_of(test)
     of_class = np.flatnonzero(test.labels.numpy() == target)
-    rows = of_class[draw(np.zeros(len(of_class)), ground.settings.images, seed, by_class=False)]
+    rows = of_class[draw(np.zeros(len(of_class)), settings.images, seed, by_class=False)]
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
-    side = request.images.shape[1]
-    made = _make(ground.explain, ground) | explainers.all_controls(ground.explain.superpixels, side)
+    own = explainers.make(explain, background, mean, batch_size)
+    made = own | explainers.all_controls(explain.superpixels, request.images.shape[1])
     maps = {
-        name: tuple(_explain(explainer, model, request, ground, progress).maps
-                    for model in (ground.classifier, control))
-        for name, explainer in made.items()
+        name: tuple(_explain(made[name], model, request, batch_size, keep, progress).maps
+                    for model in (classifier, control))
+        for name in (*(name for name in own if name != CONTROL), *CONTROLS)
     }  # fmt: skip
     masks = shortcut.masks_of(test)[rows]
     return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks))
 
 
-def steps_to_expose(ground: Ground, test: Split) -> int:
+def steps_to_expose(explain: Explain, settings: Score, test: Split) -> int:
     """How many steps `expose` reports."""
-    n = min(ground.settings.images, int((test.labels == shortcut.target_of(test)).sum()))
-    return 2 * n * (len(ground.explain.explainers) + len(CONTROLS))
+    n = min(settings.images, int((test.labels == shortcut.target_of(test)).sum()))
+    return 2 * n * (len(explain.explainers) + len(CONTROLS))
 
 
 def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -421,11 +423,11 @@ def budgets(scored: list[Scored]) -> pd.DataFrame:
 
 
 def _explain(
-    explainer: Explainer, classifier: Classifier, request: Request, ground: Ground,
+    explainer: Explainer, classifier: Classifier, request: Request, batch_size: int, keep: Keep,
     progress: Callable[[int], object], memory: bool = False,
 ) -> Attribution:  # fmt: skip
     parts = []
-    for part in in_parts(explainer, classifier, request, ground.batch_size, ground.keep, memory=memory):
+    for part in in_parts(explainer, classifier, request, batch_size, keep, memory=memory):
         parts.append(part)
         progress(len(part.maps))
     return join(parts)
@@ -444,7 +446,7 @@ def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, progress
     def made(images: torch.Tensor, draw: int) -> np.ndarray:
         seeds = tuple(derive(seed, "draw", draw) for seed in first.seeds)
         asked = replace(first, images=images, seeds=seeds)
-        return _explain(explainer, ground.classifier, asked, ground, progress).maps
+        return _explain(explainer, ground.classifier, asked, ground.batch_size, ground.keep, progress).maps
 
     still = {draw: made(first.images, draw) for draw in sorted({v.draw for v in ground.variations})}
     found: dict[Column, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
@@ -468,7 +470,7 @@ def _randomization(
     first = ground.request.part(0, s.images)
     n, rows, after = len(first), [], maps
     for step, (layer, model) in enumerate(ground.cascade, 1):
-        after = _explain(explainer, model, first, ground, progress).maps
+        after = _explain(explainer, model, first, ground.batch_size, ground.keep, progress).maps
         rise = randomization.emprt(maps[:n], after, s.bins[0])
         for place in range(n):
             pair = np.stack([maps[place].ravel(), after[place].ravel()])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from glassbox import config
 from glassbox.config import Explain
 from glassbox.data.store import Split
 from glassbox.errors import UserError
@@ -132,11 +133,8 @@ def pick(
             return f"{classes[truth]}, recognised", (guess,)
         return f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)
 
+    config.check_images(images, len(labels))
     for row in images:
-        if row >= len(labels):
-            raise UserError(
-                f"params.yaml: explain.images names {row}, but must name test images, 0 to {len(labels) - 1}"
-            )
         picks.append(Pick(row, "chosen", *described(row)))
         taken.add(row)
     for label in range(len(classes)):

@@ -20,8 +20,10 @@ from glassbox import comparison, paired
 from glassbox.comparison import Comparison
 from glassbox.data.base import NOISE
 from glassbox.data.store import Split
+from glassbox.errors import UserError
 from glassbox.models import Classifier, predict
 from glassbox.names import BETTER, CONTROLS, UNDECIDED, WORSE, title_of
+from glassbox.phrases import counted
 from glassbox.resume import Keep, unkept
 from glassbox.xai_metrics.localization import relevance_mass
 
@@ -64,15 +66,30 @@ class Shortcut:
         return bool(self.gate["passed"].all())
 
 
+def applies(test: Split) -> bool:
+    """Whether there is what a shortcut is measured on: the arm "noise", and the interventions "unmarked" and
+    "marked"."""
+    return NOISE in test.arms and {UNMARKED, MARKED} <= test.changed.keys()
+
+
 def target_of(test: Split) -> int:
     """The class whose images carry the watermark in the main arm.
 
     Args:
         test: with the interventions "unmarked" and "marked".
+
+    Raises:
+        UserError: they are not such interventions; the source of the images has a mistake.
     """
     carrying = (test.images != test.changed[UNMARKED]).flatten(1).any(dim=1)
-    (target,) = test.labels[carrying].unique().tolist()
-    return target
+    targets = test.labels[carrying].unique().tolist()
+    if len(targets) != 1 or not masks_of(test).any(axis=(1, 2)).all():
+        raise UserError(
+            f"the source of the images has the arm {NOISE}, but images of {counted(len(targets), 'label')} differ from "
+            f"{UNMARKED}, or some are the same in {MARKED} and {UNMARKED}: a watermark must lie on the images of one "
+            f"class, and on all those of {MARKED}"
+        )
+    return targets[0]
 
 
 def masks_of(test: Split) -> np.ndarray:

@@ -41,8 +41,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")  # see `_alive`
 
-# To begin a trial whose process is killed before it has drawn anything; with `tune.storage`, to make it at all.
-ATTEMPTS = 3
+ATTEMPTS = 3  # at a trial whose process is killed
 PATIENCE = 300  # seconds that a database may be away
 PAUSE = 1  # seconds before it is tried again
 # Each trial in one row. Numbers come back as they were: PostgreSQL gives as many digits as that takes.
@@ -252,8 +251,8 @@ class Search:
     ) -> Iterator[tuple[int, Epoch | Trial]]:
         """Run the trials that are still to be done, `at_once` at a time, in processes that share the study: each
         draws from, and is pruned by, what all have found. One alone has a process as well: when memory runs out,
-        that is the one that the system kills, and its trial is a failed one. With a database it is tried `ATTEMPTS`
-        times, with the same parameters, and so is one of which there was no sign of life.
+        that is the one that the system kills. Its trial is begun again with the same parameters, `ATTEMPTS` times in
+        all, and then a failed one; with a database so is one of which there was no sign of life.
 
         Args:
             read: gives the split "train" or "validation"; called once in each process, and sent there by pickle.
@@ -310,19 +309,19 @@ class Search:
         return found
 
     def _record_death(self, number: int, died: workers.Died, times: int) -> Trial | None:
-        """The trial that a process took with it, now a failed one; None if it had not begun, or is to be made again, as
-        with a database, on whose machines processes die of more than of its trials.
+        """The trial that a process took with it, now a failed one; None if it had not begun, or is to be made again:
+        processes die of more than of their trials.
 
         Raises:
             RuntimeError: it was not killed, but ended by itself.
         """
-        if died.exit_code >= 0:
+        if died.by_itself:
             raise RuntimeError(f"trial {number}: {died}")
         begun = self._attempts(number, TrialState.RUNNING)
         for lost in begun:
             self._give_up(lost)
         ended = next((trial for trial in self.trials() if trial.number == number), None)
-        if ended or not begun or (self._database and times < ATTEMPTS):
+        if ended or not begun or times < ATTEMPTS:
             return ended
         # A trial of another process can be ended, but not given a reason: one that has it takes its place.
         lost, silent = begun[-1], number in self._silenced
@@ -353,8 +352,8 @@ class Search:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = derive(self.seed, "tune", "sampler", number)
-        for before in reversed(self._attempts(number, TrialState.FAIL) if self._database else []):
-            if before.params:  # else it ended as it was drawn
+        for before in reversed(self._attempts(number, TrialState.FAIL)):
+            if self._is_drawn(before.params):  # else it ended as it was drawn
                 return optuna.samplers.PartialFixedSampler(before.params, optuna.samplers.RandomSampler(seed))
         # A sampler of its own for each trial, seeded by its number: a search that was interrupted draws what the
         # uninterrupted one would have drawn. Optuna 5 changed TPE's defaults: all are given.
@@ -366,6 +365,12 @@ class Search:
             constant_liar=self.settings.workers > 1,  # keeps workers from trying the same point at the same time
             seed=seed,
         )
+
+    def _is_drawn(self, params: dict[str, Any]) -> bool:
+        """Whether these are all that a trial has."""
+        conditions = {parent for parent, _ in CONDITIONS.values()}
+        chosen = dict.fromkeys(conditions) | params
+        return all(name in params for name in ORDER if is_used(name, self.known.name, chosen))
 
     @contextmanager
     def _alive(self, trial: optuna.Trial) -> Iterator[None]:
@@ -701,7 +706,7 @@ def _code() -> str:
     """Digest of the files that decide how a trial goes."""
     modules = (training, hyperparameters, config, compute, classifier, cnn, layers, batches, seeds)
     registry = Path(classifier.__file__).with_name("registry.py")  # not imported here: torchvision takes its time
-    paths = (__file__, registry, *(module.__file__ for module in modules))
+    paths = (__file__, registry, registry.with_name("weights.py"), *(module.__file__ for module in modules))
     return files.digest(*(Path(path).read_bytes() for path in paths))
 
 

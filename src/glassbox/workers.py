@@ -24,17 +24,30 @@ RECORD, END, ERROR = "record", "end", "error"
 LARGE = ("torch", "optuna", "pandas")  # packages that take seconds to import
 
 
+# What multiprocessing gives for the exit code of a process that the fork server, itself killed, cannot tell about.
+UNKNOWN = 255
+STARTS = 3  # of a process, while the fork server is killed
+
+
 @dataclass(frozen=True)
 class Died:
     """The process of an item ended in the middle of it.
 
     Attributes:
-        exit_code: below 0, the signal that ended it; else what it exited with.
+        exit_code: below 0, the signal that ended it; else what it exited with; None where nobody knows, because the
+            process that had started it was killed, too.
     """
 
-    exit_code: int
+    exit_code: int | None
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it ended as a program does, and not by a signal."""
+        return self.exit_code is not None and self.exit_code >= 0
 
     def __str__(self) -> str:
+        if self.exit_code is None:
+            return "its process ended, and so did the one that had started it"
         if self.exit_code >= 0:
             return f"its process ended with exit code {self.exit_code}"
         number = -self.exit_code
@@ -81,15 +94,15 @@ def each(
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(serve, theirs, dict(os.environ)), daemon=True)
             with _deaf_to_ctrl_c():
-                process.start()
+                _start(process)
             theirs.close()
             give(ours, process)
 
-    def dismiss(pipe: Connection) -> int:
+    def dismiss(pipe: Connection) -> int | None:
         process, _ = busy.pop(pipe)
         pipe.close()
         process.join()
-        return process.exitcode
+        return None if process.exitcode == UNKNOWN else process.exitcode
 
     looked = time.monotonic()
     try:
@@ -134,6 +147,25 @@ def _context() -> multiprocessing.context.BaseContext:
     # PyTorch imports its compiler with the first optimizer, compiled or not, and takes a second.
     context.set_forkserver_preload([*known, "torch._dynamo"] if "torch" in known else known)
     return context
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process, again where the fork server is killed meanwhile: multiprocessing replaces one that is dead.
+
+    Raises:
+        UserError: it is killed each time.
+    """
+    for left in reversed(range(STARTS)):
+        try:
+            process.start()
+            break
+        except (EOFError, ConnectionError) as error:
+            if not left:
+                raise UserError(
+                    "no process for the work can be started, because the one that starts them was ended "
+                    f"{STARTS} times ({type(error).__name__}): run the same command again to go on"
+                ) from None
+            time.sleep(0.5)  # until it is seen to be dead
 
 
 @contextmanager

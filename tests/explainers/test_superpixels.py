@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import Superpixels
-from glassbox.errors import UserError
-from glassbox.explainers.superpixels import Composition, segment
+from glassbox.config import Superpixels, slic_regions
+from glassbox.explainers.superpixels import Composition, _squares, on_squares, segment
 
 
 def test_regions_are_numbered_without_gaps_and_follow_edges():
@@ -28,11 +27,34 @@ def test_the_shipped_setting_finds_enough_on_every_kind_of_image(params):
         assert segment(image, params.explain.superpixels).max() + 1 >= 15
 
 
-def test_too_few_are_refused():
-    # Noise without a blur falls into splinters, which SLIC merges into one region.
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    with pytest.raises(UserError, match=r"explain.superpixels gives an image only \d regions, at least 8 are needed"):
-        segment(noise, Superpixels(segments=50, compactness=10.0, sigma=0.0))
+@pytest.mark.parametrize(
+    ("side", "segments", "squares"),
+    [(32, 50, 49), (64, 8, 9), (11, 32, 25)],  # splinters that are merged into one region, or are too many
+)
+def test_an_image_without_usable_regions_falls_back_to_squares(side, segments, squares):
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    how = Superpixels(segments=segments, compactness=10.0, sigma=0.0)
+    labels = segment(noise, how)
+    assert set(np.unique(labels)) == set(range(squares))
+    assert 8 <= squares <= 1.5 * segments  # for which KernelSHAP has coalitions: three a segment
+    assert on_squares([noise, np.zeros((side, side, 3), np.uint8)], how) == [True, False]
+
+
+def test_squares_are_as_equal_as_whole_pixels_allow():
+    labels = _squares(10, 10, 50)
+    assert labels.max() + 1 == 49
+    assert set(np.bincount(labels.ravel())) == {1, 2, 4}
+    assert labels[0].tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6]
+    assert labels[:, 0].tolist() == [7 * row for row in labels[0]]
+
+
+@pytest.mark.parametrize("side", [8, 11, 16, 21, 32, 50])
+def test_the_grid_that_slic_begins_with_is_known_beforehand(side):
+    from skimage.util import regular_grid
+
+    for segments in range(8, side * side + 1, 3):
+        planes = np.zeros((1, side, side))[regular_grid((1, side, side), segments)]
+        assert slic_regions(segments, side) == planes.size
 
 
 def test_a_composition_shows_each_region_as_its_mask_says_to_the_last_bit():

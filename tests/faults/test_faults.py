@@ -19,7 +19,7 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
-from conftest import NAMES, environment, make, ran, shell
+from conftest import NAMES, SHRINK, clone, environment, make, ran, shell
 from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
 
 WHAT = ("stage", "dvc", "all")
@@ -421,3 +421,28 @@ def test_a_clock_that_jumps_changes_no_result(study, undisturbed, jumping_clock,
         spans = store.execute("select end_time - start_time, status from runs").fetchall()
     assert all(span >= 0 for span, _ in spans)
     assert {status for _, status in spans} == {"FINISHED"}
+
+
+@nightly
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+def test_a_vision_transformer_is_finished_by_explainers_that_need_no_feature_maps(tmp_path, name):
+    """Must hold: with grad_cam the study is refused before anything is trained, without it it comes to its report."""
+    changes = [
+        "data.limit=120", f"model.name={name}", "tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001",
+        "train.epochs=2", "explain.correct_per_class=0", "explain.mistakes=2", "explain.pairs=0", "score.images=3",
+    ]  # fmt: skip
+    shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune."))]
+    project = clone(tmp_path / "a transformer")
+
+    def study(explainers: str) -> subprocess.CompletedProcess:
+        asked = [*shrink, *changes, f"explain.explainers={explainers}"]
+        return make(project, "study", "STUDY=digits", f"SET={' '.join(asked)}", check=False, **WITHOUT_MLFLOW)
+
+    refused = study("[lime,grad_cam]")
+    assert refused.returncode != 0
+    assert "take grad_cam out of explain.explainers" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert ran(refused.stdout) == []
+    done = study("[lime,kernel_shap,integrated_gradients]")
+    assert done.returncode == 0, done.stderr
+    assert (project / "reports/index.html").exists()

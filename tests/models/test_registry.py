@@ -16,7 +16,7 @@ from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.explainers.base import Request, constant
 from glassbox.explainers.grad_cam import GradCam
-from glassbox.models import registry
+from glassbox.models import registry, weights
 from glassbox.models.classifier import IMAGENET
 from glassbox.models.layers import layers, totals
 from glassbox.models.registry import Hyperparameters, TorchvisionNetwork
@@ -389,7 +389,7 @@ def test_vits_old_names_are_read_as_torchvision_reads_them():
     today = theirs.state_dict()
     old = {old_names(key): tensor for key, tensor in today.items()}
     assert sum(key not in today for key in old) == 12 * 4  # two layers of each of twelve blocks
-    assert {registry._name_today(key) for key in old} == set(today)
+    assert {weights._name_today(key) for key in old} == set(today)
     theirs.load_state_dict(old)  # without versions, as old files are: it finds all of them
 
 

@@ -171,7 +171,7 @@ def folder(tmp_path):
     index = {"map": [0, 1], "image": 5, "explainer": ["kernel_shap", "random"], "true_class": NAMES[1],
              "predicted_class": NAMES[1], "explained_class": NAMES[1], "group": "correct",
              "additivity_error": [1e-6, np.nan],
-             "base_value": [0.25, np.nan], "all_zero": False, "drawn": True}  # fmt: skip
+             "base_value": [0.25, np.nan], "all_zero": False, "drawn": True, "squares": False}  # fmt: skip
     files.write_csv(reports / "explain/index.csv", pd.DataFrame(index))
     maps = np.linspace(-1, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
     files.write_npz(reports / "explain/attributions.npz", {"maps": maps, "images": IMAGES[5:6]})
@@ -748,3 +748,13 @@ def test_images_that_are_not_drawn_are_counted_and_not_shown(study):
     assert "2 images were explained; 1 of them are shown." in page(study)
     assert [case["row"] for case in cases(study)] == [5]
     assert {row for _, row, _ in report.browsable(study)} == {5}
+
+
+def test_images_whose_regions_are_squares_are_counted_and_named_in_the_limits(study):
+    said = "SLIC finds too few or too many regions"
+    assert said not in study.model_card
+    fell = replace(study, index=study.index.assign(squares=True))
+    assert (
+        f"- In 1 image of 1 {said} (explain.superpixels), and a grid of squares takes their place: test image 5."
+        in (fell.model_card.replace("\\", ""))
+    )

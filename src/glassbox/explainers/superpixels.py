@@ -1,11 +1,13 @@
 """Regions of an image that LIME and KernelSHAP switch on and off."""
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from glassbox import compute
-from glassbox.config import Superpixels
-from glassbox.errors import UserError
+from glassbox.config import MOST_REGIONS, Superpixels
 
 FEWEST = 8  # with fewer regions an explanation says next to nothing
 
@@ -13,24 +15,38 @@ FEWEST = 8  # with fewer regions an explanation says next to nothing
 def segment(image: np.ndarray, how: Superpixels) -> np.ndarray:
     """SLIC regions (Achanta et al. 2012) of an image (H, W, 3) uint8: (H, W) int64 labels 0..S-1.
 
-    LIME's own default, quickshift with kernel 4 and distance 200, finds one or two regions in a 32x32 image.
-
-    Raises:
-        UserError: fewer than 8 regions were found.
+    LIME's own default, quickshift with kernel 4 and distance 200, finds one or two regions in a 32x32 image. Where SLIC
+    finds fewer than 8 regions, as in noise, whose splinters it merges into one, or more than `config.MOST_REGIONS` for
+    each one that it is asked for, the image is cut into a grid of squares instead; see `on_squares`.
     """
+    labels = _slic(image, how)
+    return labels if _usable(labels, how) else _squares(*image.shape[:2], how.segments)
+
+
+def on_squares(images: Iterable[np.ndarray], how: Superpixels) -> list[bool]:
+    """Of which images (H, W, 3) uint8 the regions are a grid of squares."""
+    return [not _usable(_slic(image, how), how) for image in images]
+
+
+def _slic(image: np.ndarray, how: Superpixels) -> np.ndarray:
     from skimage.segmentation import slic
 
     labels = slic(
         image, n_segments=how.segments, compactness=how.compactness, sigma=how.sigma, start_label=0, channel_axis=2
     )
     _, labels = np.unique(labels, return_inverse=True)  # 0..S-1 without gaps
-    labels = labels.reshape(image.shape[:2])
-    if labels.max() + 1 < FEWEST:
-        raise UserError(
-            f"explain.superpixels gives an image only {labels.max() + 1} regions, at least {FEWEST} are needed: raise "
-            f"segments ({how.segments}), compactness ({how.compactness}) or sigma ({how.sigma})"
-        )
-    return labels
+    return labels.reshape(image.shape[:2])
+
+
+def _usable(labels: np.ndarray, how: Superpixels) -> bool:
+    return FEWEST <= labels.max() + 1 <= MOST_REGIONS * how.segments
+
+
+def _squares(h: int, w: int, segments: int) -> np.ndarray:
+    """At most so many squares, but at least nine: (H, W) labels, row by row."""
+    side = max(3, math.isqrt(segments))
+    rows, columns = (np.arange(n) * min(side, n) // n for n in (h, w))
+    return rows[:, None] * min(side, w) + columns[None]
 
 
 class Composition:

@@ -6,6 +6,7 @@ from glassbox.models.classifier import (
     Spec,
     build,
     check,
+    check_data,
     contradictions,
     describe,
     digest_of_weights,
@@ -19,6 +20,6 @@ from glassbox.models.classifier import (
 from glassbox.models.layers import evaluating, frozen
 
 __all__ = [
-    "Card", "Classifier", "Spec", "build", "check", "contradictions", "describe", "digest_of_weights", "evaluating",
-    "fresh", "frozen", "load", "normalization", "predict", "probabilities", "save",
+    "Card", "Classifier", "Spec", "build", "check", "check_data", "contradictions", "describe", "digest_of_weights",
+    "evaluating", "fresh", "frozen", "load", "normalization", "predict", "probabilities", "save",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import evaluating, layers, load_tensors, totals
+from glassbox.models.weights import FILES
 from glassbox.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
@@ -59,7 +60,8 @@ class Card:
         choices: value and origin of every hyperparameter of network and training.
         began_fresh: tensors that `model.weights` did not give: the head's, where it has other classes, and the first
             convolution's, where it has another size.
-        contradictions: what `model.weights` were made for and do not get, in sentences; see `contradictions`.
+        contradictions: what `model.weights` were made for and do not get, in sentences; see `contradictions` and
+            `check_data`.
     """
 
     name: str
@@ -218,6 +220,23 @@ def check(file: str | Path = PARAMS_FILE) -> list[str]:
     return contradictions(Spec(model.name, hyperparameters, model.normalization, model.input_size), size)
 
 
+def check_data(spec: Spec, data: Description, file: str | Path = PARAMS_FILE) -> list[str]:
+    """The same once there are data: whether there are the images that `explain.images` names, and whether weights in a
+    file fit.
+
+    Returns:
+        How the weights go with the classes of the data, in sentences; see `weights.Fitted`.
+
+    Raises:
+        UserError: there are not, or they do not.
+    """
+    config.check_images(config.read(file).explain.images, data.sizes["test"])
+    weights = spec.hyperparameters.get("weights")
+    if not weights or not weights.endswith(FILES):
+        return []
+    return fresh(spec, data, 0, torch.device("cpu")).network.told
+
+
 def build(
     name: str, hyperparameters: dict[str, Any], image_size: int, n_classes: int, mean: Any, std: Any,
     input_size: int | None = None,
@@ -251,7 +270,7 @@ def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Cla
     if weights := spec.hyperparameters.get("weights"):
         from glassbox.models import registry
 
-        registry.load_weights(classifier.network, weights)
+        registry.load_weights(classifier.network, weights, data.classes)
     return classifier
 
 
@@ -275,7 +294,8 @@ def describe(spec: Spec, classifier: Classifier, data: Description, choices: lis
     return Card(
         spec.name, spec.hyperparameters, data.classes, data.image_size, spec.input_size, mean, std, data.digest,
         [asdict(row) for row in rows], totals(classifier.network), choices,
-        list(getattr(classifier.network, "began_fresh", [])), contradictions(spec, data.image_size),
+        list(getattr(classifier.network, "began_fresh", [])),
+        contradictions(spec, data.image_size) + getattr(classifier.network, "told", []),
     )  # fmt: skip
 
 

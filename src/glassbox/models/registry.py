@@ -2,8 +2,8 @@
 
 import difflib
 import pickle
-import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,10 @@ import torch
 import torchvision
 from torch import nn
 
-from glassbox import files
 from glassbox.errors import UserError
+from glassbox.models import weights as stored
 from glassbox.models.layers import evaluating, last_feature_maps, load_tensors
-
-FILES = (".pth", ".pt", ".safetensors")
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of Inception and GoogLeNet that only their own training used
-WRAPPED_IN = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the weights
-PREFIXES = ("module.", "network.body.")  # of weights saved by DataParallel, and by glassbox itself
-# What torchvision's own files of DenseNet and ViT call tensors whose modules have been renamed since.
-RENAMED = (
-    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
-    (re.compile(r"(\.mlp\.)linear_1\."), r"\g<1>0."),
-    (re.compile(r"(\.mlp\.)linear_2\."), r"\g<1>3."),
-)
+from glassbox.models.weights import FILES, Weights, no_file, reason
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ class TorchvisionNetwork(nn.Module):
 
     def __init__(self, name: str, p: Hyperparameters, input_size: int, n_classes: int) -> None:
         super().__init__()
-        _check_name(name)
+        check_name(name)
         options: dict[str, Any] = {}
         if name in ("googlenet", "inception_v3"):
             options = {"aux_logits": False, "init_weights": True}
@@ -93,6 +83,7 @@ class TorchvisionNetwork(nn.Module):
         self.name, self.input_size = name, input_size
         self.suit(p.weights)
         self.began_fresh: list[str] = []
+        self.told: list[str] = []  # of the weights in a file, what there is to know of the head
         self.grad_cam_name: str | None = None  # name of Grad-CAM's layer; `grad_cam_layer` sets it
         self.head_name = _replace_head(self.body, n_classes, p.dropout)
         self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
@@ -155,24 +146,25 @@ def check(name: str, weights: str | None) -> None:
     Raises:
         UserError: there is not.
     """
-    _check_name(name)
+    check_name(name)
     if weights is not None and not weights.endswith(FILES):
         _weights_of_torchvision(name, weights)
     elif weights is not None and not Path(weights).exists():
-        raise _no_file(weights)
+        raise no_file(weights)
 
 
-def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
+def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str] = ()) -> list[str]:
     """Put weights into a network.
 
-    Taken are torchvision's own ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash), or a local file:
-    .safetensors, or .pth and .pt, read with `weights_only`, so that no code in it runs. The head keeps its fresh
-    weights where the other one has another number of classes, and so does the first convolution of the "cifar" stem
-    where the other one is larger.
+    Taken are torchvision's own ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash), or a local file,
+    see `weights.read`. The head keeps its fresh weights where the other one has another number of classes or several
+    layers, and so does the first convolution of the "cifar" stem where the other one is larger. Where the weights name
+    their classes the head's rows are put in the order of the data.
 
     Args:
         network: changed in place.
         which: name or file.
+        classes: of the data, in the order of the outputs.
 
     Returns:
         The names of the tensors that kept their fresh weights.
@@ -180,26 +172,16 @@ def load_weights(network: TorchvisionNetwork, which: str) -> list[str]:
     Raises:
         UserError: they cannot be had, or belong to another network.
     """
-    given = _read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
-    own = network.body.state_dict()
-    may_differ = tuple(f"{part}." for part in (network.head_name, network.stem_name) if part)
-    given = {_name_today(name): tensor for name, tensor in given.items() if not name.startswith(AUXILIARY)}
-    other = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
-    # A part is wholly taken over or wholly fresh.
-    parts = [part for part in may_differ if any(n in other or n not in given for n in own if n.startswith(part))]
-    fresh = [name for name in own if name.startswith(tuple(parts))]
-    faults = [
-        *(f"{name} is {_shape(given[name])} there and {_shape(own[name])} here" for name in other if name not in fresh),
-        *(f"{name} is missing" for name in own if name not in given and name not in fresh and not _counts(name)),
-        *(f"{name} is not part of it" for name in given if name not in own),
-    ]
-    if faults:
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise UserError(f"model.weights: {which} does not fit {network.name} ({faults[0]}{more})")
-    load_tensors(network.body, {name: given[name] for name in given if name not in fresh}, strict=False)
+    given = stored.read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
+    fitted = stored.fit(
+        given, network.body.state_dict(), network.head_name, network.stem_name, which=which, network=network.name,
+        classes=classes,
+    )  # fmt: skip
+    load_tensors(network.body, fitted.tensors, strict=False)
     network.suit(which)
-    network.began_fresh = fresh
-    return fresh
+    network.began_fresh = fitted.fresh
+    network.told = fitted.told if which.endswith(FILES) else []  # of torchvision's own everyone knows
+    return fitted.fresh
 
 
 def torchvisions_own(name: str, which: str | None) -> torchvision.models.WeightsEnum | None:
@@ -217,17 +199,15 @@ def digest(which: str) -> str | None:
     Raises:
         UserError: the file cannot be read.
     """
-    if not which.endswith(FILES):
-        return None
-    try:
-        return files.digest(Path(which).read_bytes())
-    except FileNotFoundError:
-        raise _no_file(which) from None
-    except OSError as error:
-        raise UserError(f"model.weights: the file {which} cannot be read ({error.strerror})") from None
+    return stored.digest(which) if which.endswith(FILES) else None
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Whether there is such a network.
+
+    Raises:
+        UserError: there is not.
+    """
     if name not in (known := names()):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -246,50 +226,16 @@ def _weights_of_torchvision(name: str, which: str) -> torchvision.models.Weights
     return known[which]
 
 
-def _of_torchvision(name: str, which: str) -> dict[str, torch.Tensor]:
+def _of_torchvision(name: str, which: str) -> Weights:
     weights = _weights_of_torchvision(name, which)
     try:
-        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+        return Weights(weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True))
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
         raise UserError(
-            f"model.weights: {which} of {name} cannot be had from {weights.url} ({_reason(error)}): put that file at "
+            f"model.weights: {which} of {name} cannot be had from {weights.url} ({reason(error)}): put that file at "
             f"{place}, or name a file of your own"
         ) from None
-
-
-def _read(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file by the names that torchvision gives them."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.endswith(".safetensors"):
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise _no_file(path) from None
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"model.weights: the file {path} holds no weights, or more than weights, which could run code when it is "
-            "opened: save the state_dict alone"
-        ) from None
-    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
-        raise UserError(f"model.weights: the file {path} cannot be read as weights ({_reason(error)})") from None
-    for key in WRAPPED_IN:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(f"model.weights: the file {path} holds no weights by name (a state_dict)")
-    for prefix in PREFIXES:
-        if any(name.startswith(prefix) for name in content):
-            content = {name.removeprefix(prefix): t for name, t in content.items() if name.startswith(prefix)}
-    return content
-
-
-def _no_file(path: str) -> UserError:
-    return UserError(f"model.weights names the file {path}, which does not exist")
 
 
 def _replace_head(body: nn.Module, n_classes: int, dropout: float) -> str:
@@ -329,26 +275,7 @@ def _cifar_stem(name: str, body: nn.Module) -> str:
     )
 
 
-def _name_today(name: str) -> str:
-    for pattern, today in RENAMED:
-        name = pattern.sub(today, name)
-    return name
-
-
-def _counts(name: str) -> bool:
-    return name.endswith("num_batches_tracked")  # files of older versions lack it
-
-
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one number"
-
-
 def _cannot_take(name: str, size: int, error: Exception) -> UserError:
     return UserError(
-        f"{name} (model.name) cannot take images of {size} x {size} pixels ({_reason(error)}): change model.input_size"
+        f"{name} (model.name) cannot take images of {size} x {size} pixels ({reason(error)}): change model.input_size"
     )
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:160].rsplit(' ', 1)[0]} …"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from glassbox import chance
 from glassbox.config import CNN
+from glassbox.notes import on_squares
 from glassbox.report import calibration
 from glassbox.report.words import macro_f1_ends, percent
 
@@ -114,6 +115,8 @@ def limits(study: "Study") -> list[str]:
             f"Explainers were scored on {_scored(study.scorecard)} images, for the predicted class. That an explainer "
             "is faithful on the whole does not make each of its maps so."
         )
+    squares = study.index.loc[study.index["squares"], "image"].unique().tolist()
+    said += on_squares(squares, study.n_explained)
     said += study.model["contradictions"]
     if not data["has_masks"]:
         said.append(
