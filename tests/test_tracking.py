@@ -25,7 +25,7 @@ from conftest import ROOT, environment, shell
 from PIL import Image
 from recorders import Recorder, origin
 
-from glassbox import models, record, serving, tracking
+from glassbox import files, models, record, serving, tracking
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
@@ -292,6 +292,83 @@ def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_aft
     assert loaded.input_example is not None
     logged = [path for path in (moved / tracking.STORE / "artifacts").rglob("*") if path.is_file()]
     assert not [path for path in logged if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
+
+
+def stopped_while_copying(folder: Path, model) -> None:
+    """As kill -9 of stage and recorder leaves a model."""
+    for path in [path for path in folder.rglob("*") if path.is_file()][4:]:
+        path.unlink()
+    with sqlite3.connect(tracking.root() / tracking.STORE / tracking.DATABASE) as store:
+        store.execute("update logged_models set status = 1 where model_id = ?", [model.model_id])
+    (tracking._signs() / f"{model.tags[tracking.SIGN]}-{tracking._store()}").touch()
+
+
+def without_its_files(folder: Path, _) -> None:
+    shutil.rmtree(folder.parents[3])  # mlruns/artifacts
+
+
+def one_byte_changed(folder: Path, _) -> None:
+    (weights,) = folder.rglob("model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+
+
+def without_a_file(folder: Path, _) -> None:
+    (folder / "code/glassbox/serving.py").unlink()
+
+
+@pytest.mark.parametrize("harm", [stopped_while_copying, without_its_files, one_byte_changed, without_a_file])
+def test_a_model_that_is_not_whole_is_logged_again_and_is_the_latest(project, harm):
+    """Whoever loads the latest version gets all of the model, whatever has befallen the files of the one before."""
+    import mlflow
+
+    save_model(project / "models")
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    log_model(project, images)
+    store = client(project)
+    (before,) = store.search_logged_models(["1"])
+    harm(bundle(project).parents[1], before)
+    log_model(project, images)
+    damaged, latest = store.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
+    assert (damaged.source, damaged.description) == (f"models:/{before.model_id}", tracking.NOT_WHOLE)
+    assert store.get_logged_model(before.model_id).status == "FAILED"
+    mlflow.set_tracking_uri(f"sqlite:///{project / tracking.STORE / tracking.DATABASE}")
+    loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")  # which leaves files of its own there
+    assert len(loaded.predict(images)) == 2
+    assert latest.source == f"models:/{loaded.metadata.model_id}"
+    log_model(project, images)
+    assert len(store.search_model_versions("name = 'glassbox-digits'")) == 2, "a whole one is not logged again"
+
+
+def test_a_study_is_fetched_from_its_row_and_what_is_damaged_there_is_named(project, tmp_path):
+    save_model(project / "models")
+    (project / "reports/report").mkdir(parents=True)
+    (project / "reports/summary.json").write_text("{}")
+    for name in record.BESIDE[1:]:
+        (project / name).touch()
+    files.write_json(project / "reports/report" / record.RECORD, {"files": record.digests()})
+    files.write_bytes(project / "reports/report" / record.SOURCES, record._zipped([Path(n) for n in record.BESIDE]))
+    complete(project)
+    log_model(project, np.zeros((2, 8, 8, 3), np.uint8))
+    (row,) = runs(project, kind="study")
+    tracking.fetch_study(row.info.run_id, tmp_path / "whole", "A")
+    assert record.digests(tmp_path / "whole") == record.digests()
+    assert (tmp_path / "whole/params.yaml").read_bytes() == (project / "params.yaml").read_bytes()
+
+    advice = (
+        "is missing in MLflow or is not what was recorded: run 'dvc repro --force report' where that study was made"
+    )
+    damaged = [("reports/summary.json", next((project / tracking.STORE).rglob("summary.json"))),
+               ("models/model.json", bundle(project) / "model.json")]  # fmt: skip
+    for number, (name, file) in enumerate(damaged):
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        with pytest.raises(
+            UserError, match=re.escape(f"A={row.info.run_id}: {name} of the row {row.info.run_name} {advice}")
+        ):
+            tracking.fetch_study(row.info.run_id, tmp_path / f"{number}", "A")
+        file.write_bytes(content)
 
 
 def test_mlflow_serves_the_model(project):

@@ -62,6 +62,10 @@ VIEW = "glassbox"  # of MLflow's page, in addresses
 NAMED = 2  # changes that a row's name tells
 NOTE = "mlflow.note.content"  # tag that MLflow shows as a description
 MODEL_DIGEST = "model_digest"  # tag of a logged model: of its weights and settings
+LISTED = "files.json"  # in a logged model: SHA-256 of every other file of it, by name
+LISTED_DIGEST = "files_digest"  # tag of a logged model: of that list
+NOT_WHOLE = "Files of this version are missing or damaged: load a later version."
+FETCHED = ("models", "reports/prepare", "reports/evaluate", "reports/report", "reports/summary.json")  # of a row
 OF_THE_USER = ("photos", "compare")  # folders in reports/ that belong to no study
 REGISTERED = "glassbox"  # before a study's name: its model in the registry
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
@@ -232,7 +236,11 @@ def sweep(client: "MlflowClient") -> None:
         except filelock.Timeout:  # alive
             continue
         if path.exists():  # else another process has just done it
-            for run_id in _running(client, path.name.partition("-")[0]):
+            sign = path.name.partition("-")[0]
+            for model in client.search_logged_models(_everywhere(client), filter_string=f"tags.{SIGN} = '{sign}'"):
+                if model.status == "PENDING":  # its files were being copied
+                    client.finalize_logged_model(model.model_id, "FAILED")
+            for run_id in _running(client, sign):
                 client.set_terminated(run_id, "KILLED")
             path.unlink()
         lock.release()
@@ -485,14 +493,33 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
 
         digest = files.digest(_weights_digest(folder), json.dumps(settings, sort_keys=True))
-        wanted = f"tags.{MODEL_DIGEST} = '{digest}'"  # of another state of the study, perhaps
-        found = self.client.search_logged_models([self.experiment_id], filter_string=wanted, max_results=1)
-        model_id = found[0].model_id if found else self._save_model(folder, settings, classes, example, digest)
+        model_id = self._logged(digest) or self._save_model(folder, settings, classes, example, digest)
         linked = {output.model_id for output in self.client.get_run(self.parent_id).outputs.model_outputs}
         if model_id not in linked:
             self.client.log_outputs(self.parent_id, [LoggedModelOutput(model_id, step=0)])
         self.client.set_logged_model_tags(model_id, {NOTE: card})
         self._register(model_id, card)
+
+    def _logged(self, digest: str) -> str | None:
+        """The id of a model with these weights and settings, of another state of the study perhaps, that is whole; of
+        one that is not it is said."""
+        newest = [{"field_name": "creation_timestamp", "ascending": False}]
+        found = self.client.search_logged_models(
+            [self.experiment_id], filter_string=f"tags.{MODEL_DIGEST} = '{digest}'", order_by=newest
+        )
+        for model in found:
+            with tempfile.TemporaryDirectory() as place:
+                if fetch_model(self.client, model.model_id, place):
+                    return model.model_id
+            if model.status != "PENDING" or SIGN not in model.tags:  # else a recorder is at work on it
+                self._retire(model.model_id)
+        return None
+
+    def _retire(self, model_id: str) -> None:
+        self.client.finalize_logged_model(model_id, "FAILED")
+        for version in self.client.search_model_versions(f"name = '{REGISTERED}-{self.params.study.name}'"):
+            if version.source == f"models:/{model_id}":
+                self.client.update_model_version(version.name, version.version, NOT_WHOLE)
 
     def _save_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, digest: str) -> str:
         """Log a model under the study's row; its id."""
@@ -516,7 +543,7 @@ class Recorder:
                 artifact_path=None, name="model", flavor=_Pyfunc, validate_serving_input=False,
                 loader_module="glassbox.serving", data_path=str(bundle), code_paths=[str(Path(__file__).parent)],
                 signature=signature, input_example=np.array(example, np.uint8), pip_requirements=_requirements(),
-                tags={MODEL_DIGEST: digest},
+                tags={MODEL_DIGEST: digest, SIGN: self.sign.name},
             )  # fmt: skip
         self.client.update_run(self.parent_id, status="RUNNING")
         return logged.model_id
@@ -761,7 +788,8 @@ class Recorder:
 
 
 class _Pyfunc:
-    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands."""
+    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands, and with a list of the files
+    that it makes: MLflow copies them one by one, and may be killed in between."""
 
     __name__ = "mlflow.pyfunc"
 
@@ -771,6 +799,35 @@ class _Pyfunc:
 
         assert not validate_serving_input
         mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **options)
+        files.write_json(Path(path) / LISTED, _digests(Path(path)))
+        listed = files.sha256(Path(path) / LISTED)
+        mlflow.MlflowClient().set_logged_model_tags(mlflow_model.model_id, {LISTED_DIGEST: listed})
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model, by name; Python's caches are no part of it."""
+    return {
+        path.relative_to(folder).as_posix(): files.sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def fetch_model(client: "MlflowClient", model_id: str, place: str | Path) -> Path | None:
+    """Copy a logged model to `place`: where it lies there; None when it is not whole: MLflow has not ended copying it,
+    or one of its files is missing, or has not the bytes that it was logged with."""
+    from mlflow.artifacts import download_artifacts
+
+    model = client.get_logged_model(model_id)
+    if model.status != "READY" or LISTED_DIGEST not in model.tags:
+        return None
+    if LISTED not in [file.path for file in client.list_logged_model_artifacts(model_id)]:
+        return None  # a download of what is not there fails as one from a server that is away
+    folder = Path(download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=str(place)))
+    if not (folder / LISTED).is_file() or files.sha256(folder / LISTED) != model.tags[LISTED_DIGEST]:
+        return None
+    found = _digests(folder)
+    return folder if files.read_json(folder / LISTED).items() <= found.items() else None
 
 
 def serve() -> None:
@@ -903,8 +960,6 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
         NoSuchStudy: no row is called so.
         UserError: several are, or the row is incomplete.
     """
-    from mlflow.artifacts import download_artifacts
-
     check()
     client = connect()
     row = find_study(client, which, argument)
@@ -916,12 +971,30 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
         )
     (place / "reports").mkdir(parents=True)
     for name in listed:
-        if name in ("prepare", "evaluate", "report", "summary.json"):
+        if f"reports/{name}" in FETCHED:
             client.download_artifacts(row.info.run_id, name, str(place / "reports"))
     files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
-    found = Path(download_artifacts(artifact_uri=f"models:/{models[-1]}", dst_path=str(place / "logged")))
-    (settings,) = found.rglob(SERVING)
-    (place / "models").symlink_to(settings.parent.resolve())
+    recorded = record.read(place / "reports/report")["files"]
+    for one in models:
+        found = fetch_model(client, one, place / "logged" / one)
+        folder = found and next(found.rglob(SERVING)).parent
+        if folder and _weights_digest(folder) == recorded["models/model.safetensors"]:
+            (place / "models").symlink_to(folder.resolve())
+            break
+    damaged = [name for name in recorded if _fetched(name) and not _is(place / name, recorded[name])]
+    if damaged:
+        raise UserError(
+            f"{argument}={which}: {damaged[0]} of the row {row.info.run_name} is missing in MLflow or is not what was "
+            "recorded: run 'dvc repro --force report' where that study was made, to log it again"
+        )
+
+
+def _fetched(name: str) -> bool:
+    return any(Path(name).is_relative_to(part) for part in FETCHED)
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and files.sha256(path) == digest
 
 
 def log_comparison(
@@ -965,8 +1038,8 @@ def note_verified(study_digest: str, outcome: str) -> None:
         client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
 
 
-def _weights_digest(folder: str) -> str:
-    return files.digest((Path(folder) / "model.safetensors").read_bytes())
+def _weights_digest(folder: str | Path) -> str:
+    return files.sha256(Path(folder) / "model.safetensors")
 
 
 def _requirements() -> list[str]:

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +115,26 @@ def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
     print(hit)
     finish(project)
     check_whole(project, expected)
+
+
+@nightly
+def test_a_model_that_was_being_copied_when_all_was_killed_is_logged_again(study, undisturbed):
+    """Must hold: the documented `load_model` loads the latest version, and nothing of MLflow's waits for ever."""
+    forget(study, "report")
+    work = Repro(study)
+    wait_for(lambda: len([*study.glob("mlruns/artifacts/digits/models/*/artifacts/*")]) > 1)
+    work.kill("all")
+    with sqlite3.connect(study / "mlruns/mlflow.db") as store:
+        assert store.execute("select status from logged_models").fetchall() == [(1,)], "the kill came too late"
+    repro(study)
+    assert differing(digests(study), undisturbed[1]) == []
+    load = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlruns/mlflow.db'); "
+    load += "print(mlflow.pyfunc.load_model('models:/glassbox-digits/latest'))"
+    shell(sys.executable, "-c", load, cwd=study)
+    with sqlite3.connect(study / "mlruns/mlflow.db") as store:
+        assert sorted(store.execute("select status from logged_models").fetchall()) == [(2,), (3,)], "READY and FAILED"
+        assert store.execute("select count(*) from model_versions").fetchone() == (1,)
+    assert {run["status"] for run in runs(study)} == {"FINISHED", "KILLED"}
 
 
 @pytest.mark.parametrize("name", [pytest.param("tune", marks=nightly), "train", pytest.param("explain", marks=nightly)])
@@ -412,7 +433,6 @@ def test_a_clock_that_jumps_changes_no_result(study, undisturbed, jumping_clock,
         assert result.returncode == 0, result.stderr
     assert differing(digests(study), undisturbed[1]) == []
     import json
-    import sqlite3
 
     for name in ("tune", "train"):
         times = json.loads((study / f"reports/{name}/timing.yaml").read_text())
