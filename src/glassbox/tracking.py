@@ -15,6 +15,7 @@ marks its runs: each signs what it makes with a name for which it holds a lock. 
 import base64
 import gc
 import getpass
+import http.client
 import io
 import json
 import logging
@@ -50,6 +51,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of a hundred small files
 
 if TYPE_CHECKING:
+    import psutil
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
@@ -71,6 +73,8 @@ REGISTERED = "glassbox"  # before a study's name: its model in the registry
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
 REQUESTS = 8  # on their way to a server at a time
+ANSWER_SECONDS = 10  # in which a server must answer
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of databases that MLflow takes, where the address has none
 READY = "ready\n"  # what a recorder answers once the store is open
 _SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
 
@@ -94,18 +98,55 @@ def root() -> Path:
 
 
 def uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / STORE / DATABASE}"
+    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/. A relative path of a SQLite database is
+    one in the repository: a stage may run in a temporary copy, in which the database would be lost."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return _embedded()
+    path, _, options = given.partition(":///")[2].partition("?")
+    file = database(given)
+    if file is None or path.startswith("/"):
+        return given
+    return _address(file) + (f"?{options}" if options else "")
+
+
+def _embedded() -> str:
+    return _address(root() / STORE / DATABASE)
+
+
+def _address(file: Path) -> str:
+    """Of a SQLite database; its path is quoted where it would be read as something else."""
+    quoted = str(file).replace("%", "%25").replace("?", "%3F")
+    # After "sqlite:///" MLflow takes a path as it stands for one of a file, and makes its folders.
+    return f"{'sqlite' if quoted == str(file) else 'sqlite+pysqlite'}:///{quoted}"
+
+
+def database(where: str) -> Path | None:
+    """The file of a store that is a SQLite database, else None."""
+    kind, _, rest = where.partition(":///")
+    if kind not in ("sqlite", "sqlite+pysqlite"):
+        return None
+    return root() / urllib.parse.unquote(rest.partition("?")[0])
+
+
+def _on_server(where: str) -> bool:
+    """Whether a store is a database that a server of its own keeps."""
+    return where.partition(":")[0].partition("+")[0] in PORTS
 
 
 def check() -> None:
     """Whether runs can be logged, found out in milliseconds and without mlflow.
 
     Raises:
-        UserError: the server does not answer, or mlruns/ cannot be written.
+        UserError: the server does not answer, the database is one in memory, or mlruns/ cannot be written.
     """
     where = uri()
-    if where.startswith(("http:", "https:")):
+    if re.fullmatch(r"sqlite(\+pysqlite)?:/*(:memory:)?", os.environ.get("MLFLOW_TRACKING_URI", "")):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI = {os.environ['MLFLOW_TRACKING_URI']} is a database in memory, which ends with each "
+            "stage: name a file, as in sqlite:////srv/mlflow.db, or unset the variable to log to mlruns/"
+        )
+    if where.startswith(("http:", "https:")) or _on_server(where):
         _ask_for_life(where)
     elif not os.environ.get("MLFLOW_TRACKING_URI"):
         store = root() / STORE
@@ -123,7 +164,7 @@ def connect() -> "MlflowClient":
         UserError: the store cannot be opened.
     """
     where = uri()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if where == _embedded():
         _initialise(root() / STORE)
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -132,6 +173,7 @@ def connect() -> "MlflowClient":
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(where)
     try:
+        _open_once(where)
         client = mlflow.MlflowClient(where)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -140,23 +182,57 @@ def connect() -> "MlflowClient":
 
 
 def _ask_for_life(where: str) -> None:
-    parts = urllib.parse.urlsplit(where)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes a name before @ for the host
+    """Whether a server answers.
+
+    Raises:
+        UserError: it does not, or this is no address.
+    """
     try:
-        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=10):  # noqa: S310 (http or https: see `check`)
-            return
+        parts = urllib.parse.urlsplit(where)
+        bare = parts._replace(
+            netloc=parts.netloc.rpartition("@")[2]
+        ).geturl()  # urllib takes a name before @ for the host
+        if parts.scheme in ("http", "https"):
+            urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310
+        elif parts.hostname:  # a database; one without a host is reached by a file
+            port = parts.port or PORTS[parts.scheme.partition("+")[0]]
+            socket.create_connection((parts.hostname, port), timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
         return  # it answers, though not here
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI = {_masked(where)} is no address ({_short(error)}): it must be one like "
+            "http://127.0.0.1:5000"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = _short(getattr(error, "reason", error))
         raise UserError(
             f"MLFLOW_TRACKING_URI = {_masked(where)} does not answer ({reason}): start that server, or unset the "
             "variable to log to mlruns/"
         ) from None
 
 
-def _short(error: Exception) -> str:
-    return _masked(" ".join(str(error).split()))[:300]
+def _open_once(where: str) -> None:
+    """Open a database: MLflow would try ten times to, for two minutes, before it said why it cannot."""
+    import sqlalchemy
+
+    file = database(where)
+    if file is None and not _on_server(where):
+        return
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    waits = where.startswith(("postgresql", "mysql"))
+    options = {"connect_args": {"connect_timeout": ANSWER_SECONDS}} if waits else {}
+    engine = sqlalchemy.create_engine(where, **options)
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _short(error: object) -> str:
+    error = getattr(error, "orig", None) or error  # the database's own words, without the statement
+    return cut(_masked(" ".join(str(error).split())))
 
 
 def _initialise(store: Path) -> None:
@@ -170,7 +246,7 @@ def _initialise(store: Path) -> None:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it tells of every table
         partial = store / f".{DATABASE}.partial"
         partial.unlink(missing_ok=True)  # of a process that was killed here
-        made = SqlAlchemyStore(f"sqlite:///{partial}", f"{SCHEME}:/")
+        made = SqlAlchemyStore(_address(partial), f"{SCHEME}:/")
         made.engine.dispose()
         with closing(sqlite3.connect(partial)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers and one writer at the same time
@@ -191,9 +267,10 @@ def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, regi
     store = next(s for s in (tracking_uri, os.environ.get(_SERVER_STORE), mlflow.get_tracking_uri()) if s)
     if store.startswith(("http:", "https:")):
         return MlflowArtifactsRepository(f"mlflow-artifacts:/{path}", store, registry_uri)
-    if not store.startswith("sqlite:///"):
+    file = database(store)
+    if file is None:
         raise UserError(f"{artifact_uri} lies beside a SQLite database, but the tracking URI is {_masked(store)}")
-    folder = (Path(store.removeprefix("sqlite:///")).absolute().parent / "artifacts").resolve()
+    folder = (file.parent / "artifacts").resolve()
     place = (folder / path).resolve()
     if not place.is_relative_to(folder):
         raise UserError(f"{artifact_uri} leads out of {folder}")
@@ -294,6 +371,23 @@ def start_early() -> None:
         _early.append(start_recorder())
 
 
+def _dvc() -> "psutil.Process | None":
+    """The DVC that runs this stage. Between the two there may be a shell, to which DVC gives the stage's name too."""
+    if "DVC_STAGE" not in os.environ:
+        return None
+    import psutil
+
+    for process in psutil.Process().parents():
+        with suppress(psutil.Error):  # it has just ended, or its variables are hidden
+            if "DVC_STAGE" not in process.environ():
+                return process
+    return None
+
+
+def _lives(process: "psutil.Process") -> bool:
+    return process.is_running() and process.status() != "zombie"
+
+
 class StageRun:
     """The run of one stage, nested under its study's parent run. Made by `stage`; its methods return at once.
 
@@ -303,6 +397,7 @@ class StageRun:
     def __init__(self, name: str) -> None:
         self._pending: list[Point] = []
         self._flushed = time.monotonic()
+        self._dvc = _dvc()
         self._recorder: subprocess.Popen | None = None
         if is_on():
             check()
@@ -310,8 +405,8 @@ class StageRun:
             self._send("stage", name, now())
             if os.environ.get("MLFLOW_TRACKING_URI"):  # a store that we did not make may refuse us in many ways
                 self._send("answer")
-                if self._recorder.stdout.readline() != READY:
-                    self._wait()
+                if (told := self._recorder.stdout.readline()) != READY:
+                    self._wait(told)
 
     def begin(self, data: Description) -> None:
         """Open the runs, as soon as the data are known."""
@@ -392,7 +487,8 @@ class StageRun:
         self._send("log_images", [(key, step, base64.b64encode(png).decode()) for key, step, png in images])
 
     def end(self, status: str) -> None:
-        """Wait until everything is logged, and close the runs.
+        """Wait until everything is logged, and close the runs. When DVC was killed meanwhile it will run the stage
+        again, whose run then goes on with this one.
 
         Raises:
             UserError: something could not be logged.
@@ -400,14 +496,14 @@ class StageRun:
         if not self._recorder:
             return
         self._flush()
-        self._send("end", status)
+        self._send("end", "KILLED" if status == "FINISHED" and self._dvc and not _lives(self._dvc) else status)
         self._wait()
 
-    def _wait(self) -> None:
+    def _wait(self, told: str = "") -> None:
         recorder, self._recorder = self._recorder, None
         answer, _ = recorder.communicate()
         if recorder.returncode:
-            reason = answer.strip() or f"its recorder ended with code {recorder.returncode}"
+            reason = f"{told}{answer}".strip() or f"its recorder ended with code {recorder.returncode}"
             raise UserError(f"logging to MLflow at {_masked(uri())} failed: {reason}")
 
     def _send(self, method: str, *arguments: Any) -> None:
@@ -429,7 +525,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.params = config.read()
-        self.embedded = not os.environ.get("MLFLOW_TRACKING_URI")  # which mlflow itself sets later
+        self.embedded = uri() == _embedded()
         self.remote = uri().startswith(("http:", "https:"))
         self.client = connect()
         self.sign = Sign()
@@ -656,7 +752,7 @@ class Recorder:
         from mlflow.exceptions import MlflowException
 
         name = self.params.study.name
-        location = f"{SCHEME}:/{name}" if self.embedded else None
+        location = _place(name)
         with filelock.FileLock(self._lock()):
             found = self.client.get_experiment_by_name(name)
             if found is None:
@@ -667,6 +763,11 @@ class Recorder:
         if found is None or found.lifecycle_stage != "active":
             raise UserError(
                 f"study.name = {name!r} is a deleted experiment in MLflow: restore it there, or choose another name"
+            )
+        if place := _elsewhere(found.artifact_location):
+            raise UserError(
+                f"study.name = {name!r}: MLflow keeps the files of this experiment in {place}, which is a folder of "
+                "another clone, or gone: choose another name, or another MLFLOW_TRACKING_URI"
             )
         return found.experiment_id
 
@@ -785,6 +886,32 @@ class Recorder:
             room = 1000 - len(first)
             self.client.log_batch(run_id, metrics=metrics[:room], params=first)
             metrics = metrics[room:]
+
+
+def _place(experiment: str) -> str | None:
+    """Where the files of an experiment to be made are kept; None = where its server keeps them. MLflow itself would
+    take the folder in which a stage runs, which may be a temporary copy."""
+    where = uri()
+    if where == _embedded():
+        return f"{SCHEME}:/{experiment}"
+    file = database(where)
+    if file is None and not _on_server(where):
+        return None
+    return ((file.parent if file else root() / STORE) / "artifacts" / experiment).as_uri()
+
+
+def _elsewhere(location: str) -> Path | None:
+    """The folder of an experiment's files when it is one that the stage must not write to: in the `mlruns` of another
+    clone, or of a folder that is gone."""
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return None
+    place = Path(urllib.parse.unquote(parts.path) if parts.scheme else location).resolve()
+    owner = next((folder.parent for folder in (place, *place.parents) if folder.name == STORE), None)
+    file = database(uri())
+    if owner in (None, root().resolve()) or (file and place.is_relative_to(file.parent.resolve())):
+        return None
+    return place if (owner / config.PARAMS_FILE).exists() or not owner.is_dir() else None
 
 
 class _Pyfunc:
@@ -1022,20 +1149,56 @@ def log_comparison(
     found = client.get_experiment_by_name(study)
     if found is None or found.lifecycle_stage != "active":
         raise UserError(f"study.name = {study!r} is no experiment in MLflow: its rows were deleted")
-    tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user()}
+    sign = Sign()
+    tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user(), SIGN: sign.name}
     tags |= {NOTE: "\n\n".join(sentences), **outcomes}
-    run_id = client.create_run(found.experiment_id, tags=tags, run_name=f"{names[0]} against {names[1]}").info.run_id
-    client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
-    client.log_artifact(run_id, str(page))
-    client.set_terminated(run_id)
+    with _told():
+        sweep(client)
+        name = f"{names[0]} against {names[1]}"
+        run_id, status = client.create_run(found.experiment_id, tags=tags, run_name=name).info.run_id, "FAILED"
+        try:
+            client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
+            client.log_artifact(run_id, str(page))
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            client.set_terminated(run_id, status)
+    sign.take_down()  # where this is not reached the next sweep looks for a run without an end
 
 
 def note_verified(study_digest: str, outcome: str) -> None:
-    """Show in a study's row, where it has one, how doing it again came out."""
+    """Show in a study's row, where it has one, how doing it again came out.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    check()
     client = connect()
     of_state = f"tags.kind = 'study' and tags.study_digest = '{study_digest}'"
-    for row in client.search_runs(_everywhere(client), of_state):
-        client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
+    with _told():
+        for row in client.search_runs(_everywhere(client), of_state):
+            client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
+
+
+def with_little_patience() -> None:
+    """A server is given up after seconds, where MLflow would try for minutes: for a command before which a user sits,
+    and whose work is done."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", f"{ANSWER_SECONDS}")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What MLflow raises becomes one sentence."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise UserError(f"logging to MLflow at {_masked(uri())} failed: {_short(error)}") from None
 
 
 def _weights_digest(folder: str | Path) -> str:
@@ -1093,7 +1256,7 @@ def ui() -> None:
     # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
     # glassbox does not use, it is two processes instead of eight.
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    arguments += ["--artifacts-destination", str(root() / STORE / "artifacts")]
+    arguments += ["--artifacts-destination", (root() / STORE / "artifacts").as_uri()]
     changed = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     changed["MLFLOW_BACKEND_STORE_URI"] = where  # among the arguments every user of the machine could read a password
     command = [sys.executable, "-m", "mlflow", "server", *arguments]
