@@ -300,7 +300,7 @@ def stopped_while_copying(folder: Path, model) -> None:
         path.unlink()
     with sqlite3.connect(tracking.root() / tracking.STORE / tracking.DATABASE) as store:
         store.execute("update logged_models set status = 1 where model_id = ?", [model.model_id])
-    (tracking._signs() / f"{model.tags[tracking.SIGN]}-{tracking._store()}").touch()
+    (tracking._signs() / f"{model.tags.get(tracking.SIGN)}-{tracking._store()}").touch()
 
 
 def without_its_files(folder: Path, _) -> None:
@@ -1005,6 +1005,9 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
         assert (
             said == f"MLflow: {address}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=glassbox\n"
         )
+        threading.Thread(
+            target=server.stdout.read, daemon=True
+        ).start()  # else its log would fill the pipe, and it wait
         wait_for(address)
         (stage,) = runs(project, kind="stage")
         query = f"run_uuid={stage.info.run_id}"
@@ -1019,6 +1022,15 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
             tracked.log_files("out")
         assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain", "report"]
         assert len(list((project / tracking.STORE / "artifacts").rglob("picture.txt"))) == 2
+
+        save_model(project / "models")
+        images = np.zeros((2, 8, 8, 3), np.uint8)
+        log_model(project, images)
+        log_model(project, images)
+        assert len(client(project).search_model_versions("name = 'glassbox-digits'")) == 1, "it is whole"
+        (bundle(project) / "model.json").unlink()
+        log_model(project, images)
+        assert len(client(project).search_model_versions("name = 'glassbox-digits'")) == 2, "it was logged again"
         with socket.socket() as another, pytest.raises(OSError, match="refused"):
             another.connect(("127.0.0.2", port))  # bound to one address, not to all of the machine
     finally:

@@ -211,7 +211,6 @@ def verify(place: str) -> None:
             print("the images are not those that were recorded: their source, or what lies in data/raw, has changed")
         print(f"what is different about the machine: {told}\nthe files of the second run are in {place}", flush=True)
     if tracking.is_on():
-        tracking.with_little_patience()
         try:
             tracking.note_verified(recorded["study_digest"], outcome)
         except UserError as error:  # the verdict is told, and stands
@@ -265,7 +264,6 @@ def compare(a: str, b: str) -> None:
     files.write_text(page, pages.page(made))
     print("\n".join([*pages.sentences(made), f"Page    {page}"]), flush=True)
     if tracking.is_on():
-        tracking.with_little_patience()
         tracking.log_comparison(
             made.a.params.study.name, names, pages.summary(made), pages.outcomes(made), pages.sentences(made), page
         )
@@ -320,6 +318,7 @@ def main() -> None:
             "usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary | restore RUN FOLDER | verify "
             "FOLDER | explain IMAGE | compare A B"
         )
+    tracking.with_little_patience()
     commands[name](*arguments)
 
 

@@ -189,9 +189,8 @@ def _ask_for_life(where: str) -> None:
     """
     try:
         parts = urllib.parse.urlsplit(where)
-        bare = parts._replace(
-            netloc=parts.netloc.rpartition("@")[2]
-        ).geturl()  # urllib takes a name before @ for the host
+        # urllib takes a name before @ for the host.
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         if parts.scheme in ("http", "https"):
             urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310
         elif parts.hostname:  # a database; one without a host is reached by a file
@@ -607,7 +606,7 @@ class Recorder:
             with tempfile.TemporaryDirectory() as place:
                 if fetch_model(self.client, model.model_id, place):
                     return model.model_id
-            if model.status != "PENDING" or SIGN not in model.tags:  # else a recorder is at work on it
+            if model.status != "PENDING":  # else a recorder is at work on it
                 self._retire(model.model_id)
         return None
 
@@ -764,7 +763,7 @@ class Recorder:
             raise UserError(
                 f"study.name = {name!r} is a deleted experiment in MLflow: restore it there, or choose another name"
             )
-        if place := _elsewhere(found.artifact_location):
+        if not self.remote and (place := _elsewhere(found.artifact_location)):
             raise UserError(
                 f"study.name = {name!r}: MLflow keeps the files of this experiment in {place}, which is a folder of "
                 "another clone, or gone: choose another name, or another MLFLOW_TRACKING_URI"
@@ -1089,25 +1088,26 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
     """
     check()
     client = connect()
-    row = find_study(client, which, argument)
-    place, models = Path(place), [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
-    listed = [file.path for file in client.list_artifacts(row.info.run_id)]
-    if "summary.json" not in listed or not models:
-        raise UserError(
-            f"{argument}={which}: the row {row.info.run_name} is of a study that did not come to its report"
-        )
-    (place / "reports").mkdir(parents=True)
-    for name in listed:
-        if f"reports/{name}" in FETCHED:
-            client.download_artifacts(row.info.run_id, name, str(place / "reports"))
-    files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
-    recorded = record.read(place / "reports/report")["files"]
-    for one in models:
-        found = fetch_model(client, one, place / "logged" / one)
-        folder = found and next(found.rglob(SERVING)).parent
-        if folder and _weights_digest(folder) == recorded["models/model.safetensors"]:
-            (place / "models").symlink_to(folder.resolve())
-            break
+    with _told("reading from"):
+        row = find_study(client, which, argument)
+        place, models = Path(place), [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
+        listed = [file.path for file in client.list_artifacts(row.info.run_id)]
+        if "summary.json" not in listed or not models:
+            raise UserError(
+                f"{argument}={which}: the row {row.info.run_name} is of a study that did not come to its report"
+            )
+        (place / "reports").mkdir(parents=True)
+        for name in listed:
+            if f"reports/{name}" in FETCHED:
+                client.download_artifacts(row.info.run_id, name, str(place / "reports"))
+        files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
+        recorded = record.read(place / "reports/report")["files"]
+        for one in models:
+            found = fetch_model(client, one, place / "logged" / one)
+            folder = found and next(found.rglob(SERVING)).parent
+            if folder and _weights_digest(folder) == recorded["models/model.safetensors"]:
+                (place / "models").symlink_to(folder.resolve())
+                break
     damaged = [name for name in recorded if _fetched(name) and not _is(place / name, recorded[name])]
     if damaged:
         raise UserError(
@@ -1152,7 +1152,7 @@ def log_comparison(
     sign = Sign()
     tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user(), SIGN: sign.name}
     tags |= {NOTE: "\n\n".join(sentences), **outcomes}
-    with _told():
+    with _told("logging to"):
         sweep(client)
         name = f"{names[0]} against {names[1]}"
         run_id, status = client.create_run(found.experiment_id, tags=tags, run_name=name).info.run_id, "FAILED"
@@ -1177,20 +1177,20 @@ def note_verified(study_digest: str, outcome: str) -> None:
     check()
     client = connect()
     of_state = f"tags.kind = 'study' and tags.study_digest = '{study_digest}'"
-    with _told():
+    with _told("logging to"):
         for row in client.search_runs(_everywhere(client), of_state):
             client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
 
 
 def with_little_patience() -> None:
-    """A server is given up after seconds, where MLflow would try for minutes: for a command before which a user sits,
-    and whose work is done."""
+    """For commands whose end a user waits for: a server that does not answer is given up after seconds, where MLflow
+    would try for minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", f"{ANSWER_SECONDS}")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(doing: str) -> Iterator[None]:
     """What MLflow raises becomes one sentence."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -1198,7 +1198,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UserError(f"logging to MLflow at {_masked(uri())} failed: {_short(error)}") from None
+        raise UserError(f"{doing} MLflow at {_masked(uri())} failed: {_short(error)}") from None
 
 
 def _weights_digest(folder: str | Path) -> str:

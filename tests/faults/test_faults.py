@@ -137,6 +137,36 @@ def test_a_model_that_was_being_copied_when_all_was_killed_is_logged_again(study
     assert {run["status"] for run in runs(study)} == {"FINISHED", "KILLED"}
 
 
+@nightly
+def test_a_search_whose_dvc_was_killed_alone_has_one_finished_run(study, undisturbed):
+    """Must hold: the search that was left over ends well, DVC runs it again, and of the two runs one is finished."""
+    shutil.rmtree(study / "data/search")
+    forget(study, "tune")
+    work = Repro(study, "tune")
+    wait_for(lambda: any(path.stat().st_size for path in (study / "data/search").glob("*.journal")))
+    assert work.kill("dvc") == "tune"
+    finish(study)
+    assert differing(digests(study), undisturbed[1]) == []
+    first, second = (run for run in runs(study) if run["name"] == "tune")
+    assert (first["status"], second["status"], second["continues"]) == ("KILLED", "FINISHED", first["id"])
+
+
+@nightly
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.1])
+def test_a_comparison_that_is_killed_has_an_end_in_mlflow(study, seconds):
+    """Must hold: after the next command no run is shown as running."""
+    assert stage(study, "report", GLASSBOX_TRACKING="on").returncode == 0
+    command = [sys.executable, "-m", "glassbox", "compare", ".", "."]
+    work = subprocess.Popen(command, cwd=study, env=environment(PYTHONPATH="src"), stdout=subprocess.DEVNULL)
+    wait_for(lambda: [run for run in runs(study) if run.get("kind") == "comparison"])
+    time.sleep(seconds)
+    work.kill()
+    work.wait()
+    shell(*command, cwd=study, PYTHONPATH="src")
+    compared = [run["status"] for run in runs(study) if run.get("kind") == "comparison"]
+    assert compared in (["KILLED", "FINISHED"], ["FINISHED", "FINISHED"])
+
+
 @pytest.mark.parametrize("name", [pytest.param("tune", marks=nightly), "train", pytest.param("explain", marks=nightly)])
 def test_ctrl_c_ends_a_study_within_seconds_and_it_goes_on_later(study, undisturbed, name):
     """Must hold: all processes are gone, within 5 seconds where the machine is idle, the stage says in its last line
@@ -376,9 +406,12 @@ def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_pat
 
 
 def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(undisturbed):
-    """`make verify`: code and parameters from the record, and every file of numbers, maps and weights."""
+    """`make verify`: code and parameters from the record, and every file of numbers, maps and weights. That MLflow's
+    server is away costs a warning."""
     project, expected, _ = undisturbed
-    said = make(project, "verify", **WITHOUT_MLFLOW).stdout
+    done = make(project, "verify", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    said = done.stdout
+    assert "MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer" in done.stderr.splitlines()[-1]
     assert ran(said) == NAMES
     lines = [line for line in said.splitlines() if line.startswith("agrees ")]
     recorded = {name for name in expected if not name.endswith(("record.json", "train.safetensors", "test.safetensors",
