@@ -117,22 +117,34 @@ def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
     check_whole(project, expected)
 
 
+def logged_models(project: Path) -> list[int]:
+    """Their states, as MLflow's database has them: 1 while one is copied."""
+    database = f"{(project / 'mlruns/mlflow.db').as_uri()}?mode=ro"  # else it would be made here
+    with suppress(sqlite3.OperationalError), sqlite3.connect(database, uri=True) as store:
+        return sorted(status for (status,) in store.execute("select status from logged_models"))
+    return []
+
+
 @nightly
 def test_a_model_that_was_being_copied_when_all_was_killed_is_logged_again(study, undisturbed):
     """Must hold: the documented `load_model` loads the latest version, and nothing of MLflow's waits for ever."""
     forget(study, "report")
     work = Repro(study)
-    wait_for(lambda: len([*study.glob("mlruns/artifacts/digits/models/*/artifacts/*")]) > 1)
-    work.kill("all")
-    with sqlite3.connect(study / "mlruns/mlflow.db") as store:
-        assert store.execute("select status from logged_models").fetchall() == [(1,)], "the kill came too late"
+    wait_for(lambda: (at := work.stage()) and "stages.report" in at.cmdline() and at.children())
+    everything = work.all()  # now: a model is copied faster than they are looked for
+    wait_for(lambda: logged_models(study))
+    for process in reversed(everything):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    work.dvc.wait()
+    assert logged_models(study) == [1], "the kill came too late"
     repro(study)
     assert differing(digests(study), undisturbed[1]) == []
     load = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlruns/mlflow.db'); "
     load += "print(mlflow.pyfunc.load_model('models:/glassbox-digits/latest'))"
     shell(sys.executable, "-c", load, cwd=study)
+    assert logged_models(study) == [2, 3], "READY and FAILED"
     with sqlite3.connect(study / "mlruns/mlflow.db") as store:
-        assert sorted(store.execute("select status from logged_models").fetchall()) == [(2,), (3,)], "READY and FAILED"
         assert store.execute("select count(*) from model_versions").fetchone() == (1,)
     assert {run["status"] for run in runs(study)} == {"FINISHED", "KILLED"}
 
