@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """A folder with the shipped studies and parameters."""
+    """A repository with the shipped studies and parameters."""
+    (tmp_path / ".git").mkdir()
     (tmp_path / "studies").mkdir()
     for study in (ROOT / "studies").glob("*.yaml"):
         (tmp_path / "studies" / study.name).write_bytes(study.read_bytes())
@@ -80,6 +81,21 @@ def test_a_wrong_choice_changes_nothing(project, arguments, part):
     with pytest.raises(UserError, match=part):
         commands.select(*arguments)
     assert (project / "params.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [lambda: commands.select("digits", "train.epochs=2"), commands.check])
+def test_an_archive_without_git_is_said_before_anything_is_changed(project, command):
+    (project / ".git").rmdir()
+    (project / "dvc.lock").write_text("schema: '2.0'\nsta")
+    before = {path: path.read_bytes() for path in project.iterdir() if path.is_file()}
+    with pytest.raises(
+        UserError, match=rf"^{project} is in no git repository, and DVC needs one: run 'git init', then"
+    ):
+        command()
+    assert {path: path.read_bytes() for path in project.iterdir() if path.is_file()} == before
+    (project / ".dvc").mkdir()
+    (project / ".dvc/config").write_text("[core]\n    no_scm = True\n")
+    command()
 
 
 def test_check_refuses_a_wrong_file(project):
@@ -252,6 +268,36 @@ def test_a_study_is_restored_and_verified(project, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         commands.verify(str(place))
     assert "the images are not those that were recorded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("weights", ["w", "u"])
+def test_the_verdict_is_told_before_it_is_logged_and_stands_when_it_cannot_be(project, monkeypatch, capsys, weights):
+    recorded(project, "w")
+    place = project / "again"
+    monkeypatch.setenv("GLASSBOX_TRACKING", "off")
+    commands.restore("", str(place))
+    monkeypatch.chdir(place)
+    recorded(place, weights)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("GLASSBOX_TRACKING", "on")
+    told = []
+
+    def note(digest: str, outcome: str) -> None:
+        told.append(capsys.readouterr().out)
+        raise UserError("that server does not answer")
+
+    monkeypatch.setattr(commands.tracking, "note_verified", note)
+    try:
+        commands.verify(str(place))
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    assert code == (weights != "w")
+    agree = 1 - code
+    assert f": {agree} of 1 files agree\n" in told[0]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "warning: the study's row in MLflow does not show this: that server does not answer\n"
 
 
 def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):

@@ -25,7 +25,7 @@ from conftest import ROOT, environment, shell
 from PIL import Image
 from recorders import Recorder, origin
 
-from glassbox import models, record, serving, tracking
+from glassbox import files, models, record, serving, tracking
 from glassbox.data.store import Description
 from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
@@ -294,6 +294,83 @@ def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_aft
     assert not [path for path in logged if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
 
 
+def stopped_while_copying(folder: Path, model) -> None:
+    """As kill -9 of stage and recorder leaves a model."""
+    for path in [path for path in folder.rglob("*") if path.is_file()][4:]:
+        path.unlink()
+    with sqlite3.connect(tracking.root() / tracking.STORE / tracking.DATABASE) as store:
+        store.execute("update logged_models set status = 1 where model_id = ?", [model.model_id])
+    (tracking._signs() / f"{model.tags.get(tracking.SIGN)}-{tracking._store()}").touch()
+
+
+def without_its_files(folder: Path, _) -> None:
+    shutil.rmtree(folder.parents[3])  # mlruns/artifacts
+
+
+def one_byte_changed(folder: Path, _) -> None:
+    (weights,) = folder.rglob("model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+
+
+def without_a_file(folder: Path, _) -> None:
+    (folder / "code/glassbox/serving.py").unlink()
+
+
+@pytest.mark.parametrize("harm", [stopped_while_copying, without_its_files, one_byte_changed, without_a_file])
+def test_a_model_that_is_not_whole_is_logged_again_and_is_the_latest(project, harm):
+    """Whoever loads the latest version gets all of the model, whatever has befallen the files of the one before."""
+    import mlflow
+
+    save_model(project / "models")
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    log_model(project, images)
+    store = client(project)
+    (before,) = store.search_logged_models(["1"])
+    harm(bundle(project).parents[1], before)
+    log_model(project, images)
+    damaged, latest = store.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
+    assert (damaged.source, damaged.description) == (f"models:/{before.model_id}", tracking.NOT_WHOLE)
+    assert store.get_logged_model(before.model_id).status == "FAILED"
+    mlflow.set_tracking_uri(f"sqlite:///{project / tracking.STORE / tracking.DATABASE}")
+    loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")  # which leaves files of its own there
+    assert len(loaded.predict(images)) == 2
+    assert latest.source == f"models:/{loaded.metadata.model_id}"
+    log_model(project, images)
+    assert len(store.search_model_versions("name = 'glassbox-digits'")) == 2, "a whole one is not logged again"
+
+
+def test_a_study_is_fetched_from_its_row_and_what_is_damaged_there_is_named(project, tmp_path):
+    save_model(project / "models")
+    (project / "reports/report").mkdir(parents=True)
+    (project / "reports/summary.json").write_text("{}")
+    for name in record.BESIDE[1:]:
+        (project / name).touch()
+    files.write_json(project / "reports/report" / record.RECORD, {"files": record.digests()})
+    files.write_bytes(project / "reports/report" / record.SOURCES, record._zipped([Path(n) for n in record.BESIDE]))
+    complete(project)
+    log_model(project, np.zeros((2, 8, 8, 3), np.uint8))
+    (row,) = runs(project, kind="study")
+    tracking.fetch_study(row.info.run_id, tmp_path / "whole", "A")
+    assert record.digests().items() <= record.digests(tmp_path / "whole").items()
+    assert (tmp_path / "whole/params.yaml").read_bytes() == (project / "params.yaml").read_bytes()
+
+    advice = (
+        "is missing in MLflow or is not what was recorded: run 'dvc repro --force report' where that study was made"
+    )
+    damaged = [("reports/summary.json", next((project / tracking.STORE).rglob("summary.json"))),
+               ("models/model.json", bundle(project) / "model.json")]  # fmt: skip
+    for number, (name, file) in enumerate(damaged):
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        with pytest.raises(
+            UserError, match=re.escape(f"A={row.info.run_id}: {name} of the row {row.info.run_name} {advice}")
+        ):
+            tracking.fetch_study(row.info.run_id, tmp_path / f"{number}", "A")
+        file.write_bytes(content)
+
+
 def test_mlflow_serves_the_model(project):
     save_model(project / "models")
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -424,6 +501,37 @@ def test_the_run_of_a_machine_that_went_down_is_marked_by_the_next_stage_which_g
     assert list((project / tracking.STORE / tracking.SIGNS).iterdir()) == []
 
 
+DVC = """
+import os, subprocess, sys
+command = "'%s' -c \\"$STAGE\\" tune 0; echo ended" % sys.executable
+subprocess.run(["sh", "-c", command], env=os.environ | {"DVC_STAGE": "tune"})
+"""
+
+
+def test_a_stage_whose_dvc_was_killed_is_done_again_and_has_one_finished_run(project):
+    """DVC has not heard of its end and runs it once more: the run of that goes on with the first."""
+    waits = "open('begun', 'w')\n    while not os.path.exists('killed'): time.sleep(0.05)"
+    code = STAGE.replace("time.sleep(float(sys.argv[2]))", waits)
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", DVC], cwd=project, env=environment(PYTHONPATH=str(ROOT / "src"), STAGE=code),
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (project / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    dvc.kill()
+    dvc.wait()
+    (project / "killed").touch()
+    assert dvc.stdout.read() == "ended\n"
+    begin("tune")
+    first, second = runs(project, dvc_stage="tune")
+    assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
+    assert second.data.tags["continues"] == first.info.run_id
+    assert first.data.metrics == {"loss": 1.0}, "all of it was logged"
+    assert runs(project, kind="study")[0].info.status == "FINISHED"
+
+
 def test_a_study_that_is_never_taken_up_again_is_marked_all_the_same(project):
     stage = start(project, "train", 60)
     wait_until_it_runs(project, "train")
@@ -489,6 +597,38 @@ def test_a_comparison_has_its_outcomes_as_tags_and_its_sentences_as_description(
     assert (run.data.tags["a"], run.data.tags["b"]) == ("slow", "fast")
 
 
+def kill_this_process(*_) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["refused", "ctrl-c", "killed"])
+def test_a_comparison_that_does_not_come_to_its_end_has_one_in_mlflow(project, monkeypatch, how):
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    def log_artifact(*_) -> None:
+        if how == "killed":
+            kill_this_process()
+        raise MlflowException("no room left for artifacts") if how == "refused" else KeyboardInterrupt
+
+    begin("prepare")
+    with monkeypatch.context() as changed:
+        changed.setattr(mlflow.MlflowClient, "log_artifact", log_artifact)
+        if how == "killed":
+            if (child := os.fork()) == 0:
+                tracking.log_comparison("digits", ("slow", "fast"), {"p": 0.5}, {}, ["First."], "page.html")
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+            assert [run.info.status for run in runs(project, kind="comparison")] == ["RUNNING"]
+            begin("report")  # or whatever comes next
+        else:
+            with pytest.raises((UserError, KeyboardInterrupt)) as raised:
+                tracking.log_comparison("digits", ("slow", "fast"), {"p": 0.5}, {}, ["First."], "page.html")
+            assert how != "refused" or str(raised.value).endswith("failed: no room left for artifacts")
+    (run,) = runs(project, kind="comparison")
+    assert run.info.status == {"refused": "FAILED", "ctrl-c": "KILLED", "killed": "KILLED"}[how]
+    assert list((project / tracking.STORE / tracking.SIGNS).glob("*")) == [] or how != "killed"
+
+
 def test_the_record_of_a_study_is_fetched_from_its_row(project, tmp_path):
     (project / "reports" / "report").mkdir(parents=True)
     for name in (record.RECORD, record.SOURCES):
@@ -538,6 +678,94 @@ def test_a_stage_in_a_temporary_copy_logs_to_the_original(project, tmp_path):
     assert start(copy, "explain", 0.0, DVC_ROOT=str(project)).wait(timeout=120) == 0
     assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain"]
     assert not (copy / tracking.STORE).exists()
+
+
+def clone_of(project: Path, place: Path) -> Path:
+    place.mkdir(parents=True)
+    shutil.copy2(project / "params.yaml", place)
+    (place / "out").mkdir()
+    (place / "out" / "picture.txt").write_text("red and blue")
+    return place
+
+
+def log_picture() -> None:
+    with tracking.stage("explain") as tracked:
+        tracked.begin(DATA)
+        tracked.log_files("out")
+
+
+def pictures(where: str) -> list[bytes]:
+    """What every stage run in a store has as its picture."""
+    import mlflow
+
+    mlflow.set_tracking_uri(where)
+    store = mlflow.MlflowClient()
+    found = store.search_runs(tracking._everywhere(store), "tags.kind = 'stage'")
+    return [Path(store.download_artifacts(run.info.run_id, "picture.txt")).read_bytes() for run in found]
+
+
+@pytest.mark.parametrize("given", ["absolute", "relative"])
+def test_files_lie_beside_a_database_of_ones_own_from_a_temporary_copy_and_from_two_clones(
+    project, tmp_path, monkeypatch, given
+):
+    shared = project if given == "relative" else tmp_path / "shared"
+    shared.mkdir(exist_ok=True)
+    shutil.copy2(project / tracking.STORE / tracking.DATABASE, shared / "own.db")
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", "sqlite:///own.db" if given == "relative" else f"sqlite:///{shared}/own.db"
+    )
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    monkeypatch.chdir(clone_of(project, tmp_path / "temporary"))
+    log_picture()
+    if given == "absolute":
+        another = clone_of(project, tmp_path / "another clone")
+        monkeypatch.setenv("DVC_ROOT", str(another))
+        monkeypatch.chdir(another)
+        log_picture()
+        shutil.rmtree(another)
+    monkeypatch.chdir(project)
+    shutil.rmtree(tmp_path / "temporary")
+    assert pictures(f"sqlite:///{shared}/own.db") == [b"red and blue"] * (1 if given == "relative" else 2)
+    assert len([*(shared / "artifacts/digits").rglob("picture.txt")]) == (1 if given == "relative" else 2)
+
+
+@pytest.mark.parametrize(
+    ("place", "refused"),
+    [("a clone/mlruns/1", True), ("gone/mlruns/1", True), ("a project/mlruns/1", False), ("lab/mlruns/1", False)],
+)
+def test_an_experiment_whose_files_lie_in_another_clone_or_nowhere_is_refused(
+    project, tmp_path, monkeypatch, place, refused
+):
+    """As MLflow places those that it makes by itself. A folder that is no clone may be meant for everybody."""
+    clone_of(project, tmp_path / "a clone")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "databases").mkdir()
+    shutil.copy2(project / tracking.STORE / tracking.DATABASE, tmp_path / "databases/own.db")
+    where = f"sqlite:///{tmp_path}/databases/own.db"
+    import mlflow
+
+    mlflow.MlflowClient(where).create_experiment("digits", artifact_location=(tmp_path / place).as_uri())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", where)
+    (project / "out").mkdir()
+    (project / "out" / "picture.txt").write_text("red and blue")
+    if refused:
+        told = rf"study.name = 'digits': MLflow keeps the files of this experiment in {tmp_path / place}, which is"
+        with pytest.raises(UserError, match=told):
+            log_picture()
+        assert not (tmp_path / place).exists()
+    else:
+        log_picture()
+        assert pictures(where) == [b"red and blue"]
+
+
+def test_any_name_of_a_folder_will_do(project, tmp_path, monkeypatch):
+    """Some have a meaning in addresses."""
+    odd = clone_of(project, tmp_path / "odd" / "a?b" / "pct%41 b" / "x#y&z=1;@:")
+    monkeypatch.chdir(odd)
+    log_picture()
+    assert pictures(tracking.uri()) == [b"red and blue"]
+    assert (odd / tracking.STORE / tracking.DATABASE).is_file()
+    assert [path.name for path in (tmp_path / "odd").iterdir()] == ["a?b"], "nothing is made beside it"
 
 
 class Requests:
@@ -613,6 +841,19 @@ def test_off_means_off(project, monkeypatch):
             r"MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer .* start that server, or unset",
         ),
         ("http://me:secret@127.0.0.1:9", r"http://me:\*\*\*@127.0.0.1:9 does not answer"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:9/x", r"me:\*\*\*@127.0.0.1:9/x does not answer \(.*refused"),
+        (
+            "http://[::1",
+            r"MLFLOW_TRACKING_URI = http://\[::1 is no address \(Invalid IPv6 URL\): it must be one like http://127.0.0.1:5000",
+        ),
+        ("http://host:number", r"is no address \(nonnumeric port: 'number'\)"),
+        ("http://", r"MLFLOW_TRACKING_URI = http:// does not answer \(no host given\)"),
+        ("http://two words", r"is no address \(URL can't contain control characters"),
+        (
+            "sqlite://",
+            r"MLFLOW_TRACKING_URI = sqlite:// is a database in memory, which ends with each stage: name a file",
+        ),
+        ("sqlite:///:memory:", r"sqlite:///:memory: is a database in memory"),
     ],
 )
 def test_an_unreachable_server_is_one_sentence_before_any_work(project, monkeypatch, uri, part):
@@ -623,13 +864,65 @@ def test_an_unreachable_server_is_one_sentence_before_any_work(project, monkeypa
     assert not worked
 
 
-@pytest.mark.parametrize("uri", ["nonsense://somewhere", "sqlite:////dev/null/mlflow.db"])
-def test_a_store_that_cannot_be_opened_stops_the_stage_before_any_work(project, monkeypatch, uri):
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("nonsense://somewhere", "unsupported URI 'nonsense://somewhere'"),
+        ("sqlite:////dev/null/mlflow.db", "File exists: '/dev/null'"),
+        ("sqlite:///params.yaml", "file is not a database"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_stops_the_stage_before_any_work(project, monkeypatch, uri, reason):
+    """The recorder's own sentence says why, at once: MLflow tries for minutes."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    worked = False
-    with pytest.raises(UserError, match=rf"logging to MLflow at {uri} failed: .+"), tracking.stage("train"):
+    worked, began = False, time.monotonic()
+    told = rf"logging to MLflow at (sqlite|nonsense).* failed: the MLflow store .* cannot be opened: .*{reason}"
+    with pytest.raises(UserError, match=told), tracking.stage("train"):
         worked = True
     assert not worked
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("kind", ["postgresql+psycopg", "http"])
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_seconds(project, monkeypatch, kind):
+    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 2)
+    began = time.monotonic()
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{kind}://127.0.0.1:{mute.getsockname()[1]}/x")
+        with pytest.raises(UserError, match=r"cannot be opened: .*timeout|does not answer \(timed out\)"):
+            tracking.note_verified("0" * 16, "3 of 3 files agree")
+    assert time.monotonic() - began < 30
+
+
+def test_a_server_that_falls_silent_after_its_first_answer_is_given_up_after_seconds(project, monkeypatch):
+    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 1)
+    for key in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(key, "")  # to be put back
+        monkeypatch.delenv(key)
+    tracking.with_little_patience()
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self):
+            time.sleep(5)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot be opened: .*(timed out|Max retries)"):
+        tracking.note_verified("0" * 16, "3 of 3 files agree")
+    assert time.monotonic() - began < 30
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_stage_hears_of_a_failure_at_its_next_word_and_not_at_its_end(project):
@@ -712,6 +1005,9 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
         assert (
             said == f"MLflow: {address}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=glassbox\n"
         )
+        threading.Thread(
+            target=server.stdout.read, daemon=True
+        ).start()  # else its log would fill the pipe, and it wait
         wait_for(address)
         (stage,) = runs(project, kind="stage")
         query = f"run_uuid={stage.info.run_id}"
@@ -726,6 +1022,15 @@ def test_make_ui_serves_the_runs_and_takes_new_ones(project, monkeypatch):
             tracked.log_files("out")
         assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain", "report"]
         assert len(list((project / tracking.STORE / "artifacts").rglob("picture.txt"))) == 2
+
+        save_model(project / "models")
+        images = np.zeros((2, 8, 8, 3), np.uint8)
+        log_model(project, images)
+        log_model(project, images)
+        assert len(client(project).search_model_versions("name = 'glassbox-digits'")) == 1, "it is whole"
+        (bundle(project) / "model.json").unlink()
+        log_model(project, images)
+        assert len(client(project).search_model_versions("name = 'glassbox-digits'")) == 2, "it was logged again"
         with socket.socket() as another, pytest.raises(OSError, match="refused"):
             another.connect(("127.0.0.2", port))  # bound to one address, not to all of the machine
     finally:

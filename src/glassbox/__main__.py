@@ -25,6 +25,19 @@ DVC = Path(".dvc/tmp")
 RECORDED = "recorded"  # folder of a restored study that holds what was recorded of it
 
 
+def check_repository() -> None:
+    """Whether DVC can work in this folder.
+
+    Raises:
+        UserError: it is in no git repository, as when the project was downloaded as an archive.
+    """
+    here = Path.cwd()
+    settings = [path.read_text() for path in Path(".dvc").glob("config*") if path.is_file()]
+    if any((folder / ".git").exists() for folder in (here, *here.parents)) or "no_scm" in "".join(settings):
+        return
+    raise UserError(f"{here} is in no git repository, and DVC needs one: run 'git init', then the same command again")
+
+
 def select(name: str, *changes: str) -> None:
     """Make studies/NAME.yaml, with `changes`, the parameter file; one edited by hand is kept, and that is said.
 
@@ -36,6 +49,7 @@ def select(name: str, *changes: str) -> None:
         UserError: there is no such study or network, it is not valid with these changes, or a study is at work, whose
             next stage would be run with parameters of another one.
     """
+    check_repository()
     chosen = STUDIES / f"{name}.yaml" if name else PARAMS
     if not chosen.is_file():
         have = ", ".join(sorted(path.stem for path in STUDIES.glob("*.yaml")))
@@ -107,6 +121,7 @@ def check() -> None:
     """Say in one sentence what is wrong with the parameter file, that the network cannot be explained as it asks, or
     that the cluster, MLflow's server or the search's database does not answer, before DVC removes an output to make it
     anew."""
+    check_repository()
     mend()
     params = config.read()
     model, storage = params.model, params.tune.storage
@@ -193,14 +208,18 @@ def verify(place: str) -> None:
     print("\n".join(map(str, files_of_both)))
     same = sum(file.agrees for file in files_of_both)
     outcome = f"{same} of {len(files_of_both)} files agree"
-    if tracking.is_on():
-        tracking.note_verified(recorded["study_digest"], outcome)
-    print(f"study {recorded['study']}, {recorded['study_digest']}: {outcome}")
+    print(f"study {recorded['study']}, {recorded['study_digest']}: {outcome}", flush=True)
     if same < len(files_of_both):
         told = record.differences(recorded, place) or "nothing: processor, threads and versions are as they were"
         if any(file.name == f"{DATA / 'data.json'}" and not file.agrees for file in files_of_both):
             print("the images are not those that were recorded: their source, or what lies in data/raw, has changed")
-        print(f"what is different about the machine: {told}\nthe files of the second run are in {place}")
+        print(f"what is different about the machine: {told}\nthe files of the second run are in {place}", flush=True)
+    if tracking.is_on():
+        try:
+            tracking.note_verified(recorded["study_digest"], outcome)
+        except UserError as error:  # the verdict is told, and stands
+            print(f"warning: the study's row in MLflow does not show this: {error}", file=sys.stderr)
+    if same < len(files_of_both):
         sys.exit(1)
 
 
@@ -247,11 +266,11 @@ def compare(a: str, b: str) -> None:
     names = tuple(one.name for one in both)
     page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
     files.write_text(page, pages.page(made))
+    print("\n".join([*pages.sentences(made), f"Page    {page}"]), flush=True)
     if tracking.is_on():
         tracking.log_comparison(
             made.a.params.study.name, names, pages.summary(made), pages.outcomes(made), pages.sentences(made), page
         )
-    print("\n".join([*pages.sentences(made), f"Page    {page}"]))
 
 
 def fetch(name: str, which: str, place: Path) -> None:
@@ -303,6 +322,7 @@ def main() -> None:
             "usage: python -m glassbox select NAME [KEY=VALUE ...] | check | summary | restore RUN FOLDER | verify "
             "FOLDER | explain IMAGE | compare A B"
         )
+    tracking.with_little_patience()
     commands[name](*arguments)
 
 

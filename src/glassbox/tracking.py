@@ -15,6 +15,7 @@ marks its runs: each signs what it makes with a name for which it holds a lock. 
 import base64
 import gc
 import getpass
+import http.client
 import io
 import json
 import logging
@@ -50,6 +51,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of a hundred small files
 
 if TYPE_CHECKING:
+    import psutil
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
@@ -62,11 +64,17 @@ VIEW = "glassbox"  # of MLflow's page, in addresses
 NAMED = 2  # changes that a row's name tells
 NOTE = "mlflow.note.content"  # tag that MLflow shows as a description
 MODEL_DIGEST = "model_digest"  # tag of a logged model: of its weights and settings
+LISTED = "files.json"  # in a logged model: SHA-256 of every other file of it, by name
+LISTED_DIGEST = "files_digest"  # tag of a logged model: of that list
+NOT_WHOLE = "Files of this version are missing or damaged: load a later version."
+FETCHED = ("models", "reports/prepare", "reports/evaluate", "reports/report", "reports/summary.json")  # of a row
 OF_THE_USER = ("photos", "compare")  # folders in reports/ that belong to no study
 REGISTERED = "glassbox"  # before a study's name: its model in the registry
 SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
 FLUSH_SECONDS = 3.0
 REQUESTS = 8  # on their way to a server at a time
+ANSWER_SECONDS = 10  # in which a server must answer
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of databases that MLflow takes, where the address has none
 READY = "ready\n"  # what a recorder answers once the store is open
 _SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
 
@@ -90,18 +98,55 @@ def root() -> Path:
 
 
 def uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / STORE / DATABASE}"
+    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/. A relative path of a SQLite database is
+    one in the repository: a stage may run in a temporary copy, in which the database would be lost."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return _embedded()
+    path, _, options = given.partition(":///")[2].partition("?")
+    file = database(given)
+    if file is None or path.startswith("/"):
+        return given
+    return _address(file) + (f"?{options}" if options else "")
+
+
+def _embedded() -> str:
+    return _address(root() / STORE / DATABASE)
+
+
+def _address(file: Path) -> str:
+    """Of a SQLite database; its path is quoted where it would be read as something else."""
+    quoted = str(file).replace("%", "%25").replace("?", "%3F")
+    # After "sqlite:///" MLflow takes a path as it stands for one of a file, and makes its folders.
+    return f"{'sqlite' if quoted == str(file) else 'sqlite+pysqlite'}:///{quoted}"
+
+
+def database(where: str) -> Path | None:
+    """The file of a store that is a SQLite database, else None."""
+    kind, _, rest = where.partition(":///")
+    if kind not in ("sqlite", "sqlite+pysqlite"):
+        return None
+    return root() / urllib.parse.unquote(rest.partition("?")[0])
+
+
+def _on_server(where: str) -> bool:
+    """Whether a store is a database that a server of its own keeps."""
+    return where.partition(":")[0].partition("+")[0] in PORTS
 
 
 def check() -> None:
     """Whether runs can be logged, found out in milliseconds and without mlflow.
 
     Raises:
-        UserError: the server does not answer, or mlruns/ cannot be written.
+        UserError: the server does not answer, the database is one in memory, or mlruns/ cannot be written.
     """
     where = uri()
-    if where.startswith(("http:", "https:")):
+    if re.fullmatch(r"sqlite(\+pysqlite)?:/*(:memory:)?", os.environ.get("MLFLOW_TRACKING_URI", "")):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI = {os.environ['MLFLOW_TRACKING_URI']} is a database in memory, which ends with each "
+            "stage: name a file, as in sqlite:////srv/mlflow.db, or unset the variable to log to mlruns/"
+        )
+    if where.startswith(("http:", "https:")) or _on_server(where):
         _ask_for_life(where)
     elif not os.environ.get("MLFLOW_TRACKING_URI"):
         store = root() / STORE
@@ -119,7 +164,7 @@ def connect() -> "MlflowClient":
         UserError: the store cannot be opened.
     """
     where = uri()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if where == _embedded():
         _initialise(root() / STORE)
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -128,6 +173,7 @@ def connect() -> "MlflowClient":
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(where)
     try:
+        _open_once(where)
         client = mlflow.MlflowClient(where)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -136,23 +182,56 @@ def connect() -> "MlflowClient":
 
 
 def _ask_for_life(where: str) -> None:
-    parts = urllib.parse.urlsplit(where)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes a name before @ for the host
+    """Whether a server answers.
+
+    Raises:
+        UserError: it does not, or this is no address.
+    """
     try:
-        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=10):  # noqa: S310 (http or https: see `check`)
-            return
+        parts = urllib.parse.urlsplit(where)
+        # urllib takes a name before @ for the host.
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if parts.scheme in ("http", "https"):
+            urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310
+        elif parts.hostname:  # a database; one without a host is reached by a file
+            port = parts.port or PORTS[parts.scheme.partition("+")[0]]
+            socket.create_connection((parts.hostname, port), timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
         return  # it answers, though not here
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI = {_masked(where)} is no address ({_short(error)}): it must be one like "
+            "http://127.0.0.1:5000"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = _short(getattr(error, "reason", error))
         raise UserError(
             f"MLFLOW_TRACKING_URI = {_masked(where)} does not answer ({reason}): start that server, or unset the "
             "variable to log to mlruns/"
         ) from None
 
 
-def _short(error: Exception) -> str:
-    return _masked(" ".join(str(error).split()))[:300]
+def _open_once(where: str) -> None:
+    """Open a database: MLflow would try ten times to, for two minutes, before it said why it cannot."""
+    import sqlalchemy
+
+    file = database(where)
+    if file is None and not _on_server(where):
+        return
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    waits = where.startswith(("postgresql", "mysql"))
+    options = {"connect_args": {"connect_timeout": ANSWER_SECONDS}} if waits else {}
+    engine = sqlalchemy.create_engine(where, **options)
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _short(error: object) -> str:
+    error = getattr(error, "orig", None) or error  # the database's own words, without the statement
+    return cut(_masked(" ".join(str(error).split())))
 
 
 def _initialise(store: Path) -> None:
@@ -166,7 +245,7 @@ def _initialise(store: Path) -> None:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it tells of every table
         partial = store / f".{DATABASE}.partial"
         partial.unlink(missing_ok=True)  # of a process that was killed here
-        made = SqlAlchemyStore(f"sqlite:///{partial}", f"{SCHEME}:/")
+        made = SqlAlchemyStore(_address(partial), f"{SCHEME}:/")
         made.engine.dispose()
         with closing(sqlite3.connect(partial)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers and one writer at the same time
@@ -187,9 +266,10 @@ def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, regi
     store = next(s for s in (tracking_uri, os.environ.get(_SERVER_STORE), mlflow.get_tracking_uri()) if s)
     if store.startswith(("http:", "https:")):
         return MlflowArtifactsRepository(f"mlflow-artifacts:/{path}", store, registry_uri)
-    if not store.startswith("sqlite:///"):
+    file = database(store)
+    if file is None:
         raise UserError(f"{artifact_uri} lies beside a SQLite database, but the tracking URI is {_masked(store)}")
-    folder = (Path(store.removeprefix("sqlite:///")).absolute().parent / "artifacts").resolve()
+    folder = (file.parent / "artifacts").resolve()
     place = (folder / path).resolve()
     if not place.is_relative_to(folder):
         raise UserError(f"{artifact_uri} leads out of {folder}")
@@ -232,7 +312,11 @@ def sweep(client: "MlflowClient") -> None:
         except filelock.Timeout:  # alive
             continue
         if path.exists():  # else another process has just done it
-            for run_id in _running(client, path.name.partition("-")[0]):
+            sign = path.name.partition("-")[0]
+            for model in client.search_logged_models(_everywhere(client), filter_string=f"tags.{SIGN} = '{sign}'"):
+                if model.status == "PENDING":  # its files were being copied
+                    client.finalize_logged_model(model.model_id, "FAILED")
+            for run_id in _running(client, sign):
                 client.set_terminated(run_id, "KILLED")
             path.unlink()
         lock.release()
@@ -286,6 +370,23 @@ def start_early() -> None:
         _early.append(start_recorder())
 
 
+def _dvc() -> "psutil.Process | None":
+    """The DVC that runs this stage. Between the two there may be a shell, to which DVC gives the stage's name too."""
+    if "DVC_STAGE" not in os.environ:
+        return None
+    import psutil
+
+    for process in psutil.Process().parents():
+        with suppress(psutil.Error):  # it has just ended, or its variables are hidden
+            if "DVC_STAGE" not in process.environ():
+                return process
+    return None
+
+
+def _lives(process: "psutil.Process") -> bool:
+    return process.is_running() and process.status() != "zombie"
+
+
 class StageRun:
     """The run of one stage, nested under its study's parent run. Made by `stage`; its methods return at once.
 
@@ -295,6 +396,7 @@ class StageRun:
     def __init__(self, name: str) -> None:
         self._pending: list[Point] = []
         self._flushed = time.monotonic()
+        self._dvc = _dvc()
         self._recorder: subprocess.Popen | None = None
         if is_on():
             check()
@@ -302,8 +404,8 @@ class StageRun:
             self._send("stage", name, now())
             if os.environ.get("MLFLOW_TRACKING_URI"):  # a store that we did not make may refuse us in many ways
                 self._send("answer")
-                if self._recorder.stdout.readline() != READY:
-                    self._wait()
+                if (told := self._recorder.stdout.readline()) != READY:
+                    self._wait(told)
 
     def begin(self, data: Description) -> None:
         """Open the runs, as soon as the data are known."""
@@ -384,7 +486,8 @@ class StageRun:
         self._send("log_images", [(key, step, base64.b64encode(png).decode()) for key, step, png in images])
 
     def end(self, status: str) -> None:
-        """Wait until everything is logged, and close the runs.
+        """Wait until everything is logged, and close the runs. When DVC was killed meanwhile it will run the stage
+        again, whose run then goes on with this one.
 
         Raises:
             UserError: something could not be logged.
@@ -392,14 +495,14 @@ class StageRun:
         if not self._recorder:
             return
         self._flush()
-        self._send("end", status)
+        self._send("end", "KILLED" if status == "FINISHED" and self._dvc and not _lives(self._dvc) else status)
         self._wait()
 
-    def _wait(self) -> None:
+    def _wait(self, told: str = "") -> None:
         recorder, self._recorder = self._recorder, None
         answer, _ = recorder.communicate()
         if recorder.returncode:
-            reason = answer.strip() or f"its recorder ended with code {recorder.returncode}"
+            reason = f"{told}{answer}".strip() or f"its recorder ended with code {recorder.returncode}"
             raise UserError(f"logging to MLflow at {_masked(uri())} failed: {reason}")
 
     def _send(self, method: str, *arguments: Any) -> None:
@@ -421,7 +524,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.params = config.read()
-        self.embedded = not os.environ.get("MLFLOW_TRACKING_URI")  # which mlflow itself sets later
+        self.embedded = uri() == _embedded()
         self.remote = uri().startswith(("http:", "https:"))
         self.client = connect()
         self.sign = Sign()
@@ -485,14 +588,33 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
 
         digest = files.digest(_weights_digest(folder), json.dumps(settings, sort_keys=True))
-        wanted = f"tags.{MODEL_DIGEST} = '{digest}'"  # of another state of the study, perhaps
-        found = self.client.search_logged_models([self.experiment_id], filter_string=wanted, max_results=1)
-        model_id = found[0].model_id if found else self._save_model(folder, settings, classes, example, digest)
+        model_id = self._logged(digest) or self._save_model(folder, settings, classes, example, digest)
         linked = {output.model_id for output in self.client.get_run(self.parent_id).outputs.model_outputs}
         if model_id not in linked:
             self.client.log_outputs(self.parent_id, [LoggedModelOutput(model_id, step=0)])
         self.client.set_logged_model_tags(model_id, {NOTE: card})
         self._register(model_id, card)
+
+    def _logged(self, digest: str) -> str | None:
+        """The id of a model with these weights and settings, of another state of the study perhaps, that is whole; of
+        one that is not it is said."""
+        newest = [{"field_name": "creation_timestamp", "ascending": False}]
+        found = self.client.search_logged_models(
+            [self.experiment_id], filter_string=f"tags.{MODEL_DIGEST} = '{digest}'", order_by=newest
+        )
+        for model in found:
+            with tempfile.TemporaryDirectory() as place:
+                if fetch_model(self.client, model.model_id, place):
+                    return model.model_id
+            if model.status != "PENDING":  # else a recorder is at work on it
+                self._retire(model.model_id)
+        return None
+
+    def _retire(self, model_id: str) -> None:
+        self.client.finalize_logged_model(model_id, "FAILED")
+        for version in self.client.search_model_versions(f"name = '{REGISTERED}-{self.params.study.name}'"):
+            if version.source == f"models:/{model_id}":
+                self.client.update_model_version(version.name, version.version, NOT_WHOLE)
 
     def _save_model(self, folder: str, settings: dict[str, Any], classes: list[str], example: list, digest: str) -> str:
         """Log a model under the study's row; its id."""
@@ -516,7 +638,7 @@ class Recorder:
                 artifact_path=None, name="model", flavor=_Pyfunc, validate_serving_input=False,
                 loader_module="glassbox.serving", data_path=str(bundle), code_paths=[str(Path(__file__).parent)],
                 signature=signature, input_example=np.array(example, np.uint8), pip_requirements=_requirements(),
-                tags={MODEL_DIGEST: digest},
+                tags={MODEL_DIGEST: digest, SIGN: self.sign.name},
             )  # fmt: skip
         self.client.update_run(self.parent_id, status="RUNNING")
         return logged.model_id
@@ -629,7 +751,7 @@ class Recorder:
         from mlflow.exceptions import MlflowException
 
         name = self.params.study.name
-        location = f"{SCHEME}:/{name}" if self.embedded else None
+        location = _place(name)
         with filelock.FileLock(self._lock()):
             found = self.client.get_experiment_by_name(name)
             if found is None:
@@ -640,6 +762,11 @@ class Recorder:
         if found is None or found.lifecycle_stage != "active":
             raise UserError(
                 f"study.name = {name!r} is a deleted experiment in MLflow: restore it there, or choose another name"
+            )
+        if not self.remote and (place := _elsewhere(found.artifact_location)):
+            raise UserError(
+                f"study.name = {name!r}: MLflow keeps the files of this experiment in {place}, which is a folder of "
+                "another clone, or gone: choose another name, or another MLFLOW_TRACKING_URI"
             )
         return found.experiment_id
 
@@ -760,8 +887,35 @@ class Recorder:
             metrics = metrics[room:]
 
 
+def _place(experiment: str) -> str | None:
+    """Where the files of an experiment to be made are kept; None = where its server keeps them. MLflow itself would
+    take the folder in which a stage runs, which may be a temporary copy."""
+    where = uri()
+    if where == _embedded():
+        return f"{SCHEME}:/{experiment}"
+    file = database(where)
+    if file is None and not _on_server(where):
+        return None
+    return ((file.parent if file else root() / STORE) / "artifacts" / experiment).as_uri()
+
+
+def _elsewhere(location: str) -> Path | None:
+    """The folder of an experiment's files when it is one that the stage must not write to: in the `mlruns` of another
+    clone, or of a folder that is gone."""
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return None
+    place = Path(urllib.parse.unquote(parts.path) if parts.scheme else location).resolve()
+    owner = next((folder.parent for folder in (place, *place.parents) if folder.name == STORE), None)
+    file = database(uri())
+    if owner in (None, root().resolve()) or (file and place.is_relative_to(file.parent.resolve())):
+        return None
+    return place if (owner / config.PARAMS_FILE).exists() or not owner.is_dir() else None
+
+
 class _Pyfunc:
-    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands."""
+    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands, and with a list of the files
+    that it makes: MLflow copies them one by one, and may be killed in between."""
 
     __name__ = "mlflow.pyfunc"
 
@@ -771,6 +925,35 @@ class _Pyfunc:
 
         assert not validate_serving_input
         mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **options)
+        files.write_json(Path(path) / LISTED, _digests(Path(path)))
+        listed = files.sha256(Path(path) / LISTED)
+        mlflow.MlflowClient().set_logged_model_tags(mlflow_model.model_id, {LISTED_DIGEST: listed})
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model, by name; Python's caches are no part of it."""
+    return {
+        path.relative_to(folder).as_posix(): files.sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def fetch_model(client: "MlflowClient", model_id: str, place: str | Path) -> Path | None:
+    """Copy a logged model to `place`: where it lies there; None when it is not whole: MLflow has not ended copying it,
+    or one of its files is missing, or has not the bytes that it was logged with."""
+    from mlflow.artifacts import download_artifacts
+
+    model = client.get_logged_model(model_id)
+    if model.status != "READY" or LISTED_DIGEST not in model.tags:
+        return None
+    if LISTED not in [file.path for file in client.list_logged_model_artifacts(model_id)]:
+        return None  # a download of what is not there fails as one from a server that is away
+    folder = Path(download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=str(place)))
+    if not (folder / LISTED).is_file() or files.sha256(folder / LISTED) != model.tags[LISTED_DIGEST]:
+        return None
+    found = _digests(folder)
+    return folder if files.read_json(folder / LISTED).items() <= found.items() else None
 
 
 def serve() -> None:
@@ -903,25 +1086,42 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
         NoSuchStudy: no row is called so.
         UserError: several are, or the row is incomplete.
     """
-    from mlflow.artifacts import download_artifacts
-
     check()
     client = connect()
-    row = find_study(client, which, argument)
-    place, models = Path(place), [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
-    listed = [file.path for file in client.list_artifacts(row.info.run_id)]
-    if "summary.json" not in listed or not models:
+    with _told("reading from"):
+        row = find_study(client, which, argument)
+        place, models = Path(place), [output.model_id for output in row.outputs.model_outputs] if row.outputs else []
+        listed = [file.path for file in client.list_artifacts(row.info.run_id)]
+        if "summary.json" not in listed or not models:
+            raise UserError(
+                f"{argument}={which}: the row {row.info.run_name} is of a study that did not come to its report"
+            )
+        (place / "reports").mkdir(parents=True)
+        for name in listed:
+            if f"reports/{name}" in FETCHED:
+                client.download_artifacts(row.info.run_id, name, str(place / "reports"))
+        files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
+        recorded = record.read(place / "reports/report")["files"]
+        for one in models:
+            found = fetch_model(client, one, place / "logged" / one)
+            folder = found and next(found.rglob(SERVING)).parent
+            if folder and _weights_digest(folder) == recorded["models/model.safetensors"]:
+                (place / "models").symlink_to(folder.resolve())
+                break
+    damaged = [name for name in recorded if _fetched(name) and not _is(place / name, recorded[name])]
+    if damaged:
         raise UserError(
-            f"{argument}={which}: the row {row.info.run_name} is of a study that did not come to its report"
+            f"{argument}={which}: {damaged[0]} of the row {row.info.run_name} is missing in MLflow or is not what was "
+            "recorded: run 'dvc repro --force report' where that study was made, to log it again"
         )
-    (place / "reports").mkdir(parents=True)
-    for name in listed:
-        if name in ("prepare", "evaluate", "report", "summary.json"):
-            client.download_artifacts(row.info.run_id, name, str(place / "reports"))
-    files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
-    found = Path(download_artifacts(artifact_uri=f"models:/{models[-1]}", dst_path=str(place / "logged")))
-    (settings,) = found.rglob(SERVING)
-    (place / "models").symlink_to(settings.parent.resolve())
+
+
+def _fetched(name: str) -> bool:
+    return any(Path(name).is_relative_to(part) for part in FETCHED)
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and files.sha256(path) == digest
 
 
 def log_comparison(
@@ -949,24 +1149,60 @@ def log_comparison(
     found = client.get_experiment_by_name(study)
     if found is None or found.lifecycle_stage != "active":
         raise UserError(f"study.name = {study!r} is no experiment in MLflow: its rows were deleted")
-    tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user()}
+    sign = Sign()
+    tags = {"kind": "comparison", "a": names[0], "b": names[1], "mlflow.user": _user(), SIGN: sign.name}
     tags |= {NOTE: "\n\n".join(sentences), **outcomes}
-    run_id = client.create_run(found.experiment_id, tags=tags, run_name=f"{names[0]} against {names[1]}").info.run_id
-    client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
-    client.log_artifact(run_id, str(page))
-    client.set_terminated(run_id)
+    with _told("logging to"):
+        sweep(client)
+        name = f"{names[0]} against {names[1]}"
+        run_id, status = client.create_run(found.experiment_id, tags=tags, run_name=name).info.run_id, "FAILED"
+        try:
+            client.log_batch(run_id, metrics=[Metric(*point) for point in points(metrics, 0)])
+            client.log_artifact(run_id, str(page))
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            client.set_terminated(run_id, status)
+    sign.take_down()  # where this is not reached the next sweep looks for a run without an end
 
 
 def note_verified(study_digest: str, outcome: str) -> None:
-    """Show in a study's row, where it has one, how doing it again came out."""
+    """Show in a study's row, where it has one, how doing it again came out.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    check()
     client = connect()
     of_state = f"tags.kind = 'study' and tags.study_digest = '{study_digest}'"
-    for row in client.search_runs(_everywhere(client), of_state):
-        client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
+    with _told("logging to"):
+        for row in client.search_runs(_everywhere(client), of_state):
+            client.set_tag(row.info.run_id, "verified", f"{time.strftime('%Y-%m-%d')}: {outcome}")
 
 
-def _weights_digest(folder: str) -> str:
-    return files.digest((Path(folder) / "model.safetensors").read_bytes())
+def with_little_patience() -> None:
+    """For commands whose end a user waits for: a server that does not answer is given up after seconds, where MLflow
+    would try for minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", f"{ANSWER_SECONDS}")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """What MLflow raises becomes one sentence."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise UserError(f"{doing} MLflow at {_masked(uri())} failed: {_short(error)}") from None
+
+
+def _weights_digest(folder: str | Path) -> str:
+    return files.sha256(Path(folder) / "model.safetensors")
 
 
 def _requirements() -> list[str]:
@@ -1020,7 +1256,7 @@ def ui() -> None:
     # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
     # glassbox does not use, it is two processes instead of eight.
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    arguments += ["--artifacts-destination", str(root() / STORE / "artifacts")]
+    arguments += ["--artifacts-destination", (root() / STORE / "artifacts").as_uri()]
     changed = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     changed["MLFLOW_BACKEND_STORE_URI"] = where  # among the arguments every user of the machine could read a password
     command = [sys.executable, "-m", "mlflow", "server", *arguments]

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +115,68 @@ def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
     print(hit)
     finish(project)
     check_whole(project, expected)
+
+
+def logged_models(project: Path) -> list[int]:
+    """Their states, as MLflow's database has them: 1 while one is copied."""
+    database = f"{(project / 'mlruns/mlflow.db').as_uri()}?mode=ro"  # else it would be made here
+    with suppress(sqlite3.OperationalError), sqlite3.connect(database, uri=True) as store:
+        return sorted(status for (status,) in store.execute("select status from logged_models"))
+    return []
+
+
+@nightly
+def test_a_model_that_was_being_copied_when_all_was_killed_is_logged_again(study, undisturbed):
+    """Must hold: the documented `load_model` loads the latest version, and nothing of MLflow's waits for ever."""
+    forget(study, "report")
+    work = Repro(study)
+    wait_for(lambda: (at := work.stage()) and "stages.report" in at.cmdline() and at.children())
+    everything = work.all()  # now: a model is copied faster than they are looked for
+    wait_for(lambda: logged_models(study))
+    for process in reversed(everything):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    work.dvc.wait()
+    assert logged_models(study) == [1], "the kill came too late"
+    repro(study)
+    assert differing(digests(study), undisturbed[1]) == []
+    load = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlruns/mlflow.db'); "
+    load += "print(mlflow.pyfunc.load_model('models:/glassbox-digits/latest'))"
+    shell(sys.executable, "-c", load, cwd=study)
+    assert logged_models(study) == [2, 3], "READY and FAILED"
+    with sqlite3.connect(study / "mlruns/mlflow.db") as store:
+        assert store.execute("select count(*) from model_versions").fetchone() == (1,)
+    assert {run["status"] for run in runs(study)} == {"FINISHED", "KILLED"}
+
+
+@nightly
+def test_a_search_whose_dvc_was_killed_alone_has_one_finished_run(study, undisturbed):
+    """Must hold: the search that was left over ends well, DVC runs it again, and of the two runs one is finished."""
+    shutil.rmtree(study / "data/search")
+    forget(study, "tune")
+    work = Repro(study, "tune")
+    wait_for(lambda: any(path.stat().st_size for path in (study / "data/search").glob("*.journal")))
+    assert work.kill("dvc") == "tune"
+    finish(study)
+    assert differing(digests(study), undisturbed[1]) == []
+    first, second = (run for run in runs(study) if run["name"] == "tune")
+    assert (first["status"], second["status"], second["continues"]) == ("KILLED", "FINISHED", first["id"])
+
+
+@nightly
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.1])
+def test_a_comparison_that_is_killed_has_an_end_in_mlflow(study, seconds):
+    """Must hold: after the next command no run is shown as running."""
+    assert stage(study, "report", GLASSBOX_TRACKING="on").returncode == 0
+    command = [sys.executable, "-m", "glassbox", "compare", ".", "."]
+    work = subprocess.Popen(command, cwd=study, env=environment(PYTHONPATH="src"), stdout=subprocess.DEVNULL)
+    wait_for(lambda: [run for run in runs(study) if run.get("kind") == "comparison"])
+    time.sleep(seconds)
+    work.kill()
+    work.wait()
+    shell(*command, cwd=study, PYTHONPATH="src")
+    compared = [run["status"] for run in runs(study) if run.get("kind") == "comparison"]
+    assert compared in (["KILLED", "FINISHED"], ["FINISHED", "FINISHED"])
 
 
 @pytest.mark.parametrize("name", [pytest.param("tune", marks=nightly), "train", pytest.param("explain", marks=nightly)])
@@ -355,9 +418,12 @@ def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_pat
 
 
 def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(undisturbed):
-    """`make verify`: code and parameters from the record, and every file of numbers, maps and weights."""
+    """`make verify`: code and parameters from the record, and every file of numbers, maps and weights. That MLflow's
+    server is away costs a warning."""
     project, expected, _ = undisturbed
-    said = make(project, "verify", **WITHOUT_MLFLOW).stdout
+    done = make(project, "verify", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    said = done.stdout
+    assert "MLFLOW_TRACKING_URI = http://127.0.0.1:9 does not answer" in done.stderr.splitlines()[-1]
     assert ran(said) == NAMES
     lines = [line for line in said.splitlines() if line.startswith("agrees ")]
     recorded = {name for name in expected if not name.endswith(("record.json", "train.safetensors", "test.safetensors",
@@ -412,7 +478,6 @@ def test_a_clock_that_jumps_changes_no_result(study, undisturbed, jumping_clock,
         assert result.returncode == 0, result.stderr
     assert differing(digests(study), undisturbed[1]) == []
     import json
-    import sqlite3
 
     for name in ("tune", "train"):
         times = json.loads((study / f"reports/{name}/timing.yaml").read_text())
