@@ -9,6 +9,7 @@ from glassbox import (
     lime_stability,
     models,
     predictions,
+    record,
     resume,
     selection,
     tracking,
@@ -51,15 +52,14 @@ def main() -> None:
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
         folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
-        tables |= {"lime_stability": stability.table} if stability else {}
-        for name, rows in (tables | found.tables()).items():
+        for name, rows in (tables | ({"lime_stability": stability.table} if stability else {}) | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, disk))
         files.write_times(folder, explaining.seconds(results) | {"machine": at.machine()} | costs)
         figures.draw_all(folder, cases, request, results, found, stability, again, s)
 
         tracked.log_metrics(costs | additive)
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
         keep.finish()
         print(f"explained {len(picks)} images with {len(s.explainers)} explainers: {len(tables['index'])} maps")
         if additive:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import config, files, hyperparameters, models, postgres, tracking, tuning
+from glassbox import config, files, hyperparameters, models, postgres, record, tracking, tuning
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -51,7 +51,7 @@ def main() -> None:
         best = search.best() if settings.n_trials else None
         table = tuning.table(trials, settings.space, measure)
         files.write_csv(folder / "trials.csv", table)
-        files.write_json(folder / "best.json", tuning.summary(best, trials, measure))
+        files.write_json(folder / "best.json", tuning.summary(best, trials, measure), checked=True)
         seconds = [round(trial.seconds, 3) for trial in trials]
         times = {"machine": at.machine(), "trials_at_once": search.at_once, "seconds": seconds}
         files.write_times(folder, times)
@@ -61,7 +61,7 @@ def main() -> None:
             named = measure.replace("_", " ")
             print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % {named}")
         tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
 
 
 if __name__ == "__main__":

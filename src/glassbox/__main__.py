@@ -124,6 +124,7 @@ def summary() -> None:
     from glassbox.report import calibration
 
     params = config.read()
+    record.check(*record.STAGES, "report")
     study = report.read(params)
     m, level = study.metrics, 100 * params.evaluate.confidence
     rows = report.explainer_table(study)
