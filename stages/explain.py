@@ -48,11 +48,11 @@ def main() -> None:
             asked = (s.lime, s.superpixels, size, seed, bar.update, keep)
             stability = lime_stability.measure(classifier, again, cases.images, *asked) if again else None
         costs, additive = at.costs(keep.began, len(picks)), explaining.additivity(results)
-
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
         folder, tables = files.fresh_folder(REPORTS), explaining.tables(cases, results, test.index.numpy(), test.names)
-        for name, rows in (tables | ({"lime_stability": stability.table} if stability else {}) | found.tables()).items():
+        stable = {"lime_stability": stability.table} if stability else {}
+        for name, rows in (tables | stable | found.tables()).items():
             files.write_csv(folder / f"{name}.csv", rows)
         files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, disk))
         files.write_times(folder, explaining.seconds(results) | {"machine": at.machine()} | costs)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from glassbox import config, files, record, resume, tracking
-from glassbox.data import preparation, store
+from glassbox.data import outside, preparation, store
 from glassbox.errors import run
 from glassbox.progress import Bar
 
@@ -26,6 +26,8 @@ def main() -> None:
         train = preparation.only(prepared.images, "train")
         figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes)
 
+        if sentence := outside.note(settings):
+            print(sentence)
         tracked.log_params(config.flatten(settings, "data."))
         tracked.log_metrics({f"images/{split}": n for split, n in description.sizes.items()})
         tracked.log_metrics({"duplicates/groups": card["duplicates"]["groups"]})

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 import shutil
 import struct
 import tempfile
@@ -20,6 +19,7 @@ import filelock
 from glassbox.errors import UserError
 
 TIMES = "timing.yaml"
+LONGEST = 255 - len("..partial")  # bytes of a file's name that `replacing` can make
 CHECKSUM = "checksum"  # key of a JSON file that holds the digest of the others
 os.umask(UMASK := os.umask(0))  # the user's; there is no other way to read it
 
@@ -215,7 +215,7 @@ def damaged(path: str | Path, why: str) -> str:
         return f"{said}: run the study that it is of again"
     return (
         f"{said}: run 'chmod -R u+w \"$(dvc cache dir)\"', so that DVC looks for damage "
-        f"in its cache, too, then 'rm {shlex.quote(str(path))}' and 'dvc repro', which makes the file again"
+        f"in its cache, too, then 'rm {path}' and 'dvc repro', which makes the file again"
     )
 
 

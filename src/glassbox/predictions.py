@@ -1,5 +1,6 @@
 """The classifier's answers about the test images, and its temperature, as *evaluate* leaves them for what follows."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def temperature(path: str | Path) -> float:
     found = files.read_json(path).get("temperature")
     if not isinstance(found, float) or not 0 < found < float("inf"):
         raise UserError(
-            f"{path}: temperature is {found!r}, but must be a number above 0: delete it, then 'dvc repro' makes it anew"
+            f"{path}: temperature is {json.dumps(found)}, but must be a number above 0: delete it, then 'dvc repro' "
+            "makes it anew"
         )
     return found

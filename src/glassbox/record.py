@@ -1,7 +1,7 @@
 """What a study leaves so that anybody can do it again: its sources, and the digest of every file that must come out.
 
-Each stage also writes the digests of all its files (`seal`). DVC takes a file from its cache as it lies there, damaged or
-not, so whoever uses them looks first (`check`).
+Each stage also writes the digests of all its files (`seal`). DVC takes a file from its cache as it lies there, damaged
+or not, so whoever uses it looks first (`check`).
 """
 
 import hashlib
@@ -99,12 +99,12 @@ def check(*stages: str) -> None:
     for stage in stages:
         sums = Path("reports") / stage / SUMS
         try:
-            pairs = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
+            pairs = [line.split("  ", 1) for line in sums.read_bytes().decode().removesuffix("\n").split("\n")]
         except FileNotFoundError:
             raise UserError(f"{sums} is missing: 'dvc repro' makes it") from None
         except (OSError, ValueError) as error:
             raise UserError(files.damaged(sums, str(error))) from None
-        if not pairs or any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
+        if any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
             raise UserError(files.damaged(sums, "it has lines that are no SHA-256 and file"))
         for written, name in pairs:
             try:
@@ -158,6 +158,18 @@ def read(folder: str | Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
         raise UserError(files.damaged(path, f"it must be a mapping with {', '.join(kinds)}"))
     return found
+
+
+def check_recorded(place: str | Path) -> None:
+    """Whether the files of a study that lie in `place`, some or all, are those of its record there.
+
+    Raises:
+        UserError: one is not, or the record is damaged.
+    """
+    for name, recorded in read(Path(place) / FOLDER)["files"].items():
+        path = Path(place) / name
+        if path.exists() and files.sha256(path) != recorded:
+            raise UserError(files.damaged(path, f"its SHA-256 is not that in {FOLDER / RECORD}"))
 
 
 def parameters(folder: str | Path) -> bytes:
@@ -236,7 +248,7 @@ def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> No
             shutil.copytree(root / given, place / given, copy_function=_link)
         (place / given).mkdir(parents=True, exist_ok=True)
     path = config.read(place / config.PARAMS_FILE).data.path
-    if path is not None and not Path(path).expanduser().is_absolute() and not (place / path).exists():
+    if path is not None and path[0] not in "~/" and not (place / path).exists():
         changed = config.edit(place / config.PARAMS_FILE, [f"data.path={json.dumps(str((root / path).resolve()))}"])
         files.write_text(place / config.PARAMS_FILE, changed)  # a place beside the repository
 
