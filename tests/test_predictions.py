@@ -27,9 +27,7 @@ def test_predictions_that_are_not_those_of_the_calibration_are_refused(tmp_path)
     assert predictions.temperature(tmp_path / predictions.CALIBRATION) == 1.5
     assert predictions.read(path, 2, ("a", "b")).tolist() == [[0.5, 0.5], [1.0, 0.0]]
     path.write_text(path.read_text().replace("0.5,0.5", "0.4,0.5"))
-    with pytest.raises(
-        UserError, match=r"predictions.csv is not what was written \(its SHA-256 is not that in calibrat"
-    ):
+    with pytest.raises(UserError, match=r"predictions.csv is not what was written \(its SHA-256 is not that in calib"):
         predictions.read(path, 2, ("a", "b"))
 
 

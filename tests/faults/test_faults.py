@@ -263,9 +263,8 @@ def test_a_byte_flipped_in_dvcs_cache_is_no_result(study, undisturbed, file):
     kept = study / ".dvc/cache/files/md5" / name[:2] / name[2:]
     state = kept.stat()
     kept.chmod(0o644)
-    kept.write_bytes(
-        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
-    )
+    middle = len(content) // 2
+    kept.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
     kept.chmod(state.st_mode)
     os.utime(kept, ns=(state.st_atime_ns, state.st_mtime_ns))
     path.unlink()
