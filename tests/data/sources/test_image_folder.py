@@ -417,6 +417,8 @@ from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 Image.init()
 if os.getuid() == 0:  # who may read everything
+    # What is imported on the way, and Pillow's own files: the environment may lie where only root may go.
+    image_folder.load(sys.argv[1], 8, "crop", bad_images=sys.argv[2])
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)

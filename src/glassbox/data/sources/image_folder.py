@@ -13,6 +13,7 @@ import stat
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -359,6 +360,7 @@ def _why(error: Exception) -> str:
     return shorten(places.one_line(said.rstrip(".")), 200, placeholder=" …")
 
 
+@cache
 def _silence_libtiff() -> None:
     """libtiff would write to stderr what is wrong with a damaged file; Pillow silences its warnings, not its errors."""
     for folder in (Path(PIL.__file__).parent.parent / "pillow.libs", Path(PIL.__file__).parent / ".dylibs"):
