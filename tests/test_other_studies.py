@@ -206,6 +206,31 @@ def prepared(tmp_path_factory):
     return project
 
 
+def test_images_elsewhere_are_prepared_again_when_they_have_changed(prepared, tmp_path):
+    """DVC looks into data/raw/ and nowhere else."""
+    from glassbox import config
+
+    project, images = Path(shutil.copytree(prepared, tmp_path / "copy")), tmp_path / "elsewhere"
+    shutil.move(project / "data/raw/pets", images)
+    (project / "params.yaml").write_text(config.edit(project / "params.yaml", [f"data.path={images}"]))
+
+    def repro() -> tuple[list[str], str]:
+        checked = shell("python", "-m", "glassbox", "check", cwd=project, PYTHONPATH="src", GLASSBOX_TRACKING="off")
+        made = shell("dvc", "repro", "prepare", cwd=project, GLASSBOX_TRACKING="off")
+        return ran(made.stdout), checked.stdout + made.stdout
+
+    done, said = repro()
+    assert done == ["prepare"]
+    assert f"note: data.path = {images} is not in data/raw/, so DVC does not look for changes there: 'make stud" in said
+    assert repro()[0] == []
+    before = (project / "data/prepared/data.json").read_text()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(images / "cats/0.png")
+    done, said = repro()
+    assert done == ["prepare"]
+    assert f"{images} has changed: *prepare* reads the images again" in said
+    assert (project / "data/prepared/data.json").read_text() != before
+
+
 def truncate(project: Path) -> None:
     file = project / "data/raw/pets/dogs/0.png"
     Image.effect_noise((90, 90), 50).save(file)
