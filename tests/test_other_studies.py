@@ -122,7 +122,7 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
     said = alone(project, "prepare", "tune", "train", "evaluate", "score")
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
-    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml"}
+    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml", "files.sha256"}
     checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
     assert not checks[0]["passed"]
 

@@ -79,7 +79,7 @@ def _checksum(value: Any) -> str:
 def write_times(folder: str | Path, value: Any) -> None:
     """Write what differs from run to run, times and memory, to timing.yaml in `folder`: no .json and no .csv, which are
     the same bytes in every rerun, though what stands in it is JSON, which YAML includes."""
-    write_json(Path(folder) / TIMES, value)
+    write_json(Path(folder) / TIMES, value, checked=True)
 
 
 def write_csv(path: str | Path, table: "Any") -> None:

@@ -70,8 +70,8 @@ def _made(root: Path) -> Iterator[str]:
 
 
 def seal(folder: str | Path, *beside: str | Path) -> Path:
-    """Write the digests of the files of a stage, in the form of sha256sum, to files.sha256. To be called when all of
-    them are written.
+    """Write the digests of the files of a stage, in the form of sha256sum, to files.sha256: the same in every rerun, so
+    timing.yaml, which has a checksum of its own, is not among them. To be called when all are written.
 
     Args:
         folder: of the stage, below reports/.
@@ -82,7 +82,7 @@ def seal(folder: str | Path, *beside: str | Path) -> Path:
     """
     sums = Path(folder) / SUMS
     found = [file for path in map(Path, (folder, *beside)) for file in (path.rglob("*") if path.is_dir() else [path])]
-    names = sorted(file.as_posix() for file in found if file.is_file() and file != sums)
+    names = sorted(file.as_posix() for file in found if file.is_file() and file.name not in (SUMS, files.TIMES))
     files.write_text(sums, "".join(f"{files.sha256(name)}  {name}\n" for name in names))
     return Path(folder)
 
