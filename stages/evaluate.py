@@ -1,6 +1,6 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
-from glassbox import chance, config, evaluation, files, models, resume, tracking
+from glassbox import chance, config, evaluation, files, models, predictions, record, resume, tracking
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -38,9 +38,9 @@ def main() -> None:
             m["augmented_accuracy"] = changed
         files.write_json(folder / "metrics.json", m)
         files.write_times(folder, {"machine": at.machine()} | costs)
-        files.write_json(folder / "calibration.json", e.scaling.as_dict())
         for name, table in e.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
+        predictions.write_scaling(folder, e.scaling.as_dict())
         figures.confusion(folder / "confusion_matrix.png", e.matrix, names)
         figures.reliability(folder / "reliability.png", e.reliability_tables())
         figures.mistakes(folder / "mistakes.png", test.images, labels, e.probabilities, names, settings.gallery)
@@ -48,7 +48,7 @@ def main() -> None:
         tracked.log_metrics(chance.numbers(m) | costs)
         first = ("accuracy", "balanced_accuracy", "majority_share", "macro_f1", "ece")
         tracked.log_headline({f"test_{name}": m[name] for name in first})
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
         keep.finish()
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
         if how.validation_and_test:

@@ -9,6 +9,7 @@ from glassbox import (
     lime_stability,
     models,
     predictions,
+    record,
     resume,
     selection,
     tracking,
@@ -47,7 +48,6 @@ def main() -> None:
             asked = (s.lime, s.superpixels, size, seed, bar.update, keep)
             stability = lime_stability.measure(classifier, again, cases.images, *asked) if again else None
         costs, additive = at.costs(keep.began, len(picks)), explaining.additivity(results)
-
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
 
         about = (s.superpixels, test.index.numpy(), test.names)
@@ -60,7 +60,7 @@ def main() -> None:
         figures.draw_all(folder, cases, request, results, found, stability, again, s)
 
         tracked.log_metrics(costs | additive)
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
         keep.finish()
         print(explaining.told(tables["index"], len(s.explainers), additive))
 

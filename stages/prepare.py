@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from glassbox import config, files, resume, tracking
-from glassbox.data import preparation, store
+from glassbox import config, files, record, resume, tracking
+from glassbox.data import outside, preparation, store
 from glassbox.errors import run
 from glassbox.progress import Bar
 
@@ -26,10 +26,12 @@ def main() -> None:
         train = preparation.only(prepared.images, "train")
         figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes)
 
+        if sentence := outside.note(settings):
+            print(sentence)
         tracked.log_params(config.flatten(settings, "data."))
         tracked.log_metrics({f"images/{split}": n for split, n in description.sizes.items()})
         tracked.log_metrics({"duplicates/groups": card["duplicates"]["groups"]})
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder, DATA))
         sizes = ", ".join(f"{n} {split}" for split, n in description.sizes.items())
         print("\n".join([f"prepared {sizes} images of {settings.source}", *preparation.told(card)]))
 

@@ -12,6 +12,7 @@ def main() -> None:
     with files.exclusive("data/.report.lock", "writing the report"), tracking.stage("report") as tracked:
         d = store.describe(DATA)
         tracked.begin(d)
+        record.check(*record.STAGES)
         study, images = report.read(params, REPORTS, MODEL), store.images(DATA, "test")
         digest = record.study_digest(params, d.digest)
         files.write_text(f"{REPORTS}/index.html", report.index_page(study, images, digest))
@@ -19,6 +20,7 @@ def main() -> None:
         files.write_json(f"{REPORTS}/report/hypotheses.json", report.hypotheses_of(study))
         files.write_json(f"{REPORTS}/summary.json", report.summary(study))
         record.write(params, d.digest)
+        record.seal(f"{REPORTS}/report", f"{REPORTS}/index.html", f"{REPORTS}/summary.json")
         headline, curves = report.headline(study), study.curves.to_dict("records")
         about = report.description(study, digest)
         serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}

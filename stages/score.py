@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import config, explainers, files, gate, models, resume, scorecard, scoring, shortcut, tracking
+from glassbox import config, explainers, files, gate, models, record, resume, scorecard, scoring, shortcut, tracking
 from glassbox.data import store
 from glassbox.data.base import NOISE
 from glassbox.engine import start
@@ -60,7 +60,7 @@ def main() -> None:
                 figures.draw_exposed(folder, exposed)
             said += told["verdicts"]
         tracked.log_metrics(costs)
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
         keep.finish()
         print("\n".join(said))
 

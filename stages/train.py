@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from glassbox import config, files, hyperparameters, models, resume, tracking, training
+from glassbox import config, files, hyperparameters, models, record, resume, tracking, training
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -61,7 +61,7 @@ def main() -> None:
             files.write_json(folder / f"{name}.json", content)
         files.write_times(folder, times)
         tracked.log_headline({name: metrics[name] for name in metrics if "best_epoch_" in name})
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder, MODEL))
         resume.finish(*(checkpoint for *_, checkpoint in trained.values()))
         print(card.told())
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from glassbox import config, files, hyperparameters, models, postgres, tracking, tuning
+from glassbox import config, files, hyperparameters, models, postgres, record, tracking, tuning
 from glassbox.data import store
 from glassbox.engine import start
 from glassbox.errors import run
@@ -39,12 +39,12 @@ def main() -> None:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds, measure)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
         read = at.lend(partial(store.read, DATA), "train", "validation")
-        for number, record in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
-            if isinstance(record, tuning.Trial):
-                tracked.log_trial(number, record.state, record.params, record.curve, record.seconds, measure)
+        for number, told in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
+            if isinstance(told, tuning.Trial):
+                tracked.log_trial(number, told.state, told.params, told.curve, told.seconds, measure)
                 bar.update()
             else:
-                bar.set_postfix_str(f"trial {number}, epoch {record.epoch}: {100 * getattr(record, measure):.1f} %")
+                bar.set_postfix_str(f"trial {number}, epoch {told.epoch}: {100 * getattr(told, measure):.1f} %")
         bar.close()
 
         from glassbox.figures import search as figures  # matplotlib takes half a second, and draws last
@@ -53,7 +53,7 @@ def main() -> None:
         best = search.best() if settings.n_trials else None
         table = tuning.table(trials, settings.space, measure)
         files.write_csv(folder / "trials.csv", table)
-        files.write_json(folder / "best.json", tuning.summary(best, trials, measure))
+        files.write_json(folder / "best.json", tuning.summary(best, trials, measure), checked=True)
         seconds = [round(trial.seconds, 3) for trial in trials]
         times = {"machine": at.machine(), "trials_at_once": search.at_once, "seconds": seconds}
         files.write_times(folder, times)
@@ -63,7 +63,7 @@ def main() -> None:
             named = measure.replace("_", " ")
             print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % {named}")
         tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})
-        tracked.log_files(folder)
+        tracked.log_files(record.seal(folder))
 
 
 if __name__ == "__main__":

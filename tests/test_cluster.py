@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -627,6 +628,26 @@ with engine.start(config.read("params.yaml").compute.model_copy(update=asked)) a
 """
 
 
+def test_an_environment_in_a_folder_with_a_space_is_quoted_or_told(monkeypatch, capsys):
+    """Ray begins workers by a shell, to which it does not quote the path of Python."""
+    import ray
+
+    asked = []
+    monkeypatch.setattr(ray, "init", lambda where, runtime_env, **_: asked.append((where, runtime_env)))
+    for executable, quoted in (("/a/bin/python", None), ("/a b/bin/python", "'/a b/bin/python'")):
+        monkeypatch.setattr(sys, "executable", executable)
+        for where in ("local", "10.0.0.1:6379"):
+            cluster._join(where, "folder")
+            about, runtime_env = asked.pop()
+            assert about == where
+            assert runtime_env.get("py_executable") == (quoted if where == "local" else None)
+            told = "whose path a shell does not take as one word, as with a space in it, Ray begins no workers there"
+            assert (told in capsys.readouterr().err) == (quoted is not None and where != "local")
+
+
+@pytest.mark.skipif(
+    shlex.quote(sys.executable) != sys.executable, reason=f"Ray's own nodes begin no workers from {sys.prefix}"
+)
 def test_a_cluster_that_is_empty_grows_when_work_waits(tmp_path):
     (tmp_path / "growing.json").write_text(json.dumps(GROWING))
     (tmp_path / "begin.py").write_text(BEGIN)

@@ -247,7 +247,8 @@ def test_artifacts_come_through_the_server_and_are_the_same_files(clients, walke
                          for path in place.rglob("*") if path.is_file()})  # fmt: skip
         assert kept[0].keys() == kept[1].keys(), name
         changed = {path for path in kept[0] if kept[0][path].read_bytes() != kept[1][path].read_bytes()}
-        of_the_state = {"index.html", "report/sources.zip", "report/record.json"} if name == "study" else set()
+        of_the_report = {f"report/{kept}" for kept in ("sources.zip", "record.json", "files.sha256")}
+        of_the_state = {"index.html", *of_the_report} if name == "study" else set()
         assert {path for path in changed if Path(path).name != "timing.yaml"} == of_the_state, name
     assert not (walked.project / "mlruns" / "artifacts").exists(), "only the server reached them"
 

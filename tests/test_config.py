@@ -51,14 +51,24 @@ def refusal(tree: dict, key: str, value: object, tmp_path: Path) -> str:
         ("train.epochs", 0, "train.epochs is 0, but must be greater than or equal to 1"),
         ("train.epochs", "ten", "train.epochs is 'ten', but must be a whole number"),
         ("train.epochs", 2.5, "train.epochs is 2.5, but must be a whole number"),
-        ("train.epochs", True, "train.epochs is True, but must be a whole number"),
-        ("train.epochs", None, "train.epochs is None, but must be a whole number"),
+        ("train.epochs", True, "train.epochs is true, but must be a whole number"),
+        ("train.epochs", None, "train.epochs is null, but must be a whole number"),
         ("train.epochs", ..., "train.epochs is missing"),
         ("train", ..., "the section train is missing"),
         ("train", 3, "train is 3, but must be a section of keys"),
         ("train.learning_rate", "fast", "train.learning_rate is 'fast', but must be a number or 'tuned'"),
-        ("train.learning_rate", float("nan"), "train.learning_rate is nan, but must be a finite number or 'tuned'"),
+        ("train.learning_rate", float("nan"), "train.learning_rate is .nan, but must be a finite number or 'tuned'"),
         ("train.learning_rate", -0.1, "train.learning_rate is -0.1, but must be greater than 0 or 'tuned'"),
+        *[
+            (
+                key,
+                given,
+                f"{key} is {given}, but must be a whole number from 0 to 64, or a share of one GPU, above 0 and "
+                f"below 1{also}",
+            )
+            for key, also in (("compute.gpus", ""), ("tune.gpus", " or null"))
+            for given in (-1, 65, 1.5, -0.5)
+        ],
         ("data.limit", "few", "data.limit is 'few', but must be a whole number or null"),
         (
             "data.source",

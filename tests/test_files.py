@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -50,6 +51,43 @@ def test_a_missing_or_damaged_file_is_named(read, tmp_path):
     (tmp_path / "bad").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"bad cannot be read"):
         read(tmp_path / "bad")
+
+
+def test_an_error_of_the_disk_names_the_file_that_was_written(tmp_path):
+    def fails(error: OSError):
+        with (
+            pytest.raises(OSError, match=r"result\.json") as said,
+            files.replacing(tmp_path / "result.json") as partial,
+        ):
+            if error.filename == "partial":
+                error.filename = str(partial)
+            raise error
+        return said.value.filename
+
+    assert fails(OSError(errno.ENOSPC, "no room")) == str(tmp_path / "result.json")
+    assert fails(PermissionError(errno.EACCES, "may not", "partial")) == str(tmp_path / "result.json")
+    with pytest.raises(OSError, match="another") as said, files.replacing(tmp_path / "result.json"):
+        raise OSError(errno.EACCES, "may not", "another")
+    assert said.value.filename == "another"
+
+
+def test_a_checked_file_is_known_when_one_byte_of_it_is_another(tmp_path):
+    path, value = tmp_path / "best.json", {"trial": 3, "value": 0.1 + 0.2, "params": {"b": None, "a": [1, "é"]}}
+    files.write_json(path, value, checked=True)
+    whole = path.read_bytes()
+    assert files.read_json(path) == value
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = files.read_json(path)
+        except UserError:
+            continue
+        assert {key: found[key] for key in value} == value  # white space, or the name of the checksum
+    path.write_bytes(whole.replace(b'"trial": 3', b'"trial": 2'))
+    with pytest.raises(
+        UserError, match=r"best.json is not what was written \(the checksum in it is another\): run the st"
+    ):
+        files.read_json(path)
 
 
 def test_digest_tells_parts_apart():

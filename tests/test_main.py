@@ -156,7 +156,7 @@ def test_usage(arguments, monkeypatch):
 
 
 def test_a_summary_without_a_study_says_what_is_missing():
-    with pytest.raises(UserError, match=r"reports/prepare/card.json is missing: 'dvc repro' makes it"):
+    with pytest.raises(UserError, match=r"reports/prepare/files.sha256 is missing: 'dvc repro' makes it"):
         commands.summary()
 
 
@@ -303,6 +303,32 @@ def test_the_verdict_is_told_before_it_is_logged_and_stands_when_it_cannot_be(pr
 def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):
     with pytest.raises(UserError, match=r"reports/report/record.json is missing: 'dvc repro' makes it"):
         commands.restore("", str(tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "part"),
+    [
+        (
+            "x" * 300,
+            "y",
+            "would have a name of 310 bytes, but a file's has at most 246: name the studies by their digests",
+        ),
+        (".", "y" * 251, "would have a name of 264 bytes"),
+        ("x" * 130, "y" * 130, "would have a name of 269 bytes"),
+        ("x\ny", "z", r"^A=x\\ny: it must be text in UTF-8 without control characters$"),
+        ("x", "\udcff", r"^B=\\xff: it must be text in UTF-8 without control characters$"),
+    ],
+)
+def test_names_of_studies_that_no_page_can_have_are_refused_before_the_work(a, b, part, monkeypatch):
+    monkeypatch.setattr(commands, "fetch", None)
+    with pytest.raises(UserError, match=part):
+        commands.compare(a, b)
+
+
+def test_a_sentence_about_a_fetched_file_names_the_study(tmp_path):
+    with pytest.raises(UserError, match=r"^A=slow: reports/report/sources.zip is not what was written$"):  # noqa: SIM117
+        with commands.naming("A=slow", tmp_path / "A"):
+            raise UserError(f"{tmp_path / 'A'}/reports/report/sources.zip is not what was written")
 
 
 def test_what_cannot_be_compared_or_explained_is_said(tmp_path, monkeypatch):

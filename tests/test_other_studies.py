@@ -122,7 +122,7 @@ def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_g
     (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
     said = alone(project, "prepare", "tune", "train", "evaluate", "score")
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
-    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml"}
+    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml", "files.sha256"}
     checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
     assert not checks[0]["passed"]
 
@@ -245,6 +245,31 @@ def prepared(tmp_path_factory):
     (project / "params.yaml").write_text(config.edit(project / "studies/digits.yaml", changes))
     assert alone(project, "prepare") == "prepared 8 train, 2 validation, 2 test images of image_folder\n"
     return project
+
+
+def test_images_elsewhere_are_prepared_again_when_they_have_changed(prepared, tmp_path):
+    """DVC looks into data/raw/ and nowhere else."""
+    from glassbox import config
+
+    project, images = Path(shutil.copytree(prepared, tmp_path / "copy")), tmp_path / "elsewhere"
+    shutil.move(project / "data/raw/pets", images)
+    (project / "params.yaml").write_text(config.edit(project / "params.yaml", [f"data.path={images}"]))
+
+    def repro() -> tuple[list[str], str]:
+        checked = shell("python", "-m", "glassbox", "check", cwd=project, PYTHONPATH="src", GLASSBOX_TRACKING="off")
+        made = shell("dvc", "repro", "prepare", cwd=project, GLASSBOX_TRACKING="off")
+        return ran(made.stdout), checked.stdout + made.stdout
+
+    done, said = repro()
+    assert done == ["prepare"]
+    assert f"note: data.path = {images} is not in data/raw/, so DVC does not look for changes there: 'make stud" in said
+    assert repro()[0] == []
+    before = (project / "data/prepared/data.json").read_text()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(images / "cats/0.png")
+    done, said = repro()
+    assert done == ["prepare"]
+    assert f"{images} has changed: *prepare* reads the images again" in said
+    assert (project / "data/prepared/data.json").read_text() != before
 
 
 def truncate(project: Path) -> None:

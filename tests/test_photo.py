@@ -98,6 +98,24 @@ def test_bad_input_is_one_sentence(study, tmp_path):
         explain(study, tmp_path / "cut.png")
 
 
+def test_a_name_that_its_figure_cannot_have_is_refused_before_the_work(study, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo.models, "load", None)  # nothing is loaded
+    for length, ending in ((300, ".png"), (240, ".png"), (248, ".jpeg")):
+        name = tmp_path / f"{'x' * (length - len(ending))}{ending}"
+        if length < 255:
+            picture = picture.rename(name)
+        with pytest.raises(
+            UserError, match=r"^IMAGE=.*: (there is no such file|its name is \d+ bytes too long for the)"
+        ):
+            explain(study, name)
+    for given in ("~nobody-is-called-so/x.png", "~/no such file.png", "x\ny.png", "\udcff.png", "/dev/stdin/x", ""):
+        with pytest.raises(UserError, match=r"^IMAGE=.*: there is no such file$") as said:
+            explain(study, given)
+        assert str(said.value).isprintable()
+    longest = picture.rename(tmp_path / f"{'x' * (files.LONGEST - 11)}.png")
+    assert photo.find(longest) == longest
+
+
 def test_a_classifier_of_other_data_is_refused(study, picture, tmp_path):
     about = files.read_json(tmp_path / "data/data.json")
     files.write_json(tmp_path / "data/data.json", about | {"digest": "e" * 64})

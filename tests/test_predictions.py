@@ -20,6 +20,17 @@ def test_predictions_of_others_are_refused(tmp_path, images, classes):
         predictions.read(tmp_path / "p.csv", images, classes)
 
 
+def test_predictions_that_are_not_those_of_the_calibration_are_refused(tmp_path):
+    path = tmp_path / predictions.PREDICTIONS
+    files.write_csv(path, pd.DataFrame({"p(a)": [0.5, 1.0], "p(b)": [0.5, 0.0]}))
+    predictions.write_scaling(tmp_path, {"temperature": 1.5})
+    assert predictions.temperature(tmp_path / predictions.CALIBRATION) == 1.5
+    assert predictions.read(path, 2, ("a", "b")).tolist() == [[0.5, 0.5], [1.0, 0.0]]
+    path.write_text(path.read_text().replace("0.5,0.5", "0.4,0.5"))
+    with pytest.raises(UserError, match=r"predictions.csv is not what was written \(its SHA-256 is not that in calib"):
+        predictions.read(path, 2, ("a", "b"))
+
+
 def test_the_temperature_is_read_or_refused(tmp_path):
     path = tmp_path / "calibration.json"
     files.write_json(path, {"temperature": 1.5})

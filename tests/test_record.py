@@ -1,6 +1,9 @@
 import json
 import os
+import subprocess
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,18 @@ def study(tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     record.write(config.read(), "d" * 64)
     return project
+
+
+def rewrite_sources(changes: dict[str, str], without: tuple[str, ...] = ()) -> None:
+    """Change what is in the sources, and their digest in the record."""
+    path = record.FOLDER / record.SOURCES
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist() if name not in without}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (kept | changes).items():
+            archive.writestr(name, content)
+    written = record.read(record.FOLDER) | {"sources_sha256": files.sha256(path)}
+    files.write_json(record.FOLDER / record.RECORD, written, checked=True)
 
 
 def test_the_record_names_every_file_that_must_be_made_again(study):
@@ -88,8 +103,7 @@ def test_images_beside_the_repository_are_found_from_elsewhere(study, tmp_path):
 
 @pytest.mark.parametrize("name", ["../outside.py", "/tmp/outside.py", "src/../../outside.py"])
 def test_sources_cannot_lead_out_of_their_folder(study, tmp_path, name):
-    with zipfile.ZipFile(record.FOLDER / record.SOURCES, "w") as archive:
-        archive.writestr(name, "x")
+    rewrite_sources({name: "x"})
     with pytest.raises(UserError, match=r"which is no file of a study"):
         record.restore(record.FOLDER, tmp_path / "again" / "deep")
     assert not list(tmp_path.rglob("outside.py"))
@@ -116,14 +130,108 @@ def test_recorded_libraries(study):
 
 
 def test_damaged_sources_are_said(study, tmp_path):
-    with zipfile.ZipFile(record.FOLDER / record.SOURCES, "w") as archive:
-        archive.writestr("params.yaml", "x")
-    for read in (record.parameters, record.recorded_code, record.libraries):
-        with pytest.raises(UserError, match=r"cannot be read \(it has no dvc.yaml, requirements.lock\): run the study"):
+    rewrite_sources({"params.yaml": "x"}, without=("dvc.yaml", "requirements.lock"))
+    restore = partial(record.restore, place=tmp_path / "again")
+    for read in (record.parameters, record.recorded_code, record.libraries, restore):
+        with pytest.raises(UserError, match=r"sources.zip is not what was written \(it has no dvc.yaml, require"):
             read(record.FOLDER)
     (record.FOLDER / record.SOURCES).write_bytes(b"no archive")
-    with pytest.raises(UserError, match=r"sources.zip cannot be read .*: the study cannot be restored"):
-        record.restore(record.FOLDER, tmp_path / "again")
+    for read in (record.parameters, record.recorded_code, record.libraries, restore):
+        with pytest.raises(UserError, match=r"sources.zip is not what was written \(its SHA-256 is not that in"):
+            read(record.FOLDER)
+    (record.FOLDER / record.SOURCES).unlink()
+    with pytest.raises(UserError, match=r"sources.zip is missing: 'dvc repro' makes it"):
+        restore(record.FOLDER)
+    assert not (tmp_path / "again").exists()
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """The same but for one bit of one byte."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def said_by(read: Callable[[], object]) -> str:
+    """What a damaged file is refused by, one sentence; "" where it is read."""
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("of_now", [True, False], ids=["of now", "of an older version"])
+def test_no_flipped_byte_of_sources_is_a_traceback_and_none_goes_unnoticed(study, of_now):
+    """Before records held the digest of the sources, an archive's own checks had to do."""
+    if not of_now:
+        kept = record.read(record.FOLDER)
+        del kept["sources_sha256"]
+        files.write_json(record.FOLDER / record.RECORD, kept)
+    path = record.FOLDER / record.SOURCES
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7 if of_now else 1):
+        path.write_bytes(flipped(whole, place))
+        for read in (record.parameters, record.recorded_code, record.libraries):
+            said = said_by(partial(read, record.FOLDER))
+            assert "sources.zip is not what was written" in said or not of_now
+
+
+def test_no_flipped_byte_of_a_record_goes_unnoticed(study):
+    path = record.FOLDER / record.RECORD
+    whole, kept = path.read_bytes(), record.read(record.FOLDER)
+    for place in range(len(whole)):
+        path.write_bytes(flipped(whole, place))
+        if not (said := said_by(partial(record.read, record.FOLDER))):
+            found = record.read(record.FOLDER)
+            assert {key: found[key] for key in kept} == kept  # it was the checksum's own key
+        assert not said or "record.json" in said
+    for other in ("[]", "{}", '{"study": "x", "study_digest": "y", "machine": {}, "files": []}', "7"):
+        path.write_text(other)
+        with pytest.raises(UserError, match=r"record.json is not what was written \(it must be a mapping with"):
+            record.read(record.FOLDER)
+
+
+def test_every_file_that_a_stage_wrote_is_compared_with_what_it_wrote(study):
+    """A byte flipped in DVC's cache comes back as a result, and DVC says that nothing has changed."""
+    assert record.seal("reports/explain") == Path("reports/explain")
+    record.seal("reports/train", "models", "data/prepared/data.json")
+    record.check("explain", "train")
+    sealed = Path("reports/train/files.sha256").read_text()
+    assert [line.partition("  ")[2] for line in sealed.splitlines()] == [
+        "data/prepared/data.json", "models/model.safetensors", "models/noise/model.safetensors",
+        "reports/train/curves.png", "reports/train/metrics.json",
+    ]  # fmt: skip
+    subprocess.run(["sha256sum", "--check", "--strict", "reports/train/files.sha256"], check=True)
+    for line in sealed.splitlines():
+        path = Path(line.partition("  ")[2])
+        whole = path.read_bytes()
+        path.write_bytes(flipped(whole, 0))
+        with pytest.raises(UserError) as said:
+            record.check("explain", "train")
+        assert str(said.value) == (
+            f"{path} is not what was written (its SHA-256 is not that in reports/train/files.sha256): run "
+            "'chmod -R u+w \"$(dvc cache dir)\"', so that DVC looks for damage in its cache, too, then "
+            f"'rm {path}' and 'dvc repro', which makes the file again"
+        )
+        path.unlink()
+        with pytest.raises(UserError, match=rf"{path}, which reports/train/files.sha256 names, is missing: 'dvc"):
+            record.check("train")
+        path.write_bytes(whole)
+    for place in range(len(sealed)):
+        Path("reports/train/files.sha256").write_bytes(flipped(sealed.encode(), place))
+        with pytest.raises(UserError, match=r"files.sha256"):
+            record.check("train")
+    Path("reports/train/files.sha256").unlink()
+    with pytest.raises(UserError, match=r"reports/train/files.sha256 is missing: 'dvc repro' makes it"):
+        record.check("train")
+
+
+def test_what_was_fetched_is_compared_with_its_record(study):
+    record.check_recorded(study)
+    Path("models/noise/model.safetensors").unlink()  # not all is fetched
+    record.check_recorded(study)
+    Path("reports/explain/index.csv").write_text("a,b\n1,3\n")
+    with pytest.raises(UserError, match=r"index.csv is not what was written \(.*record.json\): run the study that"):
+        record.check_recorded(study)
 
 
 def test_what_agrees_and_what_differs(study):

@@ -59,7 +59,13 @@ def study(place, data, seed, *changes, choices=(), machine=MACHINE, code="x = 1"
     rows = {"image": range(60), "true_class": [CLASSES[k] for k in test.labels]}
     rows |= {f"p({name})": p[:, k] for k, name in enumerate(CLASSES)}
     files.write_csv(folder / "reports/evaluate/predictions.csv", pd.DataFrame(rows))
-    files.write_json(folder / record.FOLDER / record.RECORD, {"machine": machine})
+    names = ("prepare/card.json", "evaluate/calibration.json", "evaluate/predictions.csv")
+    digests = {f"reports/{name}": files.sha256(folder / "reports" / name) for name in names}
+    digests |= {
+        f"models/{name}": files.sha256(folder / "models" / name) for name in ("model.json", "model.safetensors")
+    }
+    kept = {"study": "toy", "study_digest": "0", "machine": machine, "files": digests}
+    files.write_json(folder / record.FOLDER / record.RECORD, kept)
     with zipfile.ZipFile(folder / record.FOLDER / record.SOURCES, "w") as archive:
         for name, kept in (("params.yaml", text), ("dvc.yaml", ""), ("requirements.lock", lock), ("src/a.py", code)):
             archive.writestr(name, kept)
@@ -218,6 +224,13 @@ def test_studies_with_other_test_images_are_refused(both, data, tmp_path):
             sides.same_images(both[0], other)
     about = files.read_json(card)
     files.write_json(card, {key: value for key, value in about.items() if key != "test_digest"})
+    with pytest.raises(
+        UserError, match=r"card.json is not what was written \(its SHA-256 is not that in reports/report/"
+    ):
+        sides.read("fast", both[1].folder)
+    path = both[1].folder / record.FOLDER / record.RECORD
+    kept = files.read_json(path)
+    files.write_json(path, kept | {"files": {}})
     with pytest.raises(UserError, match="fast was made by an older version"):
         sides.read("fast", both[1].folder)
     files.write_json(card, about)

@@ -54,7 +54,7 @@ def test_everything_that_the_readme_promises_is_there(study):
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}
-        assert there == set(names)
+        assert there == {*names, "files.sha256"}
     assert (reports / "index.html").stat().st_size > 100_000
     assert {path.name for path in (study[0] / "models").iterdir()} == {"model.json", "model.safetensors"}
     for path in reports.rglob("*.png"):

@@ -643,6 +643,37 @@ def test_a_damaged_file_is_named(search):
         search()
 
 
+def test_no_flipped_byte_of_the_record_changes_the_search(search):
+    """JSON with one digit changed is JSON after all: every line carries a digest of what else is in it."""
+    run(search(n_trials=2))
+    file = search().file
+    whole, known = file.read_bytes(), essence(search().trials())
+    last = whole.rindex(b"\n", 0, -1)
+    for place in range(0, len(whole), 97):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = essence(search().trials())
+        except UserError as error:
+            said = str(error)
+            assert said.startswith(f"{file}, the record of this search, is damaged (")
+            assert said.endswith("): delete it, and the search begins anew")
+        else:
+            assert place > last or found == known
+    values = json.dumps(known[0][2])[:6].encode()
+    assert whole.count(values) >= 1
+    file.write_bytes(whole.replace(values, values[:-1] + (b"1" if values[-1:] != b"1" else b"2"), 1))
+    with pytest.raises(UserError, match=r"is damaged \(the checksum of its line \d+ is another\): delete it"):
+        search()
+
+
+def test_a_record_that_is_a_folder_is_said(search):
+    file = search().file
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError, match=rf"{file.name}, the record of this search, is damaged \(it is a folder\)"):
+        search()
+
+
 def four_trials(workers: int) -> dict:
     update = {"n_trials": 4, "startup_trials": 1, "epochs": 3, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0}
     return update | {"workers": workers}

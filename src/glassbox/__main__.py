@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from glassbox import config, files, postgres, reach, record, tracking
+from glassbox.data import outside
+from glassbox.data.places import shown
 from glassbox.errors import UserError, cut, run
 
 STUDIES = Path("studies")
@@ -120,10 +123,11 @@ def mend() -> None:
 def check() -> None:
     """Say in one sentence what is wrong with the parameter file, that the network cannot be explained as it asks, or
     that the cluster, MLflow's server or the search's database does not answer, before DVC removes an output to make it
-    anew."""
+    again. Images where DVC does not look for changes are looked at here."""
     check_repository()
     mend()
     params = config.read()
+    outside.watch(params.data)
     model, storage = params.model, params.tune.storage
     if model.name != config.CNN:
         from glassbox import models  # torchvision takes its time, and the CNN has no need of it
@@ -143,6 +147,7 @@ def summary() -> None:
     from glassbox.report import calibration
 
     params = config.read()
+    record.check(*record.STAGES, "report")
     study = report.read(params)
     m, level = study.metrics, 100 * params.evaluate.confidence
     rows = report.explainer_table(study)
@@ -235,7 +240,7 @@ def explain(path: str) -> None:
         raise UserError("IMAGE is not given: name a picture, as in 'make explain IMAGE=photo.jpg'")
     params = config.read()
     explained = photo.explain(path, params)
-    figure = photo.write(explained, Path(path).expanduser().read_bytes(), params.explain.lime.regions)
+    figure = photo.write(explained, photo.find(path).read_bytes(), params.explain.lime.regions)
     print(f"{explained.told()}\nFigure  {figure}\nMaps    {figure.with_suffix('.npz')}")
 
 
@@ -255,22 +260,40 @@ def compare(a: str, b: str) -> None:
     for name, given in (("A", a), ("B", b)):
         if not given:
             raise UserError(f"{name} is not given: name two studies, as in 'make compare A=slow B=fast'")
+        if shown(given) != given:
+            raise UserError(f"{name}={shown(given)}: it must be text in UTF-8 without control characters")
+    names = tuple("here" if given == "." else given for given in (a, b))
+    page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
+    if len(page.name) > files.LONGEST:
+        raise UserError(
+            f"A={cut(a)} and B={cut(b)}: the page that is named after both would have a name of {len(page.name)} "
+            f"bytes, but a file's has at most {files.LONGEST}: name the studies by their digests"
+        )
     with tempfile.TemporaryDirectory() as place:
         both = []
-        for name, given in (("A", a), ("B", b)):
-            fetch(name, given, Path(place) / name)
-            both.append(sides.read("here" if given == "." else given, Path(place) / name))
+        for argument, given, name in zip("AB", (a, b), names, strict=True):
+            with naming(f"{argument}={given}", Path(place) / argument):
+                fetch(argument, given, Path(place) / argument)
+                both.append(sides.read(name, Path(place) / argument))
         sides.same_images(*both)
         data = next((d for d in (*(one.folder / DATA for one in both), DATA) if (d / "data.json").exists()), DATA)
-        made = sides.compare(*both, data)
-    names = tuple(one.name for one in both)
-    page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
+        with naming(f"A={a}", both[0].folder), naming(f"B={b}", both[1].folder):
+            made = sides.compare(*both, data)
     files.write_text(page, pages.page(made))
     print("\n".join([*pages.sentences(made), f"Page    {page}"]), flush=True)
     if tracking.is_on():
         tracking.log_comparison(
             made.a.params.study.name, names, pages.summary(made), pages.outcomes(made), pages.sentences(made), page
         )
+
+
+@contextmanager
+def naming(study: str, place: Path) -> Iterator[None]:
+    """Let a sentence about a file name the study that it is of, and not the folder that it was fetched to."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(f"{place}/", f"{study}: ")) from None
 
 
 def fetch(name: str, which: str, place: Path) -> None:
@@ -291,6 +314,7 @@ def fetch(name: str, which: str, place: Path) -> None:
             if not path.exists():
                 raise UserError(f"{name}=.: there is no {path} here: 'dvc repro' makes it")
             (place / path).symlink_to(path.resolve())
+        record.check(*record.STAGES, "report")
         return
     if tracking.is_on():
         with suppress(tracking.NoSuchStudy):  # then it may be one that only DVC knows

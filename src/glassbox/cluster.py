@@ -6,6 +6,7 @@ travel as the actors' working directory, data and networks through Ray's object 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -93,6 +94,16 @@ def _join(address: str, folder: str) -> None:
 
     own = {"include_dashboard": False} if address == "local" else {}
     workers_have = {"working_dir": folder, "env_vars": OF_WORKERS}
+    # Ray begins workers by a shell, to which it does not quote the path of Python, and waits for ever where it is cut.
+    if (quoted := shlex.quote(sys.executable)) != sys.executable:
+        if address == "local":
+            workers_have["py_executable"] = quoted
+        else:
+            print(
+                f"note: this environment is in {sys.prefix}; where that of a machine of the cluster is in a folder "
+                "whose path a shell does not take as one word, as with a space in it, Ray begins no workers there",
+                file=sys.stderr,
+            )
     for left in reversed(range(AGAIN + 1)):
         try:
             ray.init(address, runtime_env=workers_have, log_to_driver=False, logging_level="error", **own)

@@ -869,8 +869,8 @@ def _sentence(error: ValidationError, tree: dict[str, Any]) -> str:
 
 
 class _Short(reprlib.Repr):
-    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits. Passwords
-    in addresses are not told."""
+    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits; null, true
+    and false as YAML writes them. Passwords in addresses are not told."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -880,6 +880,15 @@ class _Short(reprlib.Repr):
 
     def repr_str(self, value: str, level: int) -> str:
         return super().repr_str(masked(value), level)
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: ARG002 (the name that reprlib looks for)
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:  # noqa: ARG002
+        return "true" if value else "false"
+
+    def repr_float(self, value: float, level: int) -> str:  # noqa: ARG002
+        return repr(value) if math.isfinite(value) else repr(value).replace("inf", ".inf").replace("nan", ".nan")
 
     def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
         return repr(value) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
@@ -919,7 +928,16 @@ _PATTERNS = {
 }
 
 
+# Of a number of two kinds pydantic tells the bounds of both.
+_TWO_KINDS = dict.fromkeys(
+    (("compute", "gpus"), ("tune", "gpus")),
+    "a whole number from 0 to 64, or a share of one GPU, above 0 and below 1",
+)
+
+
 def _allowed(problem: dict[str, Any], path: tuple[Any, ...]) -> str:
+    if path in _TWO_KINDS:
+        return _TWO_KINDS[path]
     if problem["type"] in ("string_pattern_mismatch", "string_too_long"):
         return _PATTERNS[path]
     if problem["type"] == "too_short":

@@ -2,14 +2,19 @@
 
 import errno
 import gc
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 
-# What the user can change about a disk: there is no room on it, or it may not be written.
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# What the user can change about a disk: there is no room on it, it may not be written or read, or something else lies
+# where a file or a folder must be.
+OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.EISDIR,
+    errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
 
 
 STOPPED = "stopped by the user; run the same command again to go on"
@@ -18,6 +23,17 @@ STOPPED = "stopped by the user; run the same command again to go on"
 class UserError(Exception):
     """Something the user can put right. The message is one sentence that names the file or parameter, its value and
     what is allowed."""
+
+
+def of_the_disk(error: OSError) -> str | None:
+    """The sentence for an error of the system that the user can put right; None for another one."""
+    if error.errno not in OF_THE_DISK:
+        return None
+    why = os.strerror(error.errno)
+    if error.errno == errno.EFBIG:
+        why = f"{why}: there is a limit on the size of files (ulimit -f)"
+    what = error.filename or "a file cannot be written"
+    return f"{what}: {why}: put that right, then run the same command again to go on"
 
 
 def cut(text: str, most: int = 300) -> str:
@@ -47,7 +63,11 @@ def _leave(*_: object) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a UserError, and a disk that is full or may not be written, becomes one line on stderr and exit code
-    2, Ctrl-C exit code 130."""
+    2, Ctrl-C exit code 130, and a pipe that nobody reads any longer exit code 141, as of a program that it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What it cannot hold, as an arrow in ASCII, or a name that is not text, is written as an escape.
+            stream.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not gc.isenabled():
@@ -55,14 +75,18 @@ def run(main: Callable[[], None]) -> None:
         gc.enable()
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+        sys.exit(141)
     except OSError as error:
-        if error.errno not in OF_THE_DISK:
+        if (said := of_the_disk(error)) is None:
             raise
-        said = f"{error.filename or 'a file cannot be written'}: {os.strerror(error.errno)}"
-        print(f"error: {said}: put that right, then run the same command again to go on", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)

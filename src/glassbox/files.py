@@ -19,6 +19,8 @@ import filelock
 from glassbox.errors import UserError
 
 TIMES = "timing.yaml"
+LONGEST = 255 - len("..partial")  # bytes of a file's name that `replacing` can make
+CHECKSUM = "checksum"  # key of a JSON file that holds the digest of the others
 os.umask(UMASK := os.umask(0))  # the user's; there is no other way to read it
 
 
@@ -31,10 +33,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     # The suffix stays last: numpy adds its own to a name that ends otherwise.
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        with naming(path, partial):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path, partial: str | Path | None = None) -> Iterator[None]:
+    """Let an error of the system name `path`, where it names no file, as when a disk is full, or only `partial`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -46,14 +60,26 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, checked: bool = False) -> None:
+    """Write JSON.
+
+    Args:
+        path: of the file.
+        value: what JSON can hold; a mapping by text where it is `checked`.
+        checked: whether a digest of it is added, by which `read_json` knows a damaged one.
+    """
+    made = value | {CHECKSUM: _checksum(value)} if checked else value
+    write_text(path, json.dumps(made, indent=2, allow_nan=False) + "\n")
+
+
+def _checksum(value: Any) -> str:
+    return digest(json.dumps(value, sort_keys=True, allow_nan=False))
 
 
 def write_times(folder: str | Path, value: Any) -> None:
     """Write what differs from run to run, times and memory, to timing.yaml in `folder`: no .json and no .csv, which are
     the same bytes in every rerun, though what stands in it is JSON, which YAML includes."""
-    write_json(Path(folder) / TIMES, value)
+    write_json(Path(folder) / TIMES, value, checked=True)
 
 
 def write_csv(path: str | Path, table: "Any") -> None:
@@ -164,17 +190,33 @@ def read_csv(path: str | Path) -> "Any":
 
 
 def read_json(path: str | Path) -> Any:
-    """Parse a JSON file that an earlier stage wrote.
+    """Parse a JSON file that an earlier stage wrote. The digest of a `checked` one is not among what it holds.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(value, dict) and CHECKSUM in value:
+            written = value.pop(CHECKSUM)
+            if written != _checksum(value):
+                raise UserError(damaged(path, f"the {CHECKSUM} in it is another"))
+        return value
     except FileNotFoundError:
         raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it, then 'dvc repro' makes it anew") from None
+
+
+def damaged(path: str | Path, why: str) -> str:
+    """The sentence for a file that is not what a stage wrote."""
+    said = f"{path} is not what was written ({why})"
+    if Path(path).is_absolute():  # fetched from elsewhere
+        return f"{said}: run the study that it is of again"
+    return (
+        f"{said}: run 'chmod -R u+w \"$(dvc cache dir)\"', so that DVC looks for damage "
+        f"in its cache, too, then 'rm {path}' and 'dvc repro', which makes the file again"
+    )
 
 
 def sha256(path: str | Path) -> str:

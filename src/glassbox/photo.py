@@ -8,9 +8,10 @@ import torch
 
 from glassbox import compute, explainers, explaining, files, models, predictions
 from glassbox.config import Params
-from glassbox.data import store
+from glassbox.data import places, store
+from glassbox.data.places import shown
 from glassbox.data.sources import image_folder
-from glassbox.errors import UserError
+from glassbox.errors import UserError, cut
 from glassbox.explaining import Explained
 from glassbox.names import EXPLAINERS, TITLES
 from glassbox.progress import Bar
@@ -25,7 +26,7 @@ class Photo:
     """A picture, and why the classifier takes it for what it does.
 
     Attributes:
-        name: of the file.
+        name: of the file, as it is shown.
         image: (H, W, 3) uint8, as the classifier sees it.
         classes: names.
         probabilities: (K,), with the temperature of the study.
@@ -49,6 +50,29 @@ class Photo:
         return "\n".join(lines)
 
 
+def find(given: str | Path) -> Path:
+    """The picture that a user named.
+
+    Raises:
+        UserError: there is no such file, or its name is too long for the files that are named after it.
+    """
+    path = places.expanded(given)
+    if not places.is_file(path):
+        raise UserError(f"IMAGE={cut(shown(path))}: there is no such file")
+    too_long = len(_named_after(shown(path.name), b"").encode()) - files.LONGEST
+    if too_long > 0:
+        raise UserError(
+            f"IMAGE={cut(shown(path))}: its name is {too_long} bytes too long for the figure that is named after it: "
+            "rename it"
+        )
+    return path
+
+
+def _named_after(name: str, content: bytes) -> str:
+    """The figure's file, the digest in whose name tells pictures of one name apart."""
+    return f"{Path(name).stem}-{files.digest(content)[:6]}.png"
+
+
 def explain(
     path: str | Path, params: Params, data: str | Path = "data/prepared", model: str | Path = "models",
     calibration: str | Path = "reports/evaluate/calibration.json",
@@ -67,9 +91,7 @@ def explain(
     Raises:
         UserError: the picture cannot be read, there is no classifier, or it was trained on other data.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"IMAGE={path}: there is no such file")
+    path = find(path)
     place = compute.resolve(params.compute)
     classifier, card = models.load(model, place.device, predictions.temperature(calibration))
     description = store.describe(data)
@@ -78,7 +100,7 @@ def explain(
     try:
         image = image_folder.read(path, card.image_size, params.data.resize, params.data.convert)
     except image_folder.UnreadableImage as error:
-        raise UserError(f"IMAGE={path} {error.reason}") from None
+        raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
     pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
     probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]
     targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
@@ -89,12 +111,12 @@ def explain(
     n = explainers.n_background(settings)
     background = explainers.draw_background(store.read(data, "train").images, n, params.study.seed)
     made = explainers.make(settings, background, description.mean, place.batch_size)
-    with Bar(total=len(names) * len(request), desc=f"explaining {path.name}", unit="map") as bar:
+    with Bar(total=len(names) * len(request), desc=f"explaining {cut(shown(path.name), 40)}", unit="map") as bar:
         maps = {
             name: explaining.attribute(made[name], classifier, request, place.batch_size, bar.update) for name in names
         }
     results = [Explained(name, attribution, scores={}) for name, attribution in maps.items()]
-    return Photo(path.name, image, card.classes, probabilities, targets, results)
+    return Photo(shown(path.name), image, card.classes, probabilities, targets, results)
 
 
 def _has_feature_maps(classifier: models.Classifier) -> bool:
@@ -120,7 +142,7 @@ def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDE
     from glassbox.figures import explanations  # matplotlib takes half a second
 
     folder = Path(folder)
-    figure = folder / f"{Path(photo.name).stem}-{files.digest(content)[:6]}.png"
+    figure = folder / _named_after(photo.name, content)
     folder.mkdir(parents=True, exist_ok=True)
     explanations.draw_photo(figure, photo, regions)
     names = np.array([photo.classes[label] for label in photo.targets])

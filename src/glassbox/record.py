@@ -1,8 +1,14 @@
-"""What a study leaves so that anybody can do it again: its sources, and the digest of every file that must come out."""
+"""What a study leaves so that anybody can do it again: its sources, and the digest of every file that must come out.
 
+Each stage also writes the digests of all its files (`seal`). DVC takes a file from its cache as it lies there, damaged
+or not, so whoever uses it looks first (`check`).
+"""
+
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -13,8 +19,9 @@ from typing import Any
 from glassbox import config, files
 from glassbox.errors import UserError
 
-RECORD, SOURCES = "record.json", "sources.zip"
+RECORD, SOURCES, SUMS = "record.json", "sources.zip", "files.sha256"
 FOLDER = Path("reports/report")
+STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score")  # all but *report*
 # Folders and files that the same parameters, data and code make again, byte by byte: numbers, maps, weights.
 MADE = (
     "data/prepared/data.json", "models", "reports/prepare", "reports/tune", "reports/train", "reports/evaluate",
@@ -25,6 +32,7 @@ LOCK = "requirements.lock"
 BESIDE = ("params.yaml", "dvc.yaml", LOCK)  # what is needed of a study, besides its code
 GIVEN = ("data/raw", "data/weights")  # what users put there
 CODE = (".py", ".html", ".css", ".js")
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def code(root: str | Path = ".") -> list[Path]:
@@ -61,6 +69,54 @@ def _made(root: Path) -> Iterator[str]:
                 yield file.relative_to(root).as_posix()
 
 
+def seal(folder: str | Path, *beside: str | Path) -> Path:
+    """Write the digests of the files of a stage, in the form of sha256sum, to files.sha256: the same in every rerun, so
+    timing.yaml, which has a checksum of its own, is not among them. To be called when all are written.
+
+    Args:
+        folder: of the stage, below reports/.
+        beside: its other files and folders.
+
+    Returns:
+        The folder.
+    """
+    sums = Path(folder) / SUMS
+    found = [file for path in map(Path, (folder, *beside)) for file in (path.rglob("*") if path.is_dir() else [path])]
+    names = sorted(file.as_posix() for file in found if file.is_file() and file.name not in (SUMS, files.TIMES))
+    files.write_text(sums, "".join(f"{files.sha256(name)}  {name}\n" for name in names))
+    return Path(folder)
+
+
+def check(*stages: str) -> None:
+    """Whether the files of stages are as they wrote them; those in this folder.
+
+    Args:
+        stages: by name.
+
+    Raises:
+        UserError: one is missing or is not; it is named, with how to restore it.
+    """
+    for stage in stages:
+        sums = Path("reports") / stage / SUMS
+        try:
+            pairs = [line.split("  ", 1) for line in sums.read_bytes().decode().removesuffix("\n").split("\n")]
+        except FileNotFoundError:
+            raise UserError(f"{sums} is missing: 'dvc repro' makes it") from None
+        except (OSError, ValueError) as error:
+            raise UserError(files.damaged(sums, str(error))) from None
+        if any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
+            raise UserError(files.damaged(sums, "it has lines that are no SHA-256 and file"))
+        for written, name in pairs:
+            try:
+                found = files.sha256(name)
+            except FileNotFoundError:
+                raise UserError(f"{name}, which {sums} names, is missing: 'dvc repro' makes it") from None
+            except (OSError, ValueError) as error:
+                raise UserError(f"{name}, which {sums} names, cannot be read ({error})") from None
+            if found != written:
+                raise UserError(files.damaged(name, f"its SHA-256 is not that in {sums}"))
+
+
 def write(params: config.Params, data_digest: str) -> None:
     """Write the record of the study in this folder, and its sources, beside its report. To be called when all else is
     written.
@@ -70,12 +126,13 @@ def write(params: config.Params, data_digest: str) -> None:
         data_digest: of its images.
     """
     machine = files.read_json(Path("reports/train") / files.TIMES)["machine"]
+    sources = _zipped([Path(name) for name in BESIDE] + code())
     record = {
         "study": params.study.name, "study_digest": study_digest(params, data_digest), "machine": machine,
-        "files": digests(),
+        "sources_sha256": hashlib.sha256(sources).hexdigest(), "files": digests(),
     }  # fmt: skip
-    files.write_bytes(FOLDER / SOURCES, _zipped([Path(name) for name in BESIDE] + code()))
-    files.write_json(FOLDER / RECORD, record)
+    files.write_bytes(FOLDER / SOURCES, sources)
+    files.write_json(FOLDER / RECORD, record, checked=True)
 
 
 def _zipped(paths: list[Path]) -> bytes:
@@ -95,7 +152,24 @@ def read(folder: str | Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged.
     """
-    return files.read_json(Path(folder) / RECORD)
+    path = Path(folder) / RECORD
+    found = files.read_json(path)
+    kinds = {"study": str, "study_digest": str, "machine": dict, "files": dict}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
+        raise UserError(files.damaged(path, f"it must be a mapping with {', '.join(kinds)}"))
+    return found
+
+
+def check_recorded(place: str | Path) -> None:
+    """Whether the files of a study that lie in `place`, some or all, are those of its record there.
+
+    Raises:
+        UserError: one is not, or the record is damaged.
+    """
+    for name, recorded in read(Path(place) / FOLDER)["files"].items():
+        path = Path(place) / name
+        if path.exists() and files.sha256(path) != recorded:
+            raise UserError(files.damaged(path, f"its SHA-256 is not that in {FOLDER / RECORD}"))
 
 
 def parameters(folder: str | Path) -> bytes:
@@ -129,14 +203,25 @@ def libraries(folder: str | Path) -> dict[str, str]:
 
 
 def _sources(folder: str | Path) -> dict[str, bytes]:
-    """Files by name."""
+    """Files by name.
+
+    Raises:
+        UserError: the sources are damaged.
+    """
+    path, recorded = Path(folder) / SOURCES, read(folder).get("sources_sha256")  # older records have none
     try:
-        with zipfile.ZipFile(Path(folder) / SOURCES) as archive:
+        content = path.read_bytes()
+        if recorded not in (None, hashlib.sha256(content).hexdigest()):
+            raise zipfile.BadZipFile(f"its SHA-256 is not that in {RECORD}")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             kept = {name: archive.read(name) for name in archive.namelist()}
         if missing := [name for name in BESIDE if name not in kept]:
             raise zipfile.BadZipFile(f"it has no {', '.join(missing)}")
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{Path(folder) / SOURCES} cannot be read ({error}): run the study again") from None
+        kept[LOCK].decode()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
+    except Exception as error:  # of a damaged archive: zlib.error, struct.error, NotImplementedError and more
+        raise UserError(files.damaged(path, str(error) or type(error).__name__)) from None
     return kept
 
 
@@ -153,21 +238,17 @@ def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> No
         UserError: the sources are damaged, or name a file outside of `place`.
     """
     place, root = Path(place), Path(root)
-    try:
-        with zipfile.ZipFile(Path(folder) / SOURCES) as archive:
-            for entry in archive.infolist():
-                target = (place / entry.filename).resolve()
-                if not target.is_relative_to(place.resolve()) or entry.is_dir():
-                    raise UserError(f"{Path(folder) / SOURCES} names {entry.filename!r}, which is no file of a study")
-                files.write_bytes(target, archive.read(entry))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{Path(folder) / SOURCES} cannot be read ({error}): the study cannot be restored") from None
+    for name, content in _sources(folder).items():
+        target = (place / name).resolve()
+        if not target.is_relative_to(place.resolve()) or name.endswith("/"):
+            raise UserError(f"{Path(folder) / SOURCES} names {name!r}, which is no file of a study")
+        files.write_bytes(target, content)
     for given in GIVEN:
         if (root / given).is_dir():
             shutil.copytree(root / given, place / given, copy_function=_link)
         (place / given).mkdir(parents=True, exist_ok=True)
     path = config.read(place / config.PARAMS_FILE).data.path
-    if path is not None and not Path(path).expanduser().is_absolute() and not (place / path).exists():
+    if path is not None and path[0] not in "~/" and not (place / path).exists():
         changed = config.edit(place / config.PARAMS_FILE, [f"data.path={json.dumps(str((root / path).resolve()))}"])
         files.write_text(place / config.PARAMS_FILE, changed)  # a place beside the repository
 

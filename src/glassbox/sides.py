@@ -125,6 +125,7 @@ def read(name: str, folder: str | Path) -> Side:
         UserError: a file is missing or damaged.
     """
     folder = Path(folder)
+    record.check_recorded(folder)
     card = files.read_json(folder / "reports/prepare/card.json")
     if "test_digest" not in card:
         raise UserError(f"{name} was made by an older version, which did not write down its test images: run it again")

@@ -72,6 +72,7 @@ REPORTED = (
     " on conflict (trial_id, step) do update set intermediate_value = excluded.intermediate_value"
     " returning trial_id"
 )
+CHECKSUM = "checksum"  # of a record in the journal
 TABLES = 20_260_117  # of PostgreSQL's advisory locks, that of those who make Optuna's tables
 
 
@@ -200,17 +201,16 @@ class Search:
         # The operating system drops this lock with its process; Optuna's own outlives kill -9 and holds up the next
         # process for half a minute.
         lock = filelock.FileLock(self.file.with_suffix(".lock"))
+        if self.file.is_dir():
+            raise UserError(_damaged(self.file, "it is a folder"))
         with lock:
             _cut_torn_line(self.file)
         try:
-            self.study = create(storage=JournalStorage(JournalFileBackend(str(self.file), lock_obj=lock)))
-        except OSError:
+            self.study = create(storage=JournalStorage(_Journal(self.file, lock)))
+        except (OSError, UserError):
             raise
         except Exception as error:  # Optuna takes the file for granted: what is wrong in it can raise anything
-            raise UserError(
-                f"{self.file}, the record of this search, is damaged ({type(error).__name__}: {error}): delete it, and "
-                "the search begins anew"
-            ) from None
+            raise UserError(_damaged(self.file, f"{type(error).__name__}: {error}")) from None
 
     @property
     def at_once(self) -> int:
@@ -494,6 +494,33 @@ def _serve(
             ) from None
 
     return records
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal, each record of which carries a digest of what else is in it: JSON with one digit changed is
+    JSON after all, and another trial may be the best by it."""
+
+    def __init__(self, file: Path, lock: filelock.FileLock) -> None:
+        super().__init__(str(file), lock_obj=lock)
+        self.file = file
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with files.naming(self.file):
+            super().append_logs([log | {CHECKSUM: _checksum(log)} for log in logs])
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        for number, log in enumerate(super().read_logs(log_number_from), log_number_from + 1):
+            if not isinstance(log, dict) or log.pop(CHECKSUM, None) != _checksum(log):
+                raise UserError(_damaged(self.file, f"the {CHECKSUM} of its line {number} is another"))
+            yield log
+
+
+def _checksum(log: dict[str, Any]) -> str:
+    return files.digest(json.dumps(log, sort_keys=True))[:16]
+
+
+def _damaged(file: str | Path, why: str) -> str:
+    return f"{file}, the record of this search, is damaged ({why}): delete it, and the search begins anew"
 
 
 class _Database(RDBStorage):

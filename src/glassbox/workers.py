@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from glassbox.errors import UserError
+from glassbox.errors import UserError, of_the_disk
 
 RECORD, END, ERROR = "record", "end", "error"
 LARGE = ("torch", "optuna", "pandas")  # packages that take seconds to import
@@ -203,8 +203,9 @@ def _work(serve: Callable[[], Callable[[Any], Iterator[Any]]], pipe: Connection,
             pipe.send((END, None))
     except UserError as error:
         pipe.send((ERROR, error))
-    except Exception:
-        pipe.send((ERROR, traceback.format_exc()))
+    except Exception as error:
+        said = of_the_disk(error) if isinstance(error, OSError) else None
+        pipe.send((ERROR, UserError(said) if said else traceback.format_exc()))
 
 
 def _next(pipe: Connection) -> Any:

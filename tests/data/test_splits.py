@@ -1,5 +1,8 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from glassbox.data import splits
 from glassbox.data.base import SPLITS, Images
@@ -36,6 +39,16 @@ def test_three_images_of_a_class_are_enough_for_every_seed(counts, fractions):
         assert all(len(n) == len(counts) and n.min() >= 1 for n in by_split.values())
         if len(set(counts)) == 1 and counts[0] <= 5 and fractions == (0.2, 0.2):
             assert set(by_split["test"]) | set(by_split["validation"]) == {1}
+
+
+def test_the_page_says_how_many_images_of_a_class_are_enough():
+    page = " ".join((ROOT / "docs/own-images.md").read_text().split())
+    assert "so that a class needs three images, one for each split" in page
+    for n, enough in ((3, True), (2, False)):
+        source = images({"a": n, "b": n})
+        with nullcontext() if enough else pytest.raises(UserError, match="it needs at least 3, one for each"):
+            splits.check_source(source)
+            splits.assign(source, 0.2, 0.2, 0)
 
 
 def test_quotas_by_largest_remainder_by_hand():

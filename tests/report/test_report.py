@@ -14,7 +14,7 @@ from conftest import ROOT
 from PIL import Image
 
 from glassbox import __main__ as commands
-from glassbox import chance, files, report, verdicts
+from glassbox import chance, files, record, report, verdicts
 from glassbox import scorecard as scorecards
 from glassbox.analyses import MISTAKES, PAIRS, RECOGNISED
 from glassbox.errors import UserError
@@ -381,6 +381,8 @@ def test_what_the_accuracy_is_worth_stands_beside_it(folder, params, study, monk
     files.write_json(folder / "reports/score/gate.json", {"checks": [], "refusal": "Nothing is scored."})
     shutil.copy(ROOT / "params.yaml", folder)
     monkeypatch.chdir(folder)
+    for stage in (*record.STAGES, "report"):
+        record.seal(f"reports/{stage}", "params.yaml")
     commands.summary()
     said = capsys.readouterr().out
     assert f"  balanced       90.00 % ({few})\n  largest class  50.00 %  (cat <b>)\n" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glassbox.data.places import shown
+from glassbox.data.places import expanded, shown
 from glassbox.errors import UserError, cut
 
 COLUMNS = ("file", "group")  # of a table of groups
@@ -46,7 +46,7 @@ def _matched(pattern: str, names: Sequence[str]) -> dict[str, str | None]:
 
 
 def _listed(given: str, folder: str | Path) -> dict[str, str]:
-    path, found = Path(folder).expanduser() / given, {}
+    path, found = expanded(folder) / given, {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

@@ -38,6 +38,19 @@ def exists(path: str | Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file, or a link to one; not, where nobody may look, or where the name is too long for any."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def expanded(given: str | Path) -> Path:
+    """A path that a user gave; ~ is the user's own folder, and ~somebody, who is nobody here, a name like any other."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        return Path(given)
+
+
 def folder(name: str, given: str | Path, holds: str) -> Path:
     """The folder that a user named.
 
@@ -49,10 +62,7 @@ def folder(name: str, given: str | Path, holds: str) -> Path:
     Raises:
         UserError: there is no such folder.
     """
-    try:
-        path = Path(given).expanduser()
-    except RuntimeError:  # ~somebody, who is nobody here
-        path = Path(given)
+    path = expanded(given)
     if not is_folder(path):
         raise UserError(f"{name} = {cut(str(given))!r} is no folder: it must hold {holds}")
     return path

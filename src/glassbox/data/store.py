@@ -122,7 +122,7 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         has_masks=images.masks is not None,
         digest=files.digest(*hashed),
     )
-    files.write_json(folder / DESCRIPTION, description.__dict__ | {FILES: written})
+    files.write_json(folder / DESCRIPTION, description.__dict__ | {FILES: written}, checked=True)
     return description
 
 

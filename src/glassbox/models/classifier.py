@@ -303,7 +303,7 @@ def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
     """Write weights (safetensors) and card (JSON)."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     files.write_tensors(Path(folder) / WEIGHTS, tensors)
-    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)})
+    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)}, checked=True)
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:

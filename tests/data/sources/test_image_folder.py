@@ -1,4 +1,5 @@
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -10,7 +11,8 @@ from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import ROOT
+from PIL import EpsImagePlugin, Image
 
 from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
@@ -152,6 +154,38 @@ def test_hidden_folders_and_formats_that_can_only_be_written_are_skipped(folder)
     assert {"cats/.thumbnails/0.png", "cats/scan.pdf"} <= set(images.skipped)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.eps", "a.ps", "a"])
+def test_no_format_is_opened_that_starts_another_program(name, folder, monkeypatch):
+    """Pillow lets Ghostscript draw EPS files, whatever they are called."""
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    monkeypatch.setattr(subprocess, "check_call", lambda command, **_: started.append(command))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    Image.new("RGB", (9, 9)).save(folder / "cats" / name, "EPS")
+    with pytest.raises(UserError, match=r"cannot be read as an image \(its content is in none of the formats AVIF"):
+        read(folder / "cats" / name)  # as IMAGE
+    if name == "a.png":
+        assert "cats/a.png cannot be read as an image (its content is in none of the formats" in refusal(folder)
+    else:
+        assert image_folder.load(folder, 8, "crop").skipped == (f"cats/{name}",)
+    assert started == []
+
+
+def test_the_page_names_the_formats_that_are_taken():
+    page = " ".join((ROOT / "docs/own-images.md").read_text().split())
+    (listed,) = re.findall(r"Formats are ([^;]*);", page)
+    named = listed.replace(" and ", ", ").replace("JPEG 2000", "JPEG2000").upper().split(", ")
+    assert tuple(named) == image_folder.FORMATS
+    assert image_folder._formats() == list(image_folder.FORMATS)  # the locked Pillow has all
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.", ".photo"])
+def test_a_picture_without_an_ending_is_said_to_have_none(name, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / name, "PNG")
+    with pytest.raises(UserError, match=r"is a PNG image by its content, but its name has no ending: give it the"):
+        read(tmp_path / name)
+
+
 def test_float_images_fill_the_range(tmp_path):
     save(tmp_path / "f.tif", Image.fromarray(np.linspace(0, 0.1, 64, dtype=np.float32).reshape(8, 8)))
     pixels = read(tmp_path / "f.tif", convert=("16-bit",))
@@ -206,7 +240,8 @@ MOVING = "has more than one frame or page: add animation to data.convert to have
     [
         ("a.png", lambda path: path.touch(), "is empty: replace or remove it"),
         ("a.png", lambda path: path.write_bytes(b"no image"),
-         "cannot be read as an image (its content has no format that Pillow knows): repair or remove it"),
+         f"cannot be read as an image (its content is in none of the formats {', '.join(image_folder._formats())}): "
+         "repair or remove it"),
         ("a.png", lambda path: path.write_bytes(png(90, 90)[:60]),
          "cannot be read as an image (image file is truncated): repair or remove it"),
         ("a.jpg", lambda path: path.write_bytes(png(9, 9)),
@@ -382,6 +417,8 @@ from glassbox.data.sources import image_folder
 from glassbox.errors import UserError
 Image.init()
 if os.getuid() == 0:  # who may read everything
+    # What is imported on the way, and Pillow's own files: the environment may lie where only root may go.
+    image_folder.load(sys.argv[1], 8, "crop", bad_images=sys.argv[2])
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)

@@ -13,6 +13,7 @@ import stat
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -37,6 +38,10 @@ SPLIT_FOLDERS = {
 }
 WHITE = (255, 255, 255)
 TOGETHER = 64  # images that are read at a time; no more are lost when the process is killed
+# All that photos and drawings come in. What else Pillow opens is left alone: for EPS it starts Ghostscript.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a phone's .jpg that has a second picture inside; a BMP without its head
 STILL = ("MPO", "PSD")  # their further frames are other views of the picture, or its layers
 DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]")  # how Pillow reads colours of 16 bits, of which it keeps eight
@@ -75,7 +80,7 @@ def load(
 ) -> Images:
     """Images under folder/CLASS/, or under folder/train/CLASS/ and folder/test/CLASS/ (and folder/val/CLASS/).
 
-    Formats are those that Pillow reads. Grey, palette and other modes become RGB, transparency is laid on white, the
+    Formats are those of `FORMATS`. Grey, palette and other modes become RGB, transparency is laid on white, the
     camera's EXIF rotation is applied. Files with other endings, hidden files and files beside the class folders are
     skipped and listed.
 
@@ -206,8 +211,7 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
         )
     skipped = [entry for entry in entries if not places.is_folder(entry)]
     parts = [(SPLIT_FOLDERS[name.lower()], children[name]) for name in named] if has_splits else [(None, root)]
-    # Some formats Pillow can only write, such as PDF.
-    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
+    endings = {ending for ending, format in Image.registered_extensions().items() if format in _formats()}
     files: list[File] = []
     for split, part in parts:
         if has_splits:
@@ -290,7 +294,7 @@ def read(path: str | Path, image_size: int, resize: str, convert: Collection[str
     path = Path(path)
     try:
         _check_file(path)
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             _check_image(image, path, convert)
             return np.asarray(square(_rgb(ImageOps.exif_transpose(image)), image_size, resize))
     except UnreadableImage:
@@ -299,6 +303,12 @@ def read(path: str | Path, image_size: int, resize: str, convert: Collection[str
         raise UnreadableImage(path, f"is too large ({_why(error)})", "make it smaller or remove it") from None
     except Exception as error:  # a damaged file can raise anything: a header cut short, struct.error
         raise UnreadableImage(path, f"cannot be read as an image ({_why(error)})") from None
+
+
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this machine's Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _check_file(path: Path) -> None:
@@ -321,8 +331,9 @@ def _check_image(image: Image.Image, path: Path, convert: Collection[str]) -> No
     ending = path.suffix.lower()
     called = Image.registered_extensions().get(ending)
     if SAME_FORMAT.get(image.format, image.format) != SAME_FORMAT.get(called, called):
+        named = f"is called {shown(ending)}" if ending else "its name has no ending"
         raise UnreadableImage(
-            path, f"is a {image.format} image by its content, but is called {ending}", "give it the right ending"
+            path, f"is a {image.format} image by its content, but {named}", "give it the right ending"
         )
     if "animation" not in convert and image.format not in STILL and getattr(image, "is_animated", False):
         raise UnreadableImage(
@@ -344,11 +355,12 @@ def _is_deep(image: Image.Image) -> bool:
 def _why(error: Exception) -> str:
     """What Pillow says of a damaged file, in a few words."""
     if isinstance(error, UnidentifiedImageError):
-        return "its content has no format that Pillow knows"
+        return f"its content is in none of the formats {', '.join(_formats())}"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return shorten(places.one_line(said.rstrip(".")), 200, placeholder=" …")
 
 
+@cache
 def _silence_libtiff() -> None:
     """libtiff would write to stderr what is wrong with a damaged file; Pillow silences its warnings, not its errors."""
     for folder in (Path(PIL.__file__).parent.parent / "pillow.libs", Path(PIL.__file__).parent / ".dylibs"):
