@@ -300,6 +300,15 @@ def test_the_verdict_is_told_before_it_is_logged_and_stands_when_it_cannot_be(pr
     assert said.err == "warning: the study's row in MLflow does not show this: that server does not answer\n"
 
 
+@pytest.mark.parametrize("name", [record.SOURCES, record.RECORD])
+def test_a_damaged_record_is_not_restored(project, tmp_path, name):
+    recorded(project, "w")
+    path = record.FOLDER / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=rf"^reports/report/{name} (is not what was written|cannot be read)"):
+        commands.restore("", str(tmp_path / "again"))
+
+
 def test_without_a_study_there_is_nothing_to_restore(project, tmp_path):
     with pytest.raises(UserError, match=r"reports/report/record.json is missing: 'dvc repro' makes it"):
         commands.restore("", str(tmp_path / "again"))

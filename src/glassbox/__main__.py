@@ -195,7 +195,7 @@ def restore(which: str, place: str) -> None:
     kept, here = Path(place) / RECORDED, record.FOLDER
     kept.mkdir(parents=True)
     if not which or ((here / record.RECORD).exists() and record.read(here)["study_digest"].startswith(which)):
-        record.read(here)
+        record.parameters(here)  # whether both are whole
         for name in (record.RECORD, record.SOURCES):
             files.write_bytes(kept / name, (here / name).read_bytes())
     else:
