@@ -162,7 +162,7 @@ def test_the_files_are_those_of_one_machine(walked):
         assert f"reports/{name}" in found
     assert differing(found, wanted) == ["reports/report/record.json"]
     ours, others = (record.read(project / "reports/report") for project in (walked.project, walked.here))
-    assert {key for key in ours if ours[key] != others[key]} == {"study_digest"}
+    assert {key for key in ours if ours[key] != others[key]} == {"study_digest", "sources_sha256"}
 
 
 def test_elsewhere_nothing_is_left_to_do(walked):

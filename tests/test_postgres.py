@@ -105,6 +105,7 @@ def test_what_a_machine_that_is_cut_off_leaves_open_is_closed_by_the_server(serv
 def test_check_and_tune_stop_before_any_work(server, monkeypatch, tmp_path):
     url = server.uri("missing")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("storage: null", f"storage: {url}"))
     with pytest.raises(UserError, match='database "missing" does not exist'):
@@ -114,7 +115,7 @@ def test_check_and_tune_stop_before_any_work(server, monkeypatch, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: tune.storage is {url}, which cannot be opened (FATAL: database")
     assert len(done.stderr.splitlines()) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "params.yaml"]
 
 
 def test_without_a_database_its_libraries_are_not_imported(tmp_path):

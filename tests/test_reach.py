@@ -61,6 +61,7 @@ def test_somebody_who_listens_is_enough(asked):
 
 def test_check_and_stages_stop_before_any_work(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
     changes = ["compute.engine=ray", "compute.address=127.0.0.1:1", "tune.storage=postgresql+psycopg://db/search"]
     (tmp_path / "params.yaml").write_text(config.edit(ROOT / "params.yaml", changes))
     with pytest.raises(UserError, match=r"compute\.address is 127\.0\.0\.1:1"):

@@ -15,7 +15,7 @@ from conftest import environment, shell
 from glassbox import files, models, resume
 from glassbox.data import store
 from glassbox.errors import UserError
-from glassbox.models import registry
+from glassbox.models import weights as stored
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [path for folder in ("src", "stages", "benchmarks", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -106,7 +106,7 @@ def test_no_file_of_a_study_can_run_code(trap, tmp_path, small_cnn):
         for weights in ("own.pth", "own.pt", "own.safetensors"):
             (place / weights).write_bytes(content)
             with pytest.raises(UserError, match=r"own\.\w+"):
-                registry._read(str(place / weights))
+                stored.read(str(place / weights))
         (place / "model.safetensors").write_bytes(content)
         card = {"weights_sha256": files.sha256(place / "model.safetensors"), "name": "cnn"}
         files.write_json(place / "model.json", card)

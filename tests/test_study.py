@@ -365,7 +365,7 @@ model.batch_norm_momentum=0.8 train.epochs=5 train.batch_size=16 train.optimizer
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
 train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1
 train.class_weights=balanced
-train.workers=2 train.keep=last train.schedule=one_cycle train.warmup=0.1
+train.workers=2 train.watch=penalized_loss train.keep=last train.schedule=one_cycle train.warmup=0.1
 evaluate.confidence=0.9 evaluate.calibration_bins=10 evaluate.confused_pairs=3
 evaluate.gallery=5 explain.images=[3,5] explain.precision=float32
 explain.correct_per_class=2 explain.mistakes=3 explain.figures=9 explain.pairs=2 explain.images_per_pair=3

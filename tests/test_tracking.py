@@ -347,7 +347,8 @@ def test_a_study_is_fetched_from_its_row_and_what_is_damaged_there_is_named(proj
     (project / "reports/summary.json").write_text("{}")
     for name in record.BESIDE[1:]:
         (project / name).touch()
-    files.write_json(project / "reports/report" / record.RECORD, {"files": record.digests()})
+    recorded = {"study": "digits", "study_digest": "d" * 16, "machine": {}, "files": record.digests()}
+    files.write_json(project / "reports/report" / record.RECORD, recorded)
     files.write_bytes(project / "reports/report" / record.SOURCES, record._zipped([Path(n) for n in record.BESIDE]))
     complete(project)
     log_model(project, np.zeros((2, 8, 8, 3), np.uint8))

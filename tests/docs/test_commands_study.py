@@ -97,6 +97,7 @@ def test_what_takes_too_long_is_there_and_its_parameters_are_right(command, tmp_
     from glassbox import __main__ as main
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     if command.startswith("make study"):

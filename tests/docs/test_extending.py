@@ -51,7 +51,7 @@ def test_there_are_three_examples_and_two_lines(extended):
     ("file", "stages"),
     [
         ("explainers/input_x_gradient.py", ["explain", "score", "report"]),
-        ("names.py", ["explain", "score", "report"]),
+        ("names.py", ["evaluate", "explain", "score", "report"]),
         ("xai_metrics/complexity.py", ["score", "report"]),
         ("families.py", ["score", "report"]),
         ("data/sources/stripes.py", ["prepare", "report"]),

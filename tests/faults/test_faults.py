@@ -23,7 +23,7 @@ import mlflow
 import psutil
 import pytest
 from conftest import NAMES, SHRINK, clone, environment, make, ran, shell
-from harness import Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
+from harness import MINUTES, Repro, check_whole, differing, digests, finish, repro, runs, seed, small_study
 
 WHAT = ("stage", "dvc", "all")
 KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "3"))
@@ -168,6 +168,36 @@ def test_a_search_whose_dvc_was_killed_alone_has_one_finished_run(study, undistu
     assert differing(digests(study), undisturbed[1]) == []
     first, second = (run for run in runs(study) if run["name"] == "tune")
     assert (first["status"], second["status"], second["continues"]) == ("KILLED", "FINISHED", first["id"])
+
+
+def fork_servers(stage: psutil.Process | None) -> list[psutil.Process]:
+    """Of a stage, whose children are its trials."""
+    with suppress(psutil.NoSuchProcess):
+        below = stage.children() if stage else []
+        return [process for process in below if "forkserver" in " ".join(process.cmdline())]
+    return []
+
+
+@nightly
+@pytest.mark.parametrize("victim", ["trial", "fork server"])
+def test_a_trial_that_is_killed_alone_costs_no_result(study, undisturbed, victim):
+    """Must hold: the search comes to the same bytes, for the trial is begun again with what it had drawn."""
+    expected = undisturbed[1]
+    forget(study, "tune")
+    shutil.rmtree(study / "data/search")
+    work, victims = Repro(study), []
+
+    def found() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            for server in fork_servers(work.stage()):
+                victims.extend([server] if victim == "fork server" and server.children() else server.children())
+        return victims
+
+    wait_for(found)
+    victims[0].kill()
+    assert work.dvc.wait(timeout=60 * MINUTES) == 0, work.text()
+    assert "Traceback" not in work.text()
+    check_whole(study, expected)
 
 
 @nightly
