@@ -86,7 +86,7 @@ def test_both_are_compared_and_explained_on_the_same_images(both, tmp_path):
     a, b = (side.answers for side in both)
     assert len(made.found.only_a) == (a.right & ~b.right).sum()
     assert made.differences[["kind", "name", "a", "b"]].to_numpy().tolist() == [
-        ["parameter", "train.epochs", 20, 9],
+        ["parameter", "train.epochs", 15, 9],
         ["parameter", "explain.explainers", ["occlusion", "grad_cam"], ["grad_cam"]],
         ["result", "temperature", 1.0, 2.0],
     ]

@@ -197,7 +197,7 @@ def complete(project: Path) -> None:
         tracked.begin(DATA)
         tracked.complete_study(
             [{"key": "train.learning_rate", "value": 0.002, "source": "tune, trial 3"},
-             {"key": "train.epochs", "value": 20, "source": "params.yaml"},
+             {"key": "train.epochs", "value": 15, "source": "params.yaml"},
              {"key": "train.rho", "value": None, "source": "not used"}],
             {"test_accuracy": 0.9}, [{"epoch": 1, "validation_loss": 0.5}, {"epoch": 2, "validation_loss": 0.4}],
             "**about** ![a](artifact:evaluate/confusion_matrix.png)", "LIME", "the view", "reports",
