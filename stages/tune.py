@@ -39,12 +39,12 @@ def main() -> None:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds, measure)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
         read = at.lend(partial(store.read, DATA), "train", "validation")
-        for number, told in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
-            if isinstance(told, tuning.Trial):
-                tracked.log_trial(number, told.state, told.params, told.curve, told.seconds, measure)
+        for number, result in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
+            if isinstance(result, tuning.Trial):
+                tracked.log_trial(number, result.state, result.params, result.curve, result.seconds, measure)
                 bar.update()
             else:
-                bar.set_postfix_str(f"trial {number}, epoch {told.epoch}: {100 * getattr(told, measure):.1f} %")
+                bar.set_postfix_str(f"trial {number}, epoch {result.epoch}: {100 * getattr(result, measure):.1f} %")
         bar.close()
 
         from glassbox.figures import search as figures  # matplotlib takes half a second, and draws last

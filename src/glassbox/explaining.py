@@ -310,9 +310,12 @@ def seconds(results: list[Explained]) -> dict[str, list[float]]:
 
 
 def tables(
-    cases: Cases, results: list[Explained], how: Superpixels, source_index: np.ndarray,
+    cases: Cases,
+    results: list[Explained],
+    how: Superpixels,
+    source_index: np.ndarray,
     names: tuple[str, ...] | None = None,
-) -> dict[str, pd.DataFrame]:  # fmt: skip
+) -> dict[str, pd.DataFrame]:
     """`index`, one row a map, and `panels`, one row for each of KernelSHAP's maps of further classes. In `index` stands
     also whether the regions of the image are a grid of `squares`; see `superpixels.segment`.
 

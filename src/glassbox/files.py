@@ -68,12 +68,13 @@ def write_json(path: str | Path, value: Any, checked: bool = False) -> None:
         value: what JSON can hold; a mapping by text where it is `checked`.
         checked: whether a digest of it is added, by which `read_json` knows a damaged one.
     """
-    made = value | {CHECKSUM: _checksum(value)} if checked else value
+    made = value | {CHECKSUM: checksum(value)} if checked else value
     write_text(path, json.dumps(made, indent=2, allow_nan=False) + "\n")
 
 
-def _checksum(value: Any) -> str:
-    return digest(json.dumps(value, sort_keys=True, allow_nan=False))
+def checksum(value: Any) -> str:
+    """Digest of what JSON can hold, whatever the order of its keys."""
+    return digest(json.dumps(value, sort_keys=True))
 
 
 def write_times(folder: str | Path, value: Any) -> None:
@@ -199,7 +200,7 @@ def read_json(path: str | Path) -> Any:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
         if isinstance(value, dict) and CHECKSUM in value:
             written = value.pop(CHECKSUM)
-            if written != _checksum(value):
+            if written != checksum(value):
                 raise UserError(damaged(path, f"the {CHECKSUM} in it is another"))
         return value
     except FileNotFoundError:

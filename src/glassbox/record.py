@@ -4,7 +4,6 @@ Each stage also writes the digests of all its files (`seal`). DVC takes a file f
 or not, so whoever uses it looks first (`check`).
 """
 
-import hashlib
 import io
 import json
 import os
@@ -126,12 +125,11 @@ def write(params: config.Params, data_digest: str) -> None:
         data_digest: of its images.
     """
     machine = files.read_json(Path("reports/train") / files.TIMES)["machine"]
-    sources = _zipped([Path(name) for name in BESIDE] + code())
+    files.write_bytes(FOLDER / SOURCES, _zipped([Path(name) for name in BESIDE] + code()))
     record = {
         "study": params.study.name, "study_digest": study_digest(params, data_digest), "machine": machine,
-        "sources_sha256": hashlib.sha256(sources).hexdigest(), "files": digests(),
+        "sources_sha256": files.sha256(FOLDER / SOURCES), "files": digests(),
     }  # fmt: skip
-    files.write_bytes(FOLDER / SOURCES, sources)
     files.write_json(FOLDER / RECORD, record, checked=True)
 
 
@@ -166,10 +164,9 @@ def check_recorded(place: str | Path) -> None:
     Raises:
         UserError: one is not, or the record is damaged.
     """
-    for name, recorded in read(Path(place) / FOLDER)["files"].items():
-        path = Path(place) / name
-        if path.exists() and files.sha256(path) != recorded:
-            raise UserError(files.damaged(path, f"its SHA-256 is not that in {FOLDER / RECORD}"))
+    for file in compare(read(Path(place) / FOLDER), place):
+        if file.recorded and file.found and not file.agrees:
+            raise UserError(files.damaged(Path(place) / file.name, f"its SHA-256 is not that in {FOLDER / RECORD}"))
 
 
 def parameters(folder: str | Path) -> bytes:
@@ -210,10 +207,9 @@ def _sources(folder: str | Path) -> dict[str, bytes]:
     """
     path, recorded = Path(folder) / SOURCES, read(folder).get("sources_sha256")  # older records have none
     try:
-        content = path.read_bytes()
-        if recorded not in (None, hashlib.sha256(content).hexdigest()):
+        if recorded not in (None, files.sha256(path)):
             raise zipfile.BadZipFile(f"its SHA-256 is not that in {RECORD}")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(path) as archive:
             kept = {name: archive.read(name) for name in archive.namelist()}
         if missing := [name for name in BESIDE if name not in kept]:
             raise zipfile.BadZipFile(f"it has no {', '.join(missing)}")

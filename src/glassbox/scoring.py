@@ -227,11 +227,11 @@ def score(ground: Ground, progress: Callable[[int], object] = int) -> Iterator[S
         ground: what to measure on.
         progress: called with the number of maps made or measured since the last call; `steps` says how many there are.
     """
-    side = ground.request.images.shape[1]
-    own = _make(ground.explain, ground)
+    side, seen = ground.request.images.shape[1], (ground.background, ground.mean, ground.batch_size)
+    own = _own(ground.explain, *seen)
     controls = explainers.all_controls(ground.explain.superpixels, side)
     common = (ground.explain, ground.settings.matched_evaluations, side)
-    alike, as_set = _make(explainers.matched(*common), ground), explainers.matched_as_set(*common)
+    alike, as_set = _own(explainers.matched(*common), *seen), explainers.matched_as_set(*common)
     for kind, subjects in ((EXPLAINER, own), (CONTROLLED, controls), (UNTRAINED, own), (MATCHED, alike)):
         whole = kind in (EXPLAINER, CONTROLLED)
         model = ground.untrained if kind == UNTRAINED else ground.classifier
@@ -351,12 +351,12 @@ def expose(
     rows = of_class[draw(np.zeros(len(of_class)), settings.images, seed, by_class=False)]
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
-    own = explainers.make(explain, background, mean, batch_size)
-    made = own | explainers.all_controls(explain.superpixels, request.images.shape[1])
+    controls = explainers.all_controls(explain.superpixels, request.images.shape[1])
+    made = _own(explain, background, mean, batch_size) | controls
     maps = {
-        name: tuple(_explain(made[name], model, request, batch_size, keep, progress).maps
+        name: tuple(_explain(explainer, model, request, batch_size, keep, progress).maps
                     for model in (classifier, control))
-        for name in (*(name for name in own if name != CONTROL), *CONTROLS)
+        for name, explainer in made.items()
     }  # fmt: skip
     masks = shortcut.masks_of(test)[rows]
     return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks))
@@ -433,8 +433,9 @@ def _explain(
     return join(parts)
 
 
-def _make(settings: Explain, ground: Ground) -> dict[str, Explainer]:
-    made = explainers.make(settings, ground.background, ground.mean, ground.batch_size)
+def _own(settings: Explain, background: torch.Tensor, mean: tuple[float, ...], batch_size: int) -> dict[str, Explainer]:
+    """The explainers without the control."""
+    made = explainers.make(settings, background, mean, batch_size)
     return {name: explainer for name, explainer in made.items() if name != CONTROL}
 
 

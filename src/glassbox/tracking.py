@@ -1101,15 +1101,15 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
             if f"reports/{name}" in FETCHED:
                 client.download_artifacts(row.info.run_id, name, str(place / "reports"))
         files.write_bytes(place / config.PARAMS_FILE, record.parameters(place / "reports/report"))
-        recorded = record.read(place / "reports/report")["files"]
+        recorded = record.read(place / "reports/report")
         for one in models:
             found = fetch_model(client, one, place / "logged" / one)
             folder = found and next(found.rglob(SERVING)).parent
-            if folder and _weights_digest(folder) == recorded["models/model.safetensors"]:
+            if folder and _weights_digest(folder) == recorded["files"]["models/model.safetensors"]:
                 (place / "models").symlink_to(folder.resolve())
                 break
-    damaged = [name for name in recorded if _fetched(name) and not _is(place / name, recorded[name])]
-    if damaged:
+    compared = [file for file in record.compare(recorded, place) if file.recorded and _fetched(file.name)]
+    if damaged := [file.name for file in compared if not file.agrees]:
         raise UserError(
             f"{argument}={which}: {damaged[0]} of the row {row.info.run_name} is missing in MLflow or is not what was "
             "recorded: run 'dvc repro --force report' where that study was made, to log it again"
@@ -1118,10 +1118,6 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
 
 def _fetched(name: str) -> bool:
     return any(Path(name).is_relative_to(part) for part in FETCHED)
-
-
-def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and files.sha256(path) == digest
 
 
 def log_comparison(

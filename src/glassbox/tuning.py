@@ -72,7 +72,6 @@ REPORTED = (
     " on conflict (trial_id, step) do update set intermediate_value = excluded.intermediate_value"
     " returning trial_id"
 )
-CHECKSUM = "checksum"  # of a record in the journal
 TABLES = 20_260_117  # of PostgreSQL's advisory locks, that of those who make Optuna's tables
 
 
@@ -506,17 +505,13 @@ class _Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with files.naming(self.file):
-            super().append_logs([log | {CHECKSUM: _checksum(log)} for log in logs])
+            super().append_logs([log | {files.CHECKSUM: files.checksum(log)} for log in logs])
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         for number, log in enumerate(super().read_logs(log_number_from), log_number_from + 1):
-            if not isinstance(log, dict) or log.pop(CHECKSUM, None) != _checksum(log):
-                raise UserError(_damaged(self.file, f"the {CHECKSUM} of its line {number} is another"))
+            if not isinstance(log, dict) or log.pop(files.CHECKSUM, None) != files.checksum(log):
+                raise UserError(_damaged(self.file, f"the {files.CHECKSUM} of its line {number} is another"))
             yield log
-
-
-def _checksum(log: dict[str, Any]) -> str:
-    return files.digest(json.dumps(log, sort_keys=True))[:16]
 
 
 def _damaged(file: str | Path, why: str) -> str:

@@ -139,7 +139,7 @@ def test_a_head_in_a_sequence_is_taken_where_it_is_one_layer_and_begins_fresh_ot
 def told(content: object, path, classes: tuple[str, ...] = CLASSES) -> list[str]:
     torch.save(content, path)
     spec = models.Spec("resnet18", dict(vars(PLAIN)) | {"weights": str(path)}, "data", None)
-    return models.fresh(spec, replace(DATA, classes=classes), 0, torch.device("cpu")).network.told
+    return models.fresh(spec, replace(DATA, classes=classes), 0, torch.device("cpu")).network.notes
 
 
 def test_a_head_of_another_number_of_classes_is_told(trained, tmp_path):
@@ -166,13 +166,13 @@ def test_rows_of_a_head_come_into_the_order_of_the_data_where_the_file_names_its
     theirs = ("cat", "ant", "bee")
     net = load({"state_dict": trained} | NAMED[how](theirs), tmp_path / "w.pth")
     assert net.head().weight[:, 0].tolist() == net.head().bias.tolist() == [2, 3, 1]
-    assert net.told == [
+    assert net.notes == [
         f"model.weights: {tmp_path}/w.pth has the classes in the order cat, ant, bee: the rows of its last layer are "
         "put in that of the data."
     ]
     same = load({"state_dict": trained} | NAMED[how](CLASSES), tmp_path / "w.pth")
     assert same.head().bias.tolist() == [1, 2, 3]
-    assert same.told == []
+    assert same.notes == []
 
 
 def test_a_file_beside_the_weights_names_their_classes(trained, tmp_path):

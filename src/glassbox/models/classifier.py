@@ -234,7 +234,7 @@ def check_data(spec: Spec, data: Description, file: str | Path = PARAMS_FILE) ->
     weights = spec.hyperparameters.get("weights")
     if not weights or not weights.endswith(FILES):
         return []
-    return fresh(spec, data, 0, torch.device("cpu")).network.told
+    return fresh(spec, data, 0, torch.device("cpu")).network.notes
 
 
 def build(
@@ -295,7 +295,7 @@ def describe(spec: Spec, classifier: Classifier, data: Description, choices: lis
         spec.name, spec.hyperparameters, data.classes, data.image_size, spec.input_size, mean, std, data.digest,
         [asdict(row) for row in rows], totals(classifier.network), choices,
         list(getattr(classifier.network, "began_fresh", [])),
-        contradictions(spec, data.image_size) + getattr(classifier.network, "told", []),
+        contradictions(spec, data.image_size) + getattr(classifier.network, "notes", []),
     )  # fmt: skip
 
 

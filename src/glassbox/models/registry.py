@@ -83,7 +83,7 @@ class TorchvisionNetwork(nn.Module):
         self.name, self.input_size = name, input_size
         self.suit(p.weights)
         self.began_fresh: list[str] = []
-        self.told: list[str] = []  # of the weights in a file, what there is to know of the head
+        self.notes: list[str] = []  # of the weights in a file, what there is to know of the head
         self.grad_cam_name: str | None = None  # name of Grad-CAM's layer; `grad_cam_layer` sets it
         self.head_name = _replace_head(self.body, n_classes, p.dropout)
         self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
@@ -180,7 +180,7 @@ def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str]
     load_tensors(network.body, fitted.tensors, strict=False)
     network.suit(which)
     network.began_fresh = fitted.fresh
-    network.told = fitted.told if which.endswith(FILES) else []  # of torchvision's own everyone knows
+    network.notes = fitted.notes if which.endswith(FILES) else []  # of torchvision's own everyone knows
     return fitted.fresh
 
 

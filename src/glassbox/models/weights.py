@@ -50,12 +50,12 @@ class Fitted:
     Attributes:
         tensors: by the network's own names.
         fresh: names of the tensors that the weights do not give.
-        told: what there is to know of the head, in sentences.
+        notes: what there is to know of the head, in sentences.
     """
 
     tensors: dict[str, torch.Tensor]
     fresh: list[str]
-    told: list[str]
+    notes: list[str]
 
 
 def read(path: str) -> Weights:
@@ -117,9 +117,15 @@ def beside(path: str) -> Path:
 
 
 def fit(
-    weights: Weights, own: dict[str, torch.Tensor], head: str, stem: str | None, *, which: str, network: str,
+    weights: Weights,
+    own: dict[str, torch.Tensor],
+    head: str,
+    stem: str | None,
+    *,
+    which: str,
+    network: str,
     classes: Sequence[str],
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     """What a network takes of weights. The head keeps its fresh weights where the other one has another number of
     outputs or several layers, and so does the first convolution of the "cifar" stem where the other one is larger.
 
@@ -152,7 +158,7 @@ def fit(
         raise UserError(f"model.weights: {which} does not fit {network} ({faults[0]}{more})")
     fitted = Fitted({name: given[name] for name in given if name not in fresh}, fresh, [])
     if f"{head}.weight" in fresh:
-        return replace(fitted, told=_other_head(given.get(f"{head}.weight"), which, len(classes)))
+        return replace(fitted, notes=_other_head(given.get(f"{head}.weight"), which, len(classes)))
     return _in_order(fitted, f"{head}.", weights.classes, which, tuple(classes))
 
 
@@ -198,9 +204,11 @@ def _unwrapped(content: Any, path: str) -> dict[str, torch.Tensor]:
 
 
 def _are_weights(content: Any) -> bool:
-    return bool(content) and isinstance(content, dict) and all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
-    )  # fmt: skip
+    return (
+        bool(content)
+        and isinstance(content, dict)
+        and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
+    )
 
 
 def _classes_beside(path: str) -> tuple[str, ...] | None:
@@ -244,9 +252,7 @@ def _name_today(name: str) -> str:
     return name
 
 
-def _unprefixed(
-    given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], which: str
-) -> dict[str, torch.Tensor]:  # fmt: skip
+def _unprefixed(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], which: str) -> dict[str, torch.Tensor]:
     """Names without what stands before them where the network was a part of another module: "module." of DataParallel,
     "model." of Lightning, "network.body." of glassbox. What else that module had is left out.
 
@@ -270,9 +276,7 @@ def _unprefixed(
     return {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
 
 
-def _plain_head(
-    given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: str
-) -> dict[str, torch.Tensor]:  # fmt: skip
+def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: str) -> dict[str, torch.Tensor]:
     """The weights with the head under its own name, where they have it in a sequence of layers, or as the only one of
     what is a sequence here; without it where it has several layers with weights."""
     region = f"{head}."  # of names that can only be the head's
@@ -302,7 +306,7 @@ def _other_head(found: torch.Tensor | None, which: str, n_classes: int) -> list[
 
 def _in_order(
     fitted: Fitted, head: str, theirs: tuple[str, ...] | None, which: str, classes: tuple[str, ...]
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     """With the head's rows in the order of the data's classes, where the weights name theirs."""
     if theirs == classes:
         return fitted
@@ -323,8 +327,8 @@ def _in_order(
             f"model.weights: {which} has the classes in the order {_listed(theirs)}: the rows of its last layer are "
             "put in that of the data."
         )
-        return replace(fitted, tensors=tensors, told=[said])
-    return replace(fitted, told=[said])
+        return replace(fitted, tensors=tensors, notes=[said])
+    return replace(fitted, notes=[said])
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -39,9 +39,7 @@ SPLIT_FOLDERS = {
 WHITE = (255, 255, 255)
 TOGETHER = 64  # images that are read at a time; no more are lost when the process is killed
 # All that photos and drawings come in. What else Pillow opens is left alone: for EPS it starts Ghostscript.
-FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP",
-)  # fmt: skip
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a phone's .jpg that has a second picture inside; a BMP without its head
 STILL = ("MPO", "PSD")  # their further frames are other views of the picture, or its layers
 DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]")  # how Pillow reads colours of 16 bits, of which it keeps eight
