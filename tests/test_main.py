@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_an_archive_without_git_is_said_before_anything_is_changed(project, comm
     (project / ".dvc").mkdir()
     (project / ".dvc/config").write_text("[core]\n    no_scm = True\n")
     command()
+
+
+@pytest.mark.parametrize("name", ["{a,b}", "a{b", "}"])
+def test_a_folder_with_braces_is_refused_before_anything_is_changed(project, tmp_path, monkeypatch, name):
+    """DVC's progress bar takes them for placeholders, and stops after the stage has done its work."""
+    (odd := tmp_path / "odd" / name).mkdir(parents=True)
+    monkeypatch.chdir(odd)
+    with pytest.raises(UserError, match=re.escape(f"{odd} has braces in its path")):
+        commands.check()
+    assert [*odd.iterdir()] == []
 
 
 def test_check_refuses_a_wrong_file(project):

@@ -32,9 +32,12 @@ def check_repository() -> None:
     """Whether DVC can work in this folder.
 
     Raises:
-        UserError: it is in no git repository, as when the project was downloaded as an archive.
+        UserError: it is in no git repository, as when the project was downloaded as an archive, or has braces in its
+            path, which stop DVC's progress bar after a stage.
     """
     here = Path.cwd()
+    if set("{}") & set(str(here)):
+        raise UserError(f"{here} has braces in its path, which DVC takes for placeholders: rename that folder")
     settings = [path.read_text() for path in Path(".dvc").glob("config*") if path.is_file()]
     if any((folder / ".git").exists() for folder in (here, *here.parents)) or "no_scm" in "".join(settings):
         return

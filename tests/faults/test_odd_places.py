@@ -97,9 +97,16 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", some(FOLDERS))
-def test_a_folder_may_have_any_name(plain, tmp_path, name):
+def test_a_folder_may_have_any_name_without_braces(plain, tmp_path, name):
+    """DVC itself takes braces for placeholders, so they are refused before anything is made."""
     project = clone(tmp_path / "in" / name)
-    check(project, prepare(project), plain)
+    result = prepare(project)
+    if set("{}") & set(name):
+        assert result.returncode == 2
+        assert f"error: {project} has braces in its path, which DVC takes for placeholders: rename" in result.stderr
+        assert not (project / "data/prepared").exists()
+    else:
+        check(project, result, plain)
     assert [path.name for path in (tmp_path / "in").iterdir()] == [name], "nothing is made beside it"
 
 
