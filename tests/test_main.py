@@ -109,6 +109,14 @@ def test_a_folder_with_braces_is_refused_before_anything_is_changed(project, tmp
     assert [*odd.iterdir()] == []
 
 
+def test_a_home_that_is_a_file_is_refused_before_dvc_reads_it(project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project / "params.yaml"))
+    with pytest.raises(UserError, match=r"^HOME is .*/params\.yaml, which is no folder: set it to one"):
+        commands.check()
+    monkeypatch.setenv("HOME", str(project / "gone"))
+    commands.check()
+
+
 def test_check_refuses_a_wrong_file(project):
     commands.check()
     (project / "params.yaml").write_text("study: 1")

@@ -216,6 +216,13 @@ def test_every_file_that_a_stage_wrote_is_compared_with_what_it_wrote(study):
         with pytest.raises(UserError, match=rf"{path}, which reports/train/files.sha256 names, is missing: 'dvc"):
             record.check("train")
         path.write_bytes(whole)
+    files.write_times("reports/train", {"seconds": [1.0]})
+    record.check("train")
+    times = Path("reports/train/timing.yaml")
+    times.write_text(times.read_text().replace("1.0", "1.5"))
+    with pytest.raises(UserError, match=r"^reports/train/timing.yaml is not what was written \(the checksum in it"):
+        record.check("train")
+    times.unlink()
     for place in range(len(sealed)):
         Path("reports/train/files.sha256").write_bytes(flipped(sealed.encode(), place))
         with pytest.raises(UserError, match=r"files.sha256"):

@@ -3,6 +3,7 @@ restore RUN FOLDER | verify FOLDER | explain IMAGE | compare A B`."""
 
 import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,9 +34,11 @@ def check_repository() -> None:
 
     Raises:
         UserError: it is in no git repository, as when the project was downloaded as an archive, or has braces in its
-            path, which stop DVC's progress bar after a stage.
+            path, which stop DVC's progress bar after a stage, or the user's home, where DVC reads settings, is a file.
     """
-    here = Path.cwd()
+    here, home = Path.cwd(), Path(os.environ.get("HOME", "/"))
+    if home.exists() and not home.is_dir():
+        raise UserError(f"HOME is {home}, which is no folder: set it to one, DVC reads its settings there")
     if set("{}") & set(str(here)):
         raise UserError(f"{here} has braces in its path, which DVC takes for placeholders: rename that folder")
     settings = [path.read_text() for path in Path(".dvc").glob("config*") if path.is_file()]

@@ -114,6 +114,9 @@ def check(*stages: str) -> None:
                 raise UserError(f"{name}, which {sums} names, cannot be read ({error})") from None
             if found != written:
                 raise UserError(files.damaged(name, f"its SHA-256 is not that in {sums}"))
+        times = sums.with_name(files.TIMES)  # other ones in every rerun, so with a checksum of their own
+        if times.exists():
+            files.read_json(times)
 
 
 def write(params: config.Params, data_digest: str) -> None:

@@ -57,6 +57,9 @@ LIMITS: dict[str, Callable[[], object]] = {
 }
 
 
+REFUSED = {"HOME is a file": "HOME is /etc/passwd, which is no folder"}
+
+
 def some(names: list[str]) -> list:
     return [pytest.param(name, marks=[nightly] if place >= QUICK else []) for place, name in enumerate(names)]
 
@@ -120,4 +123,9 @@ def test_an_environment_may_have_any_variables(plain, shared, name):
     for left in ("mlruns/mlflow.db", "dvc.lock", ".dvc/cache", ".dvc/tmp", "data/prepared", "reports"):
         path = shared / left
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    check(shared, prepare(shared, ENVIRONMENTS.get(name), LIMITS.get(name)), plain)
+    result = prepare(shared, ENVIRONMENTS.get(name), LIMITS.get(name))
+    if name in REFUSED:
+        assert result.returncode == 2
+        assert f"error: {REFUSED[name]}" in result.stderr
+    else:
+        check(shared, result, plain)
