@@ -116,7 +116,10 @@ def check(*stages: str) -> None:
                 raise UserError(files.damaged(name, f"its SHA-256 is not that in {sums}"))
         times = sums.with_name(files.TIMES)  # other ones in every rerun, so with a checksum of their own
         if times.exists():
-            files.read_json(times)
+            try:
+                files.read_json(times)
+            except UserError:
+                raise UserError(files.damaged(times, f"it is no JSON with its {files.CHECKSUM}")) from None
 
 
 def write(params: config.Params, data_digest: str) -> None:
