@@ -11,6 +11,7 @@
 #   RUN=0123abcd        a study by its digest, or by name or id of its row in MLflow
 # make faults           20 random kills, full disks, damaged files, lost servers: an hour (KILLS=20)
 # make bench            measurements: benchmarks/
+# make docs             the pages of docs/ and the API as a site, in site/
 # make setup            the environment alone
 #
 # VENV=path reuses an environment, so that a second clone need not install 7 GB again.
@@ -33,7 +34,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # The environment's programs first, this clone's own library before the installed one.
 enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH="$$PWD/src" &&
 
-.PHONY: help setup study explain compare verify test faults ui bench format
+.PHONY: help setup study explain compare verify test faults ui bench format docs
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -42,24 +43,24 @@ setup:
 	@"$(PYTHON)" src/glassbox/environment.py "$(VENV)"
 
 study: setup
-	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select "$(STUDY)" $(SET) &&) \
+	@$(enter) $(if $(STUDY)$(SET),python -m glassbox select -- "$(STUDY)" $(SET) &&) \
 		python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
 explain: setup
-	@$(enter) python -m glassbox explain "$$IMAGE"
+	@$(enter) python -m glassbox explain -- "$$IMAGE"
 
 compare: setup
-	@$(enter) python -m glassbox compare "$$A" "$$B"
+	@$(enter) python -m glassbox compare -- "$$A" "$$B"
 
 verify: setup
 	@$(enter) place=$$(mktemp -d) && trap 'rm -rf "$$place"; exit 130' INT TERM && \
-		{ python -m glassbox restore "$(RUN)" "$$place" || { rm -rf "$$place"; exit 2; }; } && \
+		{ python -m glassbox restore -- "$(RUN)" "$$place" || { rm -rf "$$place"; exit 2; }; } && \
 		(cd "$$place" && python -m dvc init --quiet --no-scm && GLASSBOX_TRACKING=off python -m dvc repro) && \
 		python -m glassbox verify "$$place" && rm -rf "$$place"
 
 # Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each other many times longer.
 test: setup
-	@$(enter) python -m ruff check . && python -m ruff format --check . && OMP_NUM_THREADS=1 \
+	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
 		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 faults: setup
@@ -73,3 +74,9 @@ ui: setup
 
 bench: setup
 	@$(enter) python -m benchmarks
+
+# Its packages are not in requirements.lock, and so in an environment of their own; it reads sources and runs none of them.
+docs:
+	@test -x .venv-docs/bin/mkdocs || { "$(PYTHON)" -m venv .venv-docs && .venv-docs/bin/python -m pip install --quiet \
+		$$("$(PYTHON)" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict && echo "Pages     site/index.html"

@@ -5,7 +5,7 @@ import sys
 from functools import partial
 
 from benchmarks import harness
-from glassbox.errors import UserError, run
+from glassbox.core.errors import UserError, run
 
 SUBJECTS = (
     "training_input", "training_step", "lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients",

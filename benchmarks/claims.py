@@ -24,12 +24,15 @@ import pandas as pd
 import scipy
 
 from benchmarks.pool import NOISE, NOISES, RESULTS, TRANSPOSED
-from glassbox import bootstrap, comparison, files, scorecard
-from glassbox.comparison import Comparison
+from glassbox.core import files
 from glassbox.evaluation import classification
-from glassbox.names import BETTER, CONTROLLED, EXPLAINER, EXPLAINERS, UNDECIDED, UNTRAINED, WORSE
-from glassbox.scorecard import AGAINST, RANDOMISED
-from glassbox.scoring import Column
+from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, EXPLAINERS, UNTRAINED
+from glassbox.scoring import scorecard
+from glassbox.scoring.preparation import Column
+from glassbox.scoring.scorecard import AGAINST, RANDOMISED
+from glassbox.statistics import bootstrap, comparison
+from glassbox.statistics.comparison import Comparison
+from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
 from glassbox.xai_metrics.randomization import EMPRT
 
 REPORTS = 200  # of each kind, study and number of images

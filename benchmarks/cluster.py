@@ -3,18 +3,18 @@
 - efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
   two processes that know nothing of each other: what this machine's two cores can give.
 - together: epochs of one training by this process, by one worker and by two.
-- waiting workers: trials that only sleep, ten epochs of a second each on average, by the real search in PostgreSQL and
-  the real processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep.
-  Useful is the share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what
-  storage, scheduling and this machine's two cores need, which on a real cluster 32 workers do not have to share. A
-  worker of Ray takes a third of a GiB, so 64 trials at a time are those of processes that share their libraries.
-- history: what it takes to begin and end a trial when so many lie behind or run beside it, of the worker's time and of
-  the server's; the first one of a process, and later ones.
+- waiting workers: trials that only sleep, ten epochs of a second each on average, by the real search and the real
+  processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
+  share of a worker's time, from its first sleep to its last, in which it sleeps: all else is what the stage's process,
+  scheduling and this machine's two cores need, which on a real cluster 32 workers do not have to share. A worker of Ray
+  takes a third of a GiB, so 64 trials at a time are those of processes that share their libraries.
+- history: what it takes the stage's process to draw and end a trial, and to take an epoch's report, when so many trials
+  lie behind or run beside it; and to open the file that so many are in.
 - rows: trials logged to an MLflow server with PostgreSQL, and a file of 512 MiB that it takes on to its artifacts.
 - memory: this process's own, while so many maps are made by two workers, measured, and written.
 
 About half an hour on 2 cores and 16 GiB, so only when named: python -m benchmarks cluster; or parts of it, as in
-GLASSBOX_BENCH_CLUSTER="waiting rows", which leave what is recorded of the others. A database server is started for it
+GLASSBOX_BENCH_CLUSTER="waiting rows", which leave what is recorded of the others. `rows` starts a database server
 (Debian's postgresql).
 """
 
@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,23 +38,21 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.scaling import MIB, held
-from glassbox import (
-    compute,
-    config,
-    engine,
-    explainers,
-    explaining,
-    files,
-    models,
-    postgres,
-    selection,
-    training,
-    tuning,
-)
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.compute import Compute
+from glassbox.config.explain import Faithfulness, KernelShap
+from glassbox.core import files
 from glassbox.data.store import Description, Split
-from glassbox.explainers import Request
+from glassbox.execution import compute, engine
+from glassbox.execution import workers as processes
+from glassbox.explainers import factory
+from glassbox.explainers.base import Request
+from glassbox.explaining import explanations, map_tables, selection
 from glassbox.models import Spec
-from glassbox.training import Epoch
+from glassbox.search import outcome, space, trainer, tuning
+from glassbox.training import loop
+from glassbox.training.records import Epoch
 
 WORKERS, SHARING, TRIALS, EPOCHS, SLEEP = (2, 4, 8, 16, 32), (32, 64), 5, 10, 1.0
 IMAGES, COALITIONS, PAIRS = 24, 1024, 5
@@ -86,24 +85,24 @@ def services() -> Any:
     return services
 
 
-def settings(**changes: Any) -> config.Compute:
+def settings(**changes: Any) -> Compute:
     asked = {"engine": "ray", "address": "127.0.0.1:6399", "threads": 1} | changes
-    return config.read("params.yaml").compute.model_copy(update=asked)
+    return parameters.read("params.yaml").compute.model_copy(update=asked)
 
 
 # Efficiency
 
 
-def kernel_shap() -> tuple[explainers.Explainer, models.Classifier, Request]:
-    shipped = config.read("params.yaml").explain
+def kernel_shap() -> tuple[factory.Explainer, models.Classifier, Request]:
+    shipped = parameters.read("params.yaml").explain
     how = shipped.model_copy(
         update={
             "explainers": ("kernel_shap",),
-            "kernel_shap": config.KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=0),
+            "kernel_shap": KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=0),
         }
     )
     split = common.some_images(IMAGES)
-    made = explainers.make(how, split.images, common.MEAN, 128)["kernel_shap"]
+    made = factory.make(how, split.images, common.MEAN, 128)["kernel_shap"]
     request = Request(split.images, split.labels, tuple(range(IMAGES)))
     return made, common.cnn(torch.device("cpu")), request
 
@@ -113,9 +112,9 @@ def explain_alone() -> None:
     torch.set_num_threads(1)
     made, classifier, request = kernel_shap()
     half = request.part(0, IMAGES // 2)
-    explaining.attribute(made, classifier, half, 128)
+    explanations.attribute(made, classifier, half, 128)
     for _ in sys.stdin:
-        explaining.attribute(made, classifier, half, 128)
+        explanations.attribute(made, classifier, half, 128)
         print("done", flush=True)
 
 
@@ -137,26 +136,28 @@ def efficiency() -> list[dict[str, Any]]:
 
     def by(each: Any) -> Callable[[], Any]:
         keep = type("Keep", (), {"each": lambda _, __, *work: each(*work)})()
-        return lambda: explaining.attribute(made, classifier, request, 128, keep=keep)
+        return lambda: explanations.attribute(made, classifier, request, 128, keep=keep)
 
     with cluster(2), engine.start(settings(workers=2)) as at:
         two = at.each
 
         def one(*work: Any) -> Any:
-            at._settings = settings(workers=1)
+            at.settings = settings(workers=1)
             try:
                 yield from two(*work)
             finally:
-                at._settings = settings(workers=2)
+                at.settings = settings(workers=2)
 
         local = engine.Local(settings(engine="local"))
         assert np.array_equal(by(local.each)().maps, by(two)().maps), "the same bytes"
         row = harness.compare(
-            f"KernelSHAP of {IMAGES} images, {COALITIONS:,} coalitions", "s",
+            f"KernelSHAP of {IMAGES} images, {COALITIONS:,} coalitions",
+            "s",
             {name: harness.seconds(by(each)) for name, each in ((LOCAL, local.each), (ONE, one), (TWO, two))}
             | {APART: harness.seconds(apart)},
-            [harness.Bar(LOCAL, ONE), harness.Bar(LOCAL, TWO), harness.Bar(APART, TWO)], PAIRS,
-        )  # fmt: skip
+            [harness.Bar(LOCAL, ONE), harness.Bar(LOCAL, TWO), harness.Bar(APART, TWO)],
+            PAIRS,
+        )
     for other in others:
         other.stdin.close()
         other.wait()
@@ -171,21 +172,24 @@ def together() -> list[dict[str, Any]]:
     local = engine.Local(settings(engine="local"))
     with cluster(2), engine.start(settings(workers=2)) as at:
         row = harness.compare(
-            f"training of the CNN, batches of {BATCH}", "images/s",
+            f"training of the CNN, batches of {BATCH}",
+            "images/s",
             {LOCAL: partial(learn, local, 1), ONE: partial(learn, at, 1), TWO: partial(learn, at, 2)},
-            [harness.Bar(ONE, LOCAL), harness.Bar(TWO, LOCAL)], 3, warm_up=False,
-        )  # fmt: skip
+            [harness.Bar(ONE, LOCAL), harness.Bar(TWO, LOCAL)],
+            3,
+            warm_up=False,
+        )
     return [row]
 
 
 def learn(at: engine.Engine, workers: int) -> float:
     """Images a second of the last three of six epochs: while the first ones run, Ray Train's own processes begin."""
-    section = config.read("params.yaml").train.model_copy(
+    section = parameters.read("params.yaml").train.model_copy(
         update={"epochs": 6, "batch_size": BATCH, "workers": workers, "patience": 10**6, "optimizer": "adam"}
     )
     spec = Spec("cnn", common.NETWORK, "data", None)
     about = Description("toy", tuple("0123456789"), 32, {}, common.MEAN, common.STD, False, "d" * 64)
-    job = training.Training(spec, about, common.ADAM, section, common.OFF, 0)
+    job = loop.Training(spec, about, common.ADAM, section, common.OFF, 0)
     with tempfile.TemporaryDirectory() as name, chdir(name):  # which has no checkpoint
         _, epochs, _ = at.train(job, common.some_images(LEARNT), common.some_images(64))
         return float(np.median([epoch.images_per_second for epoch in epochs][3:]))
@@ -201,23 +205,27 @@ def asleep(folder: Path, seconds: float) -> None:
         file.write(f"{start} {time.time()}\n")
 
 
-class Sleeping(tuning.Search):
+@dataclass(frozen=True)
+class Sleeping(trainer.Trainer):
     """Its trials learn nothing. They take half of the time to one and a half of it, and so do their epochs, as networks
     differ: what is of one length ends at the same time, and two cores would be measured that serve all at once. None
     begins before all processes are there: until then they share these cores with others' imports."""
 
-    met = False
+    folder: Path | None = None
 
-    def _fit(self, params: dict[str, Any], seed: int, *_: Any) -> Iterator[Epoch]:
-        folder = Path(self._arguments[6])
-        if not self.met:
+    def epochs(self, number: int, params: dict[str, Any], *_: Any) -> Iterator[Epoch]:
+        folder = self.folder
+        if not (folder / str(os.getpid())).exists():
             meet(folder.with_name(f"{folder.name}_met"), self.settings.workers)
-            self.met = True
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(number)
         lengths = draw.uniform(0.5, 1.5, self.settings.epochs)
         for epoch, length in enumerate(lengths / lengths.mean() * SLEEP * draw.uniform(0.5, 1.5), 1):
             asleep(folder, length)
-            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5, 0.0)
+            yield epoch_of(epoch, params)
+
+
+def epoch_of(number: int, params: dict[str, Any]) -> Epoch:
+    return Epoch(number, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5, 0.0)
 
 
 def nothing(_: str) -> Split:
@@ -256,27 +264,26 @@ def met(at: engine.Engine, workers: int, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def sleeping(place: compute.Place, workers: int, folder: Path, storage: str, kind: type = Sleeping) -> tuning.Search:
-    shipped = config.read("params.yaml")
+def sleeping(place: compute.Place, workers: int, folder: Path, prunes: bool = False) -> tuning.Search:
+    shipped = parameters.read("params.yaml")
     tune = shipped.tune.model_copy(
-        update={"n_trials": TRIALS * workers, "workers": workers, "epochs": EPOCHS, "storage": storage}
-        | {"pruner_startup_trials": 10**6}
+        update={"n_trials": TRIALS * workers, "workers": workers, "epochs": EPOCHS}
+        | ({} if prunes else {"pruner_startup_trials": 10**6})
     )
     known = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
-    return kind(tune, known, shipped.augment, 0, TOY, place, folder, 1, True)
+    of_trials = Sleeping(tune, known, shipped.augment, 0, TOY, place, folder=folder)
+    return tuning.Search(of_trials, folder.with_name(f"{folder.name}_search"), threads=1, apart=True)
 
 
-def search(
-    place: compute.Place, work_off: Callable[..., Any] | None, workers: int, folder: Path, server: Any
-) -> dict[str, Any]:
-    made = sleeping(place, workers, folder, server.create(f"of_{folder.name}".lower()))
-    start, before = time.perf_counter(), server.processor_seconds()
-    trials = [record for _, record in made.run(nothing, work_off) if isinstance(record, tuning.Trial)]
+def search(place: compute.Place, work_off: Callable[..., Any], workers: int, folder: Path) -> dict[str, Any]:
+    made = sleeping(place, workers, folder)
+    start, before = time.perf_counter(), time.process_time()
+    trials = [record for _, record in made.run(nothing, work_off) if isinstance(record, outcome.Trial)]
     assert len(trials) == TRIALS * workers
     share, seen = useful(folder)
     assert seen == workers
-    seconds, busy = time.perf_counter() - start, server.processor_seconds() - before
-    return {"workers": workers, "useful": share, "seconds": seconds, "server_seconds_a_trial": busy / len(trials)}
+    seconds, busy = time.perf_counter() - start, time.process_time() - before
+    return {"workers": workers, "useful": share, "seconds": seconds, "processor_seconds_a_trial": busy / len(trials)}
 
 
 def images(at: engine.Engine, workers: int, folder: Path) -> dict[str, Any]:
@@ -295,8 +302,10 @@ def waiting() -> list[dict[str, Any]]:
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have the package alone
     of_trials, of_images, of_sharing = (
-        f"trials of {EPOCHS * SLEEP:g} s", f"images of {PART:g} s", f"trials of {EPOCHS * SLEEP:g} s, libraries shared",
-    )  # fmt: skip
+        f"trials of {EPOCHS * SLEEP:g} s",
+        f"images of {PART:g} s",
+        f"trials of {EPOCHS * SLEEP:g} s, libraries shared",
+    )
     rows: dict[str, list[dict[str, Any]]] = {of_trials: [], of_images: [], of_sharing: []}
 
     def tell(what: str, found: dict[str, Any]) -> None:
@@ -304,8 +313,7 @@ def waiting() -> list[dict[str, Any]]:
         told = f"{100 * found['useful']:.1f} % useful, {found['seconds']:.0f} s"
         print(f"{what}, {found['workers']} workers: {told}", flush=True)
 
-    with tempfile.TemporaryDirectory() as name, services().postgres(Path(name)) as server:
-        os.environ["PGPASSWORD"] = server.password
+    with tempfile.TemporaryDirectory() as name:
 
         def folder() -> Path:
             return Path(tempfile.mkdtemp(dir=name))
@@ -316,12 +324,10 @@ def waiting() -> list[dict[str, Any]]:
                     begun = met(at, workers, folder())
                     print(f"{workers} workers began within {begun:.0f} s", flush=True)
                     tell(of_images, images(at, workers, folder()))
-                    by = partial(at.work_off, variables=postgres.variables)
-                    found = search(at.place, by, workers, folder(), server)
-                    tell(of_trials, found | {"server_mib_a_worker": server.own_memory() / MIB / workers})  # they stay
+                    tell(of_trials, search(at.place, at.work_off, workers, folder()))
         place = compute.resolve(settings(engine="local"))
         for n in SHARING:
-            tell(of_sharing, search(place, None, n, folder(), server))
+            tell(of_sharing, search(place, processes.each, n, folder()))
     made = []
     for what, points in rows.items():
         bar = 0.95 if what == of_trials else None
@@ -334,77 +340,44 @@ def waiting() -> list[dict[str, Any]]:
 # A long search
 
 
-class AtOnce(tuning.Search):
-    """Its trials end with their first epoch."""
-
-    def _fit(self, *_: Any) -> Iterator[Epoch]:
-        yield Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
-
-
-def fill(search: tuning.Search, trials: list[Any]) -> None:
-    """Put trials into a fresh database, whose own way takes 40 ms each."""
-    from optuna.distributions import distribution_to_json
-    from optuna.storages._rdb import models as tables
-    from sqlalchemy import insert, text
-
-    rows: dict[Any, list[dict[str, Any]]] = {}
-
-    def add(table: Any, **row: Any) -> None:
-        rows.setdefault(table, []).append(row)
-
-    for trial in trials:
-        key = trial.number + 1
-        add(tables.TrialModel, trial_id=key, number=trial.number, study_id=search._study_id, state=trial.state,
-            datetime_start=trial.datetime_start, datetime_complete=trial.datetime_complete)  # fmt: skip
-        for name, value in trial.params.items():
-            of = trial.distributions[name]
-            add(tables.TrialParamModel, trial_id=key, param_name=name, param_value=of.to_internal_repr(value),
-                distribution_json=distribution_to_json(of))  # fmt: skip
-        for name, value in trial.user_attrs.items():
-            add(tables.TrialUserAttributeModel, trial_id=key, key=name, value_json=json.dumps(value))
-        for step, value in trial.intermediate_values.items():
-            add(tables.TrialIntermediateValueModel, trial_id=key, step=step, intermediate_value=value,
-                intermediate_value_type="FINITE")  # fmt: skip
-        if trial.values:
-            add(tables.TrialValueModel, trial_id=key, objective=0, value=trial.value, value_type="FINITE")
-    with search._database.engine.begin() as database:
-        for table, of_table in rows.items():
-            database.execute(insert(table), of_table)
-        database.execute(text("select setval('trials_trial_id_seq', :last)"), {"last": len(trials)})
-        database.execute(text("analyze"))
-
-
 def history() -> list[dict[str, Any]]:
+    """What one trial more costs the process that asks and tells."""
     import optuna
 
-    space = config.read("params.yaml").tune.space
+    section = parameters.read("params.yaml").tune.space
     kinds: dict[str, list[dict[str, Any]]] = {"behind": [], "beside": []}
-    with tempfile.TemporaryDirectory() as name, services().postgres(Path(name)) as server:
-        os.environ["PGPASSWORD"] = server.password
-        place = compute.resolve(settings(engine="local"))
-        for kind, n in [("behind", n) for n in HISTORY] + [("beside", n) for n in BESIDE]:
-            past = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), direction="maximize")
-            for number in range(n):
-                trial = past.ask()
-                trial.set_user_attr("number", number)
-                params = tuning.suggest(trial, space, "cnn")
+    place = compute.resolve(settings(engine="local"))
+    for kind, n in [("behind", n) for n in HISTORY] + [("beside", n) for n in BESIDE]:
+        past = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), direction="maximize")
+        for number in range(n):
+            trial = past.ask()
+            params = space.draw(trial, section, "cnn")
+            trial.set_user_attr("number", number)
+            for epoch in range(1, EPOCHS + 1):
+                trial.report(params["dropout_1"], epoch)
+            if kind == "behind":
+                past.tell(trial, params["dropout_1"])
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "work"
+            sleeping(place, n, folder, prunes=True).study.add_trials(past.trials)
+            start = time.perf_counter()
+            made = sleeping(place, n, folder, prunes=True)
+            point = {"trials": n, "seconds_to_open": time.perf_counter() - start}
+            drawing, reporting = [], []
+            for number in range(n, n + 5):
+                start = time.perf_counter()
+                attempt, params = made._ask(number)
+                begun = time.perf_counter()
                 for epoch in range(1, EPOCHS + 1):
-                    trial.report(params["dropout_1"], epoch)
-                if kind == "behind":
-                    past.tell(trial, params["dropout_1"])
-            made = sleeping(place, n, Path(name), server.create(f"{kind}_{n}"), AtOnce)  # n workers, and 3 n trials
-            fill(made, past.trials)
-            again = sleeping(place, n, Path(name), made.settings.storage, AtOnce)
-            costs = []
-            for number in range(n, n + 9):
-                start, before = time.perf_counter(), server.processor_seconds()
-                list(again.try_out(number, None, None))
-                costs.append((time.perf_counter() - start, server.processor_seconds() - before))
-            first, later = costs[0], np.mean(costs[1:], axis=0)
-            names = ("seconds", "server_seconds", "seconds_later", "server_seconds_later")
-            kinds[kind].append({"trials": n} | dict(zip(names, [*first, *map(float, later)], strict=True)))
-            told = f"{first[0]:.2f} s for a process's first trial, {later[0]:.2f} s for later ones"
-            print(f"{n:,} trials {kind}: {told}, of the server's {first[1]:.2f} and {later[1]:.2f} s", flush=True)
+                    made._prunes(attempt, epoch_of(epoch, params))
+                reported = time.perf_counter()
+                made._end(attempt, "")
+                drawing.append(begun - start + time.perf_counter() - reported)
+                reporting.append((reported - begun) / EPOCHS)
+        point |= {"seconds_a_trial": statistics.median(drawing), "seconds_an_epoch": statistics.median(reporting)}
+        kinds[kind].append(point)
+        told = f"{1000 * point['seconds_a_trial']:.0f} ms a trial, {1000 * point['seconds_an_epoch']:.1f} ms an epoch"
+        print(f"{n:,} trials {kind}: {told}, {point['seconds_to_open']:.2f} s to open", flush=True)
     return [
         {"name": f"a trial with others {kind}", "axis": "trials", "points": points, "ratios": []}
         for kind, points in kinds.items()
@@ -436,9 +409,11 @@ def rows() -> list[dict[str, Any]]:
                 start = time.perf_counter()
                 code = f"from benchmarks.cluster import logged; logged({n}, {str(sent)!r})"
                 subprocess.run(
-                    [sys.executable, "-c", code], cwd=folder / "project", check=True,
+                    [sys.executable, "-c", code],
+                    cwd=folder / "project",
+                    check=True,
                     env=os.environ | {"MLFLOW_TRACKING_URI": where, "PYTHONPATH": f"{Path.cwd() / 'src'}:{Path.cwd()}"},
-                )  # fmt: skip
+                )
                 seconds[what].append(time.perf_counter() - start)
             seconds["nothing"].pop(0)  # the server was not warm
         finally:
@@ -474,9 +449,9 @@ def explain_many(n: int) -> dict[str, float]:
     sizes = {"conv1_filters": 4, "conv2_filters": 8, "dense_units_1": 8, "pool_size_1": 2, "pool_size_2": 2}
     torch.manual_seed(0)
     classifier = models.build("cnn", common.NETWORK | sizes, 32, 4, (0.5,) * 3, (0.2,) * 3).eval()
-    shipped = config.read("params.yaml").explain
+    shipped = parameters.read("params.yaml").explain
     how = shipped.model_copy(
-        update={"explainers": ("grad_cam",), "faithfulness": config.Faithfulness(steps=2, blur_sigma=2.0)}
+        update={"explainers": ("grad_cam",), "faithfulness": Faithfulness(steps=2, blur_sigma=2.0)}
     )
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n // 2, 32, 32, 3), dtype=np.uint8))
     picks = [selection.Pick(row, "correct", "", (row % 4,), drawn=False) for row in range(n // 2)]
@@ -496,12 +471,12 @@ def explain_many(n: int) -> dict[str, float]:
         watcher = threading.Thread(target=watch)
         watcher.start()
         start, processor = time.perf_counter(), time.process_time()
-        request = explaining.request_for(picks, pixels, 0, folder=folder)
-        asked = (pixels[:8], (0.5,) * 3, how, 128, int, None, explaining.marker(cases), folder, keep)
-        results = list(explaining.explain(classifier, request, *asked))
-        table = explaining.tables(cases, results, np.arange(n // 2))["index"]
+        request = explanations.request_for(picks, pixels, 0, folder=folder)
+        asked = (pixels[:8], (0.5,) * 3, how, 128, int, None, explanations.marker(cases), folder, keep)
+        results = list(explanations.explain(classifier, request, *asked))
+        table = map_tables.tables(cases, results, np.arange(n // 2))["index"]
         files.write_csv(folder / "index.csv", table)
-        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, request, folder))
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         done.set()
         watcher.join()

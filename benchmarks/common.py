@@ -10,9 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from glassbox import compute, config, hyperparameters, models, training
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.augment import Augment
+from glassbox.config.parameters import Params
 from glassbox.data.store import Split
+from glassbox.execution import compute
 from glassbox.models import Classifier
+from glassbox.search import hyperparameters
+from glassbox.training import loop, optimizers, records
 
 SIDE, CLASSES = 32, 10
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -26,8 +32,8 @@ NETWORK = {
     "dense_dropout_1": 0.25226452604864213, "batch_norm_momentum": 0.99,
 }  # fmt: skip
 UNSEARCHED = ("name", "normalization", "input_size", "weights", "stem", "dropout", "batch_norm_momentum")
-ADAM = training.OptimizerSettings("adam", 1e-3)
-OFF = config.Augment(
+ADAM = optimizers.OptimizerSettings("adam", 1e-3)
+OFF = Augment(
     flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
 )
 AUGMENT = OFF.model_copy(update={"flip": True, "crop": 4, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2})
@@ -46,7 +52,7 @@ def copy_project(to: Path) -> None:
 
 def place() -> compute.Place:
     """Where the shipped study would compute here."""
-    return compute.resolve(config.read("params.yaml").compute)
+    return compute.resolve(parameters.read("params.yaml").compute)
 
 
 def some_images(n: int) -> Split:
@@ -65,18 +71,18 @@ def cnn(device: torch.device, side: int = SIDE) -> Classifier:
 
 
 def training_epochs(
-    classifier: Classifier, split: Split, place: compute.Place, how: config.Augment, batch: int,
-    settings: training.OptimizerSettings = ADAM,
-) -> Iterator[training.Epoch]:  # fmt: skip
+    classifier: Classifier, split: Split, place: compute.Place, how: Augment, batch: int,
+    settings: optimizers.OptimizerSettings = ADAM,
+) -> Iterator[records.Epoch]:  # fmt: skip
     """Of `fit`, as many as are asked for; two images validate, so that training is what takes the time."""
     few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
-    return training.fit(
-        classifier, split, few, training.make_optimizer(classifier, settings), place=place, epochs=10**6,
+    return loop.fit(
+        classifier, split, few, optimizers.make_optimizer(classifier, settings), place=place, epochs=10**6,
         batch_size=batch, how=how, patience=10**6, keep="last", seed=0,
     )  # fmt: skip
 
 
-def unsearched(params: config.Params) -> models.Spec:
+def unsearched(params: Params) -> models.Spec:
     """What of a study's network is not searched."""
     return hyperparameters.unsearched(**{key: getattr(params.model, key) for key in UNSEARCHED})
 

@@ -15,7 +15,10 @@ import torch
 from benchmarks import harness
 from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images, training_epochs
 from benchmarks.harness import Bar
-from glassbox import compute, config, models, training
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.execution import compute
+from glassbox.training import optimizers
 
 STEPS = 4
 RESNET = {"weights": None, "dropout": 0.0, "batch_norm_momentum": 0.9}
@@ -37,7 +40,7 @@ def epochs(subject: dict[str, Any], place: compute.Place) -> Iterator[float]:
     model.to(place.device)
     batch = subject["batch"]
     split = some_images(batch * STEPS).to(place.device)
-    made = training_epochs(model, split, place, AUGMENT, batch, training.OptimizerSettings("sgd", 0.01, 0.9))
+    made = training_epochs(model, split, place, AUGMENT, batch, optimizers.OptimizerSettings("sgd", 0.01, 0.9))
     return (epoch.images_per_second for epoch in made)
 
 
@@ -60,7 +63,7 @@ def measured(title: str, subject: dict[str, Any], places: dict[str, compute.Plac
 
 
 def main() -> None:
-    place = compute.resolve(config.read("params.yaml").compute)
+    place = compute.resolve(parameters.read("params.yaml").compute)
     rows = []
     for title, subject in SUBJECTS.items():
         if place.device.type == "cpu" and subject["size"]:

@@ -1,5 +1,5 @@
-"""Intervals and tests of two classifiers on the same images (glassbox.paired, glassbox.versus): how often the intervals
-cover the true difference, and how many comparisons of two alike call one of them better or worse.
+"""Intervals and tests of two classifiers on the same images (`statistics.paired`, `comparing.classifiers`): how often
+the intervals cover the true difference, and how many comparisons of two alike call one of them better or worse.
 
 Five classifiers of scikit-learn's digits give probabilities for all 1,797 images by cross-validation. These images are
 the population, whose differences are known; test sets are drawn from it with replacement. In the last pair the two
@@ -19,15 +19,16 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks import harness
-from glassbox import bootstrap, paired, versus
-from glassbox.versus import Answers
+from glassbox.comparing import classifiers
+from glassbox.comparing.classifiers import Answers
+from glassbox.statistics import bootstrap, paired
 
 SIZES = (50, 100, 300, 1000)
 COVERED, CLAIMED = 500, 200  # test sets of each size
 METRICS = ("accuracy", "macro_f1", "log_loss", "brier")
 
 
-def classifiers() -> dict[str, Answers]:
+def answers() -> dict[str, Answers]:
     """By name."""
     images, labels = load_digits(return_X_y=True)
     overfitted = MLPClassifier((64,), max_iter=400, alpha=0, tol=0, n_iter_no_change=400, random_state=2)
@@ -63,21 +64,21 @@ def drawn(rows: np.ndarray, *both: Answers) -> list[Answers]:
 def intervals(a: Answers, b: Answers, seed: int) -> dict[str, tuple[float, float]]:
     """Of each metric that has one."""
     only_a, only_b = (int((one.right & ~other.right).sum()) for one, other in ((a, b), (b, a)))
-    differences = {metric: of(b) - of(a) for metric, of in versus.BY_IMAGE.items()}
+    differences = {metric: of(b) - of(a) for metric, of in classifiers.BY_IMAGE.items()}
     return {
         "accuracy": paired.accuracy_interval(only_a, only_b, len(a.labels)),
         "macro_f1": paired.macro_f1_interval(a.labels, a.predicted, b.predicted, a.probabilities.shape[1]),
     } | {
         metric: bootstrap.interval(values, seed)
         for metric, values in differences.items()
-        if versus.enough(metric, values)
+        if classifiers.enough(metric, values)
     }
 
 
 def coverage(a: Answers, b: Answers, n: int) -> dict[str, float | None]:
     """Share of the intervals that hold the difference of the population, of the test sets of n images that have one;
     None where none has."""
-    truth = versus.versus(a, b, 10, 0).metrics.set_index("metric")["difference"]
+    truth = classifiers.versus(a, b, 10, 0).metrics.set_index("metric")["difference"]
     rng = np.random.default_rng(n)
     covered: dict[str, list[bool]] = {metric: [] for metric in METRICS}
     for seed in range(COVERED):
@@ -94,13 +95,13 @@ def false_claims(a: Answers, b: Answers, n: int) -> float:
         exchanged = rng.integers(0, 2, (n, 1)) == 1
         sides = ((one, other), (other, one))
         both = [Answers(one.labels, np.where(exchanged, q.probabilities, p.probabilities)) for p, q in sides]
-        found = versus.versus(*both, 10, seed).metrics["outcome"]
-        claims += bool(found.isin((versus.BETTER, versus.WORSE)).any())
+        found = classifiers.versus(*both, 10, seed).metrics["outcome"]
+        claims += bool(found.isin((classifiers.BETTER, classifiers.WORSE)).any())
     return claims / CLAIMED
 
 
 def main() -> None:
-    made, rows = classifiers(), []
+    made, rows = answers(), []
     network = made["network"]
     pairs = {
         "network, two seeds": (network, made["network, another seed"]),

@@ -15,8 +15,9 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import compute, config
+from glassbox.config.types import Precision
 from glassbox.data.batches import to_float
+from glassbox.execution import compute
 from glassbox.xai_metrics import faithfulness
 
 IMAGES, STEPS, BATCH, SIGMA = 16, 32, 128, 4.0
@@ -49,13 +50,13 @@ def main() -> None:
             areas.append(np.trapezoid(curve, dx=1 / STEPS))
         return np.array(areas)
 
-    def ours(deletion: bool, precision: config.Precision, steps: int = STEPS) -> np.ndarray:
+    def ours(deletion: bool, precision: Precision, steps: int = STEPS) -> np.ndarray:
         how = {"seeds": tuple(range(len(maps))), "steps": steps, "batch_size": BATCH, "precision": precision}
         if deletion:
             return faithfulness.deletion_auc(classifier, images, targets, maps, colour=BLACK, **how)
         return faithfulness.insertion_auc(classifier, images, targets, maps, blur_sigma=SIGMA, **how)
 
-    def bare(precision: config.Precision) -> float:
+    def bare(precision: Precision) -> float:
         rows = to_float(images).to(device).repeat(2 * (STEPS + 1), 1, 1, 1)
         with torch.inference_mode(), compute.autocast(device, compute.number(precision, device)):
             return sum(classifier(part).sum().item() for part in rows.split(BATCH))

@@ -20,11 +20,17 @@ from torch.nn.functional import cross_entropy
 from benchmarks import common, harness
 from benchmarks.harness import Bar
 from benchmarks.kernel_shap import on_grid
-from glassbox import compute, config, training, tuning
+from glassbox.config import parameters
+from glassbox.config.explain import KernelShap
+from glassbox.config.parameters import Params
+from glassbox.core.errors import UserError, run
 from glassbox.data import preparation, store
 from glassbox.data.batches import to_float
-from glassbox.errors import UserError, run
-from glassbox.explainers import Request, kernel_shap
+from glassbox.execution import compute
+from glassbox.explainers import kernel_shap
+from glassbox.explainers.base import Request
+from glassbox.search import trainer, tuning
+from glassbox.training import optimizers
 
 BATCH, STUDY = 128, "studies/cifar10-cnn.yaml"
 
@@ -61,7 +67,7 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
     """A training step's kernels: how many, and what share of the time the GPU is busy with them. The rest of the time
     it waits for Python to start the next."""
     model, split = common.cnn(place.device).train(), common.some_images(BATCH).to(place.device)
-    optimizer = training.make_optimizer(model, common.ADAM)
+    optimizer = optimizers.make_optimizer(model, common.ADAM)
     x, y = to_float(split.images), split.labels
 
     def step() -> None:
@@ -103,7 +109,7 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
 def shap(place: compute.Place, coalitions: int = 1000, background: int = 100) -> dict[str, Any]:
     """KernelSHAP of one image, ten classes."""
     classifier, images = common.cnn(place.device), common.some_images(background + 1).images
-    settings = config.KernelShap(coalitions=coalitions, tolerance=None, background=background, classes=common.CLASSES)
+    settings = KernelShap(coalitions=coalitions, tolerance=None, background=background, classes=common.CLASSES)
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
     contenders = {
         precision: harness.seconds(
@@ -118,7 +124,7 @@ def shap(place: compute.Place, coalitions: int = 1000, background: int = 100) ->
     return row
 
 
-def search(place: compute.Place, params: config.Params, workers: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
+def search(place: compute.Place, params: Params, workers: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
     """The same trials, one after the other and several at a time on the GPU. Workers start anew each time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -128,8 +134,9 @@ def search(place: compute.Place, params: config.Params, workers: tuple[int, ...]
 
         def trials(n: int) -> None:
             settings = params.tune.model_copy(update={"workers": n})
-            where = Path(tempfile.mkdtemp(dir=folder))
-            made = tuning.Search(settings, known, params.augment, 0, store.describe(folder / "data"), place, where)
+            data = store.describe(folder / "data")
+            of_trials = trainer.Trainer(settings, known, params.augment, 0, data, place)
+            made = tuning.Search(of_trials, tempfile.mkdtemp(dir=folder))
             assert made.at_once == n or place.device.type == "cpu"
             for _ in made.run(partial(store.read, folder / "data")):
                 pass
@@ -156,7 +163,7 @@ def main() -> None:
     if sys.argv[1:]:
         harness.record("gpu_study", [study(Path(sys.argv[1]))])
         return
-    params = config.read(STUDY)
+    params = parameters.read(STUDY)
     brief = params.model_copy(update={"tune": params.tune.model_copy(update={"n_trials": 8, "epochs": 3})})
     harness.record("gpu", [throughput(place), profile(place), shap(place), search(place, brief)])
 

@@ -6,9 +6,9 @@ from captum.attr import LayerAttribution, LayerGradCam
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import config
+from glassbox.config.explain import GradCam as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers import Request
+from glassbox.explainers.base import Request
 from glassbox.explainers.grad_cam import GradCam
 
 IMAGES, BATCH, LAYER = 128, 128, 7  # the second convolution's activation
@@ -21,7 +21,7 @@ def main() -> None:
     images = common.some_images(IMAGES).images
     targets = torch.arange(IMAGES) % common.CLASSES
     x = (images.permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
-    explain = GradCam(config.GradCam(relu=True), BATCH)
+    explain = GradCam(Settings(relu=True), BATCH)
 
     def captum() -> np.ndarray:
         explainer = LayerGradCam(plain, plain[LAYER])

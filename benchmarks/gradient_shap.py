@@ -6,9 +6,9 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import config
+from glassbox.config.explain import GradientShap as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers import Request
+from glassbox.explainers.base import Request
 from glassbox.explainers.gradient_shap import GradientShap
 from glassbox.models import frozen
 
@@ -26,7 +26,7 @@ def main() -> None:
     explainer = shap.GradientExplainer(plain, x[IMAGES:])
     with torch.inference_mode():
         targets = plain(x[:IMAGES]).argmax(dim=1).cpu()
-    settings = config.GradientShap(samples=SAMPLES, background=BACKGROUND)
+    settings = Settings(samples=SAMPLES, background=BACKGROUND)
     explain = GradientShap(settings, images[IMAGES:], BATCH)
 
     def ranked() -> np.ndarray:

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from glassbox import compute, config, files
+from glassbox.config import parameters
+from glassbox.core import files
+from glassbox.execution import compute
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = 5
@@ -99,7 +101,7 @@ def machine() -> dict[str, Any]:
     status = ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"]  # which a run writes itself
     dirty = subprocess.run(status, capture_output=True, text=True, check=True).stdout != ""
     versions = {name: found for name in packages if (found := _version(name))}
-    place = compute.resolve(config.read("params.yaml").compute)
+    place = compute.resolve(parameters.read("params.yaml").compute)
     return compute.machine(place) | {"versions": versions, "commit": commit + ("-dirty" if dirty else "")}
 
 

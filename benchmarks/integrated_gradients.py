@@ -6,9 +6,9 @@ from captum.attr import IntegratedGradients as Captum
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import config
+from glassbox.config.explain import IntegratedGradients as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers import Request
+from glassbox.explainers.base import Request
 from glassbox.explainers.integrated_gradients import IntegratedGradients
 from glassbox.models import frozen
 
@@ -23,7 +23,7 @@ def main() -> None:
     targets = torch.arange(IMAGES) % common.CLASSES
     x = (images.permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
     black = torch.zeros_like(x[:1])
-    explain = IntegratedGradients(config.IntegratedGradients(steps=STEPS, baseline="black"), common.MEAN, BATCH)
+    explain = IntegratedGradients(Settings(steps=STEPS, baseline="black"), common.MEAN, BATCH)
 
     def captum() -> np.ndarray:
         captum = Captum(plain)

@@ -15,10 +15,13 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import compute, config
-from glassbox.explainers import Request, kernel_shap
+from glassbox.config.explain import KernelShap
+from glassbox.config.types import Precision
+from glassbox.execution import compute
+from glassbox.explainers import kernel_shap
+from glassbox.explainers.base import Request
+from glassbox.explainers.catalog import TOLERANCE
 from glassbox.explainers.superpixels import Composition
-from glassbox.names import TOLERANCE
 
 SIDE, COALITIONS, BATCH = 8, 2048, 128  # of the grid of superpixels
 SEGMENTS = np.kron(np.arange(SIDE**2).reshape(SIDE, SIDE), np.ones([common.SIDE // SIDE] * 2, int))
@@ -57,10 +60,10 @@ def main() -> None:
         explainer = shap.KernelExplainer(game, np.zeros((1, players)))
         return explainer.shap_values(np.ones((1, players)), nsamples=COALITIONS, l1_reg=False, silent=True)[0]
 
-    settings = config.KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=common.CLASSES)
+    settings = KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=common.CLASSES)
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
 
-    def ours(precision: config.Precision) -> np.ndarray:
+    def ours(precision: Precision) -> np.ndarray:
         with on_grid():
             made = kernel_shap.KernelShap(settings, None, images[1:], BATCH, precision)(classifier, request)
         assert made.details["additivity_error"].max() < TOLERANCE
@@ -69,7 +72,7 @@ def main() -> None:
     masks = torch.from_numpy(np.random.default_rng(0).random((COALITIONS, players)) < 0.5).to(device)
 
     @torch.inference_mode()
-    def values(precision: config.Precision) -> np.ndarray:
+    def values(precision: Precision) -> np.ndarray:
         """The bare set function."""
         compose, found = Composition(SEGMENTS, images[0], images[1], device), []
         for part in masks.split(BATCH):

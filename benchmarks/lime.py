@@ -9,14 +9,16 @@ import torch
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import compute, config
+from glassbox.config.explain import Superpixels
+from glassbox.config.types import Precision
 from glassbox.data.batches import to_float
-from glassbox.explainers import Request
+from glassbox.execution import compute
+from glassbox.explainers.base import Request
 from glassbox.explainers.lime import Lime
 from glassbox.explainers.superpixels import segment
 
 IMAGES, SAMPLES, BATCH = 4, 1000, 128
-SUPERPIXELS = config.Superpixels(segments=50, compactness=10.0, sigma=1.0)
+SUPERPIXELS = Superpixels(segments=50, compactness=10.0, sigma=1.0)
 
 
 def main() -> None:
@@ -46,12 +48,12 @@ def main() -> None:
             maps.append(np.array([weights[region] for region in range(regions.max() + 1)])[regions])
         return np.stack(maps)
 
-    def ours(precision: config.Precision) -> np.ndarray:
+    def ours(precision: Precision) -> np.ndarray:
         return Lime(SAMPLES, SUPERPIXELS, BATCH, precision)(classifier, Request(images, targets, seeds)).maps
 
     x = to_float(images.repeat(SAMPLES, 1, 1, 1).to(device))
 
-    def bare(precision: config.Precision) -> float:
+    def bare(precision: Precision) -> float:
         with torch.inference_mode(), compute.autocast(device, compute.number(precision, device)):
             return sum(classifier(part).sum().item() for part in x.split(BATCH))
 

@@ -16,15 +16,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from glassbox import compute, config, explainers, files, models, scoring
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.explain import Superpixels
+from glassbox.core import files
+from glassbox.core.seeds import derive
 from glassbox.data import store
-from glassbox.explainers import Attribution, Explainer, Request
-from glassbox.explainers.base import Budget
-from glassbox.explainers.controls import Control, Draw, noise, region_noise, smooth_noise
+from glassbox.evaluation.predictions import read as read_predictions
+from glassbox.execution import compute
+from glassbox.explainers import factory
+from glassbox.explainers.base import Attribution, Budget, Explainer, Request
+from glassbox.explainers.catalog import CONTROL, CONTROLLED, EXPLAINER, UNTRAINED
+from glassbox.explainers.controls import Control, Draw, all_controls, noise, region_noise, smooth_noise
 from glassbox.models import Classifier
-from glassbox.names import CONTROL, CONTROLLED, EXPLAINER, UNTRAINED
-from glassbox.predictions import read as read_predictions
-from glassbox.seeds import derive
+from glassbox.scoring import measurement, preparation, score_tables
 
 RESULTS = Path(__file__).parent / "results/claims"
 NOISE, TRANSPOSED = "noise", "transposed"  # kinds of subjects, beside those of a study
@@ -64,7 +69,7 @@ class Transposed:
         return replace(made, maps=np.ascontiguousarray(made.maps.transpose(0, 2, 1)))
 
 
-def noises(superpixels: config.Superpixels, side: int) -> dict[str, Noise]:
+def noises(superpixels: Superpixels, side: int) -> dict[str, Noise]:
     """Five explainers that know nothing."""
     draws = {"noise": noise, "smooth": smooth_noise(side / 10), "regions": region_noise(superpixels)}
     return {name: Noise(name, draws[name.rpartition("_")[0]]) for name in NOISES}
@@ -72,7 +77,7 @@ def noises(superpixels: config.Superpixels, side: int) -> dict[str, Noise]:
 
 def pool(folder: Path, images: int) -> pd.DataFrame:
     """Values of all subjects, as in values.csv."""
-    params = config.read(folder / "params.yaml")
+    params = parameters.read(folder / "params.yaml")
     s, seed = params.score, params.study.seed
     robustness = s.robustness.model_copy(
         update={"images": SOME, "draws": 1, "noise": s.robustness.noise[:1], "brightness": s.robustness.brightness[:1],
@@ -91,19 +96,19 @@ def pool(folder: Path, images: int) -> pd.DataFrame:
     classifier, card = models.load(folder / "models", place.device, temperature)
     test, train = store.read(data, "test"), store.read(data, "train")
     p = read_predictions(folder / "reports/evaluate/predictions.csv", len(test), card.classes)
-    background = explainers.draw_background(train.images, explainers.n_background(params.explain), seed)
+    background = factory.draw_background(train.images, factory.n_background(params.explain), seed)
     about = (description.mean, background, params.explain, s, place.batch_size, seed)
-    ground = scoring.prepare(classifier, card, test, p.argmax(axis=1), *about)
+    ground = preparation.prepare(classifier, card, test, p.argmax(axis=1), *about)
     side = ground.request.images.shape[1]
-    own = explainers.make(params.explain, background, description.mean, place.batch_size)
+    own = factory.make(params.explain, background, description.mean, place.batch_size)
     del own[CONTROL]  # one of the controls
-    controls = explainers.all_controls(ground.explain.superpixels, side)
+    controls = all_controls(ground.explain.superpixels, side)
     blind = noises(ground.explain.superpixels, side)
     scored = []
 
     def add(kind: str, subjects: dict[str, Explainer], model: Classifier, whole: bool) -> None:
         for name, explainer in subjects.items():
-            scored.append(scoring.measure_subject(ground, kind, name, explainer, model, whole=whole))
+            scored.append(measurement.measure_subject(ground, kind, name, explainer, model, whole=whole))
             print(f"{kind} {name}", flush=True)
 
     add(EXPLAINER, own, classifier, True)
@@ -112,7 +117,7 @@ def pool(folder: Path, images: int) -> pd.DataFrame:
     add(UNTRAINED, own | blind, ground.untrained, False)
     if "integrated_gradients" in own:
         add(TRANSPOSED, {"integrated_gradients": Transposed(own["integrated_gradients"])}, classifier, False)
-    return scoring.table(scored, ground, card.classes)
+    return score_tables.table(scored, ground, card.classes)
 
 
 def main() -> None:

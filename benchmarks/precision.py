@@ -12,17 +12,22 @@ import numpy as np
 import torch
 
 from benchmarks import common, harness
-from glassbox import compute, config, models, training
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.parameters import Params
+from glassbox.config.types import Precision
 from glassbox.data import preparation, store
-from glassbox.explainers import Request
+from glassbox.execution import compute
+from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.explainers.lime import Lime
+from glassbox.training import loop, optimizers
 from glassbox.xai_metrics.faithfulness import deletion_auc, insertion_auc
 
 IMAGES, EPOCHS, BATCH, STEPS = 12, 10, 128, 32
 
 
-def trained(params: config.Params, place: compute.Place) -> tuple[models.Classifier, store.Split, store.Split, tuple]:
+def trained(params: Params, place: compute.Place) -> tuple[models.Classifier, store.Split, store.Split, tuple]:
     """The network on the shipped study's data."""
     with tempfile.TemporaryDirectory() as folder:
         prepared = preparation.prepare(params.data, params.study.seed)
@@ -31,8 +36,8 @@ def trained(params: config.Params, place: compute.Place) -> tuple[models.Classif
     torch.manual_seed(0)
     made = models.build("cnn", common.NETWORK, data.image_size, len(data.classes), data.mean, data.std)
     made.to(place.device)
-    optimizer = training.make_optimizer(made, training.OptimizerSettings("adam", 1e-3))
-    epochs = training.fit(
+    optimizer = optimizers.make_optimizer(made, optimizers.OptimizerSettings("adam", 1e-3))
+    epochs = loop.fit(
         made, train.to(place.device), validation.to(place.device), optimizer, place=place, epochs=EPOCHS,
         batch_size=BATCH, how=params.augment, patience=EPOCHS, seed=0,
     )  # fmt: skip
@@ -51,22 +56,22 @@ def of_areas(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    params, place = config.read("studies/digits.yaml"), common.place()
+    params, place = parameters.read("studies/digits.yaml"), common.place()
     classifier, train, test, mean = trained(params, place)
     images, regions = test.images[:IMAGES], params.explain.superpixels
     targets = models.predict(classifier, images, BATCH).argmax(dim=1)
     background = train.images[: params.explain.kernel_shap.background]
 
-    def lime(samples: int, seed: int, precision: config.Precision) -> np.ndarray:
+    def lime(samples: int, seed: int, precision: Precision) -> np.ndarray:
         request = Request(images, targets, tuple(seed * IMAGES + row for row in range(IMAGES)))
         return Lime(samples, regions, BATCH, precision)(classifier, request).maps
 
-    def shap(coalitions: int, seed: int, precision: config.Precision) -> np.ndarray:
+    def shap(coalitions: int, seed: int, precision: Precision) -> np.ndarray:
         settings = params.explain.kernel_shap.model_copy(update={"coalitions": coalitions, "tolerance": None})
         request = Request(images, targets, tuple(seed * IMAGES + row for row in range(IMAGES)))
         return KernelShap(settings, regions, background, BATCH, precision)(classifier, request).maps
 
-    def area(kind: str, seed: int, precision: config.Precision) -> np.ndarray:
+    def area(kind: str, seed: int, precision: Precision) -> np.ndarray:
         how = {"seeds": tuple(range(IMAGES)), "steps": STEPS, "batch_size": BATCH, "precision": precision}
         about = (classifier, images, targets, maps[seed])
         if kind == "deletion":

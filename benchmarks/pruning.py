@@ -12,31 +12,33 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.common import unsearched
-from glassbox import compute, config, tuning
+from glassbox.config import parameters
+from glassbox.config.parameters import Params
 from glassbox.data import preparation, store
+from glassbox.execution import compute
+from glassbox.search import trainer, tuning
 
 SEEDS = range(5)
 TRIALS, EPOCHS = 20, 20
 
 
-def search(params: config.Params, seed: int, pruned: bool, folder: Path) -> tuple[int, float]:
+def search(params: Params, seed: int, pruned: bool, folder: Path) -> tuple[int, float]:
     """Epochs of all trials, and the best validation accuracy of a complete one."""
     settings = params.tune.model_copy(
         update={"n_trials": TRIALS, "epochs": EPOCHS, "patience": 5, "startup_trials": 6, "pruner_startup_trials": 4,
                 "pruner_warmup_epochs": 3 if pruned else EPOCHS}
     )  # fmt: skip
     data = folder / "data"
-    made = tuning.Search(
-        settings, unsearched(params), params.augment, seed,
-        store.describe(data), compute.resolve(params.compute), folder / "search",
-    )  # fmt: skip
+    place = compute.resolve(params.compute)
+    of_trials = trainer.Trainer(settings, unsearched(params), params.augment, seed, store.describe(data), place)
+    made = tuning.Search(of_trials, folder / "search")
     for _ in made.run(partial(store.read, data)):
         pass
     return sum(len(trial.curve) for trial in made.trials()), made.best().value
 
 
 def main() -> None:
-    params = config.read("studies/digits.yaml")
+    params = parameters.read("studies/digits.yaml")
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -23,10 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks import common, harness
-from glassbox import config, evaluation, explainers, explaining, files, models, selection
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.explain import Faithfulness, GradientShap, IntegratedGradients, KernelShap
+from glassbox.core import files
 from glassbox.data import preparation, store
 from glassbox.data.sources import cifar10
-from glassbox.explainers import Request, kernel_shap, lime
+from glassbox.evaluation.evaluate import evaluate as evaluated
+from glassbox.explainers import factory, kernel_shap, lime
+from glassbox.explainers.base import Request
+from glassbox.explaining import explanations, map_tables, selection
 
 IMAGES, SIZES, REGIONS, EXPLAINED = (1000, 5000, 20000, 50000), (32, 64, 128, 224), (16, 32, 64, 128, 256), (
     10, 30, 100, 300, 1000,
@@ -46,7 +52,7 @@ def prepare(n: int, folder: Path) -> Work:
         records[:, 0] = np.arange(len(records)) % 10
         (raw / name).write_bytes(records.tobytes())
         cifar10.SHA1[name] = hashlib.sha1(records.tobytes(), usedforsecurity=False).hexdigest()
-    settings = config.read("studies/cifar10-cnn.yaml").data.model_copy(update={"path": str(folder), "limit": None})
+    settings = parameters.read("studies/cifar10-cnn.yaml").data.model_copy(update={"path": str(folder), "limit": None})
 
     def work() -> None:
         prepared = preparation.prepare(settings, 0)
@@ -77,12 +83,12 @@ def epoch(n: int, folder: Path) -> Work:
 def evaluate(n: int, folder: Path) -> Work:
     """The stage but for its pictures, on n test images."""
     test, classifier, few = written(folder, n), common.cnn(common.place().device), common.some_images(500)
-    settings, names = config.read("params.yaml").evaluate, tuple(f"class {k}" for k in range(common.CLASSES))
+    settings, names = parameters.read("params.yaml").evaluate, tuple(f"class {k}" for k in range(common.CLASSES))
 
     def work() -> None:
         logits = [models.predict(classifier, split.images, BATCH).numpy() for split in (few, test)]
         found = (logits[0], few.labels.numpy(), logits[1], test.labels.numpy(), test.index.numpy())
-        made = evaluation.evaluate(*found, names, settings, 0)
+        made = evaluated(*found, names, settings, 0)
         files.write_json(folder / "metrics.json", made.metrics)
         for name, table in made.tables(names, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
@@ -106,7 +112,7 @@ def explain_size(side: int, _: Path) -> Work:
 def shap_of(made: models.Classifier, images: torch.Tensor, regions: int, coalitions: int) -> Work:
     side = images.shape[1]
     kernel_shap.segment = lambda *_: grid(side, regions)
-    settings = config.KernelShap(coalitions=coalitions, tolerance=None, background=1, classes=0)
+    settings = KernelShap(coalitions=coalitions, tolerance=None, background=1, classes=0)
     explain = kernel_shap.KernelShap(settings, None, images[-1:], 32, "auto")
     request = Request(images, torch.zeros(len(images), dtype=torch.int64), tuple(range(len(images))))
     return lambda: explain(made, request)
@@ -136,14 +142,14 @@ def lime_regions(regions: int, _: Path) -> Work:
 def explain(n: int, folder: Path) -> Work:
     """The stage but for its pictures, on n images, two classes each, with few samples."""
     test, classifier = written(folder, 1000), common.cnn(common.place().device)
-    shipped = config.read("params.yaml").explain
+    shipped = parameters.read("params.yaml").explain
     settings = shipped.model_copy(
         update={
             "explainers": ("integrated_gradients", "gradient_shap", "grad_cam", "kernel_shap"),
-            "kernel_shap": config.KernelShap(coalitions=128, tolerance=None, background=1, classes=3),
-            "integrated_gradients": config.IntegratedGradients(steps=8, baseline="black"),
-            "gradient_shap": config.GradientShap(samples=8, background=8),
-            "faithfulness": config.Faithfulness(steps=8, blur_sigma=2.0),
+            "kernel_shap": KernelShap(coalitions=128, tolerance=None, background=1, classes=3),
+            "integrated_gradients": IntegratedGradients(steps=8, baseline="black"),
+            "gradient_shap": GradientShap(samples=8, background=8),
+            "faithfulness": Faithfulness(steps=8, blur_sigma=2.0),
         }
     )  # fmt: skip
     kernel_shap.segment = lambda *_: grid(common.SIDE, 16)
@@ -153,14 +159,14 @@ def explain(n: int, folder: Path) -> Work:
     cases = selection.Cases(test.images, test.labels.numpy(), p, names, picks)
 
     def work() -> None:
-        request = explaining.request_for(picks, test.images, 0, folder=folder)
-        panels = explaining.panels_for(cases, settings, 0, folder)
-        background = explainers.draw_background(test.images, 8, 0)
-        how = (common.MEAN, settings, BATCH, int, panels, explaining.marker(cases), folder)
-        results = list(explaining.explain(classifier, request, background, *how))
-        for name, table in explaining.tables(cases, results, test.index.numpy()).items():
+        request = explanations.request_for(picks, test.images, 0, folder=folder)
+        panels = explanations.panels_for(cases, settings, 0, folder)
+        background = factory.draw_background(test.images, 8, 0)
+        how = (common.MEAN, settings, BATCH, int, panels, explanations.marker(cases), folder)
+        results = list(explanations.explain(classifier, request, background, *how))
+        for name, table in map_tables.tables(cases, results, test.index.numpy()).items():
             files.write_csv(folder / f"{name}.csv", table)
-        files.write_npz(folder / "attributions.npz", explaining.arrays(results, request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, request, folder))
 
     return work
 

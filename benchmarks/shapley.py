@@ -20,11 +20,15 @@ import torch
 
 from benchmarks import harness
 from benchmarks.common import AUGMENT, NETWORK
-from glassbox import compute, config, models, shapley, training
+from glassbox import models
+from glassbox.config import parameters
 from glassbox.data.batches import to_float
 from glassbox.data.sources import digits
 from glassbox.data.store import Split, statistics
+from glassbox.execution import compute
+from glassbox.explainers import shapley
 from glassbox.models import Classifier
+from glassbox.training import loop, losses, optimizers
 
 SIDE, TRAINING, EPOCHS, BATCH = 16, 1400, 15, 1024
 BARS = {(12, 256): 0.6, (12, 1024): 0.5}  # by players and evaluations
@@ -57,11 +61,11 @@ def trained(place: compute.Place) -> tuple[Classifier, Split, float]:
     mean, std = statistics(learn.images.cpu().numpy())
     model = models.build("cnn", NETWORK | SMALL, SIDE, len(images.classes), mean, std).to(place.device)
     how = AUGMENT.model_copy(update={"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0})
-    optimizer = training.make_optimizer(model, training.OptimizerSettings("adam", 1e-3))
+    optimizer = optimizers.make_optimizer(model, optimizers.OptimizerSettings("adam", 1e-3))
     settings = {"epochs": EPOCHS, "batch_size": 128, "how": how, "patience": EPOCHS, "seed": 0}
-    for _ in training.fit(model, learn, test, optimizer, place=place, **settings):
+    for _ in loop.fit(model, learn, test, optimizer, place=place, **settings):
         pass
-    return model.eval(), test, training.assess(model, test, place)[1]
+    return model.eval(), test, losses.assess(model, test, place)[1]
 
 
 def coalitions(players: int) -> np.ndarray:
@@ -194,7 +198,7 @@ def covered(model: Classifier, test: Split, rows: int, columns: int, images: int
 
 
 def main() -> None:
-    place = compute.resolve(config.read("params.yaml").compute)
+    place = compute.resolve(parameters.read("params.yaml").compute)
     model, test, accuracy = trained(place)
     print(f"CNN of digits, test accuracy {accuracy:.3f}; median relative error / correlation @evaluations")
     print("players  evaluations  ours                    KernelExplainer         PermutationExplainer    ratio")

@@ -12,7 +12,7 @@ from benchmarks import common, harness
 from benchmarks.harness import Bar
 from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Split
-from glassbox.training import stream
+from glassbox.training.batching import stream
 
 BATCH, BATCHES, EPOCHS = 128, 24, 12
 

@@ -9,9 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import common, harness
 from benchmarks.harness import Bar
-from glassbox import compute, training
 from glassbox.data.batches import to_float
 from glassbox.data.store import Split
+from glassbox.execution import compute
+from glassbox.training import loop, optimizers
 
 BATCH, STEPS = 128, 24
 
@@ -25,12 +26,12 @@ def check(split: Split, place: compute.Place) -> None:
     ours.network.l2 = (0.0, 0.0, 0.0)
     plain = common.usual(copy.deepcopy(ours)).train()
     few = Split(split.images[:BATCH], split.labels[:BATCH], None, split.index[:BATCH], None)
-    optimizer = torch.optim.Adam(plain.parameters(), 1e-3, eps=training.KERAS_EPSILON)
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3, eps=optimizers.KERAS_EPSILON)
     loss = cross_entropy(plain(to_float(few.images)), few.labels)
     loss.backward()
     optimizer.step()
-    epochs = training.fit(
-        ours, few, few, training.make_optimizer(ours, common.ADAM), place=exact, epochs=1, batch_size=BATCH,
+    epochs = loop.fit(
+        ours, few, few, optimizers.make_optimizer(ours, common.ADAM), place=exact, epochs=1, batch_size=BATCH,
         how=common.OFF, patience=1, keep="last", seed=0,
     )  # fmt: skip
     assert abs(next(epochs).train_loss - loss.item()) < 1e-5 * loss.item()

@@ -12,10 +12,11 @@ from benchmarks.claims import DEFAULT, INTERVALS, INTERVALS_OF, REPORTS, SAMPLES
 from benchmarks.pool import RESULTS
 from docs.performance import HERE
 from docs.runs import table
-from glassbox import bootstrap, files
-from glassbox.errors import run
+from glassbox.core import files
+from glassbox.core.errors import run
 from glassbox.evaluation import classification
-from glassbox.families import MEASUREMENTS
+from glassbox.statistics import bootstrap
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 PAGE = HERE / "claims.md"
 WAYS = tuple(INTERVALS)

@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from docs.runs import CLASSES, Run, duration, keep, read_params, require, table
-from glassbox import compute, config, files
-from glassbox.errors import UserError, run
+from glassbox.config.compute import Compute
+from glassbox.core import files
+from glassbox.core.errors import UserError, run
+from glassbox.execution import compute
 from glassbox.figures.evaluation import heatmap
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 from glassbox.xai_metrics.stability import overlap_by_chance
@@ -95,7 +97,7 @@ def collect(name: str, source: str, note: str = "") -> None:
     if machine is None:
         note = "; ".join(filter(None, [note, "the machine was written down afterwards"]))
         later = {"tf32": False, "deterministic": True, "compile": False}  # keys that older runs do not have
-        machine = compute.machine(compute.resolve(config.Compute(**later | params["compute"])))
+        machine = compute.machine(compute.resolve(Compute(**later | params["compute"])))
     to = RUNS / name
     keep(to, root, taken, machine, note)
     if lime:

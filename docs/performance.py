@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from docs.runs import table
-from glassbox import files
-from glassbox.errors import UserError, run
+from glassbox.core import files
+from glassbox.core.errors import UserError, run
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE.parent / "benchmarks" / "results", HERE / "performance.md"

@@ -1,4 +1,4 @@
-"""The pictures of the README and the tutorial, taken in Chromium of what a study has made.
+"""The screenshots of the pages, taken in Chromium of what a study has made.
 
     python -m docs.pictures
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from docs.runs import CLASSES, Run, duration, keep, read_params, require, table
-from glassbox import config, files
-from glassbox.errors import UserError, run
+from glassbox.config import yaml_file
+from glassbox.core import files
+from glassbox.core.errors import UserError, run
 from glassbox.report.hypotheses import sentence
 
 HERE = Path(__file__).resolve().parent
@@ -87,8 +88,8 @@ def load() -> list[Run]:
 
 def changed(made: Run) -> list[str]:
     """What a run changed of its study, as KEY=VALUE."""
-    study = config.flatten(read_params(HERE.parent / f"studies/{STUDIES[made.name]}.yaml"))
-    values = config.flatten(made.params)
+    study = yaml_file.flatten(read_params(HERE.parent / f"studies/{STUDIES[made.name]}.yaml"))
+    values = yaml_file.flatten(made.params)
     return [f"{key}={_yaml(value)}" for key, value in values.items() if value != study.get(key)]
 
 
@@ -221,9 +222,9 @@ reader would ask for is a third.
   headline, and the one that the paper's code would print stands beside it as `augmented_accuracy`.
 - `studies/cifar10-resnet18.yaml` is a ResNet-18 from scratch on images of their own size: 3 x 3 stem, one cycle of SGD,
   smoothed labels.
-- Adam is Keras's here, with epsilon 1e-7 inside (see `src/glassbox/training.py`), where the paper's is PyTorch's with
-  1e-8 outside: where the gradient's root mean square is 1e-4, a step is shorter by 1 % at the tenth step, by 0.3 % at
-  the hundredth, and by 0.1 % in the end.
+- Adam is Keras's here, with epsilon 1e-7 inside (see `src/glassbox/training/optimizers.py`), where the paper's is
+  PyTorch's with 1e-8 outside: where the gradient's root mean square is 1e-4, a step is shorter by 1 % at the tenth
+  step, by 0.3 % at the hundredth, and by 0.1 % in the end.
 
 ## Our runs
 

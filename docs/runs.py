@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from glassbox import files
-from glassbox.errors import UserError
+from glassbox.core import files
+from glassbox.core.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

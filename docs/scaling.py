@@ -12,24 +12,25 @@ import numpy as np
 
 from docs.performance import HERE, RESULTS
 from docs.runs import table
-from glassbox import files
-from glassbox.errors import UserError, run
+from glassbox.core import files
+from glassbox.core.errors import UserError, run
 
 PAGE = HERE / "scaling.md"
 # What is assumed of the large cluster.
 GPUS, TO_A_MACHINE, TO_A_GPU = 1_000, 8, 4  # GPUs, GPUs of a machine, trials on a GPU (tune.gpus: 0.25)
 TRIAL, EPOCHS, TRIALS = 600.0, 20, 40_000  # seconds, epochs, trials of the search
 IMAGES, EXPLAINERS, MAP = 1_000_000, 7, 1.0  # images, explainers, seconds of a GPU for a map
-CORES, MEMORY, LINK = 16, 64 * 2**30, 10e9 / 8  # of a server: cores, bytes, bytes a second
-CONNECTIONS = 300  # of PostgreSQL, as docs/cluster.md starts it
+MEMORY, LINK = 64 * 2**30, 10e9 / 8  # of a server: bytes, bytes a second
+FEW = 1_000  # trials of a search that is not so long
+REPORTED = 10  # epochs of a measured trial
 SMALL, LARGE = 32, 224  # pixels a side
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 
 HEAD = """# How far a cluster carries
 
 Made by `python -m docs.scaling` from what `python -m benchmarks cluster` measured on {machine}, which is head, worker,
-laptop and database at once: {versions}. What the benchmark does exactly is said in its first lines; how a cluster is
-started, in [cluster.md](cluster.md).
+laptop and MLflow's server at once: {versions}. What the benchmark does exactly is said in its first lines; how a
+cluster is started, in [cluster.md](cluster.md).
 
 ## Measured
 
@@ -44,23 +45,24 @@ of batch norm, and both draw dropout's numbers for the whole batch.
 
 ### Workers that only wait
 
-The search is the real one, in PostgreSQL, with trials that sleep for five to fifteen seconds, each in ten epochs that
-are reported. Useful is the share of their time in which workers sleep; the rest is the search's storage, Ray,
-and two cores for all of them, their database included.
+The search is the real one, with trials that sleep for five to fifteen seconds, each in ten epochs that are reported,
+after which a worker waits for leave to go on. Useful is the share of their time in which workers sleep; the rest is the
+one process that draws and prunes for all, Ray, and two cores for all of them, that process included.
 """
 
 SHARING = """
 (64 workers of Ray do not fit in this machine's memory: each takes a third of a GiB for PyTorch. "Libraries shared" are
-processes that were forked, with the same search and database.) Asked for was 95 % with 32 workers and trials of ten
+processes that were forked, with the same search.) Asked for was 95 % with 32 workers and trials of ten
 seconds: {reached:.1f} %.
 
 ### Searches that are long or wide
 
-To begin and end one trial, when others lie behind it, from which it draws, or run beside it, which it keeps away from:
+What the stage's process needs for one trial, when others lie behind it, from which it draws, or run beside it, which it
+keeps away from:
 """
 
 ROWS = """
-The first trial of a process reads all of them, later ones what is new.
+The file is opened once, when a stage begins.
 
 ### MLflow's server
 
@@ -78,11 +80,11 @@ A map's numbers stay in memory until the table is written, {kib:.2f} KiB each; t
 
 ## 1,000 GPUs and a million images, on paper
 
-Assumed: machines of {a_machine} GPUs; servers (database, MLflow, head) with {cores} cores as fast as the measured ones,
-{memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes, {to_a_gpu} on
-a GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU {seconds:.0f}
-second each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for a million
-images.
+Assumed: machines of {a_machine} GPUs; servers (MLflow, head) and the laptop with cores as fast as the measured
+ones, {memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes,
+{to_a_gpu} on a GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU
+{seconds:.0f} second each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for
+a million images.
 
 In the order in which they are full:
 """
@@ -92,10 +94,10 @@ What fills with the number of images, whatever the number of GPUs:
 """
 
 END = """
-So what is full first is {first}, at {full} GPUs; the number of connections, which is full before, is a setting. What
-Optuna computes holds nobody up: a worker needs {draw:.1f} s to draw a trial beside {at_once:,} others, and {behind:.1f}
-s more when {trials:,} lie behind it, which is {share:.1f} % of its {minutes:.0f} minutes. Nothing else is in the way of
-all workers at once: networks and training images are sent to each machine once, and workers write nothing.
+So what is full first is {first}, at {full} GPUs. One process draws for all workers, and needs {draw:.1f} s for a trial
+when half of {trials:,} lie behind it, which TPE reads all of; when {few:,} lie behind, it is full at {full_of_few}
+GPUs. Nothing else is in the way of all workers at once: networks and training images are sent to each machine once, and
+workers write nothing.
 
 One training does not belong on {gpus:,} GPUs: with {batch} images on each, a batch has {whole:,}, and in each step
 every process sends and takes {gradients:.0f} MB of a ResNet-50's gradients, {step:.2f} s at 10 Gb/s, while its
@@ -141,20 +143,24 @@ def waiting(trials: list[dict[str, Any]], images: list[dict[str, Any]], sharing:
     for workers in sorted(set().union(*columns)):
         shares = [f"{100 * column[workers]['useful']:.1f} %" if workers in column else "" for column in columns]
         of = columns[0].get(workers) or columns[2][workers]
-        lines.append([str(workers), *shares, f"{1000 * of['server_seconds_a_trial']:.0f} ms"])
+        lines.append([str(workers), *shares, f"{1000 * of['processor_seconds_a_trial']:.0f} ms"])
     return table(["workers", "trials of 10 s", "images of 0.2 s", "trials of 10 s, libraries shared",
-                  "the database's processor, a trial"], lines)  # fmt: skip
+                  "the stage's processor, a trial"], lines)  # fmt: skip
 
 
 def history(behind: list[dict[str, Any]], beside: list[dict[str, Any]]) -> str:
-    """Seconds of a worker and of the database's processor for a trial."""
+    """Seconds of the stage's process for a trial."""
     lines = [
-        [f"{point['trials']:,} {where}", *(f"{point[name]:.2f} s" for name in
-         ("seconds", "server_seconds", "seconds_later", "server_seconds_later"))]
-        for where, points in (("behind", behind), ("beside", beside)) for point in points
-    ]  # fmt: skip
-    head = ["others", "first trial of a process", "of it the database", "later trial", "of it the database"]
-    return table(head, lines)
+        [
+            f"{point['trials']:,} {where}",
+            f"{1000 * point['seconds_a_trial']:.0f} ms",
+            f"{1000 * point['seconds_an_epoch']:.1f} ms",
+            f"{point['seconds_to_open']:.2f} s",
+        ]
+        for where, points in (("behind", behind), ("beside", beside))
+        for point in points
+    ]
+    return table(["others", "to draw and end a trial", "to take an epoch's report", "to open the file"], lines)
 
 
 def maps(points: list[dict[str, Any]]) -> str:
@@ -179,33 +185,37 @@ def rounded(value: float) -> str:
 
 def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """The table of what is full at how many GPUs, and what the text needs."""
-    (a, b), (_, per_worker) = (line(named["beside"]["points"], f"{of}seconds_later") for of in ("server_", ""))
     at_32 = next(point for point in named["trials"]["points"] if point["workers"] == 32)
-    of_an_epoch = max(0.0, (at_32["server_seconds_a_trial"] - (a + 32 * b)) / 9)
-    alone = a + of_an_epoch * (EPOCHS - 1)  # a trial beside which no other runs
 
-    def cores(gpus: float) -> float:
-        at_once = gpus * TO_A_GPU
-        return at_once / TRIAL * (alone + b * at_once)
+    def of_trial(kind: str, epochs: int) -> tuple[float, float]:
+        """Seconds of a trial that is alone, and for each other behind or beside it."""
+        points = named[kind]["points"]
+        (a, b), (c, d) = line(points, "seconds_a_trial"), line(points, "seconds_an_epoch")
+        return a + c * epochs, b + d * epochs
 
-    full = np.roots([b / TRIAL, alone / TRIAL, -CORES]).max() / TO_A_GPU
-    memory = at_32["server_mib_a_worker"] * MIB
+    # What is not Optuna's in the measured trials is Ray's, for each of their records.
+    alone, beside = of_trial("beside", REPORTED)
+    of_record = max(0.0, at_32["processor_seconds_a_trial"] - (alone + 32 * beside)) / (REPORTED + 2)
+    (alone, beside), (_, behind) = of_trial("beside", EPOCHS), of_trial("behind", EPOCHS)
+    alone += of_record * (EPOCHS + 2)
+
+    def full_with(others: int) -> float:
+        """GPUs whose trials keep the process busy all the time, when so many lie behind."""
+        return float(np.roots([beside / TRIAL, (alone + behind * others) / TRIAL, -1]).max() / TO_A_GPU)
+
+    at_once, half = GPUS * TO_A_GPU, TRIALS // 2
     a_trial = named["rows"]["points"][0]["milliseconds_a_trial"] / 1000
     a_part = named["images"]["points"][-1]["processor_seconds_a_part"]
     large = 4 * LARGE**2  # bytes of a map
     image = 3 * LARGE**2
     rate = GPUS / MAP  # maps a second
     rows = [
-        (CONNECTIONS / 2 / TO_A_GPU, "the database's connections", "2 a worker",
-         f"{2 * GPUS * TO_A_GPU:,} of {CONNECTIONS}",
-         "`-c max_connections=` when PostgreSQL starts (it is one number in cluster.md)"),
-        (MEMORY / memory / TO_A_GPU, "the database's memory", f"{memory / MIB:.1f} MiB a worker",
-         f"{GPUS * TO_A_GPU * memory / GIB:.0f} of {MEMORY // GIB} GiB", "a server with more of it"),
-        (float(full), "the database's processor",
-         f"{1000 * alone:.0f} ms a trial, and {1000 * b:.2f} ms for each other that runs",
-         f"{cores(GPUS):.1f} of {CORES} cores",
-         "longer trials, or fewer at once (`tune.gpus: 1`: each reads what the others try); several searches, each a "
-         "study with a part of `tune.space`"),
+        (full_with(half), "the process that draws and prunes, its processor",
+         f"{1000 * alone:.0f} ms a trial, {1e6 * beside:.0f} µs for each beside it, {1e6 * behind:.0f} µs for each "
+         "behind it",
+         f"{at_once / TRIAL * (alone + beside * at_once + behind * half):.1f} of 1 core",
+         "longer trials, or fewer of them; fewer at once (`tune.gpus: 1`); several searches, each a study with a part "
+         "of `tune.space`"),
         (1 / a_trial * TRIAL / TO_A_GPU, "rows of trials", f"{1000 * a_trial:.0f} ms a trial",
          f"{GPUS * TO_A_GPU / TRIAL:.1f} of {1 / a_trial:.0f} a second",
          "nothing waits but the stage's end; `GLASSBOX_TRACKING=off`, and the files under `reports/` have all of it"),
@@ -221,8 +231,9 @@ def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     ]  # fmt: skip
     lines = [[what, unit, asked, f"{rounded(gpus)} GPUs", then] for gpus, what, unit, asked, then in sorted(rows)]
     made = table(["what", "one takes", f"{GPUS:,} GPUs ask for", "full at", "what then"], lines)
-    full, first = min((gpus, what) for gpus, what, *_ in rows if "connections" not in what)
-    return made, {"per_worker": per_worker, "first": first, "full": rounded(full)}
+    full, first = min((gpus, what) for gpus, what, *_ in rows)
+    told = {"first": first, "full": rounded(full), "full_of_few": rounded(full_with(FEW))}
+    return made, told | {"draw": alone + beside * full * TO_A_GPU + behind * half}
 
 
 def many(kib: float) -> str:
@@ -255,7 +266,6 @@ def page(measured: dict[str, Any]) -> str:
     (kib,) = [ratio["ratio"] for ratio in named["maps"]["ratios"]]
     first, told = wide(named)
     at_once = GPUS * TO_A_GPU
-    draw, behind = told["per_worker"] * at_once, line(points["behind"], "seconds_later")[1] * TRIALS
     parts = [
         HEAD.format(machine=f"one {machine['processor']} with 2 cores", versions=versions),
         efficiency([row for row in rows.values() if "medians" in row]),
@@ -266,7 +276,7 @@ def page(measured: dict[str, Any]) -> str:
         ROWS.format(trial=points["rows"][0]["milliseconds_a_trial"], upload=points["rows"][0]["mib_a_second"]),
         maps(points["maps"]),
         PAPER.format(
-            kib=kib, a_machine=TO_A_MACHINE, cores=CORES, memory=MEMORY // GIB, trials=TRIALS, epochs=EPOCHS,
+            kib=kib, a_machine=TO_A_MACHINE, memory=MEMORY // GIB, trials=TRIALS, epochs=EPOCHS,
             minutes=TRIAL / 60, to_a_gpu=TO_A_GPU, at_once=at_once, gpus=GPUS, seconds=MAP, explainers=EXPLAINERS,
             hours=IMAGES * EXPLAINERS * MAP / GPUS / 3600,
         ),
@@ -274,9 +284,7 @@ def page(measured: dict[str, Any]) -> str:
         IN_IMAGES,
         many(kib),
         END.format(
-            first=told["first"], full=told["full"],
-            draw=draw, at_once=at_once, behind=behind, trials=TRIALS, share=100 * (draw + behind) / TRIAL,
-            minutes=TRIAL / 60, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
+            **told, trials=TRIALS, few=FEW, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
             step=2 * 25.6e6 * 4 / LINK,
         ),
     ]  # fmt: skip

@@ -4,9 +4,18 @@ Importing this package puts the repository's own src/ first: in a second clone t
 temporary copy of `dvc exp run --temp`, the installed glassbox is another clone's.
 """
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
+
+
+def check_study(data: Any = None) -> None:
+    """Whether the study as a whole can be made, before hours of work; see `glassbox.checks.check_study`. It decides no
+    result, so that no stage depends on it."""
+    importlib.import_module("glassbox.checks").check_study(data)
+
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
@@ -19,7 +28,7 @@ if _missing:
     sys.exit(2)
 
 if sys.argv[0] == "-m":  # as long as Python looks for the stage that it was asked to run
-    from glassbox import errors
+    from glassbox.core import errors
 
     errors.before_imports()
 

@@ -1,61 +1,88 @@
 """evaluate: the trained classifier on the test split, which nothing before has looked at."""
 
-from glassbox import chance, config, evaluation, files, models, predictions, record, resume, tracking
+from glassbox import models, tracking
+from glassbox.config.augment import Augment
+from glassbox.config.compute import Compute
+from glassbox.config.evaluate import Evaluate
+from glassbox.config.loading import load
+from glassbox.config.study import Study
+from glassbox.config.yaml_file import flatten
+from glassbox.core import files
+from glassbox.core.errors import run
+from glassbox.core.progress import Bar
 from glassbox.data import store
-from glassbox.engine import start
-from glassbox.errors import run
-from glassbox.progress import Bar
+from glassbox.evaluation import chance_level, evaluate, predictions
+from glassbox.execution.engine import start
+from glassbox.provenance import record, resume
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
 
 def main() -> None:
-    seed, on, how, settings = config.load("study.seed", "compute", "augment", "evaluate")
-    with files.exclusive("data/.evaluate.lock", "evaluating"), tracking.stage("evaluate") as tracked, start(on) as at:
-        d = store.describe(DATA)
-        tracked.begin(d)
-        tracked.log_params(config.flatten(settings, "evaluate."))
-        classifier, card = models.load(MODEL, at.device)
+    study, compute, augment, settings = load(Study, Compute, Augment, Evaluate)
+    with (
+        files.exclusive("data/.evaluate.lock", "evaluating"),
+        tracking.stage("evaluate") as tracked,
+        start(compute) as engine,
+    ):
+        description = store.describe(DATA)
+        tracked.begin(description)
+        tracked.log_params(flatten(settings, "evaluate."))
+        classifier, card = models.load(MODEL, engine.device)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
-        n, size = len(validation) + len(test) * (1 + how.validation_and_test), at.place.batch_size
-        keep = resume.parts("evaluate", at, seed, d.digest, resume.digest(MODEL), how)
-        with Bar(total=n, desc="predicting", unit="image") as bar:
-            logits = [
-                models.predict(classifier, split.images, size, bar.update, keep=keep).numpy()
+        augmented, batch_size = augment.validation_and_test, engine.place.batch_size
+        n_images = len(validation) + len(test) * (1 + augmented)
+        known = resume.digest(MODEL)
+        keep = resume.parts("evaluate", engine.place, engine.each, study.seed, description.digest, known, augment)
+        with Bar(total=n_images, desc="predicting", unit="image") as bar:
+            validation_logits, test_logits = (
+                models.predict(classifier, split.images, batch_size, bar.update, keep=keep).numpy()
                 for split in (validation, test)
-            ]
-            if how.validation_and_test:
-                changed = evaluation.augmented_accuracy(classifier, test, how, seed, size, bar.update, keep)
-        costs = at.costs(keep.began, n)
-        names, labels = card.classes, test.labels.numpy()
-        found = (logits[0], validation.labels.numpy(), logits[1], labels, test.index.numpy())
-        e = evaluation.evaluate(*found, names, settings, seed, test.names)
+            )
+            if augmented:
+                augmented_accuracy = evaluate.augmented_accuracy(
+                    classifier, test, augment, study.seed, batch_size, bar.update, keep
+                )
+        costs = engine.costs(keep.began, n_images)
+        evaluation = evaluate.evaluate(
+            validation_logits=validation_logits,
+            validation_labels=validation.labels.numpy(),
+            logits=test_logits,
+            labels=test.labels.numpy(),
+            source_index=test.index.numpy(),
+            classes=card.classes,
+            settings=settings,
+            seed=study.seed,
+            files=test.names,
+        )
 
         from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
 
-        folder, m = files.fresh_folder(REPORTS), e.metrics
-        if how.validation_and_test:
-            m["augmented_accuracy"] = changed
-        files.write_json(folder / "metrics.json", m)
-        files.write_times(folder, {"machine": at.machine()} | costs)
-        for name, table in e.tables(names, settings.confused_pairs).items():
+        folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics
+        if augmented:
+            metrics["augmented_accuracy"] = augmented_accuracy
+        files.write_json(folder / "metrics.json", metrics)
+        files.write_times(folder, {"machine": engine.machine()} | costs)
+        for name, table in evaluation.tables(card.classes, settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
-        predictions.write_scaling(folder, e.scaling.as_dict())
-        figures.confusion(folder / "confusion_matrix.png", e.matrix, names)
-        figures.reliability(folder / "reliability.png", e.reliability_tables())
-        figures.mistakes(folder / "mistakes.png", test.images, labels, e.probabilities, names, settings.gallery)
+        predictions.write_scaling(folder, evaluation.scaling.as_dict())
+        figures.confusion(folder / "confusion_matrix.png", evaluation.matrix, card.classes)
+        figures.reliability(folder / "reliability.png", evaluation.reliability_tables())
+        figures.mistakes(
+            folder / "mistakes.png",
+            images=test.images.numpy(),
+            labels=test.labels.numpy(),
+            p=evaluation.probabilities,
+            classes=card.classes,
+            n=settings.gallery,
+        )
 
-        tracked.log_metrics(chance.numbers(m) | costs)
-        first = ("accuracy", "balanced_accuracy", "majority_share", "macro_f1", "ece")
-        tracked.log_headline({f"test_{name}": m[name] for name in first})
+        tracked.log_metrics(chance_level.numbers(metrics) | costs)
+        headline = ("accuracy", "balanced_accuracy", "majority_share", "macro_f1", "ece")
+        tracked.log_headline({f"test_{name}": metrics[name] for name in headline})
         tracked.log_files(record.seal(folder))
         keep.finish()
-        interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
-        if how.validation_and_test:
-            print(f"test accuracy on images changed at random {100 * changed:.2f} %")
-        print(f"test accuracy {100 * m['accuracy']:.2f} % ({100 * settings.confidence:g} % interval {interval})")
-        print(e.scaling.reason)
-        print(f"balanced accuracy {chance.balanced(m)}. {chance.sentence(m)}")
+        print("\n".join(evaluation.summary(settings.confidence)))
 
 
 if __name__ == "__main__":

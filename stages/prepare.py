@@ -2,19 +2,27 @@
 
 from functools import partial
 
-from glassbox import config, files, record, resume, tracking
-from glassbox.data import outside, preparation, store
-from glassbox.errors import run
-from glassbox.progress import Bar
+from glassbox import tracking
+from glassbox.config.data import Data
+from glassbox.config.loading import load
+from glassbox.config.study import Study
+from glassbox.config.yaml_file import flatten
+from glassbox.core import files
+from glassbox.core.errors import run
+from glassbox.core.progress import Bar
+from glassbox.data import outside_images, preparation, store
+from glassbox.provenance import record, resume
+from stages import check_study
 
 DATA, REPORTS = "data/prepared", "reports/prepare"
 
 
 def main() -> None:
-    seed, settings = config.load("study.seed", "data")
+    study, settings = load(Study, Data)
+    check_study()
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
         bar = partial(Bar, desc="reading", unit="image")
-        prepared = preparation.prepare(settings, seed, bar, resume.FOLDER)
+        prepared = preparation.prepare(settings, study.seed, bar, resume.FOLDER)
         from glassbox.figures import data as figures  # matplotlib takes half a second, and draws last
 
         folder = files.fresh_folder(REPORTS)
@@ -26,9 +34,9 @@ def main() -> None:
         train = preparation.only(prepared.images, "train")
         figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes)
 
-        if sentence := outside.note(settings):
+        if sentence := outside_images.note(settings):
             print(sentence)
-        tracked.log_params(config.flatten(settings, "data."))
+        tracked.log_params(flatten(settings, "data."))
         tracked.log_metrics({f"images/{split}": n for split, n in description.sizes.items()})
         tracked.log_metrics({"duplicates/groups": card["duplicates"]["groups"]})
         tracked.log_files(record.seal(folder, DATA))

@@ -1,35 +1,47 @@
 """report: the study on one page, its headline in one small file, and its row in MLflow."""
 
-from glassbox import config, files, record, report, resume, tracking, view
+from glassbox import tracking
+from glassbox.config import parameters, yaml_file
+from glassbox.core import files
+from glassbox.core.errors import run
 from glassbox.data import store
-from glassbox.errors import run
+from glassbox.provenance import fingerprint, record, resume
+from glassbox.report import contents
+from glassbox.report.card import card
+from glassbox.report.study import read
+from glassbox.tracking import mlflow_view
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports"
 
 
 def main() -> None:
-    params = config.read()
+    params, values = parameters.read(), yaml_file.read()
     with files.exclusive("data/.report.lock", "writing the report"), tracking.stage("report") as tracked:
-        d = store.describe(DATA)
-        tracked.begin(d)
-        record.check(*record.STAGES)
-        study, images = report.read(params, REPORTS, MODEL), store.images(DATA, "test")
-        digest = record.study_digest(params, d.digest)
-        files.write_text(f"{REPORTS}/index.html", report.index_page(study, images, digest))
-        files.write_text(f"{REPORTS}/report/model_card.md", study.model_card)
-        files.write_json(f"{REPORTS}/report/hypotheses.json", report.hypotheses_of(study))
-        files.write_json(f"{REPORTS}/summary.json", report.summary(study))
-        record.write(params, d.digest)
+        description = store.describe(DATA)
+        tracked.begin(description)
+        record.check(*fingerprint.STAGES[:-1])
+        study, images = read(params, REPORTS, MODEL), store.images(DATA, "test")
+        digest = record.study_digest(values, description.digest)
+        files.write_text(f"{REPORTS}/index.html", contents.index_page(study, images, digest))
+        files.write_text(f"{REPORTS}/report/model_card.md", card(study))
+        files.write_json(f"{REPORTS}/report/hypotheses.json", contents.hypotheses_of(study))
+        files.write_json(f"{REPORTS}/summary.json", contents.summary(study))
+        record.write(values, description.digest)
         record.seal(f"{REPORTS}/report", f"{REPORTS}/index.html", f"{REPORTS}/summary.json")
-        headline, curves = report.headline(study), study.curves.to_dict("records")
-        about = report.description(study, digest)
-        serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
+        headline, curves = contents.headline(study), study.curves.to_dict("records")
         logged = headline.keys() | curves[0].keys() | study.training.keys()
-        arranged = view.compressed(logged, study.first_drawn, params.explain.explainers)
-        choices, best = study.model["choices"], study.best_explainer
-        tracked.complete_study(choices, headline, curves, about, best, arranged, REPORTS)
-        tracked.log_images(report.browsable(study))
-        tracked.log_model(MODEL, serving, d.classes, images[:2], study.model_card)
+        tracked.complete_study(
+            choices=study.model["choices"],
+            headline=headline,
+            curves=curves,
+            description=contents.description(study, digest),
+            best=study.best_explainer,
+            view=mlflow_view.compressed(logged, study.first_drawn, params.explain.explainers),
+            reports=REPORTS,
+        )
+        tracked.log_images(contents.browsable(study))
+        serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
+        tracked.log_model(MODEL, serving, description.classes, images[:2], card(study))
         resume.forget()
         print(f"report: {REPORTS}/index.html")
 

@@ -2,35 +2,61 @@
 
 from functools import partial
 
-from glassbox import config, files, hyperparameters, models, postgres, record, tracking, tuning
+from glassbox import models, tracking
+from glassbox.config.augment import Augment
+from glassbox.config.compute import Compute
+from glassbox.config.loading import load
+from glassbox.config.model import Model
+from glassbox.config.study import Study
+from glassbox.config.train import Train
+from glassbox.config.tune import Tune
+from glassbox.config.yaml_file import flatten
+from glassbox.core import files
+from glassbox.core.errors import run
+from glassbox.core.progress import Bar
 from glassbox.data import store
-from glassbox.engine import start
-from glassbox.errors import run
-from glassbox.progress import Bar
+from glassbox.execution.engine import start
+from glassbox.provenance import record
+from glassbox.search import hyperparameters, outcome, trainer, tuning
+from stages import check_study
 
 DATA, REPORTS, JOURNALS = "data/prepared", "reports/tune", "data/search"
 
 
 def main() -> None:
-    seed, on, how, settings, name, normalization, size, weights, stem, dropout, momentum, *as_trained = config.load(
-        "study.seed", "compute", "augment", "tune", "model.name", "model.normalization", "model.input_size",
-        "model.weights", "model.stem", "model.dropout", "model.batch_norm_momentum", "train.class_weights",
-        "train.sampling", "train.watch",
-    )  # fmt: skip
-    if settings.storage:
-        postgres.check(settings.storage)
+    study, compute, augment, settings, model, train = load(Study, Compute, Augment, Tune, Model, Train)
     known = hyperparameters.unsearched(
-        name, normalization, size, weights=weights, stem=stem, dropout=dropout, batch_norm_momentum=momentum
+        model.name,
+        model.normalization,
+        model.input_size,
+        weights=model.weights,
+        stem=model.stem,
+        dropout=model.dropout,
+        batch_norm_momentum=model.batch_norm_momentum,
     )
-    models.check()
-    with files.exclusive("data/.tune.lock", "tuning"), tracking.stage("tune") as tracked, start(on) as at:
+    with (
+        files.exclusive("data/.tune.lock", "tuning"),
+        tracking.stage("tune") as tracked,
+        start(compute) as engine,
+    ):
         description = store.describe(DATA)
+        check_study(description)
         for sentence in models.check_data(known, description):
             print(f"note: {sentence}")
         tracked.begin(description)
-        tracked.log_params(config.flatten(settings, "tune."))
-        place = (at.place, JOURNALS, at.place.threads, at.apart)
-        search = tuning.Search(settings, known, how, seed, description, *place, *as_trained)
+        tracked.log_params(flatten(settings, "tune."))
+        trial_trainer = trainer.Trainer(
+            settings=settings,
+            known=known,
+            how=augment,
+            seed=study.seed,
+            description=description,
+            place=engine.place,
+            class_weights=train.class_weights,
+            sampling=train.sampling,
+            watch=train.watch,
+        )
+        search = tuning.Search(trial_trainer, JOURNALS, threads=engine.place.threads, apart=engine.apart)
         measure = search.measure
         if search.at_once < settings.workers:
             print(f"tune.workers is {settings.workers}; {search.at_once} trial(s) at a time, one a core")
@@ -38,9 +64,9 @@ def main() -> None:
         for trial in done:
             tracked.log_trial(trial.number, trial.state, trial.params, trial.curve, trial.seconds, measure)
         bar = Bar(total=settings.n_trials, initial=len(done), desc="searching", unit="trial")
-        read = at.lend(partial(store.read, DATA), "train", "validation")
-        for number, result in search.run(read, partial(at.work_off, gpus=settings.gpus, variables=postgres.variables)):
-            if isinstance(result, tuning.Trial):
+        read = engine.lend(partial(store.read, DATA), "train", "validation")
+        for number, result in search.run(read, partial(engine.work_off, gpus=settings.gpus)):
+            if isinstance(result, outcome.Trial):
                 tracked.log_trial(number, result.state, result.params, result.curve, result.seconds, measure)
                 bar.update()
             else:
@@ -51,17 +77,18 @@ def main() -> None:
 
         folder, trials = files.fresh_folder(REPORTS), search.trials()
         best = search.best() if settings.n_trials else None
-        table = tuning.table(trials, settings.space, measure)
+        table = outcome.table(trials, settings.space, measure)
         files.write_csv(folder / "trials.csv", table)
-        files.write_json(folder / "best.json", tuning.summary(best, trials, measure), checked=True)
+        files.write_json(folder / "best.json", outcome.summary(best, trials, measure), checked=True)
         seconds = [round(trial.seconds, 3) for trial in trials]
-        times = {"machine": at.machine(), "trials_at_once": search.at_once, "seconds": seconds}
+        times = {"machine": engine.machine(), "trials_at_once": search.at_once, "seconds": seconds}
         files.write_times(folder, times)
-        if best:
+        if best is not None:
             figures.draw_all(folder, table, [t.curve for t in trials], search.importances(), settings.space, measure)
             tracked.log_headline({f"best_{measure}": best.value})
             named = measure.replace("_", " ")
-            print(f"best of {len(trials)} trials: number {best.number}, {100 * best.value:.2f} % {named}")
+            value = 100 * table.loc[best.number, measure]
+            print(f"best of {len(trials)} trials: number {best.number}, {value:.2f} % {named}")
         tracked.log_metrics({"trials": len(trials), "seconds": sum(trial.seconds for trial in trials)})
         tracked.log_files(record.seal(folder))
 

@@ -15,9 +15,11 @@ from machines import Machine
 
 # How soon a node that answers no more is taken for dead: by itself a cluster takes a quarter of a minute and more.
 SOON = {
-    "health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_timeout_ms": 1000,
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
-}  # fmt: skip
+}
 WITHOUT = {"include_log_monitor": False}  # it reads all that workers print, for stages that do not ask for it
 
 
@@ -50,9 +52,16 @@ def node(machine: Machine, cluster: Any) -> Iterator[None]:
     """A node with one CPU on a machine of its own, which has joined the cluster."""
     own = [f"--node-ip-address={machine.address}", "--num-cpus=1", f"--temp-dir={tempfile.mkdtemp(dir=cluster.folder)}"]
     started = machine.popen(
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={cluster.address}", *own,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        f"--address={cluster.address}",
+        *own,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 60
         known = cluster.global_state.node_table

@@ -20,9 +20,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from glassbox import config, models
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.config.parameters import Params
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters
+from glassbox.provenance import fingerprint
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,6 +34,26 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def code_in(monkeypatch) -> Iterator[Callable[[Path], None]]:
+    """Lets `fingerprint` read the code of another repository."""
+
+    def read_there(root: Path, *modules: str) -> None:
+        monkeypatch.setattr(fingerprint, "ROOT", root)
+        monkeypatch.setattr(fingerprint, "PACKAGE", root / "src/glassbox")
+        monkeypatch.setattr(fingerprint, "SCRIPTS", modules)
+        forget()
+
+    def forget() -> None:
+        for known in (fingerprint.sources, fingerprint._imported, fingerprint._is_empty):
+            known.cache_clear()
+
+    yield read_there
+    monkeypatch.undo()
+    forget()
+
 
 NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
 
@@ -73,9 +96,9 @@ SHRINK = [
 
 
 @pytest.fixture(scope="session")
-def params() -> config.Params:
+def params() -> Params:
     """The parameters of the shipped default study."""
-    return config.read(ROOT / "params.yaml")
+    return parameters.read(ROOT / "params.yaml")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

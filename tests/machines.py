@@ -61,8 +61,10 @@ class Machine:
         homes = {str(Path.home()), *(user.pw_dir for user in pwd.getpwall() if user.pw_name == "postgres")}
         self._first = subprocess.Popen(
             ["ip", "netns", "exec", self._name, *program, self._folder, *homes],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         if self._first.stdout.readline() != "up\n":
             pytest.skip(f"no machine can be made here: {self._first.stderr.read().strip()}")
         (self._init,) = psutil.Process(self._first.pid).children()

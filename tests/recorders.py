@@ -18,10 +18,10 @@ from conftest import ROOT, environment
 ORIGIN = """
 import gc, json, os, signal, socket, sys
 gc.disable()
-from glassbox import tracking
+from glassbox.tracking import recorder
 import mlflow.store.tracking.sqlalchemy_store
 
-own = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
+of_mlflow = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with socket.socket(socket.AF_UNIX) as server:
     server.bind(sys.argv[1])
@@ -29,32 +29,32 @@ with socket.socket(socket.AF_UNIX) as server:
     print("ready", flush=True)
     while True:
         connection, _ = server.accept()
-        said, ends, *_ = socket.recv_fds(connection, 2**20, 2)
+        request, ends, *_ = socket.recv_fds(connection, 2**20, 2)
         if not os.fork():
             break
         connection.close()
         for end in ends:
             os.close(end)
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-if recorder := os.fork():
+if child := os.fork():
     for end in (*ends, 0, 1):
         os.close(end)
-    connection.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(recorder, 0)[1]))
+    connection.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os._exit(0)
 connection.close()
 for there, end in enumerate(ends):
     os.dup2(end, there)
     os.close(end)
-folder, environment = json.loads(said)
+folder, environment = json.loads(request)
 os.chdir(folder)
 os.environ.clear()
-os.environ.update(own | environment)
-tracking.serve()
+os.environ.update(of_mlflow | environment)
+recorder.serve()
 """
 
 
 class Recorder:
-    """What `tracking` asks of a recorder's `subprocess.Popen`."""
+    """What `client.StageRun` uses of a recorder's `subprocess.Popen`."""
 
     def __init__(self, address: str) -> None:
         self.returncode: int | None = None
@@ -71,9 +71,9 @@ class Recorder:
         with suppress(BrokenPipeError):
             self.stdin.close()
         with self.stdout, self._ended:
-            said = self.stdout.read()
+            output = self.stdout.read()
             self.returncode = int(self._ended.recv(10))
-        return said, None
+        return output, None
 
 
 @contextmanager

@@ -151,23 +151,6 @@ class Postgres:
         """Everything in a database, as SQL."""
         return self._run("pg_dump", *self._where, database, **self.variables)
 
-    def processor_seconds(self) -> float:
-        """What it has taken of the processor's time, with all who serve and have served a connection."""
-        main = psutil.Process(self._server.pid)
-        seconds = sum(main.cpu_times()[:4])
-        for one in main.children():
-            with suppress(psutil.NoSuchProcess):  # its time is the main process's from then on
-                seconds += sum(one.cpu_times()[:2])
-        return seconds
-
-    def own_memory(self) -> int:
-        """Bytes that those who serve a connection share with nobody."""
-        found = 0
-        for one in psutil.Process(self._server.pid).children():
-            with suppress(psutil.NoSuchProcess):
-                found += one.memory_full_info().uss
-        return found
-
     def start(self) -> None:
         """Begin to serve, on the same port as before, and wait until it does."""
         # Without fsync a commit outlives the server, killed or not, though not the machine.

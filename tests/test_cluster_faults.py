@@ -1,13 +1,11 @@
-"""A cluster loses processes, machines and its database in mid-work: it ends as if nothing had happened, and does again
-at most what was in hand."""
+"""A cluster loses processes and machines in mid-work: it ends as if nothing had happened, and does again at most what
+was in hand."""
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -15,21 +13,25 @@ import clusters
 import machines
 import numpy as np
 import pytest
-import services
-import test_cluster
-import test_tuning
 import torch
-from test_cluster import curve, training
-from test_tuning import black_and_white, essence, real
 
-from glassbox import cluster, config, engine, explaining, postgres, tuning
-from glassbox.resume import Parts
-from glassbox.seeds import derive
-from glassbox.selection import Pick
-from glassbox.training import Epoch, Training
+from glassbox.config.explain import Superpixels
+from glassbox.execution import engine
+from glassbox.execution.ray_cluster import shards
+from glassbox.explaining import explanations
+from glassbox.explaining.selection import Pick
+from glassbox.provenance.resume import Parts
+from glassbox.search.outcome import Trial
+from glassbox.search.trainer import Trainer
+from glassbox.training.loop import Training
+from glassbox.training.records import Epoch
+from tests import searches
+from tests.execution import test_cluster
+from tests.execution.test_cluster import curve, training
+from tests.searches import InFolder, KilledOnce, attempts, black_and_white, epoch_of, essence, search_of
 
 __all__ = ["training"]  # a fixture
-MODULES: list[ModuleType] = [sys.modules[__name__], test_cluster, test_tuning]  # whose functions nodes are sent
+MODULES: list[ModuleType] = [sys.modules[__name__], test_cluster, searches]  # whose functions nodes are sent
 
 
 @pytest.fixture
@@ -43,19 +45,19 @@ def asked(params, small_cnn):
     small = params.explain.model_copy(
         update={
             "explainers": ("lime", "integrated_gradients"),
-            "superpixels": config.Superpixels(segments=16, compactness=10.0, sigma=0.0),
+            "superpixels": Superpixels(segments=16, compactness=10.0, sigma=0.0),
             "lime": params.explain.lime.model_copy(update={"samples": 300}),
         }
     )
     patches = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
     images = torch.from_numpy(patches.repeat(6, 1).repeat(6, 2))
-    request = explaining.request_for([Pick(row, "correct", "", (row % 4,)) for row in range(40)], images, seed=0)
+    request = explanations.request_for([Pick(row, "correct", "", (row % 4,)) for row in range(40)], images, seed=0)
     return small_cnn(24).eval(), request, images, (0.5,) * 3, small, 64
 
 
 def undisturbed(settings, asked):
     with engine.start(settings.model_copy(update={"engine": "local"})):
-        return list(explaining.explain(*asked))
+        return list(explanations.explain(*asked))
 
 
 def the_same(found, wanted) -> None:
@@ -77,7 +79,7 @@ def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, l
                 yield arrays
 
         keep = Parts("explain", "key", folder, each)
-        found = list(explaining.explain(*asked, keep=keep))
+        found = list(explanations.explain(*asked, keep=keep))
     return found, Parts("explain", "key", folder).found
 
 
@@ -112,7 +114,7 @@ def test_a_node_that_is_removed_while_explaining(settings, asked, tmp_path):
     assert done == list(range(80))
     began = Counter(int(mark.name.partition("-")[0]) for mark in marks.iterdir())
     assert sorted(began) == done
-    assert sum(began.values()) - 80 <= cluster.SHARD / 0.05 + 1, "one task's"
+    assert sum(began.values()) - 80 <= shards.SECONDS / 0.05 + 1, "one task's"
     the_same(found, wanted)
     assert parts == PARTS
 
@@ -128,88 +130,56 @@ def test_a_node_that_the_network_cuts_off_while_explaining(settings, asked, tmp_
     assert parts == PARTS
 
 
-class KilledOnce(tuning.Search):
-    """The process of the trial that the file `kill` names is killed after its first epoch, the first time."""
-
-    def _fit(self, params, seed, train, validation):
-        for epoch in super()._fit(params, seed, train, validation):
-            yield epoch
-            order = Path(self._arguments[6]) / "kill"
-            if order.exists() and seed == derive(self.seed, "tune", "trial", int(order.read_text())):
-                order.unlink()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-def attempts(made: tuning.Search) -> Counter:
-    """How often each trial was begun."""
-    found = made.study.get_trials()
-    assert "RUNNING" not in {trial.state.name for trial in found}
-    return Counter(trial.user_attrs.get("number") for trial in found)
-
-
-def test_a_killed_worker_and_a_restarted_database_while_tuning(settings, params, tmp_path, monkeypatch):
-    """With one worker the history is that of a search in a file by processes of this machine."""
-    tune = params.tune.model_copy(
-        update={"n_trials": 6, "startup_trials": 2, "epochs": 4, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0}
-    )
-    whole = real(tuning.Search, tune, params, tmp_path)
+def test_a_killed_worker_while_tuning(settings, params, tmp_path):
+    """With one worker the history is that of a search by processes of this machine."""
+    whole = search_of(Trainer, params, tmp_path / "whole")
     list(whole.run(black_and_white))
-    wanted = essence(whole.trials())
-    first, *_, last = (trial.number for trial in whole.trials() if len(trial.curve) > 1)
-    (tmp_path / "kill").write_text(str(last))
-    with services.postgres(tmp_path) as server, clusters.nodes(*MODULES) as made:
+    with clusters.nodes(*MODULES) as made:
         clusters.add(made)
-        monkeypatch.setenv("PGPASSWORD", server.password)
-        search = real(KilledOnce, tune, params, tmp_path, storage=server.create("search"))
+        search = search_of(KilledOnce, params, tmp_path)
         with engine.start(settings.model_copy(update={"address": made.address})) as at:
-            for number, record in search.run(black_and_white, partial(at.work_off, variables=postgres.variables)):
-                if number == first and isinstance(record, Epoch) and record.epoch == 1:
-                    server.stop(immediate=True)
-                    threading.Timer(2, server.start).start()  # meanwhile the trial goes on as far as it can
-        assert essence(search.trials()) == wanted
-        assert attempts(search) == Counter([*range(6), last])
-    assert not (tmp_path / "kill").exists()
+            list(search.run(black_and_white, at.work_off))
+    assert essence(search.trials()) == essence(whole.trials())
+    assert [len(attempts(search, number)) for number in range(6)] == [1, 2, 1, 1, 1, 1]
 
 
-class Slow(tuning.Search):
-    """Its trials train nothing for two seconds, and leave word of where; two at a time."""
+@dataclass(frozen=True)
+class Slow(InFolder):
+    """Its trials train nothing for two seconds, and leave word of where."""
 
-    at_once = 2
-
-    def _fit(self, params, seed, train, validation):
+    def epochs(self, number, params, *_):
         import ray
 
         node = ray.get_runtime_context().get_node_id()
         for epoch in range(1, self.settings.epochs + 1):
-            (Path(self._arguments[6]) / f"{seed}-{node}-{epoch}").touch()
+            (self.folder / f"{number}-{node}-{epoch}").touch()
             time.sleep(0.5)
-            yield Epoch(epoch, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, 0.0, 1.0, 0.5, 0.0)
+            yield epoch_of(epoch, params["dropout_1"])
 
 
-def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path, monkeypatch):
-    """It is cut off from the database as well, and what it goes on with counts no more."""
-    tune = params.tune.model_copy(update={"n_trials": 5, "workers": 2, "epochs": 4, "pruner_startup_trials": 99})
-    with machines.network(tmp_path) as network, services.postgres(tmp_path, network.host) as server:
-        monkeypatch.setenv("PGPASSWORD", server.password)
+def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path):
+    """What it goes on with counts no more."""
+    import ray
+
+    with machines.network(tmp_path) as network:
         there, head = network.machine(), {"node_ip_address": network.host, "_system_config": clusters.SOON}
         with clusters.nodes(*MODULES, **head) as made, clusters.node(there, made):
-            search = real(Slow, tune, params, tmp_path, storage=server.create("search"))
-            lost, told = None, []
+            search = search_of(Slow, params, tmp_path, n_trials=5, workers=2, pruner_startup_trials=99)
+            search.apart, lost, told = True, None, []
             with engine.start(settings.model_copy(update={"address": made.address})) as at:
-                here = at._ray.get_runtime_context().get_node_id()
-                for number, record in search.run(black_and_white, partial(at.work_off, variables=postgres.variables)):
-                    told += [number] * isinstance(record, tuning.Trial)
-                    seed = derive(0, "tune", "trial", number)
-                    elsewhere = not list(tmp_path.glob(f"{seed}-{here}-*"))
+                here = ray.get_runtime_context().get_node_id()
+                for number, record in search.run(black_and_white, at.work_off):
+                    told += [number] * isinstance(record, Trial)
+                    elsewhere = not list(tmp_path.glob(f"{number}-{here}-*"))
                     if lost is None and elsewhere and isinstance(record, Epoch) and record.epoch == 2:
                         lost = number
                         there.cut()
-        assert lost is not None, "the node elsewhere had trials"
-        assert sorted(told) == list(range(5)) == [trial.number for trial in search.trials()]
-        assert {trial.state for trial in search.trials()} == {"complete"}
-        assert attempts(search) == Counter([*range(5), lost])
-        first, second = (t.params for t in search.study.get_trials() if t.user_attrs["number"] == lost)
-        assert first == second
+    assert lost is not None, "the node elsewhere had trials"
+    assert sorted(told) == list(range(5)) == [trial.number for trial in search.trials()]
+    assert {trial.state for trial in search.trials()} == {"complete"}
+    assert [len(attempts(search, number)) for number in range(5)] == [1 + (number == lost) for number in range(5)]
+    first, second = attempts(search, lost)
+    assert first == second
 
 
 class Unhurried(Training):

@@ -19,17 +19,26 @@ from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, 
 from harness import differing, digests
 from machines import Machine
 
-from glassbox import record
+from glassbox.provenance import record
 
 # Set, the study is not shrunken, and this takes minutes more.
 PARAMETERS = [] if os.environ.get("GLASSBOX_WHOLE_STUDY") else SHRINK
 # Parameters of the one that the other has not.
-ELSEWHERE = ("compute.engine", "compute.address", "tune.storage")
+ELSEWHERE = ("compute.engine", "compute.address")
 # Tags that tell where and when a run was made, and of what state of parameters and code.
 ITS_OWN = (
-    "recorder", "git_commit", "git_dirty", "mlflow.source.git.commit", "continues", "continued_by", "verified",
-    "study_digest", "changed", "mlflow.note.content", "mlflow.runName",
-)  # fmt: skip
+    "recorder",
+    "git_commit",
+    "git_dirty",
+    "mlflow.source.git.commit",
+    "continues",
+    "continued_by",
+    "verified",
+    "study_digest",
+    "changed",
+    "mlflow.note.content",
+    "mlflow.runName",
+)
 MEASURED = ("seconds", "images_per_second", "peak_memory")  # how the names of such metrics begin
 
 
@@ -52,9 +61,9 @@ class Walked:
         arguments: of every process that was at work meanwhile.
         server: MLflow's address.
         database: that of its database.
-        password: of this one and the search's.
+        password: of this one.
         token_file: where the head keeps the cluster's token.
-        dump: all that is in the server of both databases, as SQL.
+        dump: all that is in its server, as SQL.
     """
 
     folder: Path
@@ -120,9 +129,17 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
     dump = "$(ls /usr/lib/postgresql/*/bin/pg_dumpall | tail -n 1) -h $HEAD -U glassbox --no-role-passwords"
     database, token_file = f"postgresql+psycopg://glassbox@{head.address}/mlflow", head.home / ".ray/auth_token"
     return Walked(
-        folder, project, here, said, watch.arguments, server, database, password, token_file,
+        folder,
+        project,
+        here,
+        said,
+        watch.arguments,
+        server,
+        database,
+        password,
+        token_file,
         lambda: type_in(head, dump),
-    )  # fmt: skip
+    )
 
 
 def make_known(folder: Path, head: Machine, *others: Machine) -> None:
@@ -187,8 +204,9 @@ def rows(client, project: Path) -> dict:
     experiment = client.get_experiment_by_name("digits")
     everything = client.search_runs([experiment.experiment_id], max_results=1000, order_by=["start_time DESC"])
     digest = record.read(project / "reports/report")["study_digest"]
-    (study,) = (run for run in everything if run.data.tags["kind"] == "study"
-                and run.data.tags["study_digest"] == digest)  # fmt: skip
+    (study,) = (
+        run for run in everything if run.data.tags["kind"] == "study" and run.data.tags["study_digest"] == digest
+    )
 
     def below(parent, kind: str) -> list:
         wanted = {"kind": kind, "mlflow.parentRunId": parent.info.run_id}
@@ -218,8 +236,11 @@ def told(run) -> dict[str, str]:
         run.data.tags.get("mlflow.parentRunId"): "UP",
     }
     pattern = "|".join(re.escape(number) for number in words if number and len(number) > 20)
-    return {key: re.sub(pattern, lambda found: words[found[0]], value) for key, value in run.data.tags.items()
-            if key not in ITS_OWN}  # fmt: skip
+    return {
+        key: re.sub(pattern, lambda found: words[found[0]], value)
+        for key, value in run.data.tags.items()
+        if key not in ITS_OWN
+    }
 
 
 def test_runs_have_the_same_parameters_metrics_tags_and_data(clients, walked):
@@ -243,8 +264,13 @@ def test_artifacts_come_through_the_server_and_are_the_same_files(clients, walke
             place = tmp_path / f"{name}-{len(kept)}"
             place.mkdir()
             client.download_artifacts(run.info.run_id, "", str(place))
-            kept.append({re.sub(r"\+timestamp\+.*?(\+compressed)?\.", r"\1.", path.relative_to(place).as_posix()): path
-                         for path in place.rglob("*") if path.is_file()})  # fmt: skip
+            kept.append(
+                {
+                    re.sub(r"\+timestamp\+.*?(\+compressed)?\.", r"\1.", path.relative_to(place).as_posix()): path
+                    for path in place.rglob("*")
+                    if path.is_file()
+                }
+            )
         assert kept[0].keys() == kept[1].keys(), name
         changed = {path for path in kept[0] if kept[0][path].read_bytes() != kept[1][path].read_bytes()}
         of_the_report = {f"report/{kept}" for kept in ("sources.zip", "record.json", "files.sha256")}
@@ -268,9 +294,15 @@ def test_the_model_is_registered(clients, walked, tmp_path):
         place = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=str(place)))
         model = client.get_logged_model(output.model_id)
         assert version.tags.pop("study_digest") == study.data.tags["study_digest"]
-        found.append((version.description, version.tags, {metric.key: metric.value for metric in model.metrics},
-                      {path.relative_to(place): path.read_bytes() for path in place.rglob("*.safetensors")},
-                      {path.relative_to(place) for path in place.rglob("*") if path.is_file()}))  # fmt: skip
+        found.append(
+            (
+                version.description,
+                version.tags,
+                {metric.key: metric.value for metric in model.metrics},
+                {path.relative_to(place): path.read_bytes() for path in place.rglob("*.safetensors")},
+                {path.relative_to(place) for path in place.rglob("*") if path.is_file()},
+            )
+        )
     assert found[0] == found[1]
     assert len(found[0][3]) == 1
 
@@ -319,8 +351,9 @@ def test_a_password_in_the_address_is_masked_and_a_wrong_one_is_said(walked, gua
 
 def test_the_database_itself_may_be_the_store(walked):
     code = (
-        "import mlflow.store.db.utils as utils; utils.MAX_RETRY_COUNT = 1; from glassbox import errors, tracking; "
-        "errors.run(lambda: print(*(one.name for one in tracking.connect().search_experiments())))"
+        "import mlflow.store.db.utils as utils; utils.MAX_RETRY_COUNT = 1; "
+        "from glassbox.tracking import store; from glassbox.core import errors; "
+        "errors.run(lambda: print(*(one.name for one in store.connect().search_experiments())))"
     )
 
     def ask(uri: str, **changes: str) -> subprocess.CompletedProcess:
@@ -338,7 +371,7 @@ def test_the_database_itself_may_be_the_store(walked):
 
 
 def test_no_password_is_kept_or_shown(walked, guarded):
-    """Those of the databases, the cluster and MLflow's server: in files of any machine, rows, arguments, output."""
+    """Those of the database, the cluster and MLflow's server: in files of any machine, rows, arguments, output."""
     with services.Watch() as watch:
         command = ["dvc", "repro", "--force", "--single-item", "report"]
         said = [*walked.said.values(), shell(*command, cwd=walked.project, **guarded.variables).stdout]

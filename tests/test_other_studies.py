@@ -79,11 +79,13 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
 
 
 def test_both_arms_of_a_watermark_are_trained(tmp_path):
-    from glassbox import config, models, shortcut
+    from glassbox import models
+    from glassbox.config import parameters
     from glassbox.data import store
+    from glassbox.scoring import shortcut
 
     project = clone(tmp_path / "glassbox")
-    (project / "params.yaml").write_text(config.edit(project / "studies/watermark.yaml", TINY))
+    (project / "params.yaml").write_text(parameters.edit(project / "studies/watermark.yaml", TINY))
     said = alone(project, "prepare", "tune", "train")
     assert "trained 2 epochs on" in said
     assert "trained the arm noise, 2 epochs on" in said
@@ -116,10 +118,10 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
 
 
 def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_glyph(tmp_path):
-    from glassbox import config
+    from glassbox.config import parameters
 
     project = clone(tmp_path / "glassbox")
-    (project / "params.yaml").write_text(config.edit(project / "studies/planted.yaml", TINY))
+    (project / "params.yaml").write_text(parameters.edit(project / "studies/planted.yaml", TINY))
     said = alone(project, "prepare", "tune", "train", "evaluate", "score")
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
     assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml", "files.sha256"}
@@ -151,11 +153,11 @@ def source(asked: Asked) -> Images:
 
 
 def test_a_shut_gate_does_not_stop_the_measurement_of_a_shortcut(tmp_path):
-    from glassbox import config
+    from glassbox.config import parameters
 
     project = clone(tmp_path / "glassbox")
     (project / "src/glassbox/data/sources/both.py").write_text(BOTH)
-    text = config.edit(project / "studies/watermark.yaml", [*TINY, "data.image_size=16", "train.epochs=6"])
+    text = parameters.edit(project / "studies/watermark.yaml", [*TINY, "data.image_size=16", "train.epochs=6"])
     planted = re.search(r"\n  planted:.*?(?=\n\S|\n\n)", text, re.DOTALL).group()
     text = text.replace(planted, "").replace("source: planted ", "source: both ")
     (project / "params.yaml").write_text(text)
@@ -173,7 +175,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     broken, a file that is none."""
     from PIL import ImageDraw
 
-    from glassbox import config
+    from glassbox.config import parameters
 
     rng = np.random.default_rng(0)
     project = clone(tmp_path / "glassbox")
@@ -210,7 +212,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
     ]  # fmt: skip
     study = project / "studies/own-images.yaml"
-    study.write_text(config.edit(study, [*shrink, *own]))
+    study.write_text(parameters.edit(study, [*shrink, *own]))
     said = shell("bash", "-c", command, cwd=project, VENV=str(Path(sys.executable).parent.parent)).stdout
     assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())
@@ -234,7 +236,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A clone in which a small folder of images is prepared."""
-    from glassbox import config
+    from glassbox.config import parameters
 
     project = clone(tmp_path_factory.mktemp("refusals") / "glassbox")
     for label, name in enumerate(("cats", "dogs")):
@@ -242,18 +244,18 @@ def prepared(tmp_path_factory):
         for number in range(6):
             Image.new("RGB", (9, 9), (90 * label, 9 * number, 0)).save(project / f"data/raw/pets/{name}/{number}.png")
     changes = ["data.source=image_folder", "data.path=data/raw/pets", "data.image_size=8"]
-    (project / "params.yaml").write_text(config.edit(project / "studies/digits.yaml", changes))
+    (project / "params.yaml").write_text(parameters.edit(project / "studies/digits.yaml", changes))
     assert alone(project, "prepare") == "prepared 8 train, 2 validation, 2 test images of image_folder\n"
     return project
 
 
 def test_images_elsewhere_are_prepared_again_when_they_have_changed(prepared, tmp_path):
     """DVC looks into data/raw/ and nowhere else."""
-    from glassbox import config
+    from glassbox.config import parameters
 
     project, images = Path(shutil.copytree(prepared, tmp_path / "copy")), tmp_path / "elsewhere"
     shutil.move(project / "data/raw/pets", images)
-    (project / "params.yaml").write_text(config.edit(project / "params.yaml", [f"data.path={images}"]))
+    (project / "params.yaml").write_text(parameters.edit(project / "params.yaml", [f"data.path={images}"]))
 
     def repro() -> tuple[list[str], str]:
         checked = shell("python", "-m", "glassbox", "check", cwd=project, PYTHONPATH="src", GLASSBOX_TRACKING="off")

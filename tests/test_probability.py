@@ -6,9 +6,12 @@ import scipy
 import torch
 from PIL import Image
 
-from glassbox import evaluation, explaining, files, models, photo, predictions, selection, serving
+from glassbox import models, serving
+from glassbox.core import files
 from glassbox.data import store
 from glassbox.data.base import Images
+from glassbox.evaluation import evaluate, predictions
+from glassbox.explaining import explanations, map_tables, own_image, selection
 from glassbox.models.cnn import Hyperparameters
 
 SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
@@ -36,7 +39,7 @@ def place(tmp_path, params):
     right = scipy.special.softmax(logits[0] / 3, axis=1)
     labels = (right.cumsum(axis=1)[:, :-1] < rng.random((N, 1))).sum(axis=1)
     found = (logits[0], labels, logits[1], test.labels.numpy(), test.index.numpy())
-    made = evaluation.evaluate(*found, CLASSES, params.evaluate, 0)
+    made = evaluate.evaluate(*found, CLASSES, params.evaluate, 0)
     assert made.scaling.scaling_used
     assert made.scaling.temperature == pytest.approx(3, rel=0.3)
     files.write_json(tmp_path / "calibration.json", made.scaling.as_dict())
@@ -58,18 +61,18 @@ def test_the_probability_of_an_image_is_one_number_everywhere(place, monkeypatch
     classifier, _ = models.load(folder / "models", temperature=predictions.temperature(calibration))
     picks = [selection.Pick(ROW, "chosen", "", (0,))]
     cases = selection.Cases(test.images, test.labels.numpy(), p, CLASSES, picks)
-    request, wider = explaining.request_for(picks, test.images, seed), explaining.panels_for(cases, settings, seed)
+    request, wider = explanations.request_for(picks, test.images, seed), explanations.panels_for(cases, settings, seed)
     background = torch.from_numpy(pixels[:20])
-    results = list(explaining.explain(classifier, request, background, (0.5,) * 3, settings, 64, panels=wider))
-    panels = explaining.panels_table(cases, explaining.panels_of(results)).set_index("explained_class").loc[[*CLASSES]]
+    results = list(explanations.explain(classifier, request, background, (0.5,) * 3, settings, 64, panels=wider))
+    panels = map_tables.panels_table(cases, map_tables.panels_of(results)).set_index("explained_class").loc[[*CLASSES]]
     assert panels["probability"].to_numpy() == pytest.approx(p[ROW], abs=1e-9)
     sums = panels["base_value"] + panels["evidence_for"] + panels["evidence_against"]
     assert sums.to_numpy() == pytest.approx(p[ROW], abs=1e-4)
     assert panels["additivity_error"].max() < 1e-4
 
-    monkeypatch.setattr(photo, "EXPLAINERS", ("kernel_shap",))
+    monkeypatch.setattr(own_image, "EXPLAINERS", ("kernel_shap",))
     Image.fromarray(test.images[ROW].numpy()).save(folder / "photo.png")
-    own = photo.explain(folder / "photo.png", params, folder / "data", folder / "models", calibration)
+    own = own_image.explain(folder / "photo.png", params, folder / "data", folder / "models", calibration)
     assert own.probabilities == pytest.approx(p[ROW], abs=1e-6)
 
     settings_of_serving = {"temperature": predictions.temperature(calibration), "resize": "crop"}

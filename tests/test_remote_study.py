@@ -11,7 +11,7 @@ import pytest
 from conftest import NAMES, SHRINK, first_made, ran, shell
 from services import Sshd, end, free_port, listens, sshd, wait_until
 
-from glassbox import files
+from glassbox.core import files
 
 WHO = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

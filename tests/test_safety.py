@@ -12,10 +12,12 @@ import pytest
 import torch
 from conftest import environment, shell
 
-from glassbox import files, models, resume
+from glassbox import models
+from glassbox.core import files
+from glassbox.core.errors import UserError
 from glassbox.data import store
-from glassbox.errors import UserError
 from glassbox.models import weights as stored
+from glassbox.provenance import resume
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [path for folder in ("src", "stages", "benchmarks", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -134,13 +136,13 @@ def test_no_file_of_a_study_can_run_code(trap, tmp_path, small_cnn):
 
 
 def test_parameters_cannot_run_code(tmp_path):
-    from glassbox import config
+    from glassbox.config import parameters
 
     mark = tmp_path / "opened"
     for text in (f"study: !!python/object/apply:os.system ['touch {mark}']", f"!!python/name:os.system\nx: {mark}"):
         (tmp_path / "params.yaml").write_text(text)
         with pytest.raises(UserError):
-            config.read(tmp_path / "params.yaml")
+            parameters.read(tmp_path / "params.yaml")
     assert not mark.exists()
 
 
@@ -156,7 +158,7 @@ for mask in {MASKS}:
     os.umask(mask)
     os.mkdir(str(mask))
     os.chdir(str(mask))
-    from glassbox import files, resume
+    from glassbox.core import files; from glassbox.provenance import resume
     files.write_json("x.json", {{}})
     files.write_csv("x.csv", pd.DataFrame({{"a": [1]}}))
     files.write_npz("x.npz", {{"a": np.zeros(2)}})
@@ -201,7 +203,7 @@ def test_no_secret_of_an_address_is_kept(tmp_path):
     shell("git", "remote", "add", "origin", f"https://me:{token}@example.org/x.git", cwd=project)
     code = (
         "from glassbox import tracking\nfrom glassbox.data.store import Description\n"
-        "from glassbox.errors import run\ndef main():\n"
+        "from glassbox.core.errors import run\ndef main():\n"
         "  with tracking.stage('train') as t:\n"
         "    t.begin(Description('toy', ('a', 'b'), 8, {}, (0.5,) * 3, (0.2,) * 3, False, 'd' * 64))\n"
         f"    t.log_params({{'data.path': 'https://me:{password}@example.org/data'}})\n"

@@ -29,18 +29,6 @@ def test_a_database_outlives_a_crash_of_its_server_and_needs_the_password(tmp_pa
         assert "recovery" in server.log.read_text()
 
 
-def test_the_processor_time_of_a_server_is_that_of_all_its_connections(tmp_path):
-    count = "select count(*) from generate_series(1, 1000000)"
-    with postgres(tmp_path) as server:
-        where = {"host": server.host, "port": server.port, "user": server.user, "dbname": "postgres"}
-        before = server.processor_seconds()
-        with psycopg.connect(**where, password=server.password) as connection:
-            connection.execute(count)
-            during = server.processor_seconds()
-        assert during - before > 0.02
-        services.wait_until(lambda: server.processor_seconds() >= during, server._server, server.log)  # it has ended
-
-
 def test_nothing_is_left_running_when_a_test_fails(tmp_path):
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(ZeroDivisionError), postgres(tmp_path), sshd(tmp_path):

@@ -1,6 +1,5 @@
 import ast
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from glassbox import files, models, serving
+from glassbox import models, serving
+from glassbox.core import files
 from glassbox.data.sources import image_folder
 from glassbox.data.store import Description
 from glassbox.models.cnn import Hyperparameters
-from tests.imports import transitive
+from glassbox.provenance import fingerprint
+from glassbox.tracking.models import REQUIREMENTS
 
 SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
 
@@ -60,10 +61,7 @@ def test_what_is_no_image_is_refused(saved, wrong):
 
 
 def test_the_logged_model_asks_for_all_that_serving_imports():
-    from glassbox import tracking
-
-    wanted = {line.partition("==")[0] for line in tracking._requirements()}
-    sources = transitive(Path(serving.__file__)) | {Path(serving.__file__)}
+    sources = [path for path in fingerprint.sources("glassbox.serving") if path.suffix == ".py"]
     imported = set()
     for node in (node for file in sources for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
@@ -72,5 +70,5 @@ def test_the_logged_model_asks_for_all_that_serving_imports():
             imported.add(node.module.partition(".")[0])
     others = imported - set(sys.stdlib_module_names) - {"glassbox"}
     packages = {"ruamel": "ruamel.yaml", "PIL": "pillow"}  # where a package is called otherwise than its module
-    assert {packages.get(name, name) for name in others} <= wanted
+    assert {packages.get(name, name) for name in others} <= set(REQUIREMENTS)
     assert "torchvision" in others  # for another network than the CNN

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
-from glassbox import workers
-from glassbox.ranks import Ranks
+from glassbox.execution import workers
+from glassbox.training.process_group import Ranks
 
 
 def together(function: Callable[..., Any], size: int, folder: Path, *arguments: Any) -> list[Any]:

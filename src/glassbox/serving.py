@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from glassbox import files, models
+from glassbox import models
+from glassbox.core import files
 from glassbox.data.sources.image_folder import square
 
 SETTINGS = "serving.json"  # beside weights and card

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import Augment
+from glassbox.config.augment import Augment
 from glassbox.data.batches import augment, resize, to_float
 
 OFF = {"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0,

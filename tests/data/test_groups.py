@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glassbox.core.errors import UserError
 from glassbox.data import groups, preparation, store
 from glassbox.data.base import Asked
 from glassbox.data.sources import image_folder
-from glassbox.errors import UserError
 
 NAMES = ("cats/part1_a.jpg", "cats/part12_b.jpg", "dogs/part1_c.jpg")
 

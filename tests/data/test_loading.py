@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glassbox import config
+from glassbox.config.data import Planted
+from glassbox.core.errors import UserError
 from glassbox.data import loading
 from glassbox.data.sources import cifar10
-from glassbox.errors import UserError
 
 
 def test_a_source_by_name(params, monkeypatch):
@@ -33,7 +33,7 @@ def test_the_settings_of_a_folder_reach_its_reader(params, tmp_path):
 
 
 def test_glyphs_may_be_planted_on_the_images_of_any_source(params):
-    planted = config.Planted(images=20, cell=3, variant="linear", background="digits", watermark=None)
+    planted = Planted(images=20, cell=3, variant="linear", background="digits", watermark=None)
     asked = params.data.model_copy(update={"source": "planted", "planted": planted})
     made = loading.load_source(asked, 0)
     assert (len(made), made.classes) == (20, ("I", "O", "T", "S", "L"))

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from glassbox import files
+from glassbox.core import files
+from glassbox.core.errors import UserError
 from glassbox.data import preparation, store
 from glassbox.data.base import SPLITS, Images
-from glassbox.errors import UserError
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from glassbox.core.errors import UserError
 from glassbox.data import splits
 from glassbox.data.base import SPLITS, Images
-from glassbox.errors import UserError
 
 
 def images(counts: dict[str, int], given: np.ndarray | None = None) -> Images:

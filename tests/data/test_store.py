@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from glassbox.core.errors import UserError
 from glassbox.data import store
 from glassbox.data.base import Images
-from glassbox.errors import UserError
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from benchmarks import claims as simulation
 from benchmarks.claims import DEFAULT
 from benchmarks.pool import NOISES, RESULTS
 from docs import claims
-from glassbox import bootstrap, files, scorecard
-from glassbox.scoring import METRICS
+from glassbox.core import files
+from glassbox.scoring import scorecard
+from glassbox.scoring.measurement import METRICS
+from glassbox.statistics import bootstrap
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from docs import cnn_paper
-from glassbox import files
-from glassbox.errors import UserError
+from glassbox.core import files
+from glassbox.core.errors import UserError
 
 C = cnn_paper.CLASSES
 MACHINE = {"processor": "Abacus", "threads": 3, "gpu": None, "python": "3.12.1", "torch": "2.15.0"}

@@ -25,7 +25,7 @@ def extended(tmp_path_factory):
     for path, code in re.findall(r"^`(src/glassbox/\S+\.py)`:\n\n```python\n(.*?)```", DOC, re.DOTALL | re.MULTILINE):
         assert not (project / path).exists()
         (project / path).write_text(code, encoding="utf-8")
-    lines = re.findall(r"in `([A-Z]+)` of\s`(src/glassbox/\w+\.py)`.*?```python\n(.*?)```", DOC, re.DOTALL)
+    lines = re.findall(r"in `([A-Z]+)` of\s`(src/glassbox/\S+\.py)`.*?```python\n(.*?)```", DOC, re.DOTALL)
     for table, path, line in lines:
         file = project / path
         text, found = re.subn(rf"^({table} = {{.*)$", rf"\1\n{line.rstrip()}", file.read_text(), flags=re.MULTILINE)
@@ -41,7 +41,7 @@ def extended(tmp_path_factory):
 def test_there_are_three_examples_and_two_lines(extended):
     changed = shell("git", "status", "--porcelain", "--untracked-files=all", "src", cwd=extended).stdout.split()
     assert sorted(changed) == sorted(
-        ["M", "src/glassbox/families.py", "M", "src/glassbox/names.py",
+        ["M", "src/glassbox/xai_metrics/catalog.py", "M", "src/glassbox/explainers/catalog.py",
          "??", "src/glassbox/data/sources/stripes.py", "??", "src/glassbox/explainers/input_x_gradient.py",
          "??", "src/glassbox/xai_metrics/complexity.py"]
     )  # fmt: skip
@@ -51,9 +51,9 @@ def test_there_are_three_examples_and_two_lines(extended):
     ("file", "stages"),
     [
         ("explainers/input_x_gradient.py", ["explain", "score", "report"]),
-        ("names.py", ["evaluate", "explain", "score", "report"]),
+        ("explainers/catalog.py", ["explain", "score", "report"]),
         ("xai_metrics/complexity.py", ["score", "report"]),
-        ("families.py", ["score", "report"]),
+        ("xai_metrics/catalog.py", ["score", "report"]),
         ("data/sources/stripes.py", ["prepare", "report"]),
     ],
 )
@@ -88,7 +88,7 @@ def test_their_answers_on_paper(extended):
     code = """
 import numpy as np, torch
 from conftest import LinearNetwork, plain
-from glassbox.explainers import Common, Request
+from glassbox.explainers.base import Common, Request
 from glassbox.explainers.input_x_gradient import make
 from glassbox.xai_metrics.complexity import complexity
 

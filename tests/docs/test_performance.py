@@ -3,7 +3,7 @@ import json
 import pytest
 
 from docs import performance
-from glassbox.errors import UserError
+from glassbox.core.errors import UserError
 
 MACHINE = {"processor": "Some CPU", "threads": 2, "gpu": None, "python": "3.11.0", "torch": "2.15.0",
            "versions": {"numpy": "2.4.0"}, "commit": "0" * 40}  # fmt: skip

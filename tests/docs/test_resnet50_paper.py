@@ -9,8 +9,8 @@ from PIL import Image
 
 from docs import resnet50_paper
 from docs.cnn_paper import CLASSES
-from glassbox import files
-from glassbox.errors import UserError
+from glassbox.core import files
+from glassbox.core.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MACHINE = {"processor": "CHIP", "threads": 2, "gpu": None, "python": "3.11.7", "torch": "2.15.0"}

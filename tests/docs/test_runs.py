@@ -1,7 +1,7 @@
 import pytest
 
 from docs import runs
-from glassbox.errors import UserError
+from glassbox.core.errors import UserError
 
 
 def test_a_table_is_markdown_with_numbers_to_the_right():

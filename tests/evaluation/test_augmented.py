@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from glassbox.config import Augment
+from glassbox.config.augment import Augment
 from glassbox.data.store import Split
-from glassbox.evaluation import augmented_accuracy
+from glassbox.evaluation.evaluate import augmented_accuracy
 
 OFF = {"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "resize_first": False,
        "validation_and_test": True}  # fmt: skip

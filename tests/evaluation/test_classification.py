@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from glassbox import paired
 from glassbox.evaluation import classification as c
+from glassbox.statistics import paired
 
 
 def test_wilsons_interval_by_hand():

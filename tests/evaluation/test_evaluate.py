@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy
 
-from glassbox.evaluation import evaluate
+from glassbox.evaluation.evaluate import evaluate
 
 
 def test_everything_agrees_with_itself(params):

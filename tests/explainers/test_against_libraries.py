@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glassbox import config, models
+from glassbox import models
+from glassbox.config import explain
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Request
 from glassbox.explainers.grad_cam import GradCam
@@ -51,7 +52,7 @@ def agree(ours: np.ndarray, theirs: np.ndarray) -> None:
 def test_integrated_gradients_is_captums(classifier, request_, batch_size):
     from captum.attr import IntegratedGradients as Captum
 
-    settings = config.IntegratedGradients(steps=20, baseline="mean")
+    settings = explain.IntegratedGradients(steps=20, baseline="mean")
     made = IntegratedGradients(settings, (0.5, 0.4, 0.3), batch_size)(classifier, request_)
     x = to_float(request_.images)
     baseline = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1).expand_as(x)
@@ -62,7 +63,7 @@ def test_integrated_gradients_is_captums(classifier, request_, batch_size):
 def test_grad_cam_is_captums(classifier, request_):
     from captum.attr import LayerGradCam
 
-    made = GradCam(config.GradCam(relu=False), 2)(classifier, request_)
+    made = GradCam(explain.GradCam(relu=False), 2)(classifier, request_)
     coarse = LayerGradCam(classifier, classifier.network.grad_cam_layer()).attribute(
         to_float(request_.images), request_.targets
     )
@@ -75,7 +76,7 @@ def test_gradient_shap_is_shaps(classifier, request_):
     background = torch.randint(
         0, 256, (9, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
     )
-    made = GradientShap(config.GradientShap(samples=12, background=9), background, 5)(classifier, request_)
+    made = GradientShap(explain.GradientShap(samples=12, background=9), background, 5)(classifier, request_)
     explainer = shap.GradientExplainer(classifier, to_float(background))
     for row, target in enumerate(request_.targets.tolist()):
         values = explainer.shap_values(to_float(request_.images[row : row + 1]), nsamples=12, rseed=SEED)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from glassbox.config import GradCam as Settings
+from glassbox.config.explain import GradCam as Settings
 from glassbox.explainers.base import Request
 from glassbox.explainers.grad_cam import GradCam
 from glassbox.models import Classifier

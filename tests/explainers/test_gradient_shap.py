@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import GradientShap as Settings
+from glassbox.config.explain import GradientShap as Settings
 from glassbox.explainers.base import Request
 from glassbox.explainers.gradient_shap import GradientShap
 

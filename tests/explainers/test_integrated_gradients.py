@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import IntegratedGradients as Settings
+from glassbox.config.explain import IntegratedGradients as Settings
 from glassbox.explainers.base import Request
 from glassbox.explainers.integrated_gradients import IntegratedGradients
 

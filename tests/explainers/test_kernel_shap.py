@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import KernelShap as Settings
-from glassbox.errors import UserError
+from glassbox.config.explain import KernelShap as Settings
+from glassbox.core.errors import UserError
 from glassbox.explainers.base import Request
+from glassbox.explainers.catalog import TOLERANCE
 from glassbox.explainers.kernel_shap import KernelShap
-from glassbox.names import TOLERANCE
-from glassbox.shapley import Estimate
+from glassbox.explainers.shapley import Estimate
 
 from .conftest import QUADRANTS, WORTH
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import Occlusion as Settings
+from glassbox.config.explain import Occlusion as Settings
 from glassbox.explainers.base import Request
 from glassbox.explainers.occlusion import Occlusion
 

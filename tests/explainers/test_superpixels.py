@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config import Superpixels, slic_regions
+from glassbox.config.explain import Superpixels, slic_regions
 from glassbox.explainers.superpixels import Composition, _squares, on_squares, segment
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from conftest import NAMES, SHRINK, clone, environment, shell
 
-from glassbox import config
+from glassbox.config import parameters
 
 # Smaller still than the shrunken study: what is broken here is run again and again.
 TINY = [
@@ -26,7 +26,7 @@ MINUTES = 10  # after which whatever hangs is an error
 def small_study(place: Path) -> Path:
     """A clone of the project as it is now, with a study of a minute."""
     project = clone(place)
-    text = config.edit(project / "params.yaml", [*SHRINK, *TINY])
+    text = parameters.edit(project / "params.yaml", [*SHRINK, *TINY])
     (project / "params.yaml").write_text(text)
     return project
 

@@ -13,14 +13,14 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from glassbox.analyses import Analyses
 from glassbox.explainers.base import Attribution, Request
-from glassbox.explaining import Explained, Panels
+from glassbox.explainers.catalog import CONTROL, TITLES
+from glassbox.explaining.analyses import Analyses
+from glassbox.explaining.explanations import Explained, Panels
+from glassbox.explaining.lime_stability import Stability
+from glassbox.explaining.selection import Cases, Pick
 from glassbox.figures import analyses as analysis_figures
 from glassbox.figures import data, evaluation, explanations, lime_stability, search, style, training
-from glassbox.lime_stability import Stability
-from glassbox.names import CONTROL, TITLES
-from glassbox.selection import Cases, Pick
 
 from .conftest import has_ink
 
@@ -49,16 +49,16 @@ def test_class_names_that_figures_cannot_show_are_told_of_in_one_line(tmp_path, 
 
 
 def table(params, states: list[str]) -> pd.DataFrame:
-    from glassbox import tuning
+    from glassbox.search import outcome
 
     trials = [
-        tuning.Trial(n, state, None if state == "failed" else 0.5 + 0.1 * n,
-                     {"conv1_filters": 16, "dropout_1": 0.3, "adam_lr": 1e-3, "optimizer": "adam"} if n % 2 else
-                     {"conv1_filters": 32, "dropout_1": 0.2, "sgd_lr": 1e-2, "sgd_momentum": 0.9, "optimizer": "sgd"},
-                     [0.4, 0.5], 1.0, "")
+        outcome.Trial(n, state, None if state == "failed" else 0.5 + 0.1 * n,
+                      {"conv1_filters": 16, "dropout_1": 0.3, "adam_lr": 1e-3, "optimizer": "adam"} if n % 2 else
+                      {"conv1_filters": 32, "dropout_1": 0.2, "sgd_lr": 1e-2, "sgd_momentum": 0.9, "optimizer": "sgd"},
+                      [0.4, 0.5], 1.0, "")
         for n, state in enumerate(states)
     ]  # fmt: skip
-    return tuning.table(trials, params.tune.space)
+    return outcome.table(trials, params.tune.space)
 
 
 @pytest.mark.parametrize("states", [["complete", "pruned", "failed", "complete"], ["complete"]])

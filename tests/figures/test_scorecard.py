@@ -3,10 +3,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from glassbox.families import MEASUREMENTS
+from glassbox.explainers.catalog import CONTROLS, EXPLAINERS, TITLES
 from glassbox.figures import scorecard, shortcut
-from glassbox.names import CONTROLS, EXPLAINERS, OUTCOMES, TITLES
-from glassbox.scorecard import Scorecard
+from glassbox.scoring.scorecard import Scorecard
+from glassbox.statistics.outcomes import OUTCOMES
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 from .conftest import has_ink, words
 

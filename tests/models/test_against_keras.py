@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from glassbox.compute import Place
-from glassbox.config import Augment
+from glassbox.config.augment import Augment
 from glassbox.data.store import Split
+from glassbox.execution.compute import Place
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import totals
-from glassbox.training import OptimizerSettings, fit, make_optimizer
+from glassbox.training.loop import fit
+from glassbox.training.optimizers import OptimizerSettings, make_optimizer
 from tests.models import keras_reference as reference
 
 KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())

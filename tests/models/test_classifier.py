@@ -9,10 +9,10 @@ import torchvision
 from torch import nn
 
 from glassbox import models
+from glassbox.core.errors import UserError
 from glassbox.data.store import Description
-from glassbox.errors import UserError
 from glassbox.models.cnn import Hyperparameters
-from glassbox.resume import Parts
+from glassbox.provenance.resume import Parts
 
 SMALL = Hyperparameters(
     4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
@@ -236,3 +236,23 @@ def test_predictions_go_on_after_the_last_whole_batch(classifier, tmp_path):
     handle.remove()
     assert seen == [2]
     assert torch.equal(resumed, whole)
+
+
+class Plain(nn.Module):
+    """A network of one's own, with nothing that glassbox asks of its own ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.second(self.first(x).relu()).relu().mean(dim=(2, 3)))
+
+
+def test_the_layer_of_grad_cam_is_found_in_any_network_or_named():
+    network = Plain()
+    assert models.Classifier(network).grad_cam_layer(8) is network.second
+    assert models.Classifier(network, grad_cam_layer="first").grad_cam_layer(8) is network.first
+    with pytest.raises(UserError, match=r"^Grad-CAM needs feature maps .* and Sequential has none: name a layer"):
+        models.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 2))).grad_cam_layer(2)

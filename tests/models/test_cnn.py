@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from glassbox import compute, models
-from glassbox.errors import UserError
+from glassbox import models
+from glassbox.core.errors import UserError
+from glassbox.execution import compute
 from glassbox.models.cnn import Dropout, Hyperparameters, TwoBlockCNN, _maxima
 from glassbox.models.layers import layers, single_path, totals
 
@@ -44,9 +45,10 @@ def test_the_papers_own_numbers_of_parameters():
 
 
 def test_the_papers_study_has_the_papers_values():
-    from glassbox import config, hyperparameters
+    from glassbox.config import parameters
+    from glassbox.search import hyperparameters
 
-    params = config.read("studies/cifar10-cnn-paper.yaml")
+    params = parameters.read("studies/cifar10-cnn-paper.yaml")
     network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
     assert network == models.Spec("cnn", asdict(PAPER), "none", None)
     assert (optimizer.name, optimizer.learning_rate) == ("adam", 8.038320164239253e-05)
@@ -54,11 +56,11 @@ def test_the_papers_study_has_the_papers_values():
 
 
 def test_writing_the_papers_study_anew_keeps_its_values(tmp_path):
-    from glassbox import config
+    from glassbox.config import parameters, yaml_file
 
     study = "studies/cifar10-cnn-paper.yaml"
-    (tmp_path / "again.yaml").write_text(config.edit(study, ["study.seed=1"]))
-    before, after = (config.flatten(config.read(file)) for file in (study, tmp_path / "again.yaml"))
+    (tmp_path / "again.yaml").write_text(parameters.edit(study, ["study.seed=1"]))
+    before, after = (yaml_file.flatten(parameters.read(file)) for file in (study, tmp_path / "again.yaml"))
     assert {key for key in before if before[key] != after[key]} == {"study.seed"}
 
 

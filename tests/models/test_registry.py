@@ -11,9 +11,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from glassbox import config, models
+from glassbox import models
+from glassbox.config.explain import GradCam as Settings
+from glassbox.core.errors import UserError
 from glassbox.data.store import Description
-from glassbox.errors import UserError
 from glassbox.explainers.base import Request, constant
 from glassbox.explainers.grad_cam import GradCam
 from glassbox.models import registry, weights
@@ -179,7 +180,7 @@ def test_grad_cam_of_a_small_image_is_no_flat_map(name):
     torch.manual_seed(0)
     model = models.build(name, dict(vars(PLAIN)), 32, 5, (0.5,) * 3, (0.25,) * 3).eval()
     request = Request(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8), torch.tensor([1, 2]), (0, 1))
-    assert not constant(GradCam(config.GradCam(relu=False), 8)(model, request).maps).any()
+    assert not constant(GradCam(Settings(relu=False), 8)(model, request).maps).any()
 
 
 @pytest.mark.parametrize(
@@ -456,22 +457,17 @@ def test_the_cnn_has_no_weights_to_contradict():
 
 
 @pytest.mark.parametrize("name", ["swin_t", "vit_b_32"])
-def test_grad_cam_is_refused_before_anything_is_trained(tmp_path, name, monkeypatch):
-    from conftest import ROOT
-
+def test_grad_cam_is_refused_before_anything_is_trained(name, monkeypatch):
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # which take their time
-    file, changes = tmp_path / "params.yaml", [f"model.name={name}", "data.image_size=32"]
-    tuned = ["tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001"]
-    file.write_text(config.edit(ROOT / "params.yaml", changes + tuned))
+    spec = models.Spec(name, dict(vars(PLAIN)), "data", None)
     with pytest.raises(
         UserError, match=rf"explain.explainers has grad_cam, .* {name} \(model.name\) on 32 x 32"
     ) as refused:
-        models.check(file)
+        models.check(spec, 32, ("lime", "grad_cam"))
     assert "\n" not in str(refused.value)
-    file.write_text(config.edit(file, ["explain.explainers=[lime]"]))
-    assert models.check(file) == []
-    file.write_text(config.edit(file, ["model.weights=DEFAULT"]))
-    assert [sentence.split(":")[0] for sentence in models.check(file)] == [
+    assert models.check(spec, 32, ("lime",)) == []
+    pretrained = replace(spec, hyperparameters=spec.hyperparameters | {"weights": "DEFAULT"})
+    assert [sentence.split(":")[0] for sentence in models.check(pretrained, 32)] == [
         "model.normalization is data",
         "The network takes images of 32 x 32 pixels (model.input_size or data.image_size)",
     ]

@@ -8,9 +8,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from glassbox import config, models
+from glassbox import models
+from glassbox.core.errors import UserError
 from glassbox.data.store import Description
-from glassbox.errors import UserError
 from glassbox.models import registry, weights
 from glassbox.models.registry import Hyperparameters, TorchvisionNetwork
 
@@ -203,25 +203,15 @@ def test_an_order_that_nobody_knows_is_told(trained, tmp_path):
 
 
 def test_it_is_told_before_the_search_and_in_the_model_card(trained, tmp_path):
-    from conftest import ROOT
-
     torch.save(trained, tmp_path / "w.pth")
     spec = models.Spec("resnet18", dict(vars(PLAIN)) | {"weights": str(tmp_path / "w.pth")}, "data", None)
-    (sentence,) = models.check_data(spec, DATA, ROOT / "params.yaml")
+    (sentence,) = models.check_data(spec, DATA)
     assert sentence.startswith(f"model.weights: {tmp_path}/w.pth does not name its classes")
     classifier = models.fresh(spec, DATA, 0, torch.device("cpu"))
     assert models.describe(spec, classifier, DATA, []).contradictions == [sentence]
     named = replace(spec, hyperparameters=spec.hyperparameters | {"weights": "DEFAULT"})
-    assert models.check_data(named, DATA, ROOT / "params.yaml") == []  # nothing is downloaded
-    assert models.check_data(models.Spec("cnn", {}, "data", None), DATA, ROOT / "params.yaml") == []
-
-
-def test_images_to_explain_that_are_not_there_are_refused_before_the_search(tmp_path):
-    from conftest import ROOT
-
-    (tmp_path / "params.yaml").write_text(config.edit(ROOT / "params.yaml", ["explain.images=[3, 9]"]))
-    with pytest.raises(UserError, match=r"^params.yaml: explain.images names 9, but must name test images, 0 to 8$"):
-        models.check_data(models.Spec("cnn", {}, "data", None), DATA, tmp_path / "params.yaml")
+    assert models.check_data(named, DATA) == []  # nothing is downloaded
+    assert models.check_data(models.Spec("cnn", {}, "data", None), DATA) == []
 
 
 def test_no_code_in_a_file_runs(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassbox import bootstrap, paired
 from glassbox.report import hypotheses
 from glassbox.report.hypotheses import OPEN, REFUTED, SUPPORTED, UNTESTED
+from glassbox.statistics import bootstrap, paired
 
 
 def tables(n: int = 48) -> dict:

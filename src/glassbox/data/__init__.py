@@ -1,1 +1,3 @@
-"""Images: where they come from, how they are split, and how they reach the device."""
+"""Images: where they come from, how they are split, how they are kept and how they reach a device. Imports core, config
+and provenance.
+"""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from glassbox.config import Data
+    from glassbox.config.data import Data
 
 SPLITS = ("train", "validation", "test")
 NOISE = "noise"  # the arm in which a shortcut of the main images says nothing

@@ -1,10 +1,12 @@
 """From bytes on the device to what a network takes: whole batches at a time, no worker processes."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
-from glassbox.config import Augment
+if TYPE_CHECKING:
+    from glassbox.config.augment import Augment
 
 Rows = slice | torch.Tensor  # of a batch: a piece, or their numbers
 
@@ -28,7 +30,7 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 def augment(
     images: torch.Tensor,
-    how: Augment,
+    how: "Augment",
     generator: torch.Generator,
     input_size: int | None = None,
     own: Rows | None = None,

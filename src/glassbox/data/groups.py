@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glassbox.data.places import expanded, shown
-from glassbox.errors import UserError, cut
+from glassbox.core.errors import UserError, cut
+from glassbox.data.user_paths import expanded, shown
 
 COLUMNS = ("file", "group")  # of a table of groups
 TABLE = ".csv"  # how `data.groups` ends where it names a table

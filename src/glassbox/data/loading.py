@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 
-from glassbox import config
+from glassbox.config.data import Data
 from glassbox.data.base import Asked, Images
 
 
 def load_source(
-    data: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter, kept: str | Path | None = None
+    data: Data, seed: int, progress: Callable[[Iterable], Iterable] = iter, kept: str | Path | None = None
 ) -> Images:
     """The images that the section `data` asks for, unlimited and not yet split.
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import config, files
+from glassbox.config.data import Data
+from glassbox.core import files
 from glassbox.data import splits
 from glassbox.data.base import SPLITS, Images
 from glassbox.data.loading import load_source
@@ -33,7 +34,7 @@ class Prepared:
 
 
 def prepare(
-    settings: config.Data, seed: int, progress: Callable[[Iterable], Iterable] = iter, kept: str | Path | None = None
+    settings: Data, seed: int, progress: Callable[[Iterable], Iterable] = iter, kept: str | Path | None = None
 ) -> Prepared:
     """Load, limit and split the images of a study, and look for copies.
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from glassbox.core.errors import UserError
+from glassbox.core.seeds import derive
+from glassbox.core.text import counted, listed
 from glassbox.data.base import SPLITS, Images
-from glassbox.errors import UserError
-from glassbox.phrases import counted, listed
-from glassbox.seeds import derive
 
 
 def limit(images: Images, n: int | None, seed: int) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glassbox import files
+from glassbox.core import files
+from glassbox.core.errors import UserError
 from glassbox.data.base import SPLITS, Images
-from glassbox.errors import UserError
 
 if TYPE_CHECKING:
     import torch

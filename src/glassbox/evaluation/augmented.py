@@ -5,18 +5,23 @@ from functools import partial
 
 import torch
 
-from glassbox.config import Augment
+from glassbox.config.augment import Augment
+from glassbox.core.seeds import derive
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
 from glassbox.models import Classifier, predict
-from glassbox.resume import Keep, unkept
-from glassbox.seeds import derive
+from glassbox.provenance.resume import Keep, unkept
 
 
 def augmented_accuracy(
-    classifier: Classifier, test: Split, how: Augment, seed: int, batch_size: int,
-    progress: Callable[[int], object] = int, keep: Keep = unkept,
-) -> float:  # fmt: skip
+    classifier: Classifier,
+    test: Split,
+    how: Augment,
+    seed: int,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
+) -> float:
     """Share of the images that are recognised after one random change of each.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from glassbox.phrases import counted
+from glassbox.core.text import counted
 
 SCORES = ("precision", "recall", "f1")  # of a class
 FEWEST = 10  # test images of each class that the interval of the macro F1 takes: with fewer it covers too seldom

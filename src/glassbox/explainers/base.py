@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from glassbox.compute import Peak, refusals
-from glassbox.config import Explain
+from glassbox.config.explain import Explain
+from glassbox.execution.compute import Peak, refusals
 from glassbox.models import Classifier, frozen
-from glassbox.resume import Arrays, Keep, unkept
+from glassbox.provenance.resume import Arrays, Keep, unkept
 
 BLOCK = 2**26  # bytes of images that are sent to a machine at a time
 
@@ -98,9 +98,12 @@ class Attribution:
     def rows(self, places: list[int]) -> "Attribution":
         """Some of the explanations."""
         return Attribution(
-            self.maps[places], self.seconds[places], self.forward_passes[places], self.backward_passes[places],
+            self.maps[places],
+            self.seconds[places],
+            self.forward_passes[places],
+            self.backward_passes[places],
             {name: values[places] for name, values in self.details.items()},
-        )  # fmt: skip
+        )
 
 
 def join(parts: list[Attribution]) -> Attribution:
@@ -174,9 +177,14 @@ class Explainer(Protocol):
 
 
 def in_parts(
-    explainer: Explainer, classifier: Classifier, request: Request, batch_size: int, keep: Keep = unkept,
-    name: str = "maps", memory: bool = False,
-) -> Iterator[Attribution]:  # fmt: skip
+    explainer: Explainer,
+    classifier: Classifier,
+    request: Request,
+    batch_size: int,
+    keep: Keep = unkept,
+    name: str = "maps",
+    memory: bool = False,
+) -> Iterator[Attribution]:
     """The explanations of a request, a few consecutive rows at a time.
 
     Args:

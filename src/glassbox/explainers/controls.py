@@ -11,11 +11,11 @@ import numpy as np
 import scipy
 import torch
 
-from glassbox import config
+from glassbox.config.explain import Superpixels
 from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.catalog import CONTROLS
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
-from glassbox.names import CONTROLS
 
 Draw = Callable[[np.ndarray, list[int]], np.ndarray]  # image (H, W, 3) uint8, [seed, target] -> (H, W)
 
@@ -46,7 +46,7 @@ class Control:
         return np.stack([self.draw(pixels, [seed, target]) for target in targets]), {}
 
 
-def all_controls(superpixels: config.Superpixels, side: int) -> dict[str, Control]:
+def all_controls(superpixels: Superpixels, side: int) -> dict[str, Control]:
     """The controls of a scorecard, by the names in `names.CONTROLS`.
 
     Args:
@@ -67,7 +67,7 @@ def smooth_noise(sigma: float) -> Draw:
     return lambda image, seed: scipy.ndimage.gaussian_filter(noise(image, seed), sigma)
 
 
-def region_noise(superpixels: config.Superpixels) -> Draw:
+def region_noise(superpixels: Superpixels) -> Draw:
     """A standard normal value for each of the regions that LIME and KernelSHAP use: as coarse as their maps."""
 
     def draw(image: np.ndarray, seed: list[int]) -> np.ndarray:

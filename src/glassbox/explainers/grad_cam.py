@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from glassbox import config
+from glassbox.config.explain import GradCam as Settings
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Attribution, Budget, Common, Request, gradients_end_at, in_batches
 from glassbox.models import Classifier
@@ -19,8 +19,8 @@ class GradCam:
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     A map is the weighted sum of the feature maps of one layer, the weights being the spatial means of the gradient of
-    the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is that of the
-    network's `grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one
+    the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is that of
+    `Classifier.grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one
     with more than one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`.
     With `relu` only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum
     is at or below 0 at every place.
@@ -33,7 +33,7 @@ class GradCam:
     looks_at = "features"
     together = 16
 
-    def __init__(self, settings: config.GradCam, batch_size: int) -> None:
+    def __init__(self, settings: Settings, batch_size: int) -> None:
         self.settings, self.batch_size = settings, batch_size
 
     def budget(self, _: int) -> Budget:
@@ -46,7 +46,7 @@ class GradCam:
         self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         x = to_float(images)
-        with gradients_end_at(classifier.network.grad_cam_layer(), in_place=True) as outputs:
+        with gradients_end_at(classifier.grad_cam_layer(x.shape[-1]), in_place=True) as outputs:
             logits = classifier(x)
         (features,) = outputs  # (B, C, h, w): the layer runs once
         (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox.config.explain import GradientShap as Settings
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.models import Classifier
@@ -30,7 +30,7 @@ class GradientShap:
     looks_at = "gradient"
     together = 1
 
-    def __init__(self, settings: config.GradientShap, background: torch.Tensor, batch_size: int) -> None:
+    def __init__(self, settings: Settings, background: torch.Tensor, batch_size: int) -> None:
         self.settings, self.background, self.batch_size = settings, background, batch_size
 
     def budget(self, _: int) -> Budget:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox.config.explain import IntegratedGradients as Settings
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Attribution, Budget, Common, Request, gradients_end_at, in_batches
 from glassbox.models import Classifier
@@ -30,7 +30,7 @@ class IntegratedGradients:
     looks_at = "gradient"
     together = 16
 
-    def __init__(self, settings: config.IntegratedGradients, mean: tuple[float, ...], batch_size: int) -> None:
+    def __init__(self, settings: Settings, mean: tuple[float, ...], batch_size: int) -> None:
         self.settings, self.batch_size = settings, batch_size
         nodes, weights = np.polynomial.legendre.leggauss(settings.steps)  # of -1..1
         self.shares, self.weights = torch.from_numpy((1 + nodes) / 2).float(), (weights / 2).tolist()

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from glassbox import compute, config, shapley
-from glassbox.errors import UserError
+from glassbox.config.explain import KernelShap as Settings
+from glassbox.config.explain import Superpixels
+from glassbox.config.types import Precision
+from glassbox.core.errors import UserError
+from glassbox.execution import compute
+from glassbox.explainers import shapley
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
@@ -50,9 +54,13 @@ class KernelShap:
     together = 1
 
     def __init__(
-        self, settings: config.KernelShap, superpixels: config.Superpixels, background: torch.Tensor, batch_size: int,
-        precision: config.Precision = "float32",
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        superpixels: Superpixels,
+        background: torch.Tensor,
+        batch_size: int,
+        precision: Precision = "float32",
+    ) -> None:
         self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
         self.background, self.precision = background, precision
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from glassbox import compute, config
+from glassbox.config.explain import Superpixels
+from glassbox.config.types import Precision
+from glassbox.execution import compute
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
@@ -37,7 +39,7 @@ class Lime:
     together = 1
 
     def __init__(
-        self, samples: int, superpixels: config.Superpixels, batch_size: int, precision: config.Precision = "float32"
+        self, samples: int, superpixels: Superpixels, batch_size: int, precision: Precision = "float32"
     ) -> None:
         from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
 
@@ -73,9 +75,14 @@ class Lime:
 
         with config_context(assume_finite=True, skip_parameter_validation=True):  # masks and probabilities are
             explanation = explainer.explain_instance(
-                pixels, None, labels=tuple(targets), top_labels=None, num_samples=self.samples,
-                segmentation_fn=lambda _: segments, random_seed=seed,
-            )  # fmt: skip
+                pixels,
+                None,
+                labels=tuple(targets),
+                top_labels=None,
+                num_samples=self.samples,
+                segmentation_fn=lambda _: segments,
+                random_seed=seed,
+            )
         weights = np.zeros((len(targets), segments.max() + 1))
         for place, target in enumerate(targets):
             for region, weight in explanation.local_exp[target]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox.config.explain import Occlusion as Settings
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Attribution, Budget, Common, Request, in_batches
 from glassbox.models import Classifier
@@ -37,7 +37,7 @@ class Occlusion:
     looks_at = "regions"
     together = 16
 
-    def __init__(self, settings: config.Occlusion, mean: tuple[float, ...], batch_size: int) -> None:
+    def __init__(self, settings: Settings, mean: tuple[float, ...], batch_size: int) -> None:
         import captum.attr  # noqa: F401 (seconds, which belong to no image)
 
         self.settings, self.batch_size = settings, batch_size
@@ -58,7 +58,11 @@ class Occlusion:
         x = to_float(images)
         window, step = (min(value, x.shape[2]) for value in (self.settings.window, self.settings.stride))
         values = Captum(lambda batch: classifier(batch).double().softmax(dim=1)).attribute(
-            x, (3, window, window), (3, step, step), baselines=self.colour.to(x.device).expand_as(x), target=targets,
+            x,
+            (3, window, window),
+            (3, step, step),
+            baselines=self.colour.to(x.device).expand_as(x),
+            target=targets,
             perturbations_per_eval=max(1, self.batch_size // len(x)),
-        )  # fmt: skip
+        )
         return values[:, 0].cpu().numpy(), {}  # the square covers all channels: each holds the same

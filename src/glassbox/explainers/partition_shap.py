@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from glassbox import config
+from glassbox.config.explain import PartitionShap as Settings
 from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
 from glassbox.models import Classifier, probabilities
 
@@ -31,7 +31,7 @@ class PartitionShap:
     looks_at = "regions"
     together = 1
 
-    def __init__(self, settings: config.PartitionShap, mean: tuple[float, ...], batch_size: int) -> None:
+    def __init__(self, settings: Settings, mean: tuple[float, ...], batch_size: int) -> None:
         import shap  # noqa: F401 (seconds, which belong to no image)
 
         self.settings, self.batch_size = settings, batch_size
@@ -59,9 +59,12 @@ class PartitionShap:
 
             explain = shap.PartitionExplainer(probability, masker)
             made = explain(
-                pixels[None], max_evals=self.settings.evaluations, batch_size=self.batch_size, silent=True,
+                pixels[None],
+                max_evals=self.settings.evaluations,
+                batch_size=self.batch_size,
+                silent=True,
                 fixed_context=None,
-            )  # fmt: skip
+            )
             values = np.asarray(made.values).reshape(pixels.shape).sum(axis=2)
             whole, hidden = probability(np.stack([pixels, np.broadcast_to(self.colour, pixels.shape)]))
             maps.append(values)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from glassbox import compute
-from glassbox.config import MOST_REGIONS, Superpixels
+from glassbox.config.explain import MOST_REGIONS, Superpixels
+from glassbox.execution import compute
 
 FEWEST = 8  # with fewer regions an explanation says next to nothing
 
@@ -16,7 +16,7 @@ def segment(image: np.ndarray, how: Superpixels) -> np.ndarray:
     """SLIC regions (Achanta et al. 2012) of an image (H, W, 3) uint8: (H, W) int64 labels 0..S-1.
 
     LIME's own default, quickshift with kernel 4 and distance 200, finds one or two regions in a 32x32 image. Where SLIC
-    finds fewer than 8 regions, as in noise, whose splinters it merges into one, or more than `config.MOST_REGIONS` for
+    finds fewer than 8 regions, as in noise, whose splinters it merges into one, or more than `MOST_REGIONS` for
     each one that it is asked for, the image is cut into a grid of squares instead; see `on_squares`.
     """
     labels = _slic(image, how)

@@ -1,1 +1,1 @@
-"""Pictures, drawn from the same tables and arrays that the reports hold. The only place where maps are normalised."""
+"""Figures as PNG files, by matplotlib. Imports explaining, scoring and what is below them."""

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from glassbox.analyses import Analyses, maps_of_each
-from glassbox.config import Explain
-from glassbox.explainers import Attribution
-from glassbox.explaining import EMPTY, PANELS, Explained, may_be_shown, panels_of
+from glassbox.config.explain import Explain
+from glassbox.core.text import MINUS
+from glassbox.explainers.base import Attribution
+from glassbox.explainers.captions import equation
+from glassbox.explainers.catalog import TITLES, analyst
+from glassbox.explaining.analyses import Analyses, maps_of_each
+from glassbox.explaining.explanations import EMPTY, PANELS, Explained
+from glassbox.explaining.map_tables import may_be_shown, panels_of
+from glassbox.explaining.selection import Cases
 from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.figures.style import figure, heading, short
-from glassbox.names import MINUS, TITLES, analyst
-from glassbox.notes import equation
-from glassbox.selection import Cases
 from glassbox.xai_metrics.localization import area, relevance_mass
 
 ACROSS = 5  # panels in a row

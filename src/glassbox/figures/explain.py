@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from glassbox.analyses import Analyses
-from glassbox.config import Explain
-from glassbox.explainers import Request
-from glassbox.explaining import Explained
+from glassbox.config.explain import Explain
+from glassbox.explainers.base import Request
+from glassbox.explaining.analyses import Analyses
+from glassbox.explaining.explanations import Explained
+from glassbox.explaining.lime_stability import Stability
+from glassbox.explaining.selection import Cases, Pick
 from glassbox.figures import analyses, explanations, lime_stability
-from glassbox.lime_stability import Stability
-from glassbox.selection import Cases, Pick
 
 
 def draw_all(

@@ -1,20 +1,17 @@
 """Explanations of one image side by side."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from skimage.segmentation import find_boundaries
 
-from glassbox.explaining import EMPTY, Explained, figure_note, may_be_shown
+from glassbox.explainers.catalog import CONTROL, TITLES
+from glassbox.explaining.explanations import EMPTY, Explained
+from glassbox.explaining.map_tables import figure_note, may_be_shown
+from glassbox.explaining.selection import Pick
 from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.figures.style import BLUE, GREY, RED, figure, heading, short
-from glassbox.names import CONTROL, TITLES
-from glassbox.selection import Pick
-
-if TYPE_CHECKING:
-    from glassbox.photo import Photo
 
 FOR, AGAINST = "#b2182b", "#2166ac"  # the ends of the diverging scale
 
@@ -112,39 +109,21 @@ def draw_all(
             probabilities[pick.row],
             int(labels[pick.row]),
             pick.targets,
-            {TITLES[result.name]: _sound(result, rows) for result in shown},
+            {TITLES[result.name]: sound(result, rows) for result in shown},
             {
-                TITLES[result.name]: [_note(result, row, classes) for row in range(rows.start, rows.stop)]
+                TITLES[result.name]: [note(result, row, classes) for row in range(rows.start, rows.stop)]
                 for result in shown
             },
             regions,
         )
 
 
-def draw_photo(path: str | Path, photo: "Photo", regions: int) -> None:
-    """A picture of one's own, as the classifier sees it, and every explainer's maps of the most probable classes.
-
-    Args:
-        path: of the figure.
-        photo: explained.
-        regions: how many of LIME's regions for and against are outlined.
-    """
-    side, rows = len(photo.image), slice(0, len(photo.targets))
-    explanation(
-        path, photo.image, f"{photo.told()}; as the classifier sees it, {side} x {side} pixels", photo.classes,
-        photo.probabilities, None, photo.targets,
-        {TITLES[result.name]: _sound(result, rows) for result in photo.results},
-        {TITLES[one.name]: [_note(one, row, photo.classes) for row in range(rows.stop)] for one in photo.results},
-        regions,
-    )  # fmt: skip
-
-
-def _note(result: Explained, row: int, classes: tuple[str, ...]) -> str:
+def note(result: Explained, row: int, classes: tuple[str, ...]) -> str:
     empty = result.attribution.details.get(EMPTY)
     return figure_note(result, row, "" if empty is None else short(classes[int(empty[row])], 12))
 
 
-def _sound(result: Explained, rows: slice) -> np.ndarray:
+def sound(result: Explained, rows: slice) -> np.ndarray:
     """The maps of some rows; those that may not be shown are NaN."""
     maps = result.attribution.maps[rows].copy()
     for place, row in enumerate(range(rows.start, rows.stop)):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from glassbox.explaining.lime_stability import Stability
+from glassbox.explaining.selection import Pick
 from glassbox.figures.maps import blend, normalise
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure, literal
-from glassbox.lime_stability import Stability
-from glassbox.selection import Pick
 
 COLOURS, MARKS = (BLUE, ORANGE, RED, GREY), "os^Dv*P"  # 4 and 7: 28 pairs
 PANELS = {
@@ -52,16 +52,27 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
         for axis, (name, label) in zip(below.subplots(1, len(PANELS)), PANELS.items(), strict=True):
             for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
                 axis.plot(
-                    part["samples"], part[name], color=COLOURS[place % 4], marker=MARKS[place % 7], markersize=4,
+                    part["samples"],
+                    part[name],
+                    color=COLOURS[place % 4],
+                    marker=MARKS[place % 7],
+                    markersize=4,
                     label=literal(f"image {pick.row}: {pick.note}{' (none)' if part['local_r2'].isna().all() else ''}"),
-                )  # fmt: skip
+                )
             lowest = table[name].min()
             if name == "top_overlap":
                 chance = table["top_overlap_by_chance"].mean()
                 lowest = min(lowest, chance)
                 axis.axhline(chance, color=GREY, linestyle=":", linewidth=1)
-                axis.annotate("by chance", (samples[-1], chance), (0, 2), textcoords="offset points", ha="right",
-                              fontsize=7, color=GREY)  # fmt: skip
+                axis.annotate(
+                    "by chance",
+                    (samples[-1], chance),
+                    (0, 2),
+                    textcoords="offset points",
+                    ha="right",
+                    fontsize=7,
+                    color=GREY,
+                )
             axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, lowest - 0.05), 1.03))
             axis.set_xticks(samples, [str(count) for count in samples])
             axis.minorticks_off()

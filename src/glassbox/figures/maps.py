@@ -7,8 +7,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from glassbox.core.text import MINUS
 from glassbox.figures.style import DIVERGING
-from glassbox.names import MINUS
 
 
 def normalise(values: np.ndarray) -> np.ndarray:
@@ -58,9 +58,13 @@ def colour_bar(
     """
     limit = largest or 1.0
     bar = drawing.colorbar(
-        ScalarMappable(Normalize(-limit, limit), DIVERGING), ax=axes, pad=0.01, fraction=0.02, aspect=aspect,
+        ScalarMappable(Normalize(-limit, limit), DIVERGING),
+        ax=axes,
+        pad=0.01,
+        fraction=0.02,
+        aspect=aspect,
         ticks=(-limit, 0, limit),
-    )  # fmt: skip
+    )
     bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=fontsize)

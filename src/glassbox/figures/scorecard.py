@@ -9,26 +9,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from glassbox.families import MEASUREMENTS
-from glassbox.figures import shortcut
-from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import (
-    BETTER,
+from glassbox.explainers.catalog import (
     CONTROLLED,
     CONTROLS,
     EXPLAINER,
     EXPLAINERS,
     MATCHED,
     TITLES,
-    UNDECIDED,
     UNTRAINED,
-    WORSE,
     control_of,
     title_of,
 )
-from glassbox.scorecard import Scorecard
-from glassbox.scoring import Exposed
-from glassbox.verdicts import images
+from glassbox.figures import shortcut
+from glassbox.figures.style import BLUE, GREY, ORANGE, figure
+from glassbox.scoring.exposure import Exposed
+from glassbox.scoring.scorecard import Scorecard
+from glassbox.scoring.verdicts import images
+from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 # An explainer as it is set stands out; its two companions are hollow, so that no row hangs on colour alone.
 LOOKS = {
@@ -192,8 +190,16 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
                     axis.plot((x, x), (low, high), color=colour, linewidth=1)
                     face = colour if kind == EXPLAINER else "white"
                     label = title_of(name) if kind == EXPLAINER and axis is axes[0, 0] else None
-                    axis.plot(x, y, SHAPES[name], color=colour, markerfacecolor=face, markersize=6, label=label,
-                              zorder=3 + place)  # fmt: skip
+                    axis.plot(
+                        x,
+                        y,
+                        SHAPES[name],
+                        color=colour,
+                        markerfacecolor=face,
+                        markersize=6,
+                        label=label,
+                        zorder=3 + place,
+                    )
             chance = part.xs(CONTROLLED, level="kind")["mean"]
             best = chance.max() if part["direction"].iloc[0] == "higher is better" else chance.min()
             axis.axhline(best, color=GREY, linestyle="--", linewidth=1)

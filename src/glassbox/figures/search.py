@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from glassbox.config import Range, Space
+from glassbox.config.tune import Range, Space
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
 
 ACCURACY = "validation_accuracy"  # the measure, unless training counts every class the same
@@ -92,8 +92,15 @@ def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, m
         for place, name in enumerate(shown):
             axis.axvline(place, color="#d0d7de", linewidth=0.8, zorder=0)
             for height, text in _ticks(getattr(space, name)):
-                axis.text(place + 0.06, height, text, fontsize=6.5, va="center", color="#24292f",
-                          bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6})  # fmt: skip
+                axis.text(
+                    place + 0.06,
+                    height,
+                    text,
+                    fontsize=6.5,
+                    va="center",
+                    color="#24292f",
+                    bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6},
+                )
         axis.set_xticks(range(len(shown)), shown, rotation=40, ha="right")
         axis.set_yticks([])
         axis.set(

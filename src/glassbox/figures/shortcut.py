@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from glassbox.explainers.catalog import CONTROLS, TITLES, title_of
 from glassbox.figures.maps import blend, frame, normalise
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
-from glassbox.names import BETTER, CONTROLS, TITLES, title_of
+from glassbox.statistics.outcomes import BETTER
 
 
 def contrast(path: str | Path, found: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from glassbox import files
+from glassbox.core import files
 
 # Okabe & Ito's palette, told apart by people with any colour vision.
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"

@@ -1,8 +1,8 @@
 """A network with its normalisation and its record: what is trained, saved, loaded, predicted with and explained."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,80 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from glassbox import compute, config, files
-from glassbox.compute import refusals
-from glassbox.config import CNN, PARAMS_FILE, Precision
+from glassbox.config.types import CNN, Precision
+from glassbox.core import files
+from glassbox.core.errors import UserError
 from glassbox.data.batches import resized, to_float
 from glassbox.data.store import Description
-from glassbox.errors import UserError
+from glassbox.execution import compute
+from glassbox.execution.compute import refusals
+from glassbox.models.card import Card, Spec
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
-from glassbox.models.layers import evaluating, layers, load_tensors, totals
+from glassbox.models.layers import evaluating, last_feature_maps, layers, load_tensors, totals
 from glassbox.models.weights import FILES
-from glassbox.resume import Arrays, Keep, unkept
+from glassbox.provenance.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 DIGEST = "weights_sha256"  # in it, of the file of weights
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Everything that decides a network, but for the data.
-
-    Attributes:
-        name: "cnn", or one of torchvision's.
-        hyperparameters: by name; for "cnn" those of `cnn.Hyperparameters`, else those of `registry.Hyperparameters`.
-        normalization: of the colours, see `normalization`.
-        input_size: side in pixels to which images are resized on the device; None takes them as they are.
-    """
-
-    name: str
-    hyperparameters: dict[str, Any]
-    normalization: str
-    input_size: int | None
-
-
-@dataclass(frozen=True)
-class Card:
-    """Everything but the weights: enough to build the network again and to say what it was made from.
-
-    Attributes:
-        name: of the network.
-        hyperparameters: of the network.
-        classes: names, in output order.
-        image_size: side of the images, pixels.
-        input_size: side to which the classifier resizes them, or None.
-        mean, std: per channel, on the scale 0..1: subtracted and divided by inside the classifier.
-        data_digest: SHA-256 of the data it was trained on.
-        layers: name, kind, shape of the output and numbers of parameters of every layer.
-        parameters: their sums.
-        choices: value and origin of every hyperparameter of network and training.
-        began_fresh: tensors that `model.weights` did not give: the head's, where it has other classes, and the first
-            convolution's, where it has another size.
-        contradictions: what `model.weights` were made for and do not get, in sentences; see `contradictions` and
-            `check_data`.
-    """
-
-    name: str
-    hyperparameters: dict[str, Any]
-    classes: tuple[str, ...]
-    image_size: int
-    input_size: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    data_digest: str
-    layers: list[dict[str, Any]]
-    parameters: dict[str, int]
-    choices: list[dict[str, Any]]
-    began_fresh: list[str]
-    contradictions: list[str] = field(default_factory=list)
-
-    def told(self) -> str:
-        """Its size and where it began, in words."""
-        size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)
-        if not self.began_fresh:
-            return size
-        return f"not in {self.hyperparameters['weights']}, so begun fresh: {', '.join(self.began_fresh)}\n{size}"
 
 
 class Classifier(nn.Module):
@@ -91,10 +33,13 @@ class Classifier(nn.Module):
     images' own size.
 
     Args:
-        network: with `head()`, `penalties()` and `grad_cam_layer()`; `affine_stem()` if it has one.
+        network: any module that takes (N, 3, H, W) and gives logits (N, K). To be trained it has `head()` and
+            `penalties()`, see `cnn.TwoBlockCNN`; it may have `affine_stem()` and `grad_cam_layer()`.
         mean, std: per channel, on the scale 0..1.
         input_size: side in pixels to which images are resized, bilinearly, for the network; None leaves them as they
             are.
+        classes: names, in the order of the logits.
+        grad_cam_layer: name of a module of the network; None finds one, see `grad_cam_layer`.
 
     Attributes:
         temperature: what the network's logits are divided by (Guo et al. 2017): 1 while it is trained and evaluated;
@@ -108,10 +53,18 @@ class Classifier(nn.Module):
     temperature = 1.0
 
     def __init__(
-        self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], input_size: int | None = None
+        self,
+        network: nn.Module,
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        input_size: int | None = None,
+        *,
+        classes: tuple[str, ...] = (),
+        grad_cam_layer: str | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.input_size = network, input_size
+        self.network, self.input_size, self.classes = network, input_size, classes
+        self._grad_cam_name = grad_cam_layer
         self.normalized = nn.Identity()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         # A channel without variation (grey images have none in colour) would divide by zero.
@@ -134,6 +87,29 @@ class Classifier(nn.Module):
         """The last layer known to be reached from colours by affine maps alone: of the network, or before it."""
         of_network = getattr(self.network, "affine_stem", None)
         return of_network() if of_network else self.normalized
+
+    def grad_cam_layer(self, side: int) -> nn.Module:
+        """The layer whose output Grad-CAM weighs: the one that was named, else the network's own choice, else the last
+        one with feature maps, see `layers.last_feature_maps`.
+
+        Args:
+            side: of the images, pixels.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self._grad_cam_name is None and hasattr(self.network, "grad_cam_layer"):
+            return self.network.grad_cam_layer()
+        if self._grad_cam_name is None:
+            layer = last_feature_maps(self.network, self.input_size or side)
+            if layer is None:
+                raise UserError(
+                    "Grad-CAM needs feature maps of more than one place that nothing bypasses on the way to the output,"
+                    f" and {type(self.network).__name__} has none: name a layer (grad_cam_layer), or take another "
+                    "explainer"
+                )
+            self._grad_cam_name = next(name for name, module in self.network.named_modules() if module is layer)
+        return self.network.get_submodule(self._grad_cam_name)
 
     def train_head_only(self, frozen: bool) -> None:
         """In training mode: freeze all but the last layer, which then learns from fixed features, or undo that. What is
@@ -196,10 +172,13 @@ def _three(values: tuple[float, ...]) -> str:
     return f"({', '.join(f'{value:.3g}' for value in values)})"
 
 
-def check(file: str | Path = PARAMS_FILE) -> list[str]:
-    """Before anything is trained: whether there is such a network and such weights, and whether the network can be
-    explained as `explain` wants it. Of a parameter file as a whole, for a stage that trains has no other use for what
-    comes after it.
+def check(spec: Spec, image_size: int, explainers: Collection[str] = ()) -> list[str]:
+    """Before anything is trained: whether there is such a network and such weights, and whether it can be explained.
+
+    Args:
+        spec: of the network.
+        image_size: side of the images, pixels.
+        explainers: by name, where they are known.
 
     Returns:
         `contradictions`.
@@ -207,30 +186,26 @@ def check(file: str | Path = PARAMS_FILE) -> list[str]:
     Raises:
         UserError: there is not, or it cannot.
     """
-    params = config.read(file)
-    model, size = params.model, params.model.input_size or params.data.image_size
-    if model.name == CNN:
+    if spec.name == CNN:
         return []
     from glassbox.models import registry
 
-    registry.check(model.name, model.weights)
-    hyperparameters = {key: getattr(model, key) for key in config.network_keys(model.name)}
-    if "grad_cam" in params.explain.explainers:
-        registry.TorchvisionNetwork(model.name, registry.Hyperparameters(**hyperparameters), size, 2).grad_cam_layer()
-    return contradictions(Spec(model.name, hyperparameters, model.normalization, model.input_size), size)
+    registry.check(spec.name, spec.hyperparameters["weights"])
+    if "grad_cam" in explainers:
+        hyperparameters, size = registry.Hyperparameters(**spec.hyperparameters), spec.input_size or image_size
+        registry.TorchvisionNetwork(spec.name, hyperparameters, size, 2).grad_cam_layer()
+    return contradictions(spec, image_size)
 
 
-def check_data(spec: Spec, data: Description, file: str | Path = PARAMS_FILE) -> list[str]:
-    """The same once there are data: whether there are the images that `explain.images` names, and whether weights in a
-    file fit.
+def check_data(spec: Spec, data: Description) -> list[str]:
+    """The same once there are data: whether weights in a file fit.
 
     Returns:
         How the weights go with the classes of the data, in sentences; see `weights.Fitted`.
 
     Raises:
-        UserError: there are not, or they do not.
+        UserError: they do not.
     """
-    config.check_images(config.read(file).explain.images, data.sizes["test"])
     weights = spec.hyperparameters.get("weights")
     if not weights or not weights.endswith(FILES):
         return []
@@ -238,9 +213,14 @@ def check_data(spec: Spec, data: Description, file: str | Path = PARAMS_FILE) ->
 
 
 def build(
-    name: str, hyperparameters: dict[str, Any], image_size: int, n_classes: int, mean: Any, std: Any,
+    name: str,
+    hyperparameters: dict[str, Any],
+    image_size: int,
+    n_classes: int,
+    mean: Any,
+    std: Any,
     input_size: int | None = None,
-) -> Classifier:  # fmt: skip
+) -> Classifier:
     """A classifier by name, with fresh weights from torch's global random state, in channels_last memory order.
 
     A new network is one file and one line here.
@@ -292,11 +272,20 @@ def describe(spec: Spec, classifier: Classifier, data: Description, choices: lis
     mean, std = (tuple(buffer.flatten().tolist()) for buffer in (classifier.mean, classifier.std))
     rows = layers(classifier.network, spec.input_size or data.image_size)
     return Card(
-        spec.name, spec.hyperparameters, data.classes, data.image_size, spec.input_size, mean, std, data.digest,
-        [asdict(row) for row in rows], totals(classifier.network), choices,
+        spec.name,
+        spec.hyperparameters,
+        data.classes,
+        data.image_size,
+        spec.input_size,
+        mean,
+        std,
+        data.digest,
+        [asdict(row) for row in rows],
+        totals(classifier.network),
+        choices,
         list(getattr(classifier.network, "began_fresh", [])),
         contradictions(spec, data.image_size) + getattr(classifier.network, "notes", []),
-    )  # fmt: skip
+    )
 
 
 def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
@@ -329,7 +318,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu", temperature: fl
         sizes = card.image_size, len(card.classes)
         classifier = build(card.name, card.hyperparameters, *sizes, card.mean, card.std, card.input_size)
         load_tensors(classifier, load_file(path))
-        classifier.temperature = temperature
+        classifier.temperature, classifier.classes = temperature, card.classes
     except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None

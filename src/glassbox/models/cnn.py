@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from glassbox.errors import UserError
+from glassbox.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,10 @@ def single_path(network: nn.Module, x: torch.Tensor) -> list[tuple[nn.Module, to
         return []
     all_paths, through = _paths(output)
     return [
-        (module, shape) for module, (tensor, shape) in outputs.items()
+        (module, shape)
+        for module, (tensor, shape) in outputs.items()
         if calls[module] == 1 and through[tensor] == all_paths
-    ]  # fmt: skip
+    ]
 
 
 def _paths(output: torch.Tensor) -> tuple[int, Counter[tuple[Node, int]]]:

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from glassbox.errors import UserError
+from glassbox.core.errors import UserError
 from glassbox.models import weights as stored
 from glassbox.models.layers import evaluating, last_feature_maps, load_tensors
 from glassbox.models.weights import FILES, Weights, no_file, reason
@@ -174,9 +174,14 @@ def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str]
     """
     given = stored.read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
     fitted = stored.fit(
-        given, network.body.state_dict(), network.head_name, network.stem_name, which=which, network=network.name,
+        given,
+        network.body.state_dict(),
+        network.head_name,
+        network.stem_name,
+        which=which,
+        network=network.name,
         classes=classes,
-    )  # fmt: skip
+    )
     load_tensors(network.body, fitted.tensors, strict=False)
     network.suit(which)
     network.began_fresh = fitted.fresh

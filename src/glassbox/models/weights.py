@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from glassbox import files
-from glassbox.errors import UserError
+from glassbox.core import files
+from glassbox.core.errors import UserError
 
 FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of Inception and GoogLeNet that only their own training used

@@ -4,13 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from glassbox import verdicts
-from glassbox.families import MEASUREMENTS
-from glassbox.names import MINUS, TITLES
-from glassbox.notes import adding_up
-from glassbox.phrases import counted, listed
+from glassbox.core.text import MINUS, counted, listed
+from glassbox.explainers.captions import adding_up
+from glassbox.explainers.catalog import TITLES
 from glassbox.report import hypotheses
 from glassbox.report.words import percent, signed
+from glassbox.scoring import verdicts
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley values that add up to a probability
 FEW = 5  # single images that are told in words

@@ -1,18 +1,16 @@
 """The model card (Mitchell et al. 2019), in Markdown: what a classifier is for, how well it does, and its limits."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from glassbox import chance
-from glassbox.config import CNN
-from glassbox.notes import on_squares
+from glassbox.config.types import CNN
+from glassbox.evaluation import chance_level
+from glassbox.explainers.captions import on_squares
 from glassbox.report import calibration
+from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, percent
-
-if TYPE_CHECKING:
-    from glassbox.report import Study
 
 FEW = 100  # test images of a class, below which its scores are said to be uncertain
 
@@ -22,7 +20,7 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&-])", r"\\\1", text.replace("\n", " "))
 
 
-def card(study: "Study") -> str:
+def card(study: Study) -> str:
     """The card of a finished study's classifier; its headings are of the second level and below."""
     p, data, m = study.params, study.card, study.metrics
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
@@ -50,9 +48,9 @@ def card(study: "Study") -> str:
         "",
         f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
-        f"{markdown(chance.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
+        f"{markdown(chance_level.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
         f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} "
-        f"mistakes. {markdown(chance.sentence(m))}",
+        f"mistakes. {markdown(chance_level.sentence(m))}",
         "",
         f"Of each class, with {level} intervals:",
         "",
@@ -75,7 +73,7 @@ def card(study: "Study") -> str:
     return "\n".join(lines) + "\n"
 
 
-def limits(study: "Study") -> list[str]:
+def limits(study: Study) -> list[str]:
     """What the study cannot tell, in sentences with its numbers."""
     data, rows = study.card, study.report.iloc[:-1]
     worst = rows.sort_values("recall", kind="stable").iloc[0]
@@ -126,7 +124,7 @@ def limits(study: "Study") -> list[str]:
     return said
 
 
-def _network(study: "Study") -> str:
+def _network(study: Study) -> str:
     name = study.model["name"]
     return "a CNN of two convolutional blocks" if name == CNN else f"torchvision's {name}"
 

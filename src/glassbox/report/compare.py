@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from glassbox.bootstrap import interval
-from glassbox.names import title_of
+from glassbox.comparing.classifiers import FEWEST, TITLES, n_tests, verdict
+from glassbox.comparing.studies import PARAMETER, RECORDED, RESULT, Flip, Sides, causes
+from glassbox.core.seeds import derive
+from glassbox.explainers.catalog import title_of
 from glassbox.report.calibration import which
 from glassbox.report.page import MOST_CLASSES
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.words import render
-from glassbox.seeds import derive
-from glassbox.sides import PARAMETER, RECORDED, RESULT, Flip, Sides, causes
-from glassbox.versus import FEWEST, TITLES, n_tests, verdict
+from glassbox.statistics.bootstrap import interval
 
 KINDS = {PARAMETER: "Parameters, with the values used", RECORDED: "By the records", RESULT: "Results of training"}
 UNITS = {"log_loss": " (nats)"}

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox import bootstrap, paired, verdicts
-from glassbox.families import MEASUREMENTS
-from glassbox.names import TITLES, TOLERANCE, UNDECIDED, WORSE
-from glassbox.phrases import counted
-from glassbox.seeds import derive
+from glassbox.core.seeds import derive
+from glassbox.core.text import counted
+from glassbox.explainers.catalog import TITLES, TOLERANCE
+from glassbox.scoring import verdicts
+from glassbox.statistics import bootstrap, paired
+from glassbox.statistics.outcomes import UNDECIDED, WORSE
 from glassbox.xai_metrics.base import Metric
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION
 
 SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", "not tested"
@@ -31,10 +33,17 @@ QUANTILES = 1.96, 0.84  # of the normal distribution: for 95 % intervals, and fo
 
 
 def check(
-    metrics: dict[str, Any], target: float, index: pd.DataFrame, panels: pd.DataFrame | None,
-    recognised: pd.DataFrame, mistakes: pd.DataFrame, analyst: str, seed: int, masks: bool,
+    metrics: dict[str, Any],
+    target: float,
+    index: pd.DataFrame,
+    panels: pd.DataFrame | None,
+    recognised: pd.DataFrame,
+    mistakes: pd.DataFrame,
+    analyst: str,
+    seed: int,
+    masks: bool,
     ranking: dict[str, Any] | None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """The hypotheses, each with its checks.
 
     Args:
@@ -73,11 +82,15 @@ def check(
             [
                 _additivity(shap if panels is None else panels),
                 *(_against_controls("faithfulness", metric, ranking) for metric in FAITHFULNESS),
-                _mean("class_discrimination", DISCRIMINATION, specific,
-                      bootstrap.interval(specific.to_numpy(), derive(seed, "report", "class_discrimination")),
-                      "How much more the class's probability falls without the regions that KernelSHAP ranks first for "
-                      "it than without those that it ranks first for the next class",
-                      "no recognised image that was drawn has KernelSHAP's maps of its class and the next"),
+                _mean(
+                    "class_discrimination",
+                    DISCRIMINATION,
+                    specific,
+                    bootstrap.interval(specific.to_numpy(), derive(seed, "report", "class_discrimination")),
+                    "How much more the class's probability falls without the regions that KernelSHAP ranks first for "
+                    "it than without those that it ranks first for the next class",
+                    "no recognised image that was drawn has KernelSHAP's maps of its class and the next",
+                ),
                 _against_controls("localization", LOCALIZATION, ranking, why="" if masks else NO_MASKS),
             ],
         ),
@@ -85,12 +98,18 @@ def check(
             3,
             "Explanations of mistakes find what misled the network.",
             [
-                _mean("correction", CORRECTION, corrected, paired.share_interval(corrected.to_numpy()),
-                      f"Share of the mistakes that turn right without the regions that {title} names, beyond that "
-                      "without random regions", "no mistake was explained"),
+                _mean(
+                    "correction",
+                    CORRECTION,
+                    corrected,
+                    paired.share_interval(corrected.to_numpy()),
+                    f"Share of the mistakes that turn right without the regions that {title} names, beyond that "
+                    "without random regions",
+                    "no mistake was explained",
+                ),
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def by_outcome(tests: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -135,10 +154,16 @@ def _accuracy(metrics: dict[str, Any], target: float) -> dict[str, Any]:
     low, high, value, images = (metrics[name] for name in ("accuracy_low", "accuracy_high", "accuracy", "images"))
     verdict = _above(low, high, target)
     row = {
-        "name": "accuracy", "what": "Share of the test images that are recognised", "unit": "share, 0..1",
-        "value": value, "low": low, "high": high, "images": images, "criterion": f"above {target:g}",
+        "name": "accuracy",
+        "what": "Share of the test images that are recognised",
+        "unit": "share, 0..1",
+        "value": value,
+        "low": low,
+        "high": high,
+        "images": images,
+        "criterion": f"above {target:g}",
         "verdict": verdict,
-    }  # fmt: skip
+    }
     return row | ({"images_needed": _needed(images, value - target, low, high)} if verdict == OPEN else {})
 
 
@@ -147,13 +172,16 @@ def _additivity(shap: pd.DataFrame) -> dict[str, Any]:
     row = {
         "name": "local_accuracy",
         "what": "Largest |sum of SHAP values - (f(x) - base value)|, which KernelSHAP holds every map to, so that an "
-                "error tells of a fault",
+        "error tells of a fault",
         "unit": "probability",
-        "value": float(errors.max()) if len(errors) else None, "low": None, "high": None,
-        "images": int(shap["image"].nunique()) if len(errors) else 0, "maps": len(errors),
+        "value": float(errors.max()) if len(errors) else None,
+        "low": None,
+        "high": None,
+        "images": int(shap["image"].nunique()) if len(errors) else 0,
+        "maps": len(errors),
         "criterion": f"at most {TOLERANCE:g}",
         "verdict": (SUPPORTED if errors.max() <= TOLERANCE else REFUTED) if len(errors) else UNTESTED,
-    }  # fmt: skip
+    }
     return row if len(errors) else row | {"why": "KernelSHAP is not among the explainers"}
 
 
@@ -169,8 +197,15 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     """
     title = MEASUREMENTS[metric]
     what = f"{name.capitalize()} by {title}"
-    about = {"name": f"{name}/{metric}", "what": f"{what}, KernelSHAP against the controls", "value": None,
-             "low": None, "high": None, "images": 0, "criterion": "better than every control"}  # fmt: skip
+    about = {
+        "name": f"{name}/{metric}",
+        "what": f"{what}, KernelSHAP against the controls",
+        "value": None,
+        "low": None,
+        "high": None,
+        "images": 0,
+        "criterion": "better than every control",
+    }
     tests = [] if why else tests_of(ranking, metric, SHAP)
     compared = [test for test in tests if test["difference"] is not None]  # on one image or more
     if not compared:
@@ -184,10 +219,13 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     ends = sorted(sign * end for end in (closest["low"], closest["high"])) if _known(closest) else (None, None)
     return about | {
         "what": f"{what}: by how much KernelSHAP is better than {control}, the closest of {len(tests)} controls",
-        "value": sign * closest["difference"], "low": ends[0], "high": ends[1], "images": row["n"],
+        "value": sign * closest["difference"],
+        "low": ends[0],
+        "high": ends[1],
+        "images": row["n"],
         "controls": found,
         "verdict": REFUTED if found[WORSE] else SUPPORTED if not found[UNDECIDED] else OPEN,
-    }  # fmt: skip
+    }
 
 
 def _known(test: dict[str, Any]) -> bool:
@@ -204,9 +242,17 @@ def _mean(
         why: there may be no images.
     """
     row = {
-        "name": name, "what": what, "unit": metric.unit, "citation": metric.citation, "value": None, "low": None,
-        "high": None, "images": len(values), "criterion": "above 0", "verdict": UNTESTED,
-    }  # fmt: skip
+        "name": name,
+        "what": what,
+        "unit": metric.unit,
+        "citation": metric.citation,
+        "value": None,
+        "low": None,
+        "high": None,
+        "images": len(values),
+        "criterion": "above 0",
+        "verdict": UNTESTED,
+    }
     if not len(values):
         return row | {"why": why}
     mean, (low, high) = float(values.mean()), ends

@@ -3,21 +3,23 @@
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from glassbox import baselines, chance, config, verdicts
-from glassbox.families import MEASUREMENTS
-from glassbox.names import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
-from glassbox.notes import equation, note, sound
+from glassbox.config import yaml_file
+from glassbox.evaluation import chance_level
+from glassbox.explainers.captions import equation, note, sound
+from glassbox.explainers.catalog import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration
+from glassbox.report.card import card
 from glassbox.report.pictures import map_uri, uri
+from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
-
-if TYPE_CHECKING:
-    from glassbox.report import Study
+from glassbox.scoring import verdicts
+from glassbox.xai_metrics import image_background
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 SCRIPT = Path(__file__).parent / "page.js"
 MOST_CLASSES = 30  # of a confusion matrix whose cells show their images
@@ -33,7 +35,7 @@ GROUPS = {  # of explained images
 DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "completeness_error")
 
 
-def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) -> str:
+def page(study: Study, images: np.ndarray, study_digest: str, **shown: Any) -> str:
     """The page.
 
     Args:
@@ -61,7 +63,7 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         cases=cases(study),
         groups=GROUPS,
         matrix=matrix(study, images) if n_classes <= MOST_CLASSES else None,
-        model_card=markdown.render(study.model_card.replace("\n## ", "\n### ").replace("## Model", "### Model", 1)),
+        model_card=markdown.render(card(study).replace("\n## ", "\n### ").replace("## Model", "### Model", 1)),
         told={
             "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.ranking),
             "mistake": analyses.mistakes(
@@ -82,10 +84,10 @@ def page(study: "Study", images: np.ndarray, study_digest: str, **shown: Any) ->
         pair_pictures=sorted(
             path.relative_to(folder).as_posix() for path in (folder / "explain/analyses").glob("pair-*.png")
         ),
-        parameters=config.flatten(study.params),
+        parameters=yaml_file.flatten(study.params),
         dumps=json.dumps,
-        against_majority=chance.sentence(study.metrics),
-        balanced_ends=chance.ends(study.metrics),
+        against_majority=chance_level.sentence(study.metrics),
+        balanced_ends=chance_level.ends(study.metrics),
         macro_f1_ends=macro_f1_ends(study.metrics, f"{100 * study.params.evaluate.confidence:g} %"),
         **shown,
     )
@@ -115,15 +117,15 @@ def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def baseline_note(study: "Study") -> str:
+def baseline_note(study: Study) -> str:
     """What is to be known of Integrated Gradients' maps; see `baselines.note`."""
     how = study.params.explain
     if "integrated_gradients" not in how.explainers or study.ranking is None:
         return ""
-    return baselines.note(how.integrated_gradients.baseline, study.ranking["baselines"])
+    return image_background.note(how.integrated_gradients.baseline, study.ranking["baselines"])
 
 
-def cases(study: "Study") -> list[dict[str, Any]]:
+def cases(study: Study) -> list[dict[str, Any]]:
     """The images that are drawn, in their order: each with its `row` in the test split, `group`, `truth`, `guess`,
     `file` or None, `image`, `probabilities` of the likeliest classes, `explained` (a row of maps a class) and `panels`
     (KernelSHAP's maps of many classes)."""
@@ -170,7 +172,7 @@ def _shown(image: np.ndarray, values: np.ndarray, about: dict[str, Any]) -> dict
     }
 
 
-def _probabilities(study: "Study", row: int) -> list[dict[str, Any]]:
+def _probabilities(study: Study, row: int) -> list[dict[str, Any]]:
     """The likeliest classes of a test image, and the true one."""
     about = study.predictions.iloc[row]
     p = {name: float(about[f"p({name})"]) for name in study.card["classes"]}
@@ -183,7 +185,7 @@ def _probabilities(study: "Study", row: int) -> list[dict[str, Any]]:
     ]
 
 
-def _panels(study: "Study", row: int, image: np.ndarray, maps: np.ndarray | None) -> list[dict[str, Any]]:
+def _panels(study: Study, row: int, image: np.ndarray, maps: np.ndarray | None) -> list[dict[str, Any]]:
     """KernelSHAP's maps of an image for many classes, on one scale."""
     if study.panels is None:
         return []
@@ -201,7 +203,7 @@ def _panels(study: "Study", row: int, image: np.ndarray, maps: np.ndarray | None
     ]
 
 
-def _empty(study: "Study", row: int) -> dict[str, Any] | None:
+def _empty(study: Study, row: int) -> dict[str, Any] | None:
     """What the network says of an image with every region hidden: `class` and `p`; None without panels."""
     part = None if study.panels is None else study.panels[study.panels["image"] == row]
     if part is None or part.empty:
@@ -209,7 +211,7 @@ def _empty(study: "Study", row: int) -> dict[str, Any] | None:
     return {"class": part["empty_class"].iloc[0], "p": float(part["empty_probability"].iloc[0])}
 
 
-def matrix(study: "Study", images: np.ndarray) -> list[dict[str, Any]]:
+def matrix(study: Study, images: np.ndarray) -> list[dict[str, Any]]:
     """The confusion matrix: a row for each true class with its `name` and `cells`, each with its `column`, `guess`,
     `count`, `share` of the row, and some of its `images`: of mistakes the surest, of what was recognised the least
     sure."""
@@ -225,10 +227,14 @@ def matrix(study: "Study", images: np.ndarray) -> list[dict[str, Any]]:
             part = by.get((truth, guess), table.iloc[:0])
             some = part.head(OF_A_CELL) if truth == guess else part.iloc[::-1].head(OF_A_CELL)
             shown = [
-                {"row": int(p.image), "image": uri(images[p.image], THUMBNAIL), "confidence": p.confidence,
-                 "explained": p.image in explained}
+                {
+                    "row": int(p.image),
+                    "image": uri(images[p.image], THUMBNAIL),
+                    "confidence": p.confidence,
+                    "explained": p.image in explained,
+                }
                 for p in some.itertuples()
-            ]  # fmt: skip
+            ]
             about = {"guess": guess, "column": column, "count": len(part), "share": len(part) / total}
             cells.append(about | {"images": shown})
         rows.append({"name": truth, "cells": cells})

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from glassbox.explainers.captions import sound
+from glassbox.explainers.catalog import CONTROL, TITLES
 from glassbox.figures.maps import blend, normalise
-from glassbox.names import CONTROL, TITLES
-from glassbox.notes import sound
-from glassbox.view import IMAGES
+from glassbox.tracking.mlflow_view import IMAGES
 
 EXACT = 64  # side in pixels up to which pictures are kept as they are; larger ones lose what the eye hardly sees
 LARGEST = 160  # side of a picture on the page

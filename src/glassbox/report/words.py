@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from glassbox.names import MINUS
+from glassbox.core.text import MINUS
 
 STYLE = Path(__file__).parent / "page.css"
 
@@ -50,8 +50,11 @@ def render(template: str, **shown: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("glassbox", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("glassbox", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters |= {"percent": percent, "short": short, "number": lambda value: f"{value:,}"}
     return environment.get_template(template).render(style=STYLE.read_text(encoding="utf-8"), **shown)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from glassbox.config import Explain, Score
-    from glassbox.explainers import Request
+    from glassbox.config.explain import Explain
+    from glassbox.config.score import Score
+    from glassbox.explainers.base import Request
     from glassbox.models import Classifier
-    from glassbox.xai_metrics.correlation import Hidden
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,23 @@ class Metric:
     def direction(self) -> str:
         """In words."""
         return {True: "higher is better", False: "lower is better", None: "unranked"}[self.higher_is_better]
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What happened when random sets of an image's regions were hidden. It does not depend on any map, so that all
+    explainers are measured on the same sets.
+
+    Attributes:
+        cells: (H, W) labels 0..S-1 of the regions, a common grid.
+        sets: (N, D, S) bool, hidden regions.
+        drops: (N, D) by how much the target's probability fell; the same for all sets of an image where it does not
+            vary by more than rounding.
+    """
+
+    cells: np.ndarray
+    sets: np.ndarray
+    drops: np.ndarray
 
 
 @dataclass(frozen=True)

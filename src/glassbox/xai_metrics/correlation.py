@@ -1,19 +1,20 @@
 """Faithfulness correlation: where more attribution is hidden, does more of the probability go?"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from glassbox import compute
 from glassbox.data.batches import to_float
+from glassbox.execution import compute
 from glassbox.models import Classifier, probabilities
-from glassbox.xai_metrics.base import Metric, Sample, Scores
+from glassbox.xai_metrics.base import Hidden, Metric, Sample, Scores
 
 CORRELATION = Metric(
-    "faithfulness_correlation", "faithfulness", True, "Pearson correlation, -1..1",
+    "faithfulness_correlation",
+    "faithfulness",
+    True,
+    "Pearson correlation, -1..1",
     "Bhatt, Weller & Moura 2020, Evaluating and Aggregating Feature-based Model Explanations, equation 4; of regions",
-)  # fmt: skip
+)
 METRICS = (CORRELATION,)
 
 
@@ -23,23 +24,6 @@ def measure(sample: Sample) -> Scores:
         yield CORRELATION, f"{share:g} hidden", faithfulness_correlation(sample.maps, hidden)
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """What happened when random sets of an image's regions were hidden. It does not depend on any map, so that all
-    explainers are measured on the same sets.
-
-    Attributes:
-        cells: (H, W) labels 0..S-1 of the regions, a common grid.
-        sets: (N, D, S) bool, hidden regions.
-        drops: (N, D) by how much the target's probability fell; the same for all sets of an image where it does not
-            vary by more than rounding.
-    """
-
-    cells: np.ndarray
-    sets: np.ndarray
-    drops: np.ndarray
-
-
 def grid(h: int, w: int, side: int) -> np.ndarray:
     """Labels (h, w) of a grid of at most `side` x `side` cells, row by row, as equal as whole pixels allow."""
     rows, columns = (np.arange(n) * min(side, n) // n for n in (h, w))
@@ -47,9 +31,17 @@ def grid(h: int, w: int, side: int) -> np.ndarray:
 
 
 def hide(
-    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, seeds: tuple[int, ...],
-    *, side: int, share: float, draws: int, colour: tuple[float, ...], batch_size: int,
-) -> Hidden:  # fmt: skip
+    classifier: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    seeds: tuple[int, ...],
+    *,
+    side: int,
+    share: float,
+    draws: int,
+    colour: tuple[float, ...],
+    batch_size: int,
+) -> Hidden:
     """Hide random sets of cells behind a colour.
 
     Args:

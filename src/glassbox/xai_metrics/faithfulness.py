@@ -6,10 +6,10 @@ import numpy as np
 import scipy
 import torch
 
-from glassbox.config import Precision
+from glassbox.config.types import Precision
+from glassbox.core.seeds import derive
 from glassbox.data.batches import to_float
 from glassbox.models import Classifier, probabilities
-from glassbox.seeds import derive
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
@@ -50,9 +50,16 @@ def rank(maps: np.ndarray, seeds: tuple[int, ...]) -> np.ndarray:
 
 
 def curves(
-    classifier: Classifier, start: torch.Tensor, end: torch.Tensor, targets: torch.Tensor, places: np.ndarray,
-    *, steps: int, batch_size: int, precision: Precision = "float32",
-) -> np.ndarray:  # fmt: skip
+    classifier: Classifier,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    targets: torch.Tensor,
+    places: np.ndarray,
+    *,
+    steps: int,
+    batch_size: int,
+    precision: Precision = "float32",
+) -> np.ndarray:
     """Probabilities of the targets while the pixels of `start` are replaced by those of `end` in the order of `places`.
 
     Args:
@@ -105,9 +112,13 @@ def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigm
 
 
 def auc(
-    classifier: Classifier, start: torch.Tensor, end: torch.Tensor, targets: torch.Tensor, places: np.ndarray,
+    classifier: Classifier,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    targets: torch.Tensor,
+    places: np.ndarray,
     **how: Any,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Area under the target's probability while pixels of `start` are replaced by those of `end`, the highest-ranked
     first (N,): from an image to what carries no information it is the deletion AUC, and low is good; back it is the
     insertion AUC, and high is good. Arguments are those of `curves`."""
@@ -115,18 +126,30 @@ def auc(
 
 
 def deletion_auc(
-    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, seeds: tuple[int, ...], colour: tuple[float, ...], **how: Any,
-) -> np.ndarray:  # fmt: skip
+    classifier: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    maps: np.ndarray,
+    *,
+    seeds: tuple[int, ...],
+    colour: tuple[float, ...],
+    **how: Any,
+) -> np.ndarray:
     """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`; `seeds` are those of `rank`."""
     x = to_float(images)
     return auc(classifier, x, replaced(x, "mean", colour, 0), targets, rank(maps, seeds), **how)
 
 
 def insertion_auc(
-    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray,
-    *, seeds: tuple[int, ...], blur_sigma: float, **how: Any,
-) -> np.ndarray:  # fmt: skip
+    classifier: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    maps: np.ndarray,
+    *,
+    seeds: tuple[int, ...],
+    blur_sigma: float,
+    **how: Any,
+) -> np.ndarray:
     """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8; `seeds` are those of
     `rank`."""
     x = to_float(images)

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from glassbox.models import Classifier
 
 CORRECTION = Metric(
-    "correction", "diagnosis of mistakes", True, "share of mistakes, 0..1",
+    "correction",
+    "diagnosis of mistakes",
+    True,
+    "share of mistakes, 0..1",
     "after Goyal et al. 2019, Counterfactual Visual Explanations: the change that makes the decision another one",
-)  # fmt: skip
+)
 DISCRIMINATION = Metric(
-    "discrimination", "class discrimination", True, "probability, -1..1",
+    "discrimination",
+    "class discrimination",
+    True,
+    "probability, -1..1",
     "after Selvaraju et al. 2017, Grad-CAM, section 5.1: a map of a class names what belongs to that class",
-)  # fmt: skip
+)
 
 
 def region_means(values: np.ndarray, segments: np.ndarray) -> np.ndarray:

@@ -12,27 +12,39 @@ from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 ARRAS = "Arras, Osman & Samek 2022, CLEVR-XAI"
 RELEVANCE_MASS = Metric(
-    "relevance_mass", "localization", True, "share of the positive attribution, 0..1; by chance the mask's share",
+    "relevance_mass",
+    "localization",
+    True,
+    "share of the positive attribution, 0..1; by chance the mask's share",
     f"{ARRAS}: relevance mass accuracy",
-)  # fmt: skip
+)
 RANK_ACCURACY = Metric(
-    "rank_accuracy", "localization", True, "share of the mask's pixels, 0..1; by chance the mask's share",
+    "rank_accuracy",
+    "localization",
+    True,
+    "share of the mask's pixels, 0..1; by chance the mask's share",
     f"{ARRAS}: relevance rank accuracy",
-)  # fmt: skip
+)
 POINTING_GAME = Metric(
-    "pointing_game", "localization", True, "share of images, 0..1; by chance the mask's share",
+    "pointing_game",
+    "localization",
+    True,
+    "share of images, 0..1; by chance the mask's share",
     "Zhang et al. 2018, Top-Down Neural Attention by Excitation Backprop, without a margin around the mask",
     has_interval=False,  # few hits, or few misses, make the whole spread of a share
-)  # fmt: skip
+)
 EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING = (
     replace(metric, name=f"excess_{metric.name}", unit=f"{metric.unit.split(',')[0]} above chance")
     for metric in (RELEVANCE_MASS, RANK_ACCURACY, POINTING_GAME)
 )
 TRANSPORT = Metric(
-    "earth_movers_distance", "localization", False, "pixels; by chance that of an even map",
+    "earth_movers_distance",
+    "localization",
+    False,
+    "pixels; by chance that of an even map",
     "Clark, Budding & Haufe 2024, XAI-TRIS: non-linear image benchmarks to quantify false positive post-hoc "
     "attribution of feature importance: earth mover's distance",
-)  # fmt: skip
+)
 METRICS = (EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING, TRANSPORT)
 
 

@@ -9,10 +9,13 @@ from glassbox.models import Classifier
 from glassbox.xai_metrics.base import Metric
 
 EMPRT = Metric(
-    "emprt", "dependence on the weights", None, "rise of the map's entropy, nats",
+    "emprt",
+    "dependence on the weights",
+    None,
+    "rise of the map's entropy, nats",
     "after Hedström et al. 2024, Sanity Checks Revisited: An Exploration to Repair the Model Parameter Randomisation "
     "Test, efficient MPRT, as a paired difference; Adebayo et al. 2018, Sanity Checks for Saliency Maps",
-)  # fmt: skip
+)
 METRICS = (EMPRT,)  # `scoring` has the explainer explain the randomised models
 
 

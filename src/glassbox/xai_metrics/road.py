@@ -79,9 +79,16 @@ def _solved(images: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
 
 
 def road(
-    classifier: Classifier, images: torch.Tensor, targets: torch.Tensor, maps: np.ndarray, seeds: tuple[int, ...],
-    *, shares: tuple[float, ...], noise: float, batch_size: int,
-) -> np.ndarray:  # fmt: skip
+    classifier: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    maps: np.ndarray,
+    seeds: tuple[int, ...],
+    *,
+    shares: tuple[float, ...],
+    noise: float,
+    batch_size: int,
+) -> np.ndarray:
     """Half the difference between the target's probability without the least and without the most relevant pixels, for
     each share (N, K); high is good. ROAD is its mean over the shares.
 

@@ -13,15 +13,21 @@ UNIT = "relative change of the map, 0..2, less the explainer's own noise"
 MAX_SENSITIVITY = Metric("max_sensitivity", "robustness", False, UNIT, f"{YEH}: of random noise on the image")
 BRIGHTNESS = Metric("brightness_sensitivity", "robustness", False, UNIT, f"{YEH}; of a brighter and a darker image")
 SHIFT = Metric(
-    "shift_sensitivity", "robustness", False, UNIT,
+    "shift_sensitivity",
+    "robustness",
+    False,
+    UNIT,
     f"{YEH}; of a shifted image whose map is shifted back, after Kindermans et al. 2019, The (Un)reliability of "
     "Saliency Methods",
-)  # fmt: skip
+)
 ATTACK = Metric(
-    "attack_sensitivity", "robustness", False, UNIT,
+    "attack_sensitivity",
+    "robustness",
+    False,
+    UNIT,
     "Ghorbani, Abid & Zou 2019, Interpretation of Neural Networks is Fragile; Dombrowski et al. 2019, Explanations can "
     "be Manipulated and Geometry is to Blame",
-)  # fmt: skip
+)
 METRICS = (MAX_SENSITIVITY, BRIGHTNESS, SHIFT, ATTACK)  # `scoring` has the explainer explain the changed images
 
 
@@ -35,8 +41,10 @@ def change(before: np.ndarray, after: np.ndarray, known: np.ndarray | None = Non
         known: (N, H, W) bool, pixels that count; None = all.
     """
     inside = np.ones(before.shape, bool) if known is None else known
-    moved, one, other = (np.linalg.norm((values * inside).reshape(len(values), -1).astype(np.float64), axis=1)
-                         for values in (after - before, before, after))  # fmt: skip
+    moved, one, other = (
+        np.linalg.norm((values * inside).reshape(len(values), -1).astype(np.float64), axis=1)
+        for values in (after - before, before, after)
+    )
     size = np.maximum(one, other)
     return np.where(size > 0, moved / np.where(size > 0, size, 1), 0.0)
 

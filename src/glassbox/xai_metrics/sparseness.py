@@ -5,9 +5,12 @@ import numpy as np
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 GINI = Metric(
-    "gini", "sparseness", None, "0 (all pixels alike) to 1 - 1/pixels (one pixel)",
+    "gini",
+    "sparseness",
+    None,
+    "0 (all pixels alike) to 1 - 1/pixels (one pixel)",
     "Chalasani et al. 2020, Concise Explanations of Neural Networks using Adversarial Training; Hurley & Rickard 2009",
-)  # fmt: skip
+)
 METRICS = (GINI,)
 
 

@@ -7,13 +7,19 @@ import numpy as np
 from glassbox.xai_metrics.base import Metric
 
 RANK_AGREEMENT = Metric(
-    "rank_agreement", "stability under the explainer's own randomness", True, "correlation, -1..1",
+    "rank_agreement",
+    "stability under the explainer's own randomness",
+    True,
+    "correlation, -1..1",
     "Spearman 1904, averaged over pairs of runs",
-)  # fmt: skip
+)
 TOP_OVERLAP = Metric(
-    "top_overlap", "stability under the explainer's own randomness", True, "share, 0..1",
+    "top_overlap",
+    "stability under the explainer's own randomness",
+    True,
+    "share, 0..1",
     "Visani et al. 2022, Statistical stability indices for LIME: the variables stability index",
-)  # fmt: skip
+)
 
 
 def rank_agreement(weights: np.ndarray) -> float:

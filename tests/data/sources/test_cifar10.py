@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassbox.core.errors import UserError
 from glassbox.data.sources import cifar10
-from glassbox.errors import UserError
 
 
 def record(label: int, red: int, green: int, blue: int) -> bytes:

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 from PIL import EpsImagePlugin, Image
 
+from glassbox.core.errors import UserError
 from glassbox.data.sources import image_folder
-from glassbox.errors import UserError
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
 
@@ -414,7 +414,7 @@ AS_NOBODY = """
 import os, sys
 from PIL import Image
 from glassbox.data.sources import image_folder
-from glassbox.errors import UserError
+from glassbox.core.errors import UserError
 Image.init()
 if os.getuid() == 0:  # who may read everything
     # What is imported on the way, and Pillow's own files: the environment may lie where only root may go.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import label as components
 
+from glassbox.core.errors import UserError
 from glassbox.data.sources import planted
-from glassbox.errors import UserError
 
 SIZE, CELL = 32, 3
 EIGHT = np.ones((3, 3), int)  # neighbours at corners count

@@ -10,10 +10,10 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from glassbox import files
-from glassbox.data import places
+from glassbox.core import files
+from glassbox.core.errors import UserError
+from glassbox.data import user_paths
 from glassbox.data.base import Asked, Images
-from glassbox.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -53,8 +53,8 @@ def load(folder: str | Path | None) -> Images:
     """
     given = folder or os.environ.get(FOLDER_VARIABLE)
     name = "data.path" if folder else FOLDER_VARIABLE
-    where = places.folder(name, given, f"CIFAR-10's binary batches, {', '.join(SHA1)}") if given else _download()
-    if places.is_folder(where / FOLDER):
+    where = user_paths.folder(name, given, f"CIFAR-10's binary batches, {', '.join(SHA1)}") if given else _download()
+    if user_paths.is_folder(where / FOLDER):
         where = where / FOLDER
     batches = [_read(where / name) for name in SHA1]
     labels = np.concatenate([labels for labels, _ in batches])

@@ -23,11 +23,11 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from glassbox import resume
-from glassbox.data import groups, places
+from glassbox.core.errors import UserError
+from glassbox.data import groups, user_paths
 from glassbox.data.base import Asked, Images
-from glassbox.data.places import shown
-from glassbox.errors import UserError
+from glassbox.data.user_paths import shown
+from glassbox.provenance import resume
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -100,7 +100,7 @@ def load(
     """
     if folder is None:
         raise UserError("data.path is null: with data.source = image_folder it must name the folder of the images")
-    root = places.folder("data.path", folder, "a sub-folder of images for each class")
+    root = user_paths.folder("data.path", folder, "a sub-folder of images for each class")
     files, skipped = _find(root)
     classes = tuple(sorted({name for _, name, _ in files}))
     if len(classes) < 2:
@@ -135,7 +135,7 @@ def load(
     work = None
     if kept is not None:
         states = [_state(path) for _, _, path in files]
-        key = resume.identity(None, states, image_size, resize, bad_images, sorted(convert), PIL.__version__)
+        key = resume.identity(__name__, None, states, image_size, resize, bad_images, sorted(convert), PIL.__version__)
         work = resume.Parts("prepare", key, kept)
     keep = work or resume.unkept
     _silence_libtiff()
@@ -171,7 +171,7 @@ def load(
 
 def _state(path: Path) -> list[Any]:
     """What changes when a file does, as far as can be known without reading it; its time of change cannot be set."""
-    status = path.stat() if places.exists(path) else path.lstat()
+    status = path.stat() if user_paths.exists(path) else path.lstat()
     return [os.fsencode(path).hex(), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
@@ -198,7 +198,7 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
     named = [name for name in children if name.lower() in SPLIT_FOLDERS]
     # A class may be called "test": only a folder that holds folders is a split.
     has_splits = "train" in [name.lower() for name in named] and all(
-        any(places.is_folder(inner) for inner in _entries(children[name], real)) for name in named
+        any(user_paths.is_folder(inner) for inner in _entries(children[name], real)) for name in named
     )
     if has_splits and len(named) < len(children):
         others = [shown(name) for name in sorted(set(children) - set(named))]
@@ -207,13 +207,13 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
             f"{shown(root)} holds the split folders {', '.join(named)} and beside them {listed}: it must hold either "
             "splits or classes"
         )
-    skipped = [entry for entry in entries if not places.is_folder(entry)]
+    skipped = [entry for entry in entries if not user_paths.is_folder(entry)]
     parts = [(SPLIT_FOLDERS[name.lower()], children[name]) for name in named] if has_splits else [(None, root)]
     endings = {ending for ending, format in Image.registered_extensions().items() if format in _formats()}
     files: list[File] = []
     for split, part in parts:
         if has_splits:
-            skipped += [entry for entry in _entries(part, real) if not places.is_folder(entry)]
+            skipped += [entry for entry in _entries(part, real) if not user_paths.is_folder(entry)]
         for folder in filter(_is_visible_folder, _entries(part, real)):
             _check_class_name(folder)
             before = len(files)
@@ -229,11 +229,11 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
 
 
 def _is_visible_folder(path: Path) -> bool:
-    return path.name[0] != "." and places.is_folder(path)
+    return path.name[0] != "." and user_paths.is_folder(path)
 
 
 def _check_class_name(folder: Path) -> None:
-    if any(category(letter) in places.UNPRINTABLE for letter in folder.name):
+    if any(category(letter) in user_paths.UNPRINTABLE for letter in folder.name):
         raise UserError(
             f"the class folder {shown(folder)} has a control character in its name, or bytes that are not UTF-8: "
             "rename it, for tables, figures and MLflow call the class by that name"
@@ -245,7 +245,7 @@ def _entries(folder: Path, real: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
         # A link that leads nowhere is no way out: called like an image, it is one that cannot be read.
-        links = [entry for entry in entries if entry.is_symlink() and places.exists(entry)]
+        links = [entry for entry in entries if entry.is_symlink() and user_paths.exists(entry)]
     except OSError as error:
         raise UserError(
             f"the folder {shown(folder)} cannot be read ({error.strerror}): you must be allowed to list and to enter it"
@@ -265,7 +265,7 @@ def _below(folder: Path, real: Path) -> list[Path]:
     found, pending = [], [folder]
     while pending:
         for entry in _entries(pending.pop(), real):
-            is_folder = places.is_folder(entry) and not entry.is_symlink()
+            is_folder = user_paths.is_folder(entry) and not entry.is_symlink()
             (pending if is_folder else found).append(entry)
     return sorted(found)
 
@@ -273,7 +273,7 @@ def _below(folder: Path, real: Path) -> list[Path]:
 def _name(path: Path, root: Path) -> str:
     r"""A file's name for tables. A carriage return, which a CSV file cannot hold, is an escape as bytes that are not
     UTF-8 are; line breaks stay."""
-    return places.text_of(path.relative_to(root)).replace("\r", r"\x0d")
+    return user_paths.text_of(path.relative_to(root)).replace("\r", r"\x0d")
 
 
 def read(path: str | Path, image_size: int, resize: str, convert: Collection[str] = ()) -> np.ndarray:
@@ -310,7 +310,7 @@ def _formats() -> list[str]:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_symlink() and not places.exists(path):
+    if path.is_symlink() and not user_paths.exists(path):
         raise UnreadableImage(path, f"is a symbolic link to {shown(path.readlink())}, which leads nowhere")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
@@ -355,7 +355,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"its content is in none of the formats {', '.join(_formats())}"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return shorten(places.one_line(said.rstrip(".")), 200, placeholder=" …")
+    return shorten(user_paths.one_line(said.rstrip(".")), 200, placeholder=" …")
 
 
 @cache

@@ -8,10 +8,10 @@ class there is a shortcut too, and an arm of the same images in which the waterm
 import numpy as np
 import scipy
 
+from glassbox.core.errors import UserError
+from glassbox.core.seeds import derive
 from glassbox.data.base import NOISE, Asked, Images
 from glassbox.data.loading import load_source
-from glassbox.errors import UserError
-from glassbox.seeds import derive
 
 # Four cells each, told apart however they are turned; mirrored ones are not used.
 TETROMINOES = {

@@ -1,0 +1,179 @@
+"""The section `explain`: which images, by which explainers, with which settings of each."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from glassbox.config.section import Section, rule
+from glassbox.config.types import LARGEST, MOST, Count, Positive, Precision, files_of, list_of
+from glassbox.config.yaml_file import PARAMS_FILE
+from glassbox.core.errors import UserError
+
+if TYPE_CHECKING:
+    from glassbox.config.data import Data
+
+# Each explainer has a file of its own, beside these.
+SHARED = ("base", "captions", "catalog", "controls", "factory", "shapley", "superpixels")
+ExplainerName = Literal[*files_of("explainers", *SHARED)]
+LimeSamples = Annotated[int, Field(ge=50, le=MOST)]
+
+MOST_REGIONS = 1.5  # that are taken for each segment asked for: KernelSHAP has two coalitions for each of them
+
+
+class Superpixels(Section):
+    segments: Annotated[int, Field(ge=8, le=4096)]
+    compactness: Annotated[float, Field(gt=0, le=1e6)]
+    sigma: Annotated[float, Field(ge=0, le=LARGEST)]
+
+
+def slic_regions(segments: int, side: int) -> int:
+    """How many regions SLIC begins with, and about ends with where an image has one colour: those of a regular grid,
+    whose step is the whole number of pixels nearest to the wanted one (scikit-image's `regular_grid`)."""
+    step = side / math.sqrt(segments)
+    return len(range(int(step // 2), side, max(1, round(step)))) ** 2
+
+
+class LimeStability(Section):
+    images: Count
+    samples: list_of(LimeSamples)
+    seeds: Annotated[int, Field(ge=2, le=MOST)]
+
+    @field_validator("samples")
+    @classmethod
+    def _growing(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if list(values) != sorted(set(values)):
+            raise ValueError("the numbers of samples must grow")
+        return values
+
+
+class Lime(Section):
+    samples: LimeSamples
+    regions: Positive
+    stability: LimeStability
+
+
+class KernelShap(Section):
+    coalitions: Annotated[int, Field(ge=32, le=8192)]  # whose pairs make a matrix that is inverted
+    tolerance: Annotated[float, Field(gt=0, le=1)] | None
+    background: Positive
+    classes: Count
+
+
+class PartitionShap(Section):
+    evaluations: Annotated[int, Field(ge=4, le=MOST)]
+
+
+class GradientShap(Section):
+    samples: Positive
+    background: Positive
+
+
+class IntegratedGradients(Section):
+    steps: Annotated[int, Field(ge=2, le=MOST)]
+    baseline: Literal["black", "mean"]
+
+
+class GradCam(Section):
+    relu: bool
+
+
+class Occlusion(Section):
+    window: Positive
+    stride: Positive
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> "Occlusion":
+        if self.stride > self.window:
+            raise ValueError(
+                f"stride is {self.stride}: it must not be above window, {self.window}, or pixels would never be covered"
+            )
+        return self
+
+
+class Faithfulness(Section):
+    steps: Annotated[int, Field(ge=2, le=MOST)]
+    blur_sigma: Annotated[float, Field(gt=0, le=LARGEST)]
+
+
+class Analyses(Section):
+    hidden: Annotated[float, Field(gt=0, lt=1)]
+    random_draws: Positive
+
+
+class Explain(Section):
+    images: Annotated[tuple[Count, ...], Field(strict=False)]
+    correct_per_class: Count
+    mistakes: Count
+    pairs: Count
+    images_per_pair: Positive
+    figures: Positive | None
+    explainers: list_of(ExplainerName)
+    precision: Precision
+    superpixels: Superpixels
+    lime: Lime
+    kernel_shap: KernelShap
+    partition_shap: PartitionShap
+    gradient_shap: GradientShap
+    integrated_gradients: IntegratedGradients
+    grad_cam: GradCam
+    occlusion: Occlusion
+    faithfulness: Faithfulness
+    analyses: Analyses
+
+    @model_validator(mode="after")
+    def _it_can_be_done(self) -> "Explain":
+        if len(self.images) + self.correct_per_class + self.mistakes + self.pairs == 0:
+            raise ValueError(
+                "correct_per_class, mistakes and pairs must not all be 0 and images empty: there would be nothing to "
+                "explain"
+            )
+        for name in ("images", "explainers"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not name one twice")
+        fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than it is asked for
+        if "kernel_shap" in self.explainers and self.kernel_shap.coalitions < fewest:
+            raise ValueError(
+                f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: it must be at least three times "
+                f"superpixels.segments, {fewest}"
+            )
+        return self
+
+    @rule
+    def _they_fit_the_images(self, data: "Data") -> None:
+        asked, side = self.superpixels.segments, data.image_size
+        if "occlusion" in self.explainers and self.occlusion.window >= side:
+            raise ValueError(
+                f"explain.occlusion.window is {self.occlusion.window}: with data.image_size = {side} it must be below "
+                f"{side}, or one square would cover the whole image"
+            )
+        if asked > side * side:
+            raise ValueError(
+                f"explain.superpixels.segments is {asked}: with data.image_size = {side} it must not be above "
+                f"{side * side}, the number of pixels"
+            )
+
+        def fits(segments: int) -> bool:
+            return slic_regions(segments, side) <= MOST_REGIONS * segments
+
+        if not fits(asked):
+            more = next(n for n in range(asked, side * side + 1) if fits(n))
+            fewer = next((n for n in range(asked, 7, -1) if fits(n)), None)
+            raise ValueError(
+                f"explain.superpixels.segments is {asked}, but with data.image_size = {side} SLIC makes "
+                f"{slic_regions(asked, side)} regions of it, more than KernelSHAP has coalitions for: take "
+                f"{f'{fewer} or ' if fewer else ''}{more}"
+            )
+
+
+def check_images(rows: Iterable[int], n: int) -> None:
+    """Whether `explain.images` names test images, of which there are `n`.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    for row in rows:
+        if row >= n:
+            raise UserError(f"{PARAMS_FILE}: explain.images names {row}, but must name test images, 0 to {n - 1}")

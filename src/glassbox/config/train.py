@@ -1,0 +1,70 @@
+"""The section `train`: how the network learns."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from glassbox.config.section import Section, rule
+from glassbox.config.types import Count, Fraction, Optimizer, Penalty, Positive, TrainingBatch, Tuned
+
+if TYPE_CHECKING:
+    from glassbox.config.compute import Compute
+
+
+class Train(Section):
+    epochs: Positive
+    head_epochs: Count
+    workers: Annotated[int, Field(ge=1, le=4096)]
+    batch_size: TrainingBatch
+    optimizer: Optimizer | Tuned
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
+    momentum: Fraction | Tuned
+    rho: Fraction | Tuned
+    weight_decay: Penalty
+    label_smoothing: Fraction
+    class_weights: Literal["balanced"] | None
+    sampling: Literal["shuffle", "balanced"]
+    patience: Positive
+    watch: Literal["loss", "penalized_loss"]
+    min_delta: Annotated[float, Field(ge=0, le=1000)]
+    keep: Literal["best", "last"]
+    schedule: Literal["plateau", "one_cycle", "constant"]
+    warmup: Annotated[float, Field(gt=0, lt=1)]
+    lr_factor: Annotated[float, Field(gt=0, lt=1)]
+    lr_patience: Positive
+    min_learning_rate: Annotated[float, Field(ge=0, le=10)]
+
+    @rule
+    def _those_who_train_together_can(self, compute: "Compute") -> None:
+        if self.workers > 1 and 0 < compute.gpus < 1:
+            raise ValueError(
+                f"compute.gpus is {compute.gpus:g}: with train.workers = {self.workers} it must be 0 or a whole "
+                "number, for those who train together cannot share a GPU"
+            )
+        if self.workers > 1 and compute.engine != "ray":
+            raise ValueError(f"train.workers is {self.workers}: with compute.engine = {compute.engine} it must be 1")
+
+    @rule
+    def _classes_are_balanced_once(self) -> None:
+        if self.class_weights == self.sampling == "balanced":
+            raise ValueError(
+                "train.class_weights is balanced: with train.sampling = balanced it must be null, for each of the two "
+                "alone makes every class count the same"
+            )
+
+    @rule
+    def _the_head_learns_within_the_training(self) -> None:
+        if self.head_epochs > self.epochs:
+            raise ValueError(
+                f"train.head_epochs is {self.head_epochs}: it must not be above train.epochs, {self.epochs}"
+            )
+
+
+def is_balanced(class_weights: str | None, sampling: str) -> bool:
+    """Whether training makes every class count the same; validation then does so as well."""
+    return "balanced" in (class_weights, sampling)
+
+
+def judged_by(class_weights: str | None, sampling: str) -> str:
+    """The measure by which trainings are compared: the name of an epoch's field, and of what is written of trials."""
+    return "validation_balanced_accuracy" if is_balanced(class_weights, sampling) else "validation_accuracy"

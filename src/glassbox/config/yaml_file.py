@@ -1,0 +1,147 @@
+"""The parameter file as YAML: read, and changed with its comments kept. What its keys mean is not known here."""
+
+import io
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError
+
+from glassbox.config.messages import dotted, shown
+from glassbox.core.errors import UserError, cut
+
+PARAMS_FILE = "params.yaml"
+MOST_VALUES = 1_000_000  # of a file, each alias counted as what it stands for
+
+
+def read(file: str | Path = PARAMS_FILE) -> dict[str, Any]:
+    """The plain values of a parameter file, none of them checked.
+
+    Raises:
+        UserError: the file is missing, not YAML, or no mapping.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: copy one of studies/*.yaml to it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    return parse(text, file)
+
+
+def parse(text: str, file: str | Path = PARAMS_FILE) -> dict[str, Any]:
+    """The plain values in the text of a parameter file.
+
+    Raises:
+        UserError: it is not YAML, or no mapping; `file` is named.
+    """
+    try:
+        tree = _yaml(text)
+    except YAMLError as error:
+        mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(said.split()))
+        raise UserError(f"{file} is not YAML: {where}{cut(said)}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} must hold the sections of a study, as studies/*.yaml do; it holds {shown(tree)}")
+    return tree
+
+
+def edit(text: str, changes: Iterable[str], file: str | Path = PARAMS_FILE) -> str:
+    """The text of a parameter file with some values changed; comments stay.
+
+    Args:
+        text: YAML.
+        changes: like "train.epochs=3"; the value is YAML.
+        file: is named in messages.
+
+    Raises:
+        UserError: a change is no KEY=VALUE, or of a key that is not there.
+    """
+    changes = list(changes)
+    if not changes:
+        return text
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    tree = yaml.load(text)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not (key and equals):
+            raise UserError(f"{shown(change)} is no change of a parameter: it must be like train.epochs=3")
+        *path, last = key.split(".")
+        section = tree
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise UserError(f"{dotted([key])} is not a parameter in {file}")
+        try:
+            section[last] = _yaml(value)
+        except YAMLError:
+            raise UserError(f"{shown(change)} is no change of a parameter: {shown(value)} is not YAML") from None
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    return stream.getvalue()
+
+
+def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to plain values, as `dvc exp run -S` and MLflow name them.
+
+    >>> flatten({"train": {"epochs": 3}})
+    {'train.epochs': 3}
+    """
+    # Keys that were left out, because another network needs them, are no parameters of this study.
+    tree = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+class _Constructor(SafeConstructor):
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > 1000:  # merges of merges of merges would fill the memory
+            raise ConstructorError(problem="merges make more than 1000 keys of it", problem_mark=node.start_mark)
+
+
+def _yaml(text: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises:
+        YAMLError: it is none, or a tag of it asks for more than plain values.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on YAML 1.1, if the text says that it is that
+        try:
+            yaml = YAML(typ="safe", pure=True)
+            yaml.Constructor = _Constructor
+            values = yaml.load(text)
+        except YAMLError:
+            raise
+        except Exception as error:  # a tag like !!int before what is none, a thousand brackets: anything may happen
+            raise YAMLError(f"{type(error).__name__}: {error}") from None
+    _check_size(values)
+    return values
+
+
+def _check_size(values: Any) -> None:
+    """Whether one can walk through values: a few aliases of aliases stand for a billion of them, or for themselves.
+
+    Raises:
+        YAMLError: one cannot.
+    """
+    waiting, found = [values], 0
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ()
+        found += len(inner)
+        if found > MOST_VALUES:
+            raise YAMLError(f"it stands for more than {MOST_VALUES} values")
+        waiting.extend(inner)

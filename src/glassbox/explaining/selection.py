@@ -1,0 +1,169 @@
+"""Which test images are explained, by rule and seed, before any map is seen."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from glassbox.config.explain import Explain, check_images
+from glassbox.core.errors import UserError
+from glassbox.core.seeds import derive
+from glassbox.data.store import Split
+from glassbox.evaluation.classification import ConfusedPair, confused_pairs, confusion
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One image to explain.
+
+    Attributes:
+        row: its position in the test split.
+        group: "chosen", "correct", "mistake" or "pair".
+        note: why it was picked, for people.
+        targets: the classes to explain.
+        pair: the confusable classes that a "pair" is about, in the order of the classes.
+        drawn: whether it is shown in pictures, and not in numbers alone.
+    """
+
+    row: int
+    group: str
+    note: str
+    targets: tuple[int, ...]
+    pair: tuple[int, int] | None = None
+    drawn: bool = True
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The test split as the classifier sees it, and what of it is explained.
+
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        labels: (N,) true classes.
+        probabilities: (N, K).
+        classes: names.
+        picks: images and classes to explain.
+        masks: (N, H, W) bool, where the evidence for the label truly is; None where nobody knows.
+    """
+
+    images: torch.Tensor
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    picks: list[Pick]
+    masks: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) classes."""
+        return self.probabilities.argmax(axis=1)
+
+
+def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain, seed: int) -> Cases:
+    """Pick what the section `explain` asks for from the test split; see `pick`."""
+    labels = test.labels.numpy()
+    predicted = probabilities.argmax(axis=1)
+    pairs = confused_pairs(confusion(labels, predicted, len(classes)), probabilities, labels)[: settings.pairs]
+    picks = pick(
+        labels,
+        predicted,
+        probabilities,
+        pairs,
+        classes,
+        images=settings.images,
+        correct_per_class=settings.correct_per_class,
+        mistakes=settings.mistakes,
+        images_per_pair=settings.images_per_pair,
+        seed=seed,
+    )
+    masks = None if test.masks is None else test.masks.numpy().astype(bool)
+    return Cases(test.images, labels, probabilities, classes, some_drawn(picks, settings.figures), masks)
+
+
+def some_drawn(picks: list[Pick], most: int | None) -> list[Pick]:
+    """The picks, of which at most so many are drawn: those that were chosen first, then one of each kind in turn:
+    recognised images of a class, mistakes, images of a pair."""
+    turns, so_far = [], Counter()
+    for place, pick in enumerate(picks):
+        kind = (pick.group, pick.targets if pick.group == "correct" else pick.pair)
+        turns.append((pick.group != "chosen" and so_far[kind], place))
+        so_far[kind] += pick.group != "chosen"
+    drawn = {place for _, place in sorted(turns)[:most]}
+    return [replace(pick, drawn=place in drawn) for place, pick in enumerate(picks)]
+
+
+def pick(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    pairs: list[ConfusedPair],
+    classes: tuple[str, ...],
+    *,
+    images: tuple[int, ...] = (),
+    correct_per_class: int,
+    mistakes: int,
+    images_per_pair: int,
+    seed: int,
+) -> list[Pick]:
+    """Chosen images, correct images of every class, mistakes, and images of confused pairs; no image twice.
+
+    Correct ones and mistakes are drawn at random. Of a pair, images whose two most probable classes are the pair come
+    first, then others of the two classes, again at random. The predicted class is explained; for a mistake the true
+    one as well, for a pair both. A rule that finds fewer images than asked for takes those there are.
+
+    Args:
+        labels, predicted: (N,) test labels and predictions.
+        probabilities: (N, K).
+        pairs: the pairs to show, most confused first.
+        classes: names.
+        images: rows that were chosen by the user.
+        correct_per_class, mistakes, images_per_pair: how many.
+        seed: of the study.
+
+    Raises:
+        UserError: there is no such image.
+    """
+    picks: list[Pick] = []
+    taken: set[int] = set()
+
+    def take(rows: np.ndarray, n: int, *stream: str | int) -> list[int]:
+        order = np.random.default_rng(derive(seed, "explain", "pick", *stream)).permutation(rows)
+        chosen = [int(row) for row in order if int(row) not in taken][:n]
+        taken.update(chosen)
+        return chosen
+
+    def described(row: int) -> tuple[str, tuple[int, ...]]:
+        truth, guess = int(labels[row]), int(predicted[row])
+        if truth == guess:
+            return f"{classes[truth]}, recognised", (guess,)
+        return f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)
+
+    check_images(images, len(labels))
+    for row in images:
+        picks.append(Pick(row, "chosen", *described(row)))
+        taken.add(row)
+    for label in range(len(classes)):
+        for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
+            picks.append(Pick(row, "correct", *described(row)))
+    for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
+        picks.append(Pick(row, "mistake", *described(row)))
+    top_two = np.sort(np.argsort(-probabilities, axis=1, kind="stable")[:, :2], axis=1)
+    for pair in pairs:
+        belongs = np.isin(labels, (pair.a, pair.b))
+        torn = belongs & (top_two == (pair.a, pair.b)).all(axis=1)
+        chosen = take(np.flatnonzero(torn), images_per_pair, "torn", pair.a, pair.b)
+        chosen += take(np.flatnonzero(belongs), images_per_pair - len(chosen), "pair", pair.a, pair.b)
+        for row in chosen:
+            guess = int(predicted[row])
+            note = f"{classes[pair.a]} or {classes[pair.b]}?"
+            # The predicted class first; an image of the pair may have been taken for a third class.
+            targets = tuple(dict.fromkeys((guess, pair.a, pair.b)))
+            picks.append(Pick(row, "pair", note, targets, (pair.a, pair.b)))
+    if not picks:
+        raise UserError(
+            f"explain asks for {correct_per_class} correct images a class, {mistakes} mistakes and {len(pairs)} pairs, "
+            f"and among the {int((labels != predicted).sum())} mistakes and {int((labels == predicted).sum())} correct "
+            "test images there is none such: raise explain.correct_per_class, explain.mistakes or explain.pairs"
+        )
+    return picks

@@ -1,0 +1,135 @@
+"""Which files of this project a module is made of, and one digest of them.
+
+It decides what DVC takes for a change of a stage's code, and names a search, a checkpoint and a recorded study. Files
+are read as text: nothing is imported. This module imports nothing of the package.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parents[1]  # of the repository, where the package lies in src/ of one
+STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
+SCRIPTS = tuple(f"stages.{stage}" for stage in STAGES)
+PAGES = (".css", ".html", ".js")
+
+
+def digest(*modules: str) -> str:
+    """SHA-256 of all files that modules are made of, with their names.
+
+    Args:
+        modules: full names, such as "glassbox.training.loop" or "stages.train".
+
+    Raises:
+        FileNotFoundError: there is no such module in this repository.
+    """
+    total = hashlib.sha256()
+    for path in sources(*modules):
+        home = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT  # a worker has the package elsewhere
+        for part in (path.relative_to(home).as_posix().encode(), path.read_bytes()):
+            total.update(len(part).to_bytes(8, "big") + part)
+    return total.hexdigest()
+
+
+@cache
+def sources(*modules: str) -> tuple[Path, ...]:
+    """Files that modules are made of: their own, those of all that they import of this project, anywhere in a file and
+    through others, the packages around these, and what lies beside them for pages. Imports for type checkers alone do
+    not count.
+
+    Args:
+        modules: full names.
+
+    Returns:
+        Absolute paths, sorted.
+
+    Raises:
+        FileNotFoundError: there is no such module in this repository.
+    """
+    found, waiting = set(), set(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting |= _imported(module)
+    code = {_file(module) for module in found}
+    pages = {page for folder in {path.parent for path in code} for page in folder.iterdir() if page.suffix in PAGES}
+    return tuple(sorted(code | pages))
+
+
+def dependencies(stage: str) -> list[str]:
+    """What stands in dvc.yaml as a stage's code: paths relative to the repository, sorted; a folder in the place of its
+    files where the stage is made of all of them. Packages with a docstring alone are left out."""
+    scripts = SCRIPTS if stage == "report" else (f"stages.{stage}",)  # it keeps the code of all of them
+    left, named = {path for path in sources(*scripts) if not _is_empty(path)}, []
+    folders = {parent for path in left for parent in path.parents if parent.is_relative_to(PACKAGE)} - {PACKAGE}
+    for folder in sorted(folders):  # an outer one comes first
+        inside = {path for path in folder.rglob("*") if path.suffix in (".py", *PAGES) and not _is_empty(path)}
+        if len(inside) > 1 and inside <= left:
+            named.append(folder)
+            left -= inside
+    return sorted(path.relative_to(ROOT).as_posix() for path in [*named, *left])
+
+
+def _file(module: str) -> Path:
+    """
+    Raises:
+        FileNotFoundError: it is no module of this project.
+    """
+    head, *rest = module.split(".")
+    home = {"glassbox": PACKAGE, "stages": ROOT / "stages"}.get(head)
+    if home is not None:
+        path = home.joinpath(*rest)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise FileNotFoundError(f"there is no module {module} in {ROOT}")
+
+
+def _is_one(name: str) -> bool:
+    try:
+        return _file(name).is_file()
+    except FileNotFoundError:
+        return False
+
+
+@cache
+def _is_empty(path: Path) -> bool:
+    """Whether it only says what a package is for."""
+    if path.name != "__init__.py":
+        return False
+    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
+
+
+@cache
+def _imported(module: str) -> frozenset[str]:
+    """Modules of this project that one imports, and the packages around it and them."""
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    names = {module, *(name for node in _nodes(tree) for name in _names(node))}
+    around = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
+    return frozenset(name for name in around if _is_one(name))
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All of a tree but what stands below `if TYPE_CHECKING`."""
+    if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from _nodes(child)
+
+
+def _names(node: ast.AST) -> Iterable[str]:
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom(module=str(module)):
+            return [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        case ast.Call(
+            func=ast.Name(id="import_module"), args=[ast.JoinedStr(values=[ast.Constant(value=str(package)), *_])]
+        ):  # by a name that is known later: any module of the package
+            folder = PACKAGE.joinpath(*package.strip(".").split(".")[1:])
+            return [f"{package}{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"]
+    return []

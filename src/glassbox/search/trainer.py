@@ -1,0 +1,147 @@
+"""What a worker of the search does: it trains one trial at a time and tells of every epoch. It knows no study."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from glassbox import models
+from glassbox.config.augment import Augment
+from glassbox.config.train import judged_by
+from glassbox.config.tune import Tune
+from glassbox.core.errors import UserError
+from glassbox.core.seeds import derive
+from glassbox.data.store import Description, Split
+from glassbox.execution import compute
+from glassbox.execution.compute import Place
+from glassbox.provenance import fingerprint
+from glassbox.search.hyperparameters import network_of, optimizer_of
+from glassbox.training.loop import fit
+from glassbox.training.optimizers import make_optimizer
+from glassbox.training.records import Epoch
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker is free and asks for a trial's parameters."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The training of a trial is over.
+
+    Attributes:
+        reason: why it failed, or "".
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """All that decides what a trial with given parameters comes to.
+
+    Attributes:
+        settings: the section `tune`.
+        known: what of the network is not searched.
+        how: augmentation.
+        seed: of the study.
+        description: of the data.
+        place: device and precision.
+        class_weights, sampling, watch: of the section `train`, so that a trial is trained, and judged, as the network
+            will be.
+    """
+
+    settings: Tune
+    known: models.Spec
+    how: Augment
+    seed: int
+    description: Description
+    place: Place
+    class_weights: str | None = None
+    sampling: str = "shuffle"
+    watch: str = "loss"
+
+    @property
+    def measure(self) -> str:
+        """By which trials are compared, see `judged_by`."""
+        return judged_by(self.class_weights, self.sampling)
+
+    def records(
+        self, number: int, train: Split, validation: Split
+    ) -> Generator[Ready | Epoch | Ended, dict[str, Any] | bool | None, None]:
+        """Train a trial.
+
+        Yields:
+            `Ready`, which is answered by the trial's parameters under the paper's names; an `Epoch` after each epoch,
+            answered by whether it was the last that is wanted; `Ended`.
+        """
+        params, reason = (yield Ready()), ""
+        try:
+            for epoch in self.epochs(number, params, train, validation):
+                pruned = yield epoch
+                if pruned:
+                    break
+        except (UserError, MemoryError, RuntimeError) as error:
+            # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
+            if not isinstance(error, UserError) and not compute.out_of_memory(error):
+                raise
+            reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
+        if self.place.device.type == "cuda":
+            torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
+        yield Ended(reason[:500])
+
+    def epochs(self, number: int, params: dict[str, Any], train: Split, validation: Split) -> Iterator[Epoch]:
+        """The epochs of a trial's training."""
+        seed = derive(self.seed, "tune", "trial", number)
+        model = models.fresh(network_of(params, self.known), self.description, seed, self.place.device)
+        yield from fit(
+            model,
+            train,
+            validation,
+            make_optimizer(model, optimizer_of(params)),
+            place=self.place,
+            epochs=self.settings.epochs,
+            batch_size=self.settings.batch_size,
+            how=self.how,
+            patience=self.settings.patience,
+            class_weights=self.class_weights,
+            sampling=self.sampling,
+            watch=self.watch,
+            keep="last",  # no trial's weights are wanted
+            seed=seed,
+            section="tune",
+        )
+
+
+def serve(
+    trainer: Trainer, read: Callable[[str], Split], threads: int, module: str, code: str
+) -> Callable[[int], Iterator[Ready | Epoch | Ended]]:
+    """Make this process a worker.
+
+    Args:
+        trainer: trains.
+        read: gives the split "train" or "validation".
+        threads: of PyTorch.
+        module, code: of the search, and the digest of its code.
+
+    Returns:
+        `Trainer.records` of a trial's number.
+
+    Raises:
+        UserError: the code is not that of the search, or the data do not fit in memory.
+    """
+    if fingerprint.digest(module) != code:
+        raise UserError("the source files of the search were changed while it ran: run it again")
+    trainer.place.settle()
+    torch.set_num_threads(threads)
+    try:
+        train, validation = (read(split).to(trainer.place.device) for split in ("train", "validation"))
+    except (MemoryError, RuntimeError) as error:
+        if not compute.out_of_memory(error):
+            raise
+        workers = trainer.settings.workers
+        raise UserError(f"the images do not fit in memory {workers} times (tune.workers): {error}") from None
+    return partial(trainer.records, train=train, validation=validation)

@@ -1,0 +1,111 @@
+"""How MLflow's page of a study is arranged: columns of the table of runs, and charts. Written by hand in MLflow's own
+format of a shared view, which lies in a tag of the experiment, and which `make ui` opens. Imports nothing heavy."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from glassbox.explainers.catalog import CONTROL, EXPLAINERS, TITLES
+from glassbox.xai_metrics.catalog import MEASUREMENTS
+
+IMAGES = "explanations"  # before the keys of logged images
+# Columns of the table of runs with their widths in pixels, what a person compares first. MLflow shows the first two and
+# the duration always, Created as "runDateAndNestInfo"; in its own order they and Models stand before all metrics.
+FIXED, LAST = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 135}, {"duration": 90, "attributes.`Models`": 90}
+COLUMNS = {
+    "metrics.`test_accuracy`": 110,
+    "metrics.`test_macro_f1`": 110,
+    "metrics.`test_ece`": 100,
+    "tags.`best_explainer`": 330,
+    "tags.`changed`": 230,
+}
+RATES = {  # charts of the first section: the test images
+    "test_accuracy": "Test accuracy",
+    "test_macro_f1": "Macro F1",
+    "test_ece": "Calibration error (ECE)",
+    "test_log_loss": "Log loss (nats)",
+}
+CURVES = {  # of the second: epoch by epoch
+    "Loss: cross-entropy (nats)": ("train_loss", "validation_loss"),
+    "Accuracy": ("train_accuracy", "validation_accuracy"),
+    "Learning rate": ("learning_rate",),
+}
+
+
+def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[str, Any]:
+    """The view, as MLflow 3 keeps it.
+
+    Args:
+        logged: every metric of a row. Of those that no chart here shows MLflow would make charts of its own, a hundred;
+            they are named as deleted ones, and in its menu.
+        image: number of the test image whose explanations are shown at first.
+        explainers: whose explanations are shown.
+    """
+    logged = list(logged)
+    charts: list[dict[str, Any]] = []
+    sections = []
+
+    def section(name: str, **layout: int) -> str:
+        uuid = f"section-{len(sections)}"
+        common = {"uuid": uuid, "name": name, "display": True, "isReordered": True, "deleted": False}
+        sections.append(common | layout)
+        return uuid
+
+    def chart(section_id: str, name: str, kind: str, **settings: Any) -> None:
+        common = {"type": kind, "runsCountToCompare": 10, "metricSectionId": section_id, "deleted": False}
+        charts.append(common | {"isGenerated": False, "uuid": f"chart-{len(charts)}", "displayName": name} | settings)
+
+    section_id = section("How well it does", columns=4, cardHeight=300)
+    for metric, title in RATES.items():
+        chart(section_id, title, "BAR", metricKey=metric)
+    section_id = section("Training, epoch by epoch")
+    for title, metrics in CURVES.items():
+        chart(
+            section_id,
+            title,
+            "LINE",
+            metricKey=metrics[0],
+            selectedMetricKeys=list(metrics),
+            lineSmoothness=0,
+            xAxisKey="step",
+            xAxisScaleType="linear",
+            scaleType="linear",
+            range={},
+            selectedXAxisMetricKey="",
+            yAxisKey="metric",
+            yAxisExpressions=[],
+            useGlobalXaxisKey=False,
+            useGlobalLineSmoothing=False,
+        )
+    section_id = section("Which explanation to believe")
+    for metric, title in MEASUREMENTS.items():
+        if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
+            chart(section_id, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
+    section_id = section("Explanations, image by image", columns=2, cardHeight=800)
+    keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in explainers)]
+    chart(section_id, "Step: number of the test image", "IMAGE", imageKeys=keys, step=image, showRunParams=False)
+    drawn = {settings.get("metricKey") for settings in charts}
+    for name in sorted(set(logged) - drawn):
+        chart(sections[0]["uuid"], name, "BAR", metricKey=name, deleted=True)
+    for name in keys:
+        chart(section_id, name, "IMAGE", imageKeys=[name], deleted=True)
+    return {
+        "selectedColumns": [*COLUMNS, "attributes.`Models`"],
+        "columnOrder": [*(FIXED | COLUMNS | LAST)],
+        "columnWidths": FIXED | COLUMNS | LAST,
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
+        "isAccordionReordered": True,
+        "hideEmptyCharts": True,
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "searchFilter": "tags.kind = 'study'",
+    }
+
+
+def compressed(logged: Iterable[str], image: int, explainers: Iterable[str]) -> str:
+    """The view as MLflow writes it into a tag; see `view`."""
+    return (
+        "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged, image, explainers)).encode(), 9)).decode()
+    )

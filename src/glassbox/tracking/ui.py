@@ -1,0 +1,78 @@
+"""`make ui`: MLflow's page of the study, from a server of our own where the runs are not on one already."""
+
+import os
+import socket
+import sys
+import time
+import urllib.request
+
+from glassbox.config.loading import load
+from glassbox.config.study import Study
+from glassbox.core.errors import UserError, masked
+from glassbox.tracking import address, artifacts, ownership, store
+from glassbox.tracking.runs import VIEW
+
+HOST = "127.0.0.1"
+START_SECONDS = 60  # that a server has before no browser is opened
+
+
+def serve() -> None:
+    """Serve the runs of this repository on the loopback interface until stopped, and show where to look."""
+    study, port = load(Study)[0].name, _port()
+    store.check()
+    client = store.connect()
+    ownership.mark_killed(client)
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        raise UserError(f"there are no runs of the study {study!r} yet: 'make study' makes them")
+    page = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    uri = address.tracking_uri()
+    if address.is_http(uri):
+        print(f"MLflow: {masked(uri).rstrip('/')}/{page}")
+        return
+    _check_free(port)
+    page_address = f"http://{HOST}:{port}/{page}"
+    print(f"MLflow: {page_address}\nCtrl-C stops it.", flush=True)
+    has_display = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if has_display and sys.stdout.isatty() and os.fork() == 0:
+        _open_when_ready(port, page_address)
+        os._exit(0)
+    # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
+    # glassbox does not use, it is two processes instead of eight.
+    arguments = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    arguments += ["--artifacts-destination", (address.store_folder() / artifacts.FOLDER).as_uri()]
+    variables = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+        "MLFLOW_BACKEND_STORE_URI": uri,  # among the arguments every user of the machine could read a password
+    }
+    command = [sys.executable, "-m", "mlflow", "server", *arguments]
+    os.execve(sys.executable, command, os.environ | variables)  # noqa: S606 (no shell has a part in it)
+
+
+def _port() -> int:
+    given = os.environ.get("PORT", "5000")
+    if not (given.isdecimal() and 0 < int(given) < 65536):
+        raise UserError(f"PORT={given}: it must be a number from 1 to 65535")
+    return int(given)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise UserError(f"port {port} is in use: choose another one, as in 'make ui PORT={port + 1}'") from None
+
+
+def _open_when_ready(port: int, page_address: str) -> None:
+    import webbrowser
+
+    for _ in range(2 * START_SECONDS):
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1):
+                webbrowser.open(page_address)
+                return
+        except OSError:
+            time.sleep(0.5)

@@ -1,0 +1,160 @@
+"""Attack explanations: images that look the same, are classified the same, and are explained otherwise.
+
+Most explainers cannot be differentiated, so an attack goes through a stand-in that can: the gradient times the image,
+Grad-CAM's features, and the occlusion of the cells of a grid, for the three ways in which explainers look at a model.
+What the stand-in suffers is not measured; the explainers are, on the attacked images.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from glassbox.data.batches import to_float
+from glassbox.models import Classifier, frozen, probabilities
+from glassbox.xai_metrics.correlation import grid
+
+CELLS = 6  # along a side of the grid of the stand-in for explainers that hide regions
+SHARPNESS = 10.0  # beta of the softplus: the higher, the nearer to ReLU, and the less there is to climb
+
+Surrogate = Callable[[Classifier, torch.Tensor, torch.Tensor], torch.Tensor]  # (N, 3, H, W), (N,) -> (N, ...)
+
+
+def by_gradient(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Gradient of the target's logit times the image, summed over channels: (N, H, W)."""
+    logits = classifier(x).gather(1, targets[:, None]).sum()
+    (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
+    return (gradient * x).sum(dim=1)
+
+
+def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM before it is enlarged: (N, h, w)."""
+    outputs: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        outputs.append(output)
+        return output.clone()  # which what comes after the layer may overwrite
+
+    handle = classifier.grad_cam_layer(x.shape[-1]).register_forward_hook(keep)
+    try:
+        logits = classifier(x).gather(1, targets[:, None]).sum()
+    finally:
+        handle.remove()
+    (features,) = outputs  # the layer runs once
+    (gradient,) = torch.autograd.grad(logits, features, create_graph=True)
+    return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1))
+
+
+def by_regions(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """By how much the target's log-probability falls when a cell of a grid takes the image's mean colour: (N, S)."""
+    n, c, h, w = x.shape
+    cells = torch.from_numpy(grid(h, w, CELLS)).to(x.device)
+    hidden = torch.stack([cells == cell for cell in range(int(cells.max()) + 1)])  # (S, H, W)
+    mean = x.mean(dim=(2, 3), keepdim=True)[:, None]  # (N, 1, 3, 1, 1)
+    mixed = torch.where(hidden[None, :, None], mean, x[:, None])  # (N, S, 3, H, W)
+    together = torch.cat([x[:, None], mixed], dim=1).view(-1, c, h, w)
+    chosen = targets.repeat_interleave(len(hidden) + 1)[:, None]
+    p = classifier(together).log_softmax(dim=1).gather(1, chosen).view(n, -1)
+    return p[:, :1] - p[:, 1:]
+
+
+SURROGATES: dict[str, Surrogate] = {"gradient": by_gradient, "features": by_features, "regions": by_regions}
+
+
+def attack(
+    classifier: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    surrogate: Surrogate,
+    seeds: tuple[int, ...],
+    *,
+    radius: float,
+    steps: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Projected gradient ascent (Madry et al. 2018) on the distance of a stand-in's map from that of the unchanged
+    image, while ReLU is smoothed to softplus so that gradients change with the image (Dombrowski et al. 2019).
+
+    Args:
+        classifier: left as it was.
+        images: (N, H, W, 3) uint8.
+        targets: (N,), the predicted classes.
+        surrogate: the stand-in.
+        seeds: (N,) of the points where the ascent starts.
+        radius: most that a colour changes, 0..1.
+        steps: of the ascent.
+        batch_size: images in one forward pass.
+
+    Returns:
+        (N, H, W, 3) uint8: of the points on the way that leave the prediction, the one whose map is farthest; the image
+        itself where there was none.
+    """
+    device, found = next(classifier.parameters()).device, []
+    for rows in parts(len(images), surrogate, batch_size):
+        x, y = to_float(images[rows].to(device)), targets[rows].to(device)
+        drawn = [np.random.default_rng(seed).uniform(-1, 1, tuple(x.shape[1:])) for seed in seeds[rows]]
+        delta = radius * torch.from_numpy(np.stack(drawn)).to(x)
+        with frozen(classifier):
+            found.append(_ascend(classifier, x, y, surrogate, delta, radius, steps, batch_size))
+    return np.concatenate(found)
+
+
+def parts(n: int, surrogate: Surrogate, batch_size: int) -> list[slice]:
+    """Rows of `n` images that are attacked at a time."""
+    size = max(1, batch_size // (CELLS**2 + 1 if surrogate is by_regions else 1))
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
+def _ascend(
+    classifier: Classifier,
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    surrogate: Surrogate,
+    delta: torch.Tensor,
+    radius: float,
+    steps: int,
+    batch_size: int,
+) -> np.ndarray:
+    with Smooth(), sdpa_kernel(SDPBackend.MATH):  # the quicker kernels of attention have no second derivative
+        goal = surrogate(classifier, x.requires_grad_(True), targets).detach()
+    x = x.detach()
+    size = goal.flatten(1).norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
+    best, farthest = _colours(x), torch.zeros(len(x), device=x.device)
+    for step in range(steps + 1):
+        moved = (x + delta).clamp(0, 1).requires_grad_(True)
+        with Smooth(), sdpa_kernel(SDPBackend.MATH):
+            distance = (surrogate(classifier, moved, targets) - goal).flatten(1).norm(dim=1) / size
+        colours = _colours(moved.detach())
+        stays = probabilities(classifier, colours, batch_size).argmax(dim=1).to(x.device) == targets
+        better = stays & (distance.detach() > farthest)
+        best = torch.where(better[:, None, None, None], colours, best)
+        farthest = torch.where(better, distance.detach(), farthest)
+        if step < steps:
+            (gradient,) = torch.autograd.grad(distance.sum(), moved)
+            delta = (delta + 2.5 * radius / steps * gradient.sign()).clamp(-radius, radius)
+    return best.cpu().numpy()
+
+
+def _colours(x: torch.Tensor) -> torch.Tensor:
+    """(N, H, W, 3) uint8."""
+    return (255 * x).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+class Smooth(TorchFunctionMode):
+    """Inside it ReLU is softplus, and leaky ReLU its sum with a line, whatever layer or function asks for it."""
+
+    def __torch_function__(
+        self, function: Callable, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in (functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_):
+            return functional.softplus(args[0], beta=SHARPNESS)
+        if function is functional.leaky_relu:
+            slope = args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01)
+            return slope * args[0] + (1 - slope) * functional.softplus(args[0], beta=SHARPNESS)
+        return function(*args, **kwargs)

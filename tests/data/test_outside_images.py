@@ -1,0 +1,61 @@
+import os
+
+import pytest
+
+from glassbox.data import outside_images
+
+
+@pytest.fixture
+def data(params, tmp_path, monkeypatch):
+    """The section `data` of a study of the folder `path`, in a project with images in it and beside it."""
+    project = tmp_path / "project"
+    for folder in (project / "data/raw/in", project / "pictures", tmp_path / "out"):
+        (folder / "cats").mkdir(parents=True)
+        (folder / "cats" / "1.png").write_text("an image")
+    (project / "data/raw/link").symlink_to(tmp_path / "out")
+    monkeypatch.chdir(project)
+    return lambda path: params.data.model_copy(update={"source": "image_folder", "path": path})
+
+
+@pytest.mark.parametrize("path", ["{}/out", "../out", "pictures", "data/raw/link"])
+def test_images_where_dvc_does_not_look_are_told_to_it_by_names_sizes_and_dates(data, path, tmp_path, capsys):
+    settings, image = data(path.format(tmp_path)), outside_images.folder(data(path.format(tmp_path))) / "cats" / "1.png"
+
+    def told() -> bool:
+        before = outside_images.STATE.read_text() if outside_images.STATE.exists() else None
+        outside_images.watch(settings)
+        return outside_images.STATE.read_text() != before
+
+    assert "is not in data/raw/, so DVC does not look for changes there: 'make study' does" in outside_images.note(
+        settings
+    )
+    assert told()
+    assert capsys.readouterr().out == ""
+    assert not told()
+    about = image.stat()
+    for change in (
+        lambda: image.write_text("a longer image"),
+        lambda: os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9)),
+        lambda: image.rename(image.with_name("2.png")),
+        lambda: (image.parent / "1.png").write_text("one more"),
+        lambda: image.parent.rename(image.parent.with_name("dogs")),
+    ):
+        change()
+        assert told()
+        assert capsys.readouterr().out.endswith(" has changed: *prepare* reads the images again\n")
+        assert not told()
+        assert capsys.readouterr().out == ""
+
+
+def test_of_images_in_data_raw_dvc_sees_all_itself(data, params, tmp_path):
+    for settings in (data("data/raw/in"), data(f"{tmp_path}/project/data/raw/in"), params.data):
+        outside_images.watch(data(f"{tmp_path}/out"))
+        assert outside_images.STATE.exists()
+        outside_images.watch(settings)
+        assert not outside_images.STATE.exists()
+        assert outside_images.note(settings) is None
+
+
+def test_a_folder_that_is_not_there_is_left_to_prepare_to_refuse(data):
+    outside_images.watch(data("/no/such/folder"))
+    outside_images.watch(data("~nobody-is-called-so"))

@@ -1,0 +1,369 @@
+"""Scoring on a network that was trained on planted glyphs, for seconds: what is right and wrong is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from glassbox import models
+from glassbox.config.explain import GradientShap, IntegratedGradients, KernelShap, Occlusion, Superpixels
+from glassbox.data.batches import to_float
+from glassbox.data.sources.planted import plant
+from glassbox.data.store import Description, Split
+from glassbox.explainers import factory
+from glassbox.explainers.catalog import CONTROLS
+from glassbox.models import Spec
+from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables
+from glassbox.scoring.measurement import METRICS
+from glassbox.scoring.preparation import Column
+from glassbox.xai_metrics.catalog import MEASUREMENTS
+
+N, TRAIN, SIDE = 3000, 2400, 16
+CNN = {
+    "conv1_filters": 16, "conv1_kernel_size": 5, "activation_func1": "relu", "leaky_relu_alpha_1": None,
+    "l2_reg_1": 0.0, "pool_size_1": 2, "dropout_1": 0.0, "conv2_filters": 32, "conv2_kernel_size": 5,
+    "activation_func2": "relu", "leaky_relu_alpha_2": None, "l2_reg_2": 0.0, "pool_size_2": 2, "dense_units_1": 32,
+    "dense_l2_reg_1": 0.0, "activation_func_dense": "relu", "leaky_relu_alpha_3": None, "dense_dropout_1": 0.0,
+    "batch_norm_momentum": 0.9,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant(N, SIDE, 2, "linear", "white", seed=0)
+
+
+@pytest.fixture(scope="module")
+def test(planted):
+    part = planted.take(np.arange(TRAIN, N))
+    tensors = {name: torch.from_numpy(pixels) for name, pixels in part.changed.items()}
+    return Split(
+        torch.from_numpy(part.pixels), torch.from_numpy(part.labels), torch.from_numpy(part.masks), torch.arange(N),
+        None, tensors,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(planted):
+    """The network and its card."""
+    x, y = to_float(torch.from_numpy(planted.pixels[:TRAIN])), torch.from_numpy(planted.labels[:TRAIN])
+    about = Description("planted", planted.classes, SIDE, {}, (0.5,) * 3, (0.3,) * 3, True, "0" * 64)
+    spec = Spec("cnn", CNN, "data", None)
+    classifier = models.fresh(spec, about, 0, torch.device("cpu")).train()
+    optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, 600)
+    for rows in torch.randint(0, TRAIN, (600, 64), generator=torch.Generator().manual_seed(0)):
+        optimizer.zero_grad()
+        cross_entropy(classifier(x[rows]), y[rows]).backward()
+        optimizer.step()
+        schedule.step()
+    return classifier.eval(), models.describe(spec, classifier, about, [])
+
+
+@pytest.fixture(scope="module")
+def settings(params):
+    score = params.score
+    changes = {
+        "images": 40,
+        "matched_evaluations": 185,
+        "correlation": score.correlation.model_copy(update={"draws": 40}),
+        "robustness": score.robustness.model_copy(
+            update={
+                "images": 4,
+                "attack_steps": 3,
+                "noise": (0.05, 0.02, 0.1),
+                "brightness": (0.1, 0.05, 0.2),
+                "shift": (1, 2, 3),
+                "attack": (0.02, 0.01, 0.04),
+            }
+        ),
+        "randomization": score.randomization.model_copy(update={"images": 4, "steps": 2}),
+    }
+    explain = params.explain
+    quick = {
+        "explainers": ("integrated_gradients", "grad_cam", "lime", "occlusion"),  # 170 forward passes of occlusion
+        "occlusion": Occlusion(window=4, stride=1),
+        "lime": explain.lime.model_copy(update={"samples": 60}),
+        "superpixels": Superpixels(segments=20, compactness=10.0, sigma=0.0),
+        "integrated_gradients": IntegratedGradients(steps=16, baseline="mean"),
+    }
+    return explain.model_copy(update=quick), score.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def ground(trained, test, settings):
+    classifier, card = trained
+    predicted = models.probabilities(classifier, test.images, 128).argmax(dim=1).numpy()
+    background = torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8)
+    return preparation.prepare(classifier, card, test, predicted, (0.7, 0.7, 0.7), background, *settings, 128, seed=0)
+
+
+@pytest.fixture(scope="module")
+def scored(ground):
+    moved = []
+    made = list(measurement.score(ground, moved.append))
+    assert sum(moved) == measurement.steps(ground)
+    return made
+
+
+def test_the_gate_opens_for_a_network_that_learnt_the_glyphs(trained, test):
+    checks = planted_gate.check(trained[0], test, 128)
+    assert {c.name: c.passed for c in checks} == {
+        "accuracy": True, "accuracy without the glyph": True, "predictions changed by another glyph": True,
+        "predictions changed by moving the distractor": True,
+    }  # fmt: skip
+
+
+def test_the_gate_stays_shut_for_one_that_did_not(trained, test, ground):
+    checks = planted_gate.check(ground.untrained, test, 128)
+    assert not checks[0].passed
+    assert "accuracy is 0." in planted_gate.refusal(checks)
+
+
+def test_images_are_drawn_by_the_seed_alone(ground, test):
+    assert ground.rows.tolist() == preparation.draw(test.labels.numpy(), 40, 0, by_class=False).tolist()
+    many = np.zeros(100)
+    assert (
+        preparation.draw(many, 40, 0, by_class=False).tolist() != preparation.draw(many, 40, 1, by_class=False).tolist()
+    )
+    assert sorted(preparation.draw(np.zeros(7), 40, 0, by_class=False)) == list(range(7))  # there are no more
+    assert len(set(ground.rows)) == 40
+    assert torch.equal(ground.request.images, test.images[ground.rows])
+
+
+def test_images_are_drawn_by_class():
+    labels = np.repeat([0, 1, 2], [80, 15, 5])
+    rows = preparation.draw(labels, 30, 0, by_class=True)
+    assert np.bincount(labels[rows]).tolist() == [13, 12, 5] or np.bincount(labels[rows]).tolist() == [12, 13, 5]
+    assert sorted(labels[rows[:3]]) == [0, 1, 2]  # the first few images, which cost most, are of all classes as well
+    assert np.bincount(labels[preparation.draw(labels, 9, 0, by_class=True)]).tolist() == [3, 3, 3]
+    assert sorted(preparation.draw(labels, 200, 0, by_class=True)) == list(range(100))
+    assert rows.tolist() != preparation.draw(labels, 30, 1, by_class=True).tolist()
+
+
+def broken(maps: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "sign flipped": -maps,
+        "shifted by 8 pixels": np.roll(maps, (8, 8), axis=(1, 2)),
+        "transposed": maps.transpose(0, 2, 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion", "kernel_shap"])
+def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
+    explain = ground.explain.model_copy(
+        update={"explainers": (name,), "kernel_shap": KernelShap(coalitions=64, tolerance=None, background=1,
+                                                                        classes=0),
+                "occlusion": Occlusion(window=4, stride=2)}
+    )  # fmt: skip
+    white = torch.full((1, SIDE, SIDE, 3), 255, dtype=torch.uint8)
+    explainer = factory.make(explain, white, ground.mean, 128)[name]
+    maps = explainer(ground.classifier, ground.request).maps
+    intact = measurement.measure(ground, maps, only_first=True)
+    firsts = {column.metric: column for column in reversed(intact)}  # the settings that rank
+    ranked = [column for metric, column in firsts.items() if METRICS[metric].higher_is_better is not None]
+    assert {METRICS[column.metric].property for column in ranked} == {"faithfulness", "localization"}
+    assert len(ranked) == 8
+    for how, wrong in broken(maps).items():
+        worse = measurement.measure(ground, wrong, only_first=True)
+        for column in ranked:
+            gain = np.nanmean(intact[column]) - np.nanmean(worse[column])
+            sign = 1 if METRICS[column.metric].higher_is_better else -1
+            assert sign * gain > 0, (how, str(column))
+
+
+def test_every_metric_of_the_scorecard_has_a_name_for_people():
+    assert list(METRICS) == list(MEASUREMENTS)
+
+
+def test_every_subject_is_measured_by_what_belongs_to_it(scored):
+    kinds = {}
+    for one in scored:
+        kinds.setdefault(one.kind, []).append(one.name)
+    names = ["integrated_gradients", "grad_cam", "lime", "occlusion"]
+    assert kinds == {
+        "explainer": names, "control": list(CONTROLS), "untrained": names, "matched": ["occlusion", "lime"]
+    }  # fmt: skip
+    full = dict.fromkeys(METRICS, 3) | {"gini": 1}
+    for one in scored:
+        counted = {metric: sum(column.metric == metric for column in one.values) for metric in METRICS}
+        own = one.kind in ("explainer", "control")
+        first = {"road": 3, "faithfulness_correlation": 3} | dict.fromkeys(
+            ("deletion_auc", "insertion_auc", "excess_relevance_mass", "excess_rank_accuracy", "excess_pointing_game",
+             "earth_movers_distance", "gini"), 1
+        )  # fmt: skip
+        if (one.kind, one.name) == ("matched", "occlusion"):  # its own maps: of all that was measured what ranks
+            first = dict.fromkeys(METRICS, 1)
+        assert {k: v for k, v in counted.items() if v} == (full if own else first)
+        assert all(values.shape == (40,) for values in one.values.values())
+        assert (one.curve is not None) == own
+
+
+def test_what_takes_the_common_number_by_itself_is_not_made_anew(scored):
+    own, again = ([one for one in scored if one.kind == kind and one.name == "occlusion"] for kind in
+                  ("explainer", "matched"))  # fmt: skip
+    assert again[0].attribution is own[0].attribution
+    assert again[0].attribution.forward_passes.tolist() == [170] * 40
+    for column, values in again[0].values.items():
+        assert values is own[0].values[column]
+
+
+def test_the_first_settings_are_those_of_the_parameters(scored):
+    columns = list(scored[0].values)
+    firsts = {column.metric: column.setting for column in reversed(columns)}
+    assert firsts["deletion_auc"] == "mean"
+    assert firsts["insertion_auc"] == "blur"
+    assert firsts["road"] == "all shares"
+    assert firsts["faithfulness_correlation"] == "0.25 hidden"
+    assert firsts["excess_relevance_mass"] == "margin 0"
+    assert firsts["max_sensitivity"] == "noise 0.05"
+    assert firsts["emprt"] == "100 bins"
+    assert [Column.parse(str(column)) for column in columns] == columns
+
+
+def test_random_maps_score_what_chance_does_and_gradients_more(scored):
+    means = {(one.kind, one.name): {str(c): np.nanmean(v) for c, v in one.values.items()} for one in scored}
+    mass = "excess_relevance_mass[margin 0]"
+    assert abs(means["control", "random"][mass]) < 0.02
+    assert means["explainer", "integrated_gradients"][mass] > 0.2
+    assert means["untrained", "integrated_gradients"][mass] < means["explainer", "integrated_gradients"][mass] - 0.1
+    assert means["control", "centre"]["attack_sensitivity[radius 0.02]"] == 0  # it looks at nothing
+    assert means["explainer", "integrated_gradients"]["attack_sensitivity[radius 0.04]"] > 0
+
+
+def test_a_control_does_not_notice_that_the_weights_are_gone(scored):
+    rise = {one.name: one.values[Column("emprt", "100 bins")][:4] for one in scored if one.kind == "control"}
+    assert all((values == 0).all() for name, values in rise.items())
+    curve = next(one.curve for one in scored if one.name == "integrated_gradients")
+    assert curve["step"].tolist() == [1] * 4 + [2] * 4
+    assert curve["randomised_from"].tolist()[-1] == "block1.conv"
+    agreement = curve.groupby("step")["rank_agreement"].mean()
+    assert agreement.max() < 0.9
+
+
+def test_localization_counts_only_where_the_prediction_is_right(ground):
+    maps = np.random.default_rng(0).normal(size=(40, SIDE, SIDE))
+    wrong = np.zeros(40, bool)
+    wrong[:3] = True
+    values = measurement.measure(replace(ground, right=~wrong), maps, only_first=True)
+    for column, scores in values.items():
+        local = METRICS[column.metric].property == "localization"
+        assert np.isnan(scores).tolist() == (wrong.tolist() if local else [False] * 40)
+
+
+def test_the_table_holds_every_value(scored, ground):
+    table = score_tables.table(scored, ground, ("I", "O", "T", "S", "L"))
+    assert len(table) == 40 * len(scored)
+    last = scored[-1]
+    of_last = (table["kind"] == last.kind) & (table["explainer"] == last.name)
+    row = table[of_last & (table["image"] == ground.rows[3])].iloc[0]
+    assert row["deletion_auc[mean]"] == last.values[Column("deletion_auc", "mean")][3]
+    assert np.isnan(row["deletion_auc[blur]"])
+    assert not table["constant_map"].any()
+    spent = score_tables.budgets(scored).set_index(["kind", "explainer"])
+    # The baseline goes forward once a batch, and 40 images are three batches.
+    assert spent.loc[("explainer", "integrated_gradients")].tolist() == [18, 17 + 3 / 40, 16, 16]
+    assert (spent["forward_passes"] <= spent["stated_forward_passes"]).all()
+    costs = score_tables.costs(scored)
+    assert costs["explainer"]["lime"]["milliseconds"] > costs["control"]["random"]["milliseconds"]
+
+
+def test_maps_of_one_value_are_counted(scored, ground):
+    flat = scored[0].attribution.maps.copy()
+    flat[[0, 5]] = 0
+    flat[7] = 2.5
+    first = replace(scored[0], attribution=replace(scored[0].attribution, maps=flat))
+    values = score_tables.table([first, *scored[1:]], ground, ("I", "O", "T", "S", "L"))
+    of_first = values[(values["kind"] == first.kind) & (values["explainer"] == first.name)]
+    assert np.flatnonzero(of_first["constant_map"]).tolist() == [0, 5, 7]
+    counts = score_tables.constant_maps(values)
+    assert counts.pop(first.name) == {"constant": 3, "images": 40}
+    assert all(count == {"constant": 0, "images": 40} for count in counts.values())
+    assert {"random", "edges"} <= set(counts)
+
+
+def test_only_what_is_looked_at_is_attacked(ground):
+    first, robustness = ground.request.part(0, 2), ground.settings.robustness.model_copy(update={"attack": (0.01,)})
+    settings = ground.settings.model_copy(update={"robustness": robustness})
+    for names, ways in ((("lime",), {"gradient", "regions"}), (("grad_cam",), {"gradient", "features"})):
+        explain = ground.explain.model_copy(update={"explainers": names})
+        own = factory.make(explain, ground.background, ground.mean, 64)
+        found = preparation._variations(ground.classifier, first, own, settings, 64, ground.keep)
+        assert {variation.looks_at for variation in found} - {None} == ways
+
+
+def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, trained, params, settings):
+    """Two networks whose evidence is known: one looks at the mark in the corner, the other at the middle."""
+    n = 20
+    plain, marked = np.zeros((2, n, SIDE, SIDE, 3), np.uint8)
+    plain[:, 6:10, 6:10] = marked[:, 6:10, 6:10] = 200
+    marked[:, :3, :3] = 255
+    of_class = np.arange(n) % 2 == 0
+    test = Split(
+        torch.from_numpy(np.where(of_class[:, None, None, None], marked, plain)),
+        torch.from_numpy(of_class.astype(int)), None, torch.arange(n), None,
+        {"unmarked": torch.from_numpy(plain), "marked": torch.from_numpy(marked)},
+    )  # fmt: skip
+    corner, middle = np.zeros((2, SIDE, SIDE))
+    corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05
+    explain = settings[0].model_copy(update={"explainers": ("integrated_gradients",)})
+    score, background = params.score.model_copy(update={"images": 10}), torch.zeros(1, SIDE, SIDE, 3)
+    moved, both = [], (probability(corner, 0.1), probability(middle, 0.1))
+    made = exposure.expose(*both, test, (0.0,) * 3, background, explain, score, 64, 0, progress=moved.append)
+    assert sum(moved) == exposure.steps_to_expose(explain, score, test) == 2 * 10 * 7
+    assert made.images.shape == (10, SIDE, SIDE, 3)
+    assert all(mask[:3, :3].all() and mask.sum() == 9 for mask in made.masks)
+    found = made.contrast.set_index("explainer")
+    assert found.loc["integrated_gradients", "confounded"] == pytest.approx(1, abs=1e-6)
+    assert found.loc["integrated_gradients", "control"] == pytest.approx(0, abs=1e-6)
+    assert (found.drop("integrated_gradients")["contrast"] == 0).all()
+    assert found.loc["integrated_gradients", "outcome"] == "better"
+    assert (found.drop("integrated_gradients")["outcome"] == "undecided").all()
+
+
+def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feature_maps(
+    params, settings, small_transformer
+):
+    """Its attention has no second derivative in PyTorch's quick kernels, and Grad-CAM no layer."""
+    spec, classifier = small_transformer
+    about = Description("toy", ("a", "b", "c"), 32, {}, (0.5,) * 3, (0.3,) * 3, False, "0" * 64)
+    card = models.describe(spec, classifier, about, [])
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    test = Split(images, torch.arange(6) % 3, None, torch.arange(6), None, {})
+    explain, score = settings
+    asked = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion")
+    explain = explain.model_copy(
+        update={
+            "explainers": asked,
+            "occlusion": Occlusion(window=8, stride=8),
+            "kernel_shap": params.explain.kernel_shap.model_copy(update={"coalitions": 60, "background": 1}),
+            "gradient_shap": GradientShap(samples=2, background=2),
+            "integrated_gradients": IntegratedGradients(steps=2, baseline="mean"),
+        }
+    )
+    changes = {"noise": (0.05,), "brightness": (0.1,), "shift": (1,), "attack": (0.02,), "images": 1, "attack_steps": 1}
+    score = score.model_copy(
+        update={
+            "images": 2,
+            "steps": 4,
+            "correlation": score.correlation.model_copy(update={"draws": 10}),
+            "robustness": score.robustness.model_copy(update=changes),
+            "randomization": score.randomization.model_copy(update={"images": 1, "steps": 2}),
+        }
+    )
+    predicted = models.probabilities(classifier, images, 8).argmax(dim=1).numpy()
+    asked_of = (classifier, card, test, predicted, (0.5,) * 3, images[:2], explain, score, 8)
+    ground = preparation.prepare(*asked_of, seed=0)
+    assert {v.looks_at for v in ground.variations} == {None, "gradient", "regions"}
+    for one in measurement.score(ground):
+        assert np.isfinite(one.attribution.maps).all()
+        if one.kind == "explainer":
+            (column,) = [column for column in one.values if column.metric == "attack_sensitivity"]
+            assert np.isfinite(one.values[column][0])
+    # Each attack changed its image, through stand-ins that need derivatives of derivatives.
+    for v in ground.variations:
+        if v.looks_at:
+            assert (v.images != ground.request.part(0, 1).images).any()

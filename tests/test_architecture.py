@@ -1,0 +1,25 @@
+"""Who may import whom: the layers of pyproject.toml, and no circle anywhere, annotations included."""
+
+import grimp
+from conftest import ROOT
+from importlinter import cli
+
+LONGEST = 400  # lines of a module
+
+
+def test_layers_are_kept(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.lint_imports(no_cache=True) == cli.EXIT_STATUS_SUCCESS, "run 'lint-imports'"
+
+
+def test_no_module_imports_itself_through_others():
+    graph = grimp.build_graph("glassbox", cache_dir=None)
+    for module in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(module):
+            chain = graph.find_shortest_chain(imported, module)
+            assert chain is None, f"{module} -> {' -> '.join(chain)}"
+
+
+def test_every_package_says_what_it_is_for():
+    for path in (ROOT / "src/glassbox").rglob("__init__.py"):
+        assert path.read_text(encoding="utf-8").startswith('"""'), path

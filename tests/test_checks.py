@@ -1,0 +1,52 @@
+"""What is refused before hours of work, though no earlier stage depends on it."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from glassbox.checks import check_study
+from glassbox.config import parameters
+from glassbox.core.errors import UserError
+from glassbox.data.store import Description
+from glassbox.provenance import fingerprint
+
+DATA = Description("mine", ("a", "b"), 32, {"train": 8, "validation": 4, "test": 4}, (0.5,) * 3, (0.3,) * 3, False, "")
+
+
+@pytest.fixture
+def with_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(*changes: str) -> None:
+        (tmp_path / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", changes))
+
+    return write
+
+
+def test_a_study_that_can_be_made_passes(with_changes):
+    with_changes("explain.images=[0,3]")
+    assert check_study(DATA).explain.images == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["explain.images=[0,4]"], r"explain.images .* 4"),
+        (
+            ["model.name=vit_b_16", "tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001"],
+            "take grad_cam out of explain.explainers",
+        ),
+    ],
+)
+def test_what_explain_would_refuse_after_training_is_refused_before_the_search(with_changes, changes, sentence):
+    with_changes(*changes)
+    with pytest.raises(UserError, match=sentence):
+        check_study(DATA)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "tune", "train"])
+def test_the_stages_before_explain_call_it_and_do_not_depend_on_it(stage):
+    text = (ROOT / f"stages/{stage}.py").read_text()
+    assert re.search(r"^        check_study\(description\)$|^    check_study\(\)$", text, re.MULTILINE)
+    assert "src/glassbox/checks.py" not in fingerprint.dependencies(stage)
