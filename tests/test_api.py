@@ -174,5 +174,5 @@ def test_a_finished_study_is_read_and_compared(made_study, tmp_path):
     assert study.metrics["images"] > 0
     classifier = glassbox.load_classifier(folder=project / "models")
     assert classifier.classes == tuple(study.card["classes"])
-    found = glassbox.compare(a=project, b=project)
-    assert not found.versus.metrics["outcome"].isin(["better", "worse"]).any()
+    sides = glassbox.compare(a=project, b=project)
+    assert not sides.found.metrics["outcome"].isin(["better", "worse"]).any()

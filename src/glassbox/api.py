@@ -283,7 +283,7 @@ def compare(*, a: str | Path, b: str | Path) -> Sides:
         UserError: a file is missing, or the two have other test images.
 
     >>> import glassbox
-    >>> glassbox.compare(a="slow", b="fast").versus.metrics  # doctest: +SKIP
+    >>> glassbox.compare(a="slow", b="fast").found.metrics  # doctest: +SKIP
     """
     first, second = (studies.read(str(name), Path(name)) for name in (a, b))
     studies.same_images(first, second)
