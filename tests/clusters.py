@@ -1,5 +1,6 @@
 """Ray clusters of several nodes."""
 
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,10 @@ from typing import Any
 import pytest
 from machines import Machine
 
+# Nodes that Ray itself starts, as on other machines, run the path of Python unquoted.
+NODES_OF_RAYS_OWN = pytest.mark.skipif(
+    shlex.quote(sys.executable) != sys.executable, reason=f"Ray's own nodes begin no workers from {sys.prefix}"
+)
 # How soon a node that answers no more is taken for dead: by itself a cluster takes a quarter of a minute and more.
 SOON = {
     "health_check_initial_delay_ms": 1000,

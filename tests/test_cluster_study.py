@@ -15,11 +15,14 @@ from pathlib import Path
 import machines
 import pytest
 import services
+from clusters import NODES_OF_RAYS_OWN
 from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, ran, shell
 from harness import differing, digests
 from machines import Machine
 
 from glassbox.provenance import record
+
+pytestmark = NODES_OF_RAYS_OWN
 
 # Set, the study is not shrunken, and this takes minutes more.
 PARAMETERS = [] if os.environ.get("GLASSBOX_WHOLE_STUDY") else SHRINK

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -623,9 +622,7 @@ with engine.start(parameters.read("params.yaml").compute.model_copy(update=asked
 """
 
 
-@pytest.mark.skipif(
-    shlex.quote(sys.executable) != sys.executable, reason=f"Ray's own nodes begin no workers from {sys.prefix}"
-)
+@clusters.NODES_OF_RAYS_OWN
 def test_a_cluster_that_is_empty_grows_when_work_waits(tmp_path):
     (tmp_path / "growing.json").write_text(json.dumps(GROWING))
     (tmp_path / "begin.py").write_text(BEGIN)
