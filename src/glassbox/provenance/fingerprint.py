@@ -1,14 +1,15 @@
 """Which files of this project a module is made of, and one digest of them.
 
 It decides what DVC takes for a change of a stage's code, and names a search, a checkpoint and a recorded study. Files
-are read as text: nothing is imported. This module imports nothing of the package.
+are read as text: nothing is imported.
 """
 
 import ast
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+
+from glassbox.core import files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]  # of the repository, where the package lies in src/ of one
@@ -26,12 +27,11 @@ def digest(*modules: str) -> str:
     Raises:
         FileNotFoundError: there is no such module in this repository.
     """
-    total = hashlib.sha256()
+    parts: list[bytes | str] = []
     for path in sources(*modules):
         home = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT  # a worker has the package elsewhere
-        for part in (path.relative_to(home).as_posix().encode(), path.read_bytes()):
-            total.update(len(part).to_bytes(8, "big") + part)
-    return total.hexdigest()
+        parts += [path.relative_to(home).as_posix(), path.read_bytes()]
+    return files.digest(*parts)
 
 
 @cache
@@ -55,7 +55,7 @@ def sources(*modules: str) -> tuple[Path, ...]:
         if module not in found:
             found.add(module)
             waiting |= _imported(module)
-    code = {_file(module) for module in found}
+    code = {_existing(module) for module in found}
     pages = {page for folder in {path.parent for path in code} for page in folder.iterdir() if page.suffix in PAGES}
     return tuple(sorted(code | pages))
 
@@ -74,26 +74,24 @@ def dependencies(stage: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in [*named, *left])
 
 
-def _file(module: str) -> Path:
+def _file(name: str) -> Path | None:
+    """The file of a module of this project; None where the name is of something else."""
+    head, *rest = name.split(".")
+    home = {"glassbox": PACKAGE, "stages": ROOT / "stages"}.get(head)
+    if home is None:
+        return None
+    path = home.joinpath(*rest)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _existing(module: str) -> Path:
     """
     Raises:
         FileNotFoundError: it is no module of this project.
     """
-    head, *rest = module.split(".")
-    home = {"glassbox": PACKAGE, "stages": ROOT / "stages"}.get(head)
-    if home is not None:
-        path = home.joinpath(*rest)
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    raise FileNotFoundError(f"there is no module {module} in {ROOT}")
-
-
-def _is_one(name: str) -> bool:
-    try:
-        return _file(name).is_file()
-    except FileNotFoundError:
-        return False
+    if (file := _file(module)) is None:
+        raise FileNotFoundError(f"there is no module {module} in {ROOT}")
+    return file
 
 
 @cache
@@ -107,10 +105,10 @@ def _is_empty(path: Path) -> bool:
 @cache
 def _imported(module: str) -> frozenset[str]:
     """Modules of this project that one imports, and the packages around it and them."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    tree = ast.parse(_existing(module).read_text(encoding="utf-8"))
     names = {module, *(name for node in _nodes(tree) for name in _names(node))}
     around = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
-    return frozenset(name for name in around if _is_one(name))
+    return frozenset(name for name in around if _file(name))
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
