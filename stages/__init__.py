@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 
-def check_study(data: Any = None) -> None:
+def check_study(**options: Any) -> None:
     """Whether the study as a whole can be made, before hours of work; see `glassbox.checks.check_study`. It decides no
     result, so that no stage depends on it."""
-    importlib.import_module("glassbox.checks").check_study(data)
+    importlib.import_module("glassbox.checks").check_study(**options)
 
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))

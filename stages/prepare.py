@@ -19,7 +19,7 @@ DATA, REPORTS = "data/prepared", "reports/prepare"
 
 def main() -> None:
     study, settings = load(Study, Data)
-    check_study()
+    check_study(network=False)  # *tune*, which follows, looks at it
     with files.exclusive("data/.prepare.lock", "preparing data"), tracking.stage("prepare") as tracked:
         bar = partial(Bar, desc="reading", unit="image")
         prepared = preparation.prepare(settings, study.seed, bar, resume.FOLDER)

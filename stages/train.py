@@ -47,7 +47,7 @@ def main() -> None:
         description, best = store.describe(DATA), files.read_json(BEST)
         measure = judged_by(settings.class_weights, settings.sampling)
         network, optimizer, choices = hyperparameters.resolve(model, settings, best["params"], best["trial"])
-        check_study(description)
+        check_study(data=description)
         tracked.begin(description)
         used = {choice.key: choice.value for choice in choices} | {"place": str(engine.place)}
         tracked.log_params(flatten(settings, "train.") | used)

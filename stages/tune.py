@@ -40,7 +40,7 @@ def main() -> None:
         start(compute) as engine,
     ):
         description = store.describe(DATA)
-        check_study(description)
+        check_study(data=description)
         for sentence in models.check_data(known, description):
             print(f"note: {sentence}")
         tracked.begin(description)

@@ -26,7 +26,7 @@ def with_changes(tmp_path, monkeypatch):
 
 def test_a_study_that_can_be_made_passes(with_changes):
     with_changes("explain.images=[0,3]")
-    assert check_study(DATA).explain.images == (0, 3)
+    assert check_study(data=DATA).explain.images == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,17 @@ def test_a_study_that_can_be_made_passes(with_changes):
 def test_what_explain_would_refuse_after_training_is_refused_before_the_search(with_changes, changes, sentence):
     with_changes(*changes)
     with pytest.raises(UserError, match=sentence):
-        check_study(DATA)
+        check_study(data=DATA)
+
+
+def test_the_network_is_looked_at_only_where_it_is_asked_for(with_changes):
+    """So *prepare* does without torchvision."""
+    with_changes("model.name=vit_b_16", "tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001")
+    assert check_study(network=False).model.name == "vit_b_16"
 
 
 @pytest.mark.parametrize("stage", ["prepare", "tune", "train"])
 def test_the_stages_before_explain_call_it_and_do_not_depend_on_it(stage):
     text = (ROOT / f"stages/{stage}.py").read_text()
-    assert re.search(r"^        check_study\(description\)$|^    check_study\(\)$", text, re.MULTILINE)
+    assert re.search(r"^        check_study\(data=description\)$|^    check_study\(network=False\)", text, re.MULTILINE)
     assert "src/glassbox/checks.py" not in fingerprint.dependencies(stage)

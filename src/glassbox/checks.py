@@ -13,10 +13,11 @@ from glassbox.config.types import CNN
 from glassbox.data.store import Description
 
 
-def check_study(data: Description | None = None) -> Params:
+def check_study(network: bool = True, data: Description | None = None) -> Params:
     """Check the parameter file, and print what is worth a note.
 
     Args:
+        network: whether the network is looked at, too, for which torchvision is imported.
         data: prepared, where they are.
 
     Returns:
@@ -28,7 +29,7 @@ def check_study(data: Description | None = None) -> Params:
     """
     params = parameters.read()
     model = params.model
-    if model.name != CNN:
+    if network and model.name != CNN:
         from glassbox import models  # torchvision takes its time, and the CNN has no need of it
 
         hyperparameters = {key: getattr(model, key) for key in network_keys(model.name)}
