@@ -192,7 +192,9 @@ def test_every_command_has_help(command, monkeypatch, capsys):
 
 def test_arguments_may_begin_with_a_dash(monkeypatch):
     given = []
-    monkeypatch.setitem(commands.COMMANDS, "select", (lambda *found: given.extend(found), ""))
+    monkeypatch.setitem(
+        commands.COMMANDS, "select", (lambda *found: given.extend(found), *commands.COMMANDS["select"][1:])
+    )
     monkeypatch.setattr("sys.argv", ["glassbox", "select", "--", "-x", "train.epochs=3", "--y"])
     commands.main()
     assert given == ["-x", "train.epochs=3", "--y"]

@@ -36,18 +36,6 @@ from glassbox.scoring import measurement
 from glassbox.xai_metrics import correlation
 from glassbox.xai_metrics.base import Metric, Sample
 
-__all__ = [
-    "Classifier",
-    "compare",
-    "explain",
-    "list_explainers",
-    "load_classifier",
-    "load_study",
-    "metrics",
-    "plot",
-    "score",
-]
-
 DEFAULTS = Path(__file__).with_name("defaults.yaml")  # the sections `explain` and `score` of the default study
 Images = np.ndarray | torch.Tensor
 

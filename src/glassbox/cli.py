@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -279,31 +279,29 @@ def write_pipeline() -> None:
     print(f"dvc.yaml: the code of {listed(changed)} is new" if changed else "dvc.yaml is as it should be")
 
 
-COMMANDS = {
-    "select": (select, "make a study of studies/ the parameter file, with some values changed"),
-    "check": (check, "find what is wrong with the study before anything is run"),
-    "summary": (summary, "how well the finished study does, and which explanation to believe"),
-    "explain": (explain, "explain a picture of your own by every explainer"),
-    "compare": (compare, "compare two finished studies on one page"),
-    "restore": (restore, "put a recorded study into a folder where it can be run again"),
-    "verify": (verify, "compare the files of a restored study, run again, with its record"),
-    "pipeline": (write_pipeline, "write the code that each stage imports to dvc.yaml"),
-}
-ARGUMENTS = {
-    "select": [
-        ("name", {"help": "a study of studies/, or '' to keep the parameter file"}),
-        ("changes", {"nargs": "*", "metavar": "KEY=VALUE", "help": "such as train.epochs=3"}),
-    ],
-    "explain": [("path", {"metavar": "IMAGE", "help": "the picture"})],
-    "compare": [
-        ("a", {"metavar": "A", "help": "a study's digest, its row in MLflow, a DVC experiment, a git revision, or ."}),
-        ("b", {"metavar": "B", "help": "the other one"}),
-    ],
-    "restore": [
-        ("run", {"metavar": "RUN", "help": "a study's digest or row in MLflow, or '' for the one in reports/"}),
-        ("folder", {"metavar": "FOLDER", "help": "an empty one"}),
-    ],
-    "verify": [("folder", {"metavar": "FOLDER", "help": "of the restored study"})],
+A_STUDY = "a study's digest, its row in MLflow, a DVC experiment, a git revision, or . for the one here"
+# By name: what is called, what it is for, and its arguments in order.
+COMMANDS: dict[str, tuple[Callable[..., None], str, dict[str, str]]] = {
+    "select": (
+        select,
+        "make a study of studies/ the parameter file, with some values changed",
+        {"NAME": "a study of studies/, or '' to keep the parameter file", "KEY=VALUE": "such as train.epochs=3"},
+    ),
+    "check": (check, "find what is wrong with the study before anything is run", {}),
+    "summary": (summary, "how well the finished study does, and which explanation to believe", {}),
+    "explain": (explain, "explain a picture of your own by every explainer", {"IMAGE": "the picture"}),
+    "compare": (compare, "compare two finished studies on one page", {"A": A_STUDY, "B": "the other one"}),
+    "restore": (
+        restore,
+        "put a recorded study into a folder where it can be run again",
+        {"RUN": "a study's digest or row in MLflow, or '' for the one in reports/", "FOLDER": "an empty one"},
+    ),
+    "verify": (
+        verify,
+        "compare the files of a restored study, run again, with its record",
+        {"FOLDER": "of the restored study"},
+    ),
+    "pipeline": (write_pipeline, "write the code that each stage imports to dvc.yaml", {}),
 }
 
 
@@ -312,20 +310,21 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="glassbox", description="Train an image classifier and explain it.")
     top.add_argument("--version", action="version", version=f"glassbox {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for name, (_, description) in COMMANDS.items():
-        command = commands.add_parser(name, help=description, description=description)
-        for argument, options in ARGUMENTS.get(name, []):
-            command.add_argument(argument, **options)
+    for name, (_, purpose, arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        for argument, meaning in arguments.items():
+            number = "*" if "=" in argument else 1
+            command.add_argument("arguments", nargs=number, action="extend", metavar=argument, help=meaning)
+        command.set_defaults(arguments=[])
     return top
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    given = vars(parser().parse_args())
-    function, _ = COMMANDS[given["command"]]
-    arguments = [given[argument] for argument, _ in ARGUMENTS.get(given["command"], [])]
+    given = parser().parse_args()
+    function, *_ = COMMANDS[given.command]
     tracking.with_little_patience()
-    function(*(text for value in arguments for text in ([value] if isinstance(value, str) else value)))
+    function(*given.arguments)
 
 
 def entry() -> None:
