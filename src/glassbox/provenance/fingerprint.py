@@ -111,12 +111,14 @@ def _imported(module: str) -> frozenset[str]:
     return frozenset(name for name in around if _file(name))
 
 
-def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+def _nodes(tree: ast.Module) -> Iterator[ast.AST]:
     """All of a tree but what stands below `if TYPE_CHECKING`."""
-    if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
-        yield node
-        for child in ast.iter_child_nodes(node):
-            yield from _nodes(child)
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
+            yield node
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _names(node: ast.AST) -> Iterable[str]:
