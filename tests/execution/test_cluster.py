@@ -31,12 +31,13 @@ from glassbox.provenance.resume import Parts
 from glassbox.search import hyperparameters
 from glassbox.training.loop import Training
 from glassbox.training.records import Diverged
+from tests import queues
 
 
 @pytest.fixture(scope="module")
 def nodes():
     """A head and a second node, with a CPU each."""
-    with clusters.nodes(sys.modules[__name__]) as made:
+    with clusters.nodes(sys.modules[__name__], queues) as made:
         clusters.add(made)
         yield made
 
@@ -284,20 +285,9 @@ def test_a_queue_is_worked_off_and_the_lost_item_is_told(at, tmp_path):
     assert len(list(tmp_path.glob("3-*"))) == 2, "by another process"
 
 
-def sums():
-    """An item, and then all that it was answered."""
-
-    def records(item):
-        total = 0
-        while (answer := (yield item + total)) is not None:
-            total += answer
-
-    return records
-
-
 def test_records_of_a_queue_are_answered(at):
     answer = lambda item, record: record if record < 20 else None  # noqa: E731
-    found = list(at.work_off(sums, deque([3, 5]), 1, answer))
+    found = list(at.work_off(queues.sums, deque([3, 5]), 1, answer))
     assert found == [(3, 3), (3, 6), (3, 12), (3, 24), (5, 5), (5, 10), (5, 20)]
 
 

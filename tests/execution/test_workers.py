@@ -14,23 +14,13 @@ import pytest
 
 from glassbox.core.errors import UserError
 from glassbox.execution import workers
+from tests import queues
 
 
 def squares():
     def records(item):
         yield item
         yield item * item
-
-    return records
-
-
-def sums():
-    """An item, and then all that it was answered."""
-
-    def records(item):
-        total = 0
-        while (answer := (yield item + total)) is not None:
-            total += answer
 
     return records
 
@@ -94,7 +84,7 @@ def test_every_item_gives_its_records_in_order():
 
 def test_records_are_answered():
     answer = lambda item, record: record if record < 20 else None  # noqa: E731
-    found = list(workers.each(sums, deque([3, 5]), 1, answer))
+    found = list(workers.each(queues.sums, deque([3, 5]), 1, answer))
     assert found == [(3, 3), (3, 6), (3, 12), (3, 24), (5, 5), (5, 10), (5, 20)]
 
 

@@ -1,7 +1,7 @@
 """Where a stage's work is done: in this process, or by workers of a Ray cluster. Nothing else knows which."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from glassbox.config.compute import Compute
@@ -40,11 +40,6 @@ class Local:
         return compute.machine(self.place)
 
 
-@contextmanager
-def _local(settings: Compute) -> Iterator[Local]:
-    yield Local(settings)
-
-
 def start(settings: Compute) -> AbstractContextManager[Engine]:
     """The engine that the section `compute` names, until the block ends.
 
@@ -52,7 +47,7 @@ def start(settings: Compute) -> AbstractContextManager[Engine]:
         UserError: CUDA is asked for and there is none; the cluster, or what it takes to reach it, is not there.
     """
     if settings.engine == "local":
-        return _local(settings)
+        return nullcontext(Local(settings))
     from glassbox.execution.ray_cluster import connection
 
     return connection.connect(settings)
