@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from machines import Machine
 
-# Nodes that Ray itself starts, as on other machines, run the path of Python unquoted.
-NODES_OF_RAYS_OWN = pytest.mark.skipif(
-    shlex.quote(sys.executable) != sys.executable, reason=f"Ray's own nodes begin no workers from {sys.prefix}"
-)
+# Nodes, unlike a cluster of this process, start workers by a shell to which they do not quote Python's path.
+NO_WORKERS = f"Ray's own nodes begin no workers from {sys.prefix}"
+IS_QUOTED = shlex.quote(sys.executable) != sys.executable
+NODES_OF_RAYS_OWN = pytest.mark.skipif(IS_QUOTED, reason=NO_WORKERS)
 # How soon a node that answers no more is taken for dead: by itself a cluster takes a quarter of a minute and more.
 SOON = {
     "health_check_initial_delay_ms": 1000,
@@ -31,6 +31,8 @@ WITHOUT = {"include_log_monitor": False}  # it reads all that workers print, for
 @contextmanager
 def nodes(*modules: ModuleType, **head: Any) -> Iterator[Any]:
     """A cluster of a head with one CPU, to which `add` adds nodes; it is sent the functions of tests' modules."""
+    if IS_QUOTED:
+        pytest.skip(NO_WORKERS)
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is missing: pip install 'glassbox[cluster]'")
     for module in modules:
         utils.ray.cloudpickle.register_pickle_by_value(module)  # nodes do not have the tests

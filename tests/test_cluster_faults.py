@@ -30,7 +30,6 @@ from tests.execution import test_cluster
 from tests.execution.test_cluster import curve, training
 from tests.searches import InFolder, KilledOnce, attempts, black_and_white, epoch_of, essence, search_of
 
-pytestmark = clusters.NODES_OF_RAYS_OWN
 __all__ = ["training"]  # a fixture
 MODULES: list[ModuleType] = [sys.modules[__name__], test_cluster, searches]  # whose functions nodes are sent
 
