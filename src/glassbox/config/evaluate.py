@@ -1,4 +1,4 @@
-"""The section `evaluate`: what is told of the test images."""
+"""The section `evaluate`: what is reported about the test images."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What a stage asks of an engine, and an engine of a training."""
+"""The interface of an engine, which stages use, and of a training, which engines use."""
 
 from collections import deque
 from collections.abc import Callable, Iterator

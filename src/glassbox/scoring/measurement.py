@@ -182,7 +182,8 @@ def measured(sample: Sample, metrics: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def _values(alike: dict[str, Any], classifier: Classifier, _: None, own: dict[str, Any]) -> Arrays:
-    """Of a `Sample`, given by its fields. Other metrics ask the explainer again: `_robustness`, `_randomization`."""
+    """All values of a `Sample`, given by its fields. Other metrics run the explainer again: `_robustness`,
+    `_randomization`."""
     return measured(Sample(classifier=classifier, **alike, **own), METRICS)
 
 

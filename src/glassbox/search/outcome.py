@@ -1,4 +1,4 @@
-"""What a search has found: its finished trials, and what the next stage is told of them."""
+"""The result of a search: its finished trials, as a table, and as a summary for the next stage."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a worker of the search does: it trains one trial at a time and tells of every epoch. It knows no study."""
+"""A worker of the search: it trains one trial at a time and reports every epoch. It does not import Optuna."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass

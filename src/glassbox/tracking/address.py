@@ -16,7 +16,7 @@ def root() -> Path:
 
 
 def store_folder() -> Path:
-    """Of the embedded store. Its locks are used when the runs go to a server as well."""
+    """The folder of the embedded store. Its locks are used when the runs go to a server as well."""
     return root() / STORE
 
 

@@ -122,7 +122,7 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
 
 
 def _fetch_recorded_model(client: "MlflowClient", model_ids: list[str], recorded: dict[str, Any], place: Path) -> None:
-    """Of a row's models the one that the record names, if that is whole."""
+    """Copy the model that the record names, if it is whole, from the models of a row."""
     for model_id in model_ids:
         logged_model = models.fetch(client, model_id, place / "logged" / model_id)
         folder = logged_model and next(logged_model.rglob(models.SERVING)).parent

@@ -197,7 +197,7 @@ class Recorder:
 def serve() -> None:
     """Be a recorder: carry out one message a line from stdin until it closes.
 
-    A stage that goes without a word was killed. The first failure is told on stdout and ends the process with code 1.
+    A stage whose pipe closes without `end` was killed. The first failure is printed and ends the process with code 1.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage says how it ended
     os.nice(5)

@@ -131,7 +131,7 @@ def initialise(folder: Path) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it tells of every table
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it lists every table
         partial = folder / f".{address.DATABASE}.partial"
         partial.unlink(missing_ok=True)  # of a process that was killed here
         SqlAlchemyStore(address.sqlite_uri(partial), f"{artifacts.SCHEME}:/").engine.dispose()
