@@ -66,11 +66,23 @@ def mend() -> None:
     ever; without them it looks itself what is up to date."""
     if at_work():
         return
-    for path, parse in ((DVC / "rwlock", json.loads), (Path("dvc.lock"), YAML(typ="safe", pure=True).load)):
-        try:
-            whole = not path.exists() or isinstance(parse(path.read_text(encoding="utf-8")), dict)
-        except (ValueError, YAMLError):
-            whole = False
-        if not whole:
+    for path, is_whole in ((DVC / "rwlock", _is_whole_rwlock), (Path("dvc.lock"), _is_whole_lock)):
+        if path.exists() and not is_whole(path.read_text(encoding="utf-8", errors="replace")):
             path.replace(kept := path.with_name(f"{path.name}.damaged"))
             print(f"{path} was cut off when DVC was stopped: it is now {kept}")
+
+
+def _is_whole_rwlock(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _is_whole_lock(text: str) -> bool:
+    """Whether this is a whole dvc.lock. Cut off, it may still be YAML: then its last line has no end, or no value."""
+    try:
+        is_mapping = isinstance(YAML(typ="safe", pure=True).load(text), dict)
+    except YAMLError:
+        return False
+    return is_mapping and text.endswith("\n") and not text.endswith(":\n")

@@ -98,13 +98,18 @@ class Repro:
 
 
 def finish(project: Path) -> str:
-    """`dvc repro` until it succeeds. As long as a stage is left over from a dvc that was killed, it has to say so."""
+    """`dvc repro` until it succeeds. A stage that a killed dvc left behind must be named, and a dvc.lock that DVC was
+    writing when it was killed must be put away by the first step of `make study`."""
     begun, said = time.monotonic(), ""
     while True:
         result = repro(project, check=False)
         said += result.stdout + result.stderr
         if result.returncode == 0:
             return said
+        if re.search(r"dvc\.lock' (is invalid|validation failed)|structure is corrupted", result.stderr):
+            mended = shell("python", "-m", "glassbox", "check", cwd=project, PYTHONPATH="src")
+            assert "dvc.lock was cut off when DVC was stopped" in mended.stdout, result.stderr
+            continue
         waits = re.search(r"process \d+ is .* in this folder already: wait for it, or stop it first", result.stderr)
         assert waits, result.stdout + result.stderr
         assert time.monotonic() - begun < 60 * MINUTES
