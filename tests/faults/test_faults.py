@@ -1,6 +1,7 @@
-"""What can happen to a study on a real machine, done to a real one. Each case says what must hold.
+"""What can happen to a study on a real machine, done to a real one. Each docstring states what must hold.
 
-`make faults` is the nightly form: 20 random kills, and every case. `make test` has 3 kills and one case of most kinds.
+`make faults` is the nightly form: 20 random kills, and every case. `make test` has 3 kills and one case of the most
+common kinds.
 """
 
 import hashlib
@@ -309,7 +310,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_sentence(study, undistur
 @pytest.mark.parametrize(
     ("file", "name", "part"),
     [
-        ("data/prepared/train.safetensors", "train", "is not what was prepared"),
+        pytest.param("data/prepared/train.safetensors", "train", "is not what was prepared", marks=nightly),
         pytest.param("data/prepared/data.json", "evaluate", "data.json", marks=nightly),
         ("models/model.safetensors", "explain", "model.safetensors cannot be read"),
         pytest.param("models/model.json", "score", "model.json", marks=nightly),
@@ -521,6 +522,7 @@ def test_a_server_that_does_not_return_costs_no_work(study, undisturbed, tmp_pat
     assert differing(digests(study), undisturbed[1]) == []
 
 
+@nightly
 def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(undisturbed):
     """`make verify`: code and parameters from the record, and every file of numbers, maps and weights. That MLflow's
     server is away costs a warning."""
@@ -536,6 +538,7 @@ def test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes(undisturbe
     assert said.endswith(f": {len(lines)} of {len(lines)} files agree\n")
 
 
+@nightly
 def test_two_studies_at_once_in_one_repository(study, undisturbed):
     """Must hold: the second names who is at work and changes nothing, not even the parameters; the first goes on."""
     forget(study, "tune")

@@ -1,5 +1,5 @@
 """Folders with odd names and environments with odd variables: `dvc repro prepare` there gives the bytes that it gives
-anywhere, and its run in MLflow. All of them are of `make faults`; `make test` has two of each."""
+anywhere, and its run in MLflow. Only `make faults` runs them."""
 
 import os
 import resource
@@ -13,8 +13,7 @@ import pytest
 from conftest import clone, environment
 from harness import digests, runs
 
-ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
-nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
+pytestmark = pytest.mark.skipif(os.environ.get("GLASSBOX_FAULTS") != "all", reason="one of `make faults`")
 
 FOLDERS = [
     "a?b", "pct%41 b", "it's", 'say "hi"', "a#b", "a&b", "a;b", "a|b", "a$HOME", "$(true)", "`true`", "a*b",
@@ -23,7 +22,6 @@ FOLDERS = [
     "äöü", "a\u0308o\u0308", "日本語", "ж", "עברית", "\u202eabc", "😀", "\u00a0", "a\u2028b", "tab\tb", "CON", "nul",
     "sqlite:", "http:", "file:", "mlruns", "src", "n" * 200,
 ]  # fmt: skip
-QUICK = 2  # of each kind in `make test`
 
 Changes = dict[str, str | None]
 ENVIRONMENTS: dict[str, Changes] = {
@@ -58,10 +56,6 @@ LIMITS: dict[str, Callable[[], object]] = {
 
 
 REFUSED = {"HOME is a file": "HOME is /etc/passwd, which is no folder"}
-
-
-def some(names: list[str]) -> list:
-    return [pytest.param(name, marks=[nightly] if place >= QUICK else []) for place, name in enumerate(names)]
 
 
 def prepare(
@@ -99,7 +93,7 @@ def plain(tmp_path_factory):
     return expected
 
 
-@pytest.mark.parametrize("name", some(FOLDERS))
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_may_have_any_name_without_braces(plain, tmp_path, name):
     """DVC itself takes braces for placeholders, so they are refused before anything is made."""
     project = clone(tmp_path / "in" / name)
@@ -118,7 +112,7 @@ def shared(tmp_path_factory):
     return clone(tmp_path_factory.mktemp("shared") / "project")
 
 
-@pytest.mark.parametrize("name", some([*ENVIRONMENTS, *LIMITS]))
+@pytest.mark.parametrize("name", [*ENVIRONMENTS, *LIMITS])
 def test_an_environment_may_have_any_variables(plain, shared, name):
     for left in ("mlruns/mlflow.db", "dvc.lock", ".dvc/cache", ".dvc/tmp", "data/prepared", "reports"):
         path = shared / left
