@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import importlib
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from torch import nn
 from glassbox import models
 from glassbox.config import parameters
 from glassbox.config.parameters import Params
+from glassbox.core import errors
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters
 from glassbox.provenance import fingerprint
@@ -72,6 +74,7 @@ SHRINK = [
     "explain.mistakes=1",
     "explain.pairs=1",
     "explain.images_per_pair=1",
+    "explain.figures=2",
     "explain.superpixels.segments=20",
     "explain.lime.samples=60",
     "explain.lime.stability.images=2",
@@ -153,6 +156,25 @@ def first_made(made_study: tuple[Path, str], to: Path, *parameters: str) -> Path
     shell("python", "-m", "glassbox", "select", "digits", *parameters, cwd=project, PYTHONPATH="src")
     shell("dvc", "repro", cwd=project)
     return project
+
+
+@pytest.fixture
+def run_stages(monkeypatch, capfd) -> Iterator[Callable[..., str]]:
+    """Runs stages in a folder, without DVC and MLflow, and gives what they print. They run in this process: the imports
+    of a new one take longer than a small stage. A refusal is a SystemExit, as it is there."""
+    monkeypatch.setenv("GLASSBOX_TRACKING", "off")
+    threads = torch.get_num_threads()
+
+    def run(project: Path, *names: str) -> str:
+        monkeypatch.chdir(project)
+        capfd.readouterr()
+        for name in names:
+            errors.run(importlib.import_module(f"stages.{name}").main)
+        return capfd.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
 
 
 def commands(page: str) -> list[str]:

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, ROOT, SHRINK, clone, make, ran, shell, studies, table
+import torch
+from conftest import NAMES, ROOT, SHRINK, clone, ran, shell, table
 from PIL import Image
+from torchvision.models import resnet18
+
+from glassbox import models
+from glassbox.config import parameters
+from glassbox.data import base, store
+from glassbox.data.sources import planted
+from glassbox.scoring import shortcut
 
 TINY = [
     "data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2",
@@ -19,19 +27,12 @@ TINY = [
 ]  # fmt: skip
 
 
-def alone(project: Path, *stages: str) -> str:
-    """What stages print that are run without DVC and MLflow."""
-    return "".join(
-        shell("python", "-m", f"stages.{name}", cwd=project, GLASSBOX_TRACKING="off").stdout for name in stages
-    )
-
-
-def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
+def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, capfd):
     """The search draws the optimizer alone, the head learns first, and every class is explained by KernelSHAP."""
-    import torch
-    from torchvision.models import resnet18
-
-    project = clone(tmp_path / "glassbox")
+    project = tmp_path
+    (project / "data/weights").mkdir(parents=True)
+    for name in ("dvc.yaml", "requirements.lock"):  # which the record holds
+        shutil.copy(ROOT / name, project)
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), project / "data/weights/own.pth")
     changes = [
@@ -43,9 +44,8 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
         "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=42",
     ]  # fmt: skip
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
-    asked = f"SET={' '.join([*shrink, *changes])}"
-    said = make(project, "study", "STUDY=digits", asked, GLASSBOX_TRACKING="off").stdout
-    assert ran(said) == NAMES
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", [*shrink, *changes]))
+    said = run_stages(project, *NAMES)
     fresh = "conv1.weight, fc.weight, fc.bias"
     assert f"not in data/weights/own.pth, so begun fresh: {fresh}" in said
     assert "test accuracy on images changed at random" in said
@@ -69,24 +69,17 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path):
     assert [row["number"] for row in hypotheses] == [1, 2, 3]
     assert hypotheses[1]["checks"][0]["verdict"] == "supported"  # Shapley values add up
     assert "RESNET18" in (project / "reports/index.html").read_text()
-    assert ran(shell("dvc", "repro", cwd=project, GLASSBOX_TRACKING="off").stdout) == []
 
-    # Other weights are another study: the search and all after it run again; here they do not fit.
     torch.save({"fc.weight": torch.zeros(10, 512)}, project / "data/weights/own.pth")
-    refused = shell("dvc", "repro", cwd=project, check=False)
-    assert refused.returncode != 0
-    assert "model.weights: data/weights/own.pth does not fit resnet18 (" in refused.stderr
+    with pytest.raises(SystemExit, match="2"):
+        run_stages(project, "train")
+    assert "model.weights: data/weights/own.pth does not fit resnet18 (" in capfd.readouterr().err
 
 
-def test_both_arms_of_a_watermark_are_trained(tmp_path):
-    from glassbox import models
-    from glassbox.config import parameters
-    from glassbox.data import store
-    from glassbox.scoring import shortcut
-
-    project = clone(tmp_path / "glassbox")
-    (project / "params.yaml").write_text(parameters.edit(project / "studies/watermark.yaml", TINY))
-    said = alone(project, "prepare", "tune", "train")
+def test_both_arms_of_a_watermark_are_trained(tmp_path, run_stages):
+    project = tmp_path
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/watermark.yaml", TINY))
+    said = run_stages(project, "prepare", "tune", "train")
     assert "trained 2 epochs on" in said
     assert "trained the arm noise, 2 epochs on" in said
     main, noise = (table(project, f"train/{name}.csv") for name in ("curves", "curves_noise"))
@@ -107,7 +100,7 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     assert measured.arms["n"].tolist() == [20, 20]
     assert not measured.has_control  # two epochs teach nobody anything
 
-    said = alone(project, "evaluate", "score")
+    said = run_stages(project, "evaluate", "score")
     assert "Without the watermark the network that learnt it as a shortcut loses" in said
     assert "not measured, because the control is none: accuracy_unmarked is " in said
     told = json.loads((project / "reports/score/shortcut.json").read_text())
@@ -117,26 +110,8 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path):
     assert "excess_relevance_mass" not in (project / "reports/score/scorecard.csv").read_text()
 
 
-def test_explainers_are_not_scored_by_masks_of_a_network_that_does_not_use_the_glyph(tmp_path):
-    from glassbox.config import parameters
-
-    project = clone(tmp_path / "glassbox")
-    (project / "params.yaml").write_text(parameters.edit(project / "studies/planted.yaml", TINY))
-    said = alone(project, "prepare", "tune", "train", "evaluate", "score")
-    assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy is 0." in said
-    assert {path.name for path in (project / "reports/score").iterdir()} == {"gate.json", "timing.yaml", "files.sha256"}
-    checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
-    assert not checks[0]["passed"]
-
-
-BOTH = '''"""Dark and bright images with masks that are wrong, and a watermark: one gate shuts, one opens."""
-
-import numpy as np
-
-from glassbox.data.base import Asked, Images
-
-
-def source(asked: Asked) -> Images:
+def wrong_masks_and_a_watermark(asked: base.Asked) -> base.Images:
+    """Dark and bright images with masks that are wrong, and a watermark: one gate shuts, one opens."""
     rng, labels = np.random.default_rng(asked.seed), np.arange(160) % 2
     shades = rng.integers(0, 60, (160, 16, 16, 1)) + 150 * labels[:, None, None, None]
     plain = np.repeat(shades, 3, axis=3).astype(np.uint8)
@@ -148,21 +123,18 @@ def source(asked: Asked) -> Images:
 
     changed = {"removed": plain, "swapped": plain, "moved": plain, "unmarked": plain, "marked": marked}
     arms = {"noise": where(rng.random(160) < 0.5)}
-    return Images(where(labels == 1), labels, ("dark", "bright"), masks=masks, changed=changed, arms=arms)
-'''
+    return base.Images(where(labels == 1), labels, ("dark", "bright"), masks=masks, changed=changed, arms=arms)
 
 
-def test_a_shut_gate_does_not_stop_the_measurement_of_a_shortcut(tmp_path):
-    from glassbox.config import parameters
-
-    project = clone(tmp_path / "glassbox")
-    (project / "src/glassbox/data/sources/both.py").write_text(BOTH)
-    text = parameters.edit(project / "studies/watermark.yaml", [*TINY, "data.image_size=16", "train.epochs=6"])
-    planted = re.search(r"\n  planted:.*?(?=\n\S|\n\n)", text, re.DOTALL).group()
-    text = text.replace(planted, "").replace("source: planted ", "source: both ")
-    (project / "params.yaml").write_text(text)
-    said = alone(project, "prepare", "tune", "train", "evaluate", "score")
+def test_a_shut_gate_stops_the_scores_but_not_the_measurement_of_a_shortcut(tmp_path, run_stages, monkeypatch):
+    project = tmp_path
+    monkeypatch.setattr(planted, "source", wrong_masks_and_a_watermark)
+    changes = [*TINY, "data.image_size=16", "train.epochs=6"]
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/watermark.yaml", changes))
+    said = run_stages(project, "prepare", "tune", "train", "evaluate", "score")
     assert "Explainers are not scored, because the model does not use the glyph and it alone: accuracy without" in said
+    checks = json.loads((project / "reports/score/gate.json").read_text())["checks"]
+    assert not all(check["passed"] for check in checks)
     told = json.loads((project / "reports/score/shortcut.json").read_text())
     assert [row["passed"] for row in told["gate"]] == [True, True]
     assert told["contrast"][0]["explainer"] == "grad_cam"
@@ -174,8 +146,6 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     """Circles and squares, as a person might have collected them: many formats, sizes, modes and names, one that is
     broken, a file that is none."""
     from PIL import ImageDraw
-
-    from glassbox.config import parameters
 
     rng = np.random.default_rng(0)
     project = clone(tmp_path / "glassbox")
@@ -213,7 +183,8 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     ]  # fmt: skip
     study = project / "studies/own-images.yaml"
     study.write_text(parameters.edit(study, [*shrink, *own]))
-    said = shell("bash", "-c", command, cwd=project, VENV=str(Path(sys.executable).parent.parent)).stdout
+    venv = str(Path(sys.executable).parent.parent)
+    said = shell("bash", "-c", command, cwd=project, VENV=venv, GLASSBOX_TRACKING="off").stdout
     assert ran(said) == NAMES
     card = json.loads((project / "reports/prepare/card.json").read_text())
     assert card["classes"] == ["big squares", "кръгове"]
@@ -221,7 +192,6 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     assert card["images_skipped"] == ["кръгове/read me.txt"]
     assert card["images_unreadable"]["count"] == 1
     assert card["images_unreadable"]["files"][0]["file"] == "кръгове/99.png"
-    assert len(studies(project)) == 1
     page = (project / "reports/index.html").read_text()
     assert "big squares" in page
     assert "1 image that could not be read was left out" in page
@@ -233,27 +203,20 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
     assert (index["file"] == by_image.loc[index["image"]].to_numpy()).all()
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A clone in which a small folder of images is prepared."""
-    from glassbox.config import parameters
-
-    project = clone(tmp_path_factory.mktemp("refusals") / "glassbox")
+def with_pets(project: Path) -> Path:
+    """A project whose study is of a small folder of images."""
     for label, name in enumerate(("cats", "dogs")):
         (project / "data/raw/pets" / name).mkdir(parents=True)
         for number in range(6):
             Image.new("RGB", (9, 9), (90 * label, 9 * number, 0)).save(project / f"data/raw/pets/{name}/{number}.png")
     changes = ["data.source=image_folder", "data.path=data/raw/pets", "data.image_size=8"]
-    (project / "params.yaml").write_text(parameters.edit(project / "studies/digits.yaml", changes))
-    assert alone(project, "prepare") == "prepared 8 train, 2 validation, 2 test images of image_folder\n"
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", changes))
     return project
 
 
-def test_images_elsewhere_are_prepared_again_when_they_have_changed(prepared, tmp_path):
+def test_images_elsewhere_are_prepared_again_when_they_have_changed(tmp_path):
     """DVC looks into data/raw/ and nowhere else."""
-    from glassbox.config import parameters
-
-    project, images = Path(shutil.copytree(prepared, tmp_path / "copy")), tmp_path / "elsewhere"
+    project, images = with_pets(clone(tmp_path / "glassbox")), tmp_path / "elsewhere"
     shutil.move(project / "data/raw/pets", images)
     (project / "params.yaml").write_text(parameters.edit(project / "params.yaml", [f"data.path={images}"]))
 
@@ -302,9 +265,9 @@ def empty(folder: Path, names: list[str]) -> None:
     ],
     ids=["parameter", "truncated", "link", "one image"],
 )  # fmt: skip
-def test_bad_input_stops_prepare_in_one_sentence_and_nothing_is_lost(spoil, sentence, prepared, tmp_path):
-    project = tmp_path / "copy"
-    shutil.copytree(prepared, project)
+def test_bad_input_stops_prepare_in_one_sentence_and_nothing_is_lost(spoil, sentence, tmp_path, run_stages, capfd):
+    project = with_pets(tmp_path)
+    assert run_stages(project, "prepare") == "prepared 8 train, 2 validation, 2 test images of image_folder\n"
     spoil(project)
 
     def contents() -> dict[Path, tuple[bytes, int]]:
@@ -313,8 +276,7 @@ def test_bad_input_stops_prepare_in_one_sentence_and_nothing_is_lost(spoil, sent
 
     before = contents()
     assert {path.name for path in before} >= {"train.safetensors", "data.json", "card.json", "samples.png"}
-    said = shell("python", "-m", "stages.prepare", cwd=project, check=False, GLASSBOX_TRACKING="off")
-    assert said.returncode == 2
-    assert said.stderr == f"error: {sentence.format(project=project)}\n"
-    assert said.stdout == ""
+    with pytest.raises(SystemExit, match="2"):
+        run_stages(project, "prepare")
+    assert capfd.readouterr() == ("", f"error: {sentence.format(project=project)}\n")
     assert contents() == before
