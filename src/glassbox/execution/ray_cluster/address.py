@@ -7,7 +7,7 @@ import socket
 from glassbox.config.compute import Compute
 from glassbox.core.errors import UserError, cut
 
-EXTRA = "glassbox[cluster]"
+EXTRA = "glassbox-xai[cluster]"
 TIMEOUT = 10  # seconds for a connection; Ray itself would try for minutes
 
 
