@@ -186,8 +186,9 @@ def test_a_parameter_reruns_only_what_hangs_on_it(study):
     assert "mlflow.note.content" in after["fewer"]
 
 
-def test_a_temporary_experiment_logs_to_the_same_store_and_can_be_applied(study):
+def test_a_temporary_experiment_is_applied_and_taken_back_with_a_row_of_its_own_in_another_store(study, tmp_path):
     project, _ = study
+    text = (project / "params.yaml").read_text()
     before = (project / "reports/index.html").read_bytes()
     said = shell("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "evaluate.gallery=2", cwd=project).stdout
     assert ran(said) == ["evaluate", "report"]
@@ -198,15 +199,9 @@ def test_a_temporary_experiment_logs_to_the_same_store_and_can_be_applied(study)
     status = shell("dvc", "status", cwd=project).stdout
     assert "Data and pipelines are up to date." in status
 
-
-def test_report_completes_a_row_when_everything_else_comes_from_the_cache(study, tmp_path):
-    project, _ = study
-    store = f"sqlite:///{tmp_path / 'another.db'}"
-    text = (project / "params.yaml").read_text()
-    # Away and back: DVC has seen this state before, and runs no stage but report for it.
-    shell("dvc", "exp", "run", "-S", "evaluate.gallery=3", cwd=project)
+    # DVC has seen the state before, and runs no stage but report for it: report completes the row.
     (project / "params.yaml").write_text(text)
-    said = shell("dvc", "repro", cwd=project, MLFLOW_TRACKING_URI=store).stdout
+    said = shell("dvc", "repro", cwd=project, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'another.db'}").stdout
     assert ran(said) == ["report"]
     with sqlite3.connect(tmp_path / "another.db") as database:
         metrics = dict(database.execute("select key, value from latest_metrics").fetchall())
