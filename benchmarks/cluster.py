@@ -1,7 +1,7 @@
 """A Ray cluster of this machine: what its workers gain, what handing work to them costs, what it takes of memory.
 
-- efficiency: KernelSHAP of the same images by this process, by one worker, by two, each with one thread. Beside them
-  two processes that know nothing of each other: what this machine's two cores can give.
+- efficiency: Shapley values of the same images by this process, by one worker, by two, each with one thread. Beside
+  them two independent processes: what this machine's two cores can give.
 - together: epochs of one training by this process, by one worker and by two.
 - waiting workers: trials that only sleep, ten epochs of a second each on average, by the real search and the real
   processes of a cluster, all of them on this machine; and images that take a fifth of a second of sleep. Useful is the
@@ -47,7 +47,8 @@ from glassbox.data.store import Description, Split
 from glassbox.execution import compute, engine
 from glassbox.execution import workers as processes
 from glassbox.explainers import factory
-from glassbox.explainers.base import Request
+from glassbox.explainers.base import Request, Setup
+from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.explaining import explanations, map_tables, selection
 from glassbox.models import Spec
 from glassbox.search import outcome, space, trainer, tuning
@@ -102,9 +103,9 @@ def kernel_shap() -> tuple[factory.Explainer, models.Classifier, Request]:
         }
     )
     split = common.some_images(IMAGES)
-    made = factory.make(how, split.images, common.MEAN, 128)["kernel_shap"]
-    request = Request(split.images, split.labels, tuple(range(IMAGES)))
-    return made, common.cnn(torch.device("cpu")), request
+    classifier = common.cnn(torch.device("cpu"))
+    made = factory.make(Setup(classifier, how, split.images, common.MEAN, batch_size=128))["kernel_shap"]
+    return made, classifier, Request(split.images, split.labels, tuple(range(IMAGES)))
 
 
 def explain_alone() -> None:
@@ -112,9 +113,9 @@ def explain_alone() -> None:
     torch.set_num_threads(1)
     made, classifier, request = kernel_shap()
     half = request.part(0, IMAGES // 2)
-    explanations.attribute(made, classifier, half, 128)
+    attribute(made, classifier, half)
     for _ in sys.stdin:
-        explanations.attribute(made, classifier, half, 128)
+        attribute(made, classifier, half)
         print("done", flush=True)
 
 
@@ -136,7 +137,7 @@ def efficiency() -> list[dict[str, Any]]:
 
     def by(each: Any) -> Callable[[], Any]:
         keep = type("Keep", (), {"each": lambda _, __, *work: each(*work)})()
-        return lambda: explanations.attribute(made, classifier, request, 128, keep=keep)
+        return lambda: attribute(made, classifier, request, Bookkeeping(keep))
 
     with cluster(2), engine.start(settings(workers=2)) as at:
         two = at.each
@@ -151,7 +152,7 @@ def efficiency() -> list[dict[str, Any]]:
         local = engine.Local(settings(engine="local"))
         assert np.array_equal(by(local.each)().maps, by(two)().maps), "the same bytes"
         row = harness.compare(
-            f"KernelSHAP of {IMAGES} images, {COALITIONS:,} coalitions",
+            f"Shapley values of {IMAGES} images, {COALITIONS:,} coalitions",
             "s",
             {name: harness.seconds(by(each)) for name, each in ((LOCAL, local.each), (ONE, one), (TWO, two))}
             | {APART: harness.seconds(apart)},
@@ -471,12 +472,13 @@ def explain_many(n: int) -> dict[str, float]:
         watcher = threading.Thread(target=watch)
         watcher.start()
         start, processor = time.perf_counter(), time.process_time()
-        request = explanations.request_for(picks, pixels, 0, folder=folder)
-        asked = (pixels[:8], (0.5,) * 3, how, 128, int, None, explanations.marker(cases), folder, keep)
-        results = list(explanations.explain(classifier, request, *asked))
-        table = map_tables.tables(cases, results, np.arange(n // 2))["index"]
+        plan = explanations.plan(cases, how, 0, folder)
+        setup = Setup(classifier, how, pixels[:8], (0.5,) * 3, batch_size=128)
+        results = list(explanations.explain(setup, plan, Bookkeeping(keep, folder)))
+        test = Split(pixels, torch.from_numpy(labels), None, torch.arange(n // 2), None)
+        table = map_tables.tables(cases, results, how.superpixels, test)["index"]
         files.write_csv(folder / "index.csv", table)
-        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan.request, folder))
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         done.set()
         watcher.join()

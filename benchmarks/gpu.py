@@ -1,5 +1,5 @@
-"""What a CUDA GPU is for: throughput of training, where a step's time goes, KernelSHAP with 100 background images, and
-how many trials should share the GPU. `benchmarks/gpu.sh` runs this and the CNN paper's whole study.
+"""What a CUDA GPU is for: throughput of training, where a step's time goes, Shapley values with 100 background images,
+and how many trials should share the GPU. `benchmarks/gpu.sh` runs this and the CNN paper's whole study.
 
     python -m benchmarks.gpu            all but the study; only where there is CUDA
     python -m benchmarks.gpu FILE       put the study's stages, timed in FILE (a line each: name seconds), beside it
@@ -107,7 +107,7 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
 
 
 def shap(place: compute.Place, coalitions: int = 1000, background: int = 100) -> dict[str, Any]:
-    """KernelSHAP of one image, ten classes."""
+    """Shapley values of one image, ten classes."""
     classifier, images = common.cnn(place.device), common.some_images(background + 1).images
     settings = KernelShap(coalitions=coalitions, tolerance=None, background=background, classes=common.CLASSES)
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
@@ -117,7 +117,7 @@ def shap(place: compute.Place, coalitions: int = 1000, background: int = 100) ->
         )
         for precision, size in (("auto", 4096), ("float32", 4096))
     }
-    name = f"KernelSHAP of an image, {coalitions:,} coalitions, {background} background images"
+    name = f"Shapley values of an image, {coalitions:,} coalitions, {background} background images"
     with on_grid():
         row = harness.compare(name, "s", contenders, [Bar("float32", "auto")])
     row["ratios"].append(harness.judged("seconds", row["medians"]["auto"], at_most=1))

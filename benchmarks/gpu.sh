@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that is to be measured on a CUDA GPU, in one call from the repository's root: training, KernelSHAP and the
+# Everything that is to be measured on a CUDA GPU, in one call from the repository's root: training, Shapley values and the
 # search (benchmarks/gpu.py), then the CNN paper's whole study, stage by stage, in a copy of the repository.
 #
 #   sh benchmarks/gpu.sh [FOLDER]     FOLDER: the copy; a temporary one without it

@@ -1,4 +1,4 @@
-"""KernelSHAP of 10 classes of an image, 64 superpixels, 2,048 coalitions: shap's KernelExplainer over the masking
+"""Shapley values of 10 classes of an image, 64 superpixels, 2,048 coalitions: shap's KernelExplainer over the masking
 function in numpy that shap's own example has (its notebook "Explain ImageNet classification with Kernel SHAP"), on a
 plain model; ours.
 
@@ -89,7 +89,7 @@ def main() -> None:
         "glassbox float32": lambda: ours("float32"), "bare set function float32": lambda: values("float32"),
     }  # fmt: skip
     row = harness.compare(
-        f"KernelSHAP, {players} superpixels, {COALITIONS} coalitions, {common.CLASSES} classes", "s",
+        f"Shapley values, {players} superpixels, {COALITIONS} coalitions, {common.CLASSES} classes", "s",
         {label: harness.seconds(work) for label, work in contenders.items()},
         [Bar("shap", "glassbox", at_least=3), Bar("glassbox", "bare set function", at_most=1.3),
          Bar("shap", "glassbox float32"), Bar("glassbox float32", "bare set function float32")],

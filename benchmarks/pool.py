@@ -26,7 +26,7 @@ from glassbox.evaluation.predictions import read as read_predictions
 from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.base import Attribution, Budget, Explainer, Request
-from glassbox.explainers.catalog import CONTROL, CONTROLLED, EXPLAINER, UNTRAINED
+from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, UNTRAINED
 from glassbox.explainers.controls import Control, Draw, all_controls, noise, region_noise, smooth_noise
 from glassbox.models import Classifier
 from glassbox.scoring import measurement, preparation, score_tables
@@ -96,27 +96,28 @@ def pool(folder: Path, images: int) -> pd.DataFrame:
     classifier, card = models.load(folder / "models", place.device, temperature)
     test, train = store.read(data, "test"), store.read(data, "train")
     p = read_predictions(folder / "reports/evaluate/predictions.csv", len(test), card.classes)
-    background = factory.draw_background(train.images, factory.n_background(params.explain), seed)
-    about = (description.mean, background, params.explain, s, place.batch_size, seed)
-    ground = preparation.prepare(classifier, card, test, p.argmax(axis=1), *about)
+    setup = factory.setup(
+        classifier=classifier, settings=params.explain, train=train.images, mean=description.mean,
+        batch_size=place.batch_size, seed=seed,
+    )  # fmt: skip
+    ground = preparation.prepare(setup, s, card=card, test=test, predicted=p.argmax(axis=1))
     side = ground.request.images.shape[1]
-    own = factory.make(params.explain, background, description.mean, place.batch_size)
-    del own[CONTROL]  # one of the controls
-    controls = all_controls(ground.explain.superpixels, side)
-    blind = noises(ground.explain.superpixels, side)
+    own = factory.make(setup)
+    controls = all_controls(params.explain.superpixels, side)
+    blind = noises(params.explain.superpixels, side)
     scored = []
 
-    def add(kind: str, subjects: dict[str, Explainer], model: Classifier, whole: bool) -> None:
+    def add(kind: str, subjects: dict[str, Explainer], whole: bool) -> None:
         for name, explainer in subjects.items():
-            scored.append(measurement.measure_subject(ground, kind, name, explainer, model, whole=whole))
+            scored.append(measurement.measure_subject(ground, kind, name, explainer, whole=whole))
             print(f"{kind} {name}", flush=True)
 
-    add(EXPLAINER, own, classifier, True)
-    add(CONTROLLED, controls, classifier, True)
-    add(NOISE, blind, classifier, True)
-    add(UNTRAINED, own | blind, ground.untrained, False)
+    add(EXPLAINER, own, whole=True)
+    add(CONTROLLED, controls, whole=True)
+    add(NOISE, blind, whole=True)
+    add(UNTRAINED, own | blind, whole=False)
     if "integrated_gradients" in own:
-        add(TRANSPOSED, {"integrated_gradients": Transposed(own["integrated_gradients"])}, classifier, False)
+        add(TRANSPOSED, {"integrated_gradients": Transposed(own["integrated_gradients"])}, whole=False)
     return score_tables.table(scored, ground, card.classes)
 
 

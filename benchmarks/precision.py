@@ -1,4 +1,4 @@
-"""What reduced precision does to a map, against what another seed does to it: LIME, KernelSHAP, and deletion and
+"""What reduced precision does to a map, against what another seed does to it: LIME, Shapley values, and deletion and
 insertion of LIME's maps, in float32 and in the precision that "auto" chooses, on a network trained here on digits.
 
 A distance between maps is the median over images of |a - b| / |a|, one between areas under curves the mean |a - b|.
@@ -80,7 +80,7 @@ def main() -> None:
 
     subjects = {f"LIME, {n:,} samples": (partial(lime, n), of_maps) for n in (params.explain.lime.samples, 1000)}
     subjects |= {
-        f"KernelSHAP, {n:,} coalitions": (partial(shap, n), of_maps)
+        f"Shapley values, {n:,} coalitions": (partial(shap, n), of_maps)
         for n in (params.explain.kernel_shap.coalitions, 2048)
     }
     maps = [lime(1000, seed, "float32") for seed in range(2)]

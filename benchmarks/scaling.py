@@ -32,6 +32,7 @@ from glassbox.data.sources import cifar10
 from glassbox.evaluation.evaluate import evaluate as evaluated
 from glassbox.explainers import factory, kernel_shap, lime
 from glassbox.explainers.base import Request
+from glassbox.explainers.running import Bookkeeping
 from glassbox.explaining import explanations, map_tables, selection
 
 IMAGES, SIZES, REGIONS, EXPLAINED = (1000, 5000, 20000, 50000), (32, 64, 128, 224), (16, 32, 64, 128, 256), (
@@ -104,7 +105,7 @@ def predict_size(side: int, _: Path) -> Work:
 
 
 def explain_size(side: int, _: Path) -> Work:
-    """KernelSHAP of two images of this size, 64 regions, 256 coalitions."""
+    """Shapley values of two images of this size, 64 regions, 256 coalitions."""
     images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
     return shap_of(common.cnn(common.place().device, side), images, 64, 256)
 
@@ -126,7 +127,7 @@ def grid(side: int, regions: int) -> np.ndarray:
 
 
 def shap_regions(regions: int, _: Path) -> Work:
-    """KernelSHAP of an image, 2,048 coalitions."""
+    """Shapley values of an image, 2,048 coalitions."""
     return shap_of(common.cnn(common.place().device), common.some_images(2).images, regions, 2048)
 
 
@@ -159,14 +160,14 @@ def explain(n: int, folder: Path) -> Work:
     cases = selection.Cases(test.images, test.labels.numpy(), p, names, picks)
 
     def work() -> None:
-        request = explanations.request_for(picks, test.images, 0, folder=folder)
-        panels = explanations.panels_for(cases, settings, 0, folder)
-        background = factory.draw_background(test.images, 8, 0)
-        how = (common.MEAN, settings, BATCH, int, panels, explanations.marker(cases), folder)
-        results = list(explanations.explain(classifier, request, background, *how))
-        for name, table in map_tables.tables(cases, results, test.index.numpy()).items():
+        plan = explanations.plan(cases, settings, 0, folder)
+        setup = factory.setup(
+            classifier=classifier, settings=settings, train=test.images, mean=common.MEAN, batch_size=BATCH, seed=0
+        )
+        results = list(explanations.explain(setup, plan, Bookkeeping(folder=folder)))
+        for name, table in map_tables.tables(cases, results, settings.superpixels, test).items():
             files.write_csv(folder / f"{name}.csv", table)
-        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan.request, folder))
 
     return work
 
@@ -175,8 +176,8 @@ AXES: dict[str, tuple[str, tuple[int, ...], Callable[[int, Path], Work]]] = {
     "prepare": ("images", IMAGES, prepare), "training epoch": ("images", IMAGES, epoch),
     "evaluate": ("images", IMAGES, evaluate), "explain": ("explained images", EXPLAINED, explain),
     "prediction of 256 images": ("pixels a side", SIZES, predict_size),
-    "KernelSHAP, 256 coalitions": ("pixels a side", SIZES, explain_size),
-    "KernelSHAP, 2,048 coalitions": ("superpixels", REGIONS, shap_regions),
+    "Shapley values, 256 coalitions": ("pixels a side", SIZES, explain_size),
+    "Shapley values, 2,048 coalitions": ("superpixels", REGIONS, shap_regions),
     "LIME, 1,000 samples": ("superpixels", REGIONS, lime_regions),
 }  # fmt: skip
 

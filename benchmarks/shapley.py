@@ -8,7 +8,7 @@ are coalitions asked for, everything and nothing among them. An image's error is
 exact values over the length of these.
 
 Coverage is that of the values of the three most probable classes, hidden regions taken from the mean colour or from
-training images, as KernelSHAP takes them. Thirty regions have too many coalitions: there what is compared with is an
+training images, as the explainer takes them. Thirty regions have too many coalitions: there what is compared with is an
 estimate from 8,192 evaluations, whose own standard error is added.
 """
 
@@ -42,6 +42,7 @@ COVERAGE = {  # evaluations, by players
     16: (50, 100, 200, 400, 800, 1600, 3200),
     30: (100, 200, 400, 800, 1600),
 }
+ENUMERATED = 16  # most players whose exact values are computed from all coalitions
 CLASSES, SHOWN, LONG = 3, 5, 8192  # classes an image, images of the background, evaluations of 30 players' values
 LOWEST = 0.92  # share of the values within; not judged where one pair is left, on which all values of a class hang
 SMALL = {"conv1_filters": 16, "pool_size_1": 2, "conv2_filters": 32, "batch_norm_momentum": 0.9}
@@ -120,11 +121,16 @@ def permutation_explainer(game: shapley.Game, players: int, evaluations: int, se
     return explainer(np.ones((1, players)), max_evals=evaluations, silent=True).values[0]
 
 
+def exact(game: shapley.Game, players: int) -> np.ndarray:
+    """Shapley values (T, S) from all coalitions."""
+    return shapley.estimate(game, players, 2**players, seed=0).values
+
+
 def measure(tables: list[np.ndarray], players: int, evaluations: int) -> dict:
     """One row: medians over images and draws of each estimator."""
     asked, errors, correlations = {}, {}, {}
     for number, values in enumerate(tables):
-        truth = shapley.exact(looked_up(values), players)[0]
+        truth = exact(looked_up(values), players)[0]
         for draw in range(DRAWS):
             count = [0]
 
@@ -187,9 +193,9 @@ def covered(model: Classifier, test: Split, rows: int, columns: int, images: int
     colour, others = model.mean.view(1, 3, 1, 1), to_float(test.images[-SHOWN:])
     for name, hidden in (("mean colour", colour), (f"{SHOWN} images", others)):
         games = [game_of(model, image, rows, columns, hidden, CLASSES) for image in test.images[:images]]
-        if players <= shapley.PLAYERS:
+        if players <= ENUMERATED:
             games = [looked_up(game(coalitions(players))) for game in games]
-            truths = [(shapley.exact(game, players), np.zeros((CLASSES, players))) for game in games]
+            truths = [(exact(game, players), np.zeros((CLASSES, players))) for game in games]
         else:
             longs = [shapley.estimate(game, players, LONG, images + n) for n, game in enumerate(games)]
             truths = [(long.values, long.standard_errors) for long in longs]

@@ -90,12 +90,12 @@ GROWTH = """
 NOTES = """
 ## How to read it
 
-- **LIME** leaves masks, distances and the surrogate to the library lime; only the images are made and sent through the
-  network otherwise. The same masks give the same coefficients.
+- **LIME** leaves the surrogate to the library lime; masks are drawn as it does, but images are made and sent through
+  the network in batches. The same masks give the same coefficients.
 - **Quantus** takes the pixels' colours for features: for the same portions of an image it asks the network three times
   as often. Where it asks for as many as glassbox, in the lines "of Quantus 24", the ratio is smaller.
-- **KernelSHAP** draws pairs of coalitions and solves for all of them at once; its values are not shap's, but nearer to
-  the exact ones: subject `shapley`, which also has the share of exact values within 1.96 of the standard errors given.
+- **Shapley values** are estimated by a Gaussian process from pairs of coalitions, not by shap's regression, and are
+  nearer to the exact ones: subject `shapley`, which also has the share of exact values within 1.96 standard errors.
 - **Precision** is judged on maps: the change from float32 to `auto` moves them less than another seed does, for every
   explainer that uses it. Gradients (GradientSHAP, Integrated Gradients, Grad-CAM) and SHAP's two end points are always
   in float32.

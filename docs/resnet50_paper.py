@@ -55,7 +55,7 @@ DISAGREEMENTS = [
      "`train.keep`"),
     ("test accuracy", "81.35 % (table 4)", "", "81.05 % in the log", ""),
     ("macro precision", "0.815 (table 4), 0.821 (mean of table 5)", "", "0.81 in the log", ""),
-    ("explainer", "KernelSHAP over superpixels", "`shap.GradientExplainer`, top class only", "",
+    ("explainer", "Shapley values over superpixels", "`shap.GradientExplainer`, top class only", "",
      "`explain.explainers`"),
     ("background", "100 random training images", "10 images of the test set", "", "`explain.kernel_shap.background`"),
     ("images explained", "correct ones, mistakes, confusable pairs", "the first 3 of the test loader",
@@ -243,8 +243,8 @@ Made on {", ".join(sorted(machines))}, {threads}, {", ".join(sorted(gpus))}; com
         parts.append(
             "## The three hypotheses\n\nWhere the paper looks at pictures, each check here has a number and a "
             "criterion (`reports/report/hypotheses.json`). CIFAR-10 has no masks of its objects, so whether maps point "
-            "at them is not tested. These runs were made before KernelSHAP's faithfulness, compared with the controls, "
-            f"was part of the second hypothesis.\n\n{told}"
+            "at them is not tested. These runs were made before the faithfulness of Shapley values, compared with the "
+            f"controls, was part of the second hypothesis.\n\n{told}"
         )
     parts.append(pictures(runs))
     parts.append(
@@ -266,7 +266,7 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
   and 46 s of compiling (`python -m benchmarks compiling`, which on CUDA measures TF32, deterministic algorithms and
   ResNet-50 as well); single steps of ResNet-50 took 3.21 s compiled and 3.09 s not;
 - what SHAP says of a ResNet-50 that has learnt more than 1,600 images could teach it;
-- the time of KernelSHAP with 100 background images, of training and of the search (`sh benchmarks/gpu.sh`). On
+- the time of Shapley values with 100 background images, of training and of the search (`sh benchmarks/gpu.sh`). On
   two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.24 s, a bare forward
   pass of as many images 3.32 s.
 

@@ -83,7 +83,7 @@ A map's numbers stay in memory until the table is written, {kib:.2f} KiB each; t
 Assumed: machines of {a_machine} GPUs; servers (MLflow, head) and the laptop with cores as fast as the measured
 ones, {memory} GiB and 10 Gb/s. A search of {trials:,} trials, each of {epochs} epochs in {minutes:.0f} minutes,
 {to_a_gpu} on a GPU at a time (`tune.gpus: 0.25`): {at_once:,} at once on {gpus:,} GPUs. Explanations that take a GPU
-{seconds:.0f} second each, as LIME's and KernelSHAP's of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for
+{seconds:.0f} second each, as LIME and Shapley values of a ResNet-50, by {explainers} explainers: {hours:.1f} hours for
 a million images.
 
 In the order in which they are full:

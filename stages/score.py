@@ -15,6 +15,7 @@ from glassbox.data.base import NOISE
 from glassbox.evaluation import predictions
 from glassbox.execution.engine import start
 from glassbox.explainers import factory
+from glassbox.explainers.running import Bookkeeping
 from glassbox.provenance import record, resume
 from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables, scorecard, shortcut
 
@@ -32,38 +33,38 @@ def main() -> None:
         description = store.describe(DATA)
         tracked.begin(description)
         tracked.log_params(flatten(settings, "score."))
-        temperature, batch_size = predictions.temperature(CALIBRATION), engine.place.batch_size
+        temperature = predictions.temperature(CALIBRATION)
         classifier, card = models.load(MODEL, engine.device, temperature)
-        test, train = store.read(DATA, "test"), store.read(DATA, "train")
+        test = store.read(DATA, "test")
         probabilities = predictions.read(PREDICTIONS, len(test), card.classes)
+        setup = factory.setup(
+            classifier=classifier,
+            settings=explain,
+            train=store.read(DATA, "train").images,
+            mean=description.mean,
+            batch_size=engine.place.batch_size,
+            seed=study.seed,
+        )
         known = resume.digest(MODEL, PREDICTIONS, CALIBRATION)
         keep = resume.parts(
             "score", engine.place, engine.each, study.seed, description.digest, known, explain, settings
         )
-        common = {
-            "mean": description.mean,
-            "background": factory.draw_background(train.images, factory.n_background(explain), study.seed),
-            "explain": explain,
-            "settings": settings,
-            "batch_size": batch_size,
-            "seed": study.seed,
-            "keep": keep,
-        }
-        checks = planted_gate.check(classifier, test, batch_size, keep) if planted_gate.applies(test) else []
+        checks = planted_gate.check(classifier, test, setup.batch_size, keep)
         refusal = planted_gate.refusal(checks)
         scored = []
         if refusal is None:
-            ground = preparation.prepare(classifier, card, test, probabilities.argmax(axis=1), **common)
+            predicted = probabilities.argmax(axis=1)
+            ground = preparation.prepare(setup, settings, card=card, test=test, predicted=predicted, keep=keep)
             with Bar(total=measurement.steps(ground), desc="scoring", unit="map") as bar:
                 scored = list(measurement.score(ground, bar.update))
         measured = exposed = None
         if shortcut.applies(test):
             control, _ = models.load(f"{MODEL}/{NOISE}", engine.device, temperature)
-            measured = shortcut.measure(classifier, control, test, batch_size, keep=keep)
+            measured = shortcut.measure(classifier, control, test, setup.batch_size, keep=keep)
             if measured.has_control:
-                steps = exposure.steps_to_expose(explain, settings, test)
-                with Bar(total=steps, desc="exposing", unit="map") as bar:
-                    exposed = exposure.expose(classifier, control, test, **common, progress=bar.update)
+                with Bar(total=exposure.steps(explain, settings, test), desc="exposing", unit="map") as bar:
+                    books = Bookkeeping(keep=keep, progress=bar.update)
+                    exposed = exposure.expose(setup, settings, control=control, test=test, books=books)
         costs = engine.costs(keep.began, settings.images)
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
@@ -72,13 +73,13 @@ def main() -> None:
         files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
         files.write_times(folder, {"machine": engine.machine()} | costs | score_tables.costs(scored))
         if scored:
-            found = scorecard.make(scored, ground, card.classes, study.seed)
-            for name, table in found.tables.items():
+            result = scorecard.make(scored, ground, card.classes)
+            for name, table in result.tables.items():
                 files.write_csv(folder / f"{name}.csv", table)
-            files.write_json(folder / "ranking.json", found.ranking)
-            figures.draw_all(folder, found)
-            tracked.log_headline(found.headline())
-            sentences += found.ranking["verdicts"]
+            files.write_json(folder / "ranking.json", result.ranking)
+            figures.draw_all(folder, result)
+            tracked.log_headline(result.headline())
+            sentences += result.ranking["verdicts"]
         if measured:
             summary = shortcut.summary(measured, exposed and exposed.contrast)
             files.write_json(folder / "shortcut.json", summary)

@@ -18,7 +18,10 @@ import torch
 from glassbox.config.explain import Superpixels
 from glassbox.execution import engine
 from glassbox.execution.ray_cluster import shards
+from glassbox.explainers.base import Setup
+from glassbox.explainers.running import Bookkeeping
 from glassbox.explaining import explanations
+from glassbox.explaining.explanations import Plan
 from glassbox.explaining.selection import Pick
 from glassbox.provenance.resume import Parts
 from glassbox.search.outcome import Trial
@@ -51,8 +54,8 @@ def asked(params, small_cnn):
     )
     patches = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
     images = torch.from_numpy(patches.repeat(6, 1).repeat(6, 2))
-    request = explanations.request_for([Pick(row, "correct", "", (row % 4,)) for row in range(40)], images, seed=0)
-    return small_cnn(24).eval(), request, images, (0.5,) * 3, small, 64
+    plan = Plan(explanations.request_for([Pick(row, "correct", "", (row % 4,)) for row in range(40)], images, seed=0))
+    return Setup(small_cnn(24).eval(), small, images, (0.5,) * 3, batch_size=64), plan
 
 
 def undisturbed(settings, asked):
@@ -79,7 +82,7 @@ def explained(settings, asked, folder: Path, after: int, fault) -> tuple[list, l
                 yield arrays
 
         keep = Parts("explain", "key", folder, each)
-        found = list(explanations.explain(*asked, keep=keep))
+        found = list(explanations.explain(*asked, Bookkeeping(keep)))
     return found, Parts("explain", "key", folder).found
 
 

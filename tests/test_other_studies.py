@@ -28,7 +28,7 @@ TINY = [
 
 
 def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, capfd):
-    """The search draws the optimizer alone, the head learns first, and every class is explained by KernelSHAP."""
+    """The search draws the optimizer alone, the head learns first, and every class is explained by Shapley values."""
     project = tmp_path
     (project / "data/weights").mkdir(parents=True)
     for name in ("dvc.yaml", "requirements.lock"):  # which the record holds

@@ -11,6 +11,7 @@ from glassbox.core import files
 from glassbox.data import store
 from glassbox.data.base import Images
 from glassbox.evaluation import evaluate, predictions
+from glassbox.explainers.base import Setup
 from glassbox.explaining import explanations, map_tables, own_image, selection
 from glassbox.models.cnn import Hyperparameters
 
@@ -61,9 +62,8 @@ def test_the_probability_of_an_image_is_one_number_everywhere(place, monkeypatch
     classifier, _ = models.load(folder / "models", temperature=predictions.temperature(calibration))
     picks = [selection.Pick(ROW, "chosen", "", (0,))]
     cases = selection.Cases(test.images, test.labels.numpy(), p, CLASSES, picks)
-    request, wider = explanations.request_for(picks, test.images, seed), explanations.panels_for(cases, settings, seed)
-    background = torch.from_numpy(pixels[:20])
-    results = list(explanations.explain(classifier, request, background, (0.5,) * 3, settings, 64, panels=wider))
+    setup = Setup(classifier, settings, torch.from_numpy(pixels[:20]), (0.5,) * 3, batch_size=64)
+    results = list(explanations.explain(setup, explanations.plan(cases, settings, seed)))
     panels = map_tables.panels_table(cases, map_tables.panels_of(results)).set_index("explained_class").loc[[*CLASSES]]
     assert panels["probability"].to_numpy() == pytest.approx(p[ROW], abs=1e-9)
     sums = panels["base_value"] + panels["evidence_for"] + panels["evidence_against"]

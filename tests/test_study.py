@@ -31,7 +31,15 @@ def test_it_ends_with_a_summary(study):
     summary = said[said.index("\nStudy digits: ") :]
     accuracy = json.loads((project / "reports/evaluate/metrics.json").read_text())["accuracy"]
     assert f"test accuracy  {100 * accuracy:.2f} %  (95 % interval" in summary
-    for title in ("LIME", "KernelSHAP", "GradientSHAP", "Integrated Gradients", "Grad-CAM", "random", "Sobel edges"):
+    for title in (
+        "LIME",
+        "Shapley values (superpixels)",
+        "GradientSHAP",
+        "Integrated Gradients",
+        "Grad-CAM",
+        "random",
+        "Sobel edges",
+    ):
         assert f"\n  {title} " in summary
     assert "reports/index.html" in summary
     assert "make ui" in summary
@@ -105,7 +113,7 @@ def test_the_files_agree_with_each_other(study):
 
 
 def test_the_probability_of_an_image_is_one_number_everywhere(study, tmp_path):
-    """In predictions.csv, in KernelSHAP's panels, in `make explain` and from the served model."""
+    """In predictions.csv, in the panels of Shapley values, in `make explain` and from the served model."""
     import mlflow
 
     project, _ = study

@@ -26,8 +26,9 @@ from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
 from glassbox.evaluation import predictions
 from glassbox.explainers import factory
-from glassbox.explainers.base import Attribution, Request
+from glassbox.explainers.base import Attribution, Request, Setup
 from glassbox.explainers.catalog import EXPLAINERS, TITLES
+from glassbox.explainers.running import attribute
 from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.models import Classifier
 from glassbox.report import study
@@ -80,7 +81,7 @@ def list_explainers() -> dict[str, str]:
 
     >>> import glassbox
     >>> glassbox.list_explainers()["kernel_shap"]
-    'KernelSHAP'
+    'Shapley values (superpixels)'
     """
     return {name: TITLES[name] for name in EXPLAINERS}
 
@@ -113,8 +114,8 @@ def explain(
         images: (N, H, W, 3) uint8.
         explainer: one of `list_explainers`.
         targets: (N,) classes whose score is explained; None takes the predicted ones.
-        background: (B, H, W, 3) uint8 images like those that the classifier was trained on; KernelSHAP and GradientSHAP
-            compare with them, and Integrated Gradients with their mean colour.
+        background: (B, H, W, 3) uint8 images like those that the classifier was trained on; Shapley values and
+            GradientSHAP compare with them, and Integrated Gradients with their mean colour.
         seed: of what is random.
         batch_size: images in one forward pass.
         settings: those of the explainer that differ from the default study's, as in params.yaml: {"samples": 500} for
@@ -148,8 +149,8 @@ def explain(
     request = _request(classifier, images, targets, seed, batch_size)
     colours = request.images if shown is None else shown
     mean = tuple((colours.double().mean(dim=(0, 1, 2)) / 255).tolist())
-    made = factory.make(chosen, request.images[:0] if shown is None else shown, mean, batch_size)[explainer]
-    return measurement.explain_all(made, classifier, request, batch_size)
+    setup = Setup(classifier, chosen, request.images[:0] if shown is None else shown, mean, batch_size, seed)
+    return attribute(factory.make(setup)[explainer], classifier, request)
 
 
 def score(

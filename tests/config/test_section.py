@@ -68,7 +68,7 @@ from glassbox.core.errors import UserError
         (
             {"data.image_size": 10},
             "explain.superpixels.segments is 50, but with data.image_size = 10 SLIC makes 100 regions of it, more than "
-            "KernelSHAP has coalitions for: take 44 or 67",
+            "Shapley values have coalitions for: take 44 or 67",
         ),
         (
             {"tune.n_trials": 0, "model.activation_func1": "relu", "train.optimizer": "sgd"},

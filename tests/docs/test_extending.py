@@ -88,7 +88,7 @@ def test_their_answers_on_paper(extended):
     code = """
 import numpy as np, torch
 from conftest import LinearNetwork, plain
-from glassbox.explainers.base import Common, Request
+from glassbox.explainers.base import Request, Setup
 from glassbox.explainers.input_x_gradient import make
 from glassbox.xai_metrics.complexity import complexity
 
@@ -99,7 +99,7 @@ assert np.allclose(complexity(np.concatenate([one, four, 0 * one])), [0, np.log(
 weights = np.arange(16.0).reshape(4, 4) - 7
 image = torch.full((1, 4, 4, 3), 51, dtype=torch.uint8)
 image[0, 0, 0] = 255
-explainer = make(Common(None, None, (0, 0, 0), 4))
+explainer = make(Setup(None, None, None, (0, 0, 0), batch_size=4))
 maps = explainer(plain(LinearNetwork(weights)), Request(image, torch.tensor([1]), (0,))).maps
 assert np.allclose(maps[0], 3 * weights * image[0, :, :, 0].numpy() / 255)
 """

@@ -23,7 +23,7 @@ def others(n):
 
 
 RESULTS = {"machine": MACHINE, "rows": [
-    {"name": "KernelSHAP", "unit": "s", "ratios": [],
+    {"name": "Shapley values", "unit": "s", "ratios": [],
      "medians": {"this process": 2.0, "1 worker": 2.5, "2 workers": 1.25, "2 processes apart": 1.2}},
     {"name": "training", "unit": "images/s", "ratios": [],
      "medians": {"this process": 1000.0, "1 worker": 900.0, "2 workers": 1350.0}},
@@ -41,7 +41,7 @@ RESULTS = {"machine": MACHINE, "rows": [
 
 def test_what_was_measured_stands_on_the_page():
     text = scaling.page(RESULTS)
-    assert "| KernelSHAP | 2 s | 2.5 s | 1.25 s | 1.2 s | 2.00 |" in text
+    assert "| Shapley values | 2 s | 2.5 s | 1.25 s | 1.2 s | 2.00 |" in text
     assert "| training | 1,000 images/s | 900 images/s | 1,350 images/s |  | 1.50 |" in text
     assert "| 32 | 96.0 % | 97.0 % |  | 224 ms |" in text
     assert "| 64 |  |  | 90.0 % | 224 ms |" in text

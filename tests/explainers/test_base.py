@@ -39,17 +39,11 @@ def test_counting_counts_images_and_leaves_the_model_as_it_was(linear):
         model(torch.rand(3, 3, 2, 2))
         model(torch.rand(2, 3, 2, 2))
         model(torch.rand(4, 3, 2, 2, requires_grad=True)).sum().backward()
+    with pytest.raises(RuntimeError, match="stop"), counting(model):  # and after an error
+        raise RuntimeError("stop")
     assert count == [9, 4]
     assert (model.training, model.network.training) == (True, False)
     assert all(p.requires_grad for p in model.parameters())
-    assert not model._forward_hooks
-
-
-def test_counting_restores_after_an_error(linear):
-    model = linear(np.ones((2, 2)))
-    with pytest.raises(RuntimeError, match="stop"), counting(model):
-        raise RuntimeError("stop")
-    assert model.training
     assert not model._forward_hooks
 
 
@@ -84,9 +78,14 @@ def test_parts_joined_are_the_whole():
     whole = request(5)
     assert torch.equal(whole.part(1, 3).images, whole.images[1:3])
     assert whole.part(1, 3).seeds == whole.seeds[1:3]
-    one = Attribution(np.zeros((1, 2, 2)), np.ones(1), np.ones(1), np.zeros(1), {"a": np.array([1.0])})
-    assert len(join([one, one]).maps) == 2
-    assert join([one, one]).details["a"].tolist() == [1, 1]
+    numbers = np.arange(3.0)
+    attribution = Attribution(np.zeros((3, 2, 2)), numbers, numbers + 1, numbers + 2, {"a": numbers + 3})
+    joined = join([attribution.rows([2, 0]), attribution])
+    assert joined.maps.shape == (5, 2, 2)
+    for place, values in enumerate(
+        [joined.seconds, joined.forward_passes, joined.backward_passes, joined.details["a"]]
+    ):
+        assert values.tolist() == [2 + place, place, place, 1 + place, 2 + place]
 
 
 def test_gradients_end_at_a_layer_and_no_further():

@@ -44,25 +44,16 @@ def test_random_maps_are_as_smooth_as_they_say(params):
     assert len(np.unique(regions)) == segments.max() + 1
 
 
-def test_they_follow_the_seed_and_the_class_and_ask_no_model(linear):
-    images = torch.from_numpy(np.stack([IMAGE] * 3))
-    asked = Request(images, torch.tensor([0, 1, 0]), (5, 5, 6))
-    made = c.Control(c.noise)(linear(np.ones((32, 32))), asked)
-    assert made.maps.dtype == np.float32
-    assert made.forward_passes.tolist() == [0, 0, 0]
-    assert len({values.tobytes() for values in made.maps}) == 3
-    assert np.array_equal(made.maps, c.Control(c.noise)(linear(np.ones((32, 32))), asked).maps)
-    still = c.Control(c.edges)(linear(np.ones((32, 32))), asked)
-    assert np.array_equal(still.maps[0], still.maps[2])
-
-
-def test_a_standard_normal_map_that_knows_only_its_seed(linear):
+def test_noise_is_standard_normal_and_depends_on_seed_and_class_alone(linear):
     images = torch.zeros(4, 40, 40, 3, dtype=torch.uint8)
     images[3] = 255
-    made = c.Control(c.noise)(linear(np.ones((40, 40))), Request(images, torch.tensor([0, 1, 0, 0]), (1, 1, 2, 1)))
-    assert np.array_equal(made.maps[0], made.maps[3])  # the image does not matter
-    assert not np.array_equal(made.maps[0], made.maps[1])
-    assert not np.array_equal(made.maps[0], made.maps[2])
-    assert abs(made.maps.mean()) < 0.05
-    assert abs(made.maps.std() - 1) < 0.05
-    assert made.forward_passes.tolist() == [0] * 4
+    request, model = Request(images, torch.tensor([0, 1, 0, 0]), (1, 1, 2, 1)), linear(np.ones((40, 40)))
+    first = c.Control(c.noise)(model, request)
+    assert np.array_equal(first.maps[0], first.maps[3])  # the image does not matter
+    assert not np.array_equal(first.maps[0], first.maps[1])
+    assert not np.array_equal(first.maps[0], first.maps[2])
+    assert abs(first.maps.mean()) < 0.05
+    assert abs(first.maps.std() - 1) < 0.05
+    assert first.forward_passes.tolist() == [0] * 4
+    edges = c.Control(c.edges)(model, request)
+    assert np.array_equal(edges.maps[0], edges.maps[2])

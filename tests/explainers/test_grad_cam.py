@@ -37,33 +37,26 @@ IMAGE[0, ..., 0] = torch.tensor([[255, 0], [51, 102]])
 IMAGE[0, ..., 2] = torch.tensor([[0, 255], [102, 51]])
 
 
-@pytest.mark.parametrize(("relu", "expected"), [(True, [[1, 0], [0, 0.2]]), (False, [[1, -1], [-0.2, 0.2]])])
-def test_the_weighted_sum_by_hand(relu, expected):
-    made = GradCam(Settings(relu=relu), 8)(classifier(), Request(IMAGE, torch.tensor([0]), (0,)))
-    assert made.maps[0] == pytest.approx(np.array(expected), abs=1e-6)
-    assert made.forward_passes.tolist() == [1]
-
-
-def test_a_map_of_zeros_is_possible():
-    made = GradCam(Settings(relu=True), 8)(classifier(), Request(IMAGE, torch.tensor([1]), (0,)))
-    assert not made.maps.any()
+@pytest.mark.parametrize(
+    ("relu", "target", "expected"),
+    [
+        (True, 0, [[1, 0], [0, 0.2]]),
+        (False, 0, [[1, -1], [-0.2, 0.2]]),
+        (False, 1, [[-2, -1], [-0.8, -1.0]]),
+        (True, 1, [[0, 0], [0, 0]]),  # a map of zeros is possible
+    ],
+)
+def test_the_weighted_sum_by_hand(relu, target, expected):
+    attribution = GradCam(Settings(relu=relu), 2)(classifier(), Request(IMAGE, torch.tensor([target]), (0,)))
+    assert attribution.maps[0] == pytest.approx(np.array(expected), abs=1e-6)
+    assert attribution.forward_passes.tolist() == [1]
 
 
 def test_coarse_maps_are_enlarged_bilinearly():
     coarse = IMAGE.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)  # (1, 4, 4, 3)
-    made = GradCam(Settings(relu=False), 8)(classifier(pool=2), Request(coarse, torch.tensor([0]), (0,)))
-    small = (
-        torch.tensor([[[[1.0, -1.0], [-0.2, 0.2]]]]) / 4
-    )  # each feature averages four pixels: its gradient is shared
-    expected = nn.functional.interpolate(small * 4, size=(4, 4), mode="bilinear")[0, 0]
-    assert made.maps[0] == pytest.approx(expected.numpy(), abs=1e-6)
-
-
-def test_batches_and_the_model_are_left_alone():
-    model = classifier()
-    many = Request(IMAGE.expand(5, -1, -1, -1), torch.tensor([0, 1, 0, 1, 0]), (0,) * 5)
-    made = GradCam(Settings(relu=False), 2)(model, many)
-    assert made.maps[0] == pytest.approx(made.maps[4])
-    assert made.maps[1] == pytest.approx(np.array([[-2, -1], [-0.8, -1.0]]), abs=1e-6)
-    assert not model.network.features._forward_hooks
-    assert model.training
+    attribution = GradCam(Settings(relu=False), 8)(classifier(pool=2), Request(coarse, torch.tensor([0]), (0,)))
+    # Each feature averages four pixels, which share its gradient: weights are 4 times 1 / 4.
+    expected = nn.functional.interpolate(torch.tensor([[[[1.0, -1.0], [-0.2, 0.2]]]]), size=(4, 4), mode="bilinear")[
+        0, 0
+    ]
+    assert attribution.maps[0] == pytest.approx(expected.numpy(), abs=1e-6)

@@ -36,7 +36,7 @@ def test_an_image_without_usable_regions_falls_back_to_squares(side, segments, s
     how = Superpixels(segments=segments, compactness=10.0, sigma=0.0)
     labels = segment(noise, how)
     assert set(np.unique(labels)) == set(range(squares))
-    assert 8 <= squares <= 1.5 * segments  # for which KernelSHAP has coalitions: three a segment
+    assert 8 <= squares <= 1.5 * segments  # for which Shapley values have coalitions: three a segment
     assert on_squares([noise, np.zeros((side, side, 3), np.uint8)], how) == [True, False]
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from glassbox.config.explain import Analyses, Explain, Faithfulness
-from glassbox.explainers.base import Attribution, Request
+from glassbox.explainers.base import Attribution, Request, Setup
+from glassbox.explainers.running import Bookkeeping
 from glassbox.explaining import analyses
 from glassbox.explaining.explanations import Explained, Panels
 from glassbox.explaining.selection import Cases, Pick
@@ -53,7 +54,7 @@ def attribution(maps: list[np.ndarray]) -> Attribution:
 
 
 def study(settings, bad: tuple[int, ...] = (), wider: bool = True):
-    """Image 0 is a dog taken for a cat; image 1 a recognised cat, of the pair cat and dog. The KernelSHAP maps in the
+    """Image 0 is a dog taken for a cat; image 1 a recognised cat, of the pair cat and dog. The Shapley values in the
     rows `bad` do not add up."""
     images = torch.from_numpy(np.stack([image(1.0, 0.8, 0.0, 0.0), image(1.0, 0.0, 0.6, 0.0)]))
     model = Classifier(Quadrants(), (0.0,) * 3, (1.0,) * 3)
@@ -71,9 +72,13 @@ def study(settings, bad: tuple[int, ...] = (), wider: bool = True):
         Explained("random", right, {}),
     ]
     moved = []
-    made = analyses.analyse(model, cases, results, settings, 8, 0, moved.append)
+    made = analyses.analyse(setup(model, settings), cases, results, Bookkeeping(progress=moved.append))
     assert sum(moved) == 2
     return made, p
+
+
+def setup(model: Classifier, settings: Explain) -> Setup:
+    return Setup(model, settings, torch.zeros(0), (0.0,) * 3, batch_size=8)
 
 
 @pytest.fixture
@@ -97,14 +102,10 @@ def test_a_mistake_is_corrected_by_hiding_what_spoke_for_it(found):
     assert rows.loc["kernel_shap", "p_true_after"] == pytest.approx(after[1], abs=0.02)
     assert (made.hidden[0, "kernel_shap"] == (QUADRANTS == 0)).all()
     assert (made.hidden[0, "lime"] == (QUADRANTS == 1)).all()
+    # The two classes' maps have ranks (4, 1, 2.5, 2.5) and (1, 4, 2.5, 2.5): opposite.
+    assert rows["agreement"].tolist() == pytest.approx([-1, -1])
     # Of four quadrants only hiding the first one turns the mistake right.
     assert rows["corrected_at_random"].tolist() == pytest.approx([0.25, 0.25], abs=0.06)
-
-
-def test_two_classes_maps_agree_or_not(found):
-    rows = found[0].mistakes.set_index("explainer")
-    # Ranks (4, 1, 2.5, 2.5) and (1, 4, 2.5, 2.5): opposite.
-    assert rows["agreement"].tolist() == pytest.approx([-1, -1])
 
 
 def test_a_recognised_image_loses_its_class_with_its_own_regions(found):
@@ -127,7 +128,7 @@ def test_maps_that_do_not_add_up_are_left_out(settings, bad, recognised, mistake
     assert [len(table) for table in made.tables().values()] == [recognised, mistakes, pairs]
 
 
-def test_without_the_next_class_nothing_is_said_of_it(settings):
+def test_without_the_next_class_there_is_no_row(settings):
     # The pair's own classes, cat and dog, are explained, but the next in probability is the hen.
     made, _ = study(settings, wider=False)
     assert [len(table) for table in made.tables().values()] == [0, 2, 2]
@@ -135,8 +136,8 @@ def test_without_the_next_class_nothing_is_said_of_it(settings):
 
 def test_a_map_that_ranks_nothing_agrees_with_none():
     ranked, flat = of(1, 2, 3, 4), of(0, 0, 0, 0)
-    assert analyses._agreement(ranked, ranked, QUADRANTS) == pytest.approx(1)
-    assert np.isnan(analyses._agreement(ranked, flat, QUADRANTS))
+    assert analyses.agreement(ranked, ranked, QUADRANTS) == pytest.approx(1)
+    assert np.isnan(analyses.agreement(ranked, flat, QUADRANTS))
 
 
 def test_pairs_have_a_row_for_each_explainer(found):
@@ -148,11 +149,12 @@ def test_pairs_have_a_row_for_each_explainer(found):
     assert list(made.tables()) == ["recognised", "mistakes", "pairs"]
 
 
-def test_without_anything_to_tell_the_tables_have_their_columns(settings):
+def test_empty_tables_have_their_columns(settings):
     cases = Cases(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), np.array([0]), np.array([[1.0, 0, 0]]), CLASSES,
                   [Pick(0, "correct", "cat, recognised", (0,))])  # fmt: skip
     model = Classifier(Quadrants(), (0.0,) * 3, (1.0,) * 3)
-    made = analyses.analyse(model, cases, [Explained("lime", attribution([of(1, 0, 0, 0)]), {})], settings, 8, 0)
+    results = [Explained("lime", attribution([of(1, 0, 0, 0)]), {})]
+    made = analyses.analyse(setup(model, settings), cases, results)
     for table in made.tables().values():
         assert len(table) == 0
         assert list(table.columns[:4]) == ["image", "group", "true_class", "predicted_class"]

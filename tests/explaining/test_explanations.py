@@ -1,16 +1,17 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from glassbox.config.explain import Explain, Faithfulness, GradientShap, KernelShap, Superpixels
 from glassbox.config.parameters import Params
-from glassbox.explainers.base import Attribution
+from glassbox.data.store import Split
+from glassbox.explainers.base import Attribution, Setup
 from glassbox.explainers.integrated_gradients import IntegratedGradients
+from glassbox.explainers.running import Bookkeeping
 from glassbox.explaining import explanations, map_tables
-from glassbox.explaining.explanations import Explained
+from glassbox.explaining.explanations import Explained, Plan
 from glassbox.explaining.selection import Cases, Pick
 from glassbox.provenance.resume import Parts
 
@@ -49,36 +50,31 @@ def results() -> list[Explained]:
     ]
 
 
-@pytest.fixture
-def index() -> pd.DataFrame:
-    labels, predicted = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 0, 1])
-    return map_tables.index_table(PICKS, results(), labels, predicted, np.arange(100, 105), ("cat", "dog"))
+def setup(model, settings, images) -> Setup:
+    return Setup(model, settings, images, (0.5,) * 3, batch_size=64)
 
 
-def test_the_index_has_a_row_a_map(index):
+def split(n: int = 6, names: tuple[str, ...] | None = None) -> Split:
+    """The positions of n test images in their source."""
+    return Split(torch.zeros(n), torch.zeros(n), None, torch.arange(100, 100 + n), names)
+
+
+def test_the_index_has_a_row_a_map(params):
+    names = tuple(f"{row}.png" for row in range(6))
+    (index,) = map_tables.tables(cases(), results(), params.explain.superpixels, split(names=names)).values()
+    assert map_tables.additivity(results()) == {}  # without Shapley values
+    assert map_tables.figure_note(results()[0], 0) == "local R² 0.90"
+    assert map_tables.figure_note(results()[0], 2) == "all zero: nothing speaks for it"
     assert index["map"].tolist() == list(range(6))
     assert index["image"].tolist() == [4, 2, 2] * 2
     assert index["source_index"].tolist() == [104, 102, 102] * 2
+    assert index["file"].tolist() == ["4.png", "2.png", "2.png"] * 2
     assert index["explained_class"].tolist() == ["dog", "dog", "cat"] * 2
     assert index.loc[1, ["true_class", "predicted_class", "explainer"]].tolist() == ["cat", "dog", "lime"]
     assert index["all_zero"].tolist() == [False, False, True, False, False, False]
     assert index.loc[0, "local_r2"] == 0.9
     assert np.isnan(index.loc[3, "local_r2"])
     assert index["drawn"].tolist() == [True, False, False] * 2
-
-
-def test_notes_say_how_far_to_trust_a_map():
-    lime = results()[0]
-    assert map_tables.figure_note(lime, 0) == "local R² 0.90"
-    assert map_tables.figure_note(lime, 2) == "all zero: nothing speaks for it"
-    details = {"base_value": np.array([0.25]), "additivity_error": np.array([0.5])}
-    shap = Explained("kernel_shap", Attribution(np.ones((1, 2, 2)), np.ones(1), np.ones(1), np.zeros(1), details), {})
-    assert map_tables.figure_note(shap, 0) == "not shown: sums to f(x) ± 0.5"
-    assert not map_tables.may_be_shown(shap.attribution, 0)
-    details["additivity_error"][0] = 1e-3
-    assert map_tables.figure_note(shap, 0) == "base 0.25, sums to f(x)"
-    assert map_tables.may_be_shown(shap.attribution, 0)
-    assert map_tables.may_be_shown(lime.attribution, 0)
 
 
 def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
@@ -92,13 +88,14 @@ def test_explaining_in_pieces_gives_the_same_maps(params, linear, monkeypatch):
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=rng)
     model = linear(torch.linspace(-1, 1, 64).view(8, 8).numpy())
-    request = explanations.request_for([Pick(row, "correct", "", (1, 0)) for row in range(5)], images, seed=0)
+    plan = Plan(explanations.request_for([Pick(row, "correct", "", (1, 0)) for row in range(5)], images, seed=0))
     moved = []
-    whole = list(explanations.explain(model, request, images, (0.5,) * 3, settings, 64, moved.append))
+    common = setup(model, settings, images)
+    whole = list(explanations.explain(common, plan, Bookkeeping(progress=moved.append)))
     monkeypatch.setattr(IntegratedGradients, "together", 3)
-    pieces = list(explanations.explain(model, request, images, (0.5,) * 3, settings, 64))
+    pieces = list(explanations.explain(common, plan))
     assert [made.name for made in whole] == ["integrated_gradients", "gradient_shap", "random"]
-    assert sum(moved) == explanations.steps(request, settings) == 3 * 3 * 10
+    assert sum(moved) == explanations.steps(plan, settings) == 3 * 3 * 10
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(one.attribution.maps, other.attribution.maps, atol=1e-6)
         np.testing.assert_allclose(one.scores["deletion_auc"], other.scores["deletion_auc"], atol=1e-6)
@@ -132,7 +129,9 @@ def test_panels_show_the_most_probable_classes_and_those_that_are_explained(para
 
 
 class Counting:
-    """In place of KernelSHAP: a map holds image number and class; counts the images it is asked for."""
+    """In place of KernelShap: a map holds image number and class; counts the images."""
+
+    together = 3
 
     def __init__(self) -> None:
         self.asked = 0
@@ -147,41 +146,31 @@ class Counting:
         return Attribution(maps, np.ones(n), np.ones(n), np.zeros(n), details)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 16])
-def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monkeypatch, chunk):
+def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monkeypatch):
     made = Counting()
-    monkeypatch.setattr(Counting, "together", chunk, raising=False)
-    monkeypatch.setattr(explanations.factory, "make", lambda *_: {"kernel_shap": made})
+    monkeypatch.setattr(explanations.factory, "make", lambda _: {"kernel_shap": made})
     settings = with_classes(params, 4)
-    request = explanations.request_for(PICKS, cases().images, seed=9)
-    panels = explanations.panels_for(cases(), settings, seed=9)
+    plan = explanations.plan(cases(), settings, seed=9)
     moved, model = [], linear(np.zeros((8, 8)))
-    whole = (model, request, cases().images, (0.5,) * 3, settings, 64, moved.append, panels)
-    # The model has two classes: what is measured on the maps is not looked at here.
-    (result,) = explanations.explain(*whole)
+    # The model has two classes: the maps' scores are not looked at here.
+    result, _ = explanations.explain(setup(model, settings, cases().images), plan, Bookkeeping(progress=moved.append))
     assert made.asked == 2
     assert result.attribution.maps[:, 0, 0].tolist() == pytest.approx([80.1, 40.1, 40.0])
     assert result.panels.attribution.maps[:, 0, 0].tolist() == pytest.approx(
         [80.1, 80.3, 80.0, 80.2, 40.1, 40.0, 40.2, 40.3]
     )
     assert [list(rows) for rows in result.panels.rows()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert sum(moved) == explanations.steps(request, settings, panels) - 3 * len(request)  # the control was left out
-    table = map_tables.tables(cases(), [result], settings.superpixels, np.arange(6))["panels"]
+    assert sum(moved) == explanations.steps(plan, settings)
+    table = map_tables.tables(cases(), [result], settings.superpixels, split())["panels"]
     assert table["explained_class"].tolist() == ["dog", "cow", "cat", "hen", "dog", "cat", "hen", "cow"]
     assert table["image"].tolist() == [4] * 4 + [2] * 4
     assert table["probability"].tolist()[:4] == [0.4, 0.3, 0.2, 0.1]
     assert table["empty_class"].tolist() == ["hen"] * 8
     assert table["shown"].tolist() == [True, False, True, True, True, True, True, False]
     assert map_tables.additivity([result]) == {"additivity_error_max": 0.5, "maps_not_additive": 2, "maps_checked": 8}
-    arrays = map_tables.arrays([result], request)
+    arrays = map_tables.arrays([result], plan.request)
     assert arrays["panels"].shape == (8, 8, 8)
     assert arrays["maps"].shape == (3, 8, 8)
-
-
-def test_without_kernel_shap_there_is_nothing_to_add_up(params):
-    assert map_tables.additivity(results()) == {}
-    assert map_tables.panels_of(results()) is None
-    assert set(map_tables.tables(cases(), results(), params.explain.superpixels, np.arange(6))) == {"index"}
 
 
 def test_images_whose_regions_are_squares_are_counted_and_named():
@@ -190,13 +179,13 @@ def test_images_whose_regions_are_squares_are_counted_and_named():
     images = torch.zeros(len(shown.images), 32, 32, 3, dtype=torch.uint8)
     images[2] = torch.from_numpy(noise)  # falls into splinters, which SLIC merges into one region
     how = Superpixels(segments=50, compactness=10.0, sigma=0.0)
-    index = map_tables.tables(replace(shown, images=images), results(), how, np.arange(6))["index"]
+    index = map_tables.tables(replace(shown, images=images), results(), how, split())["index"]
     assert index["squares"].tolist() == [row == 2 for row in index["image"]]
-    assert map_tables.told(index, 1, {}) == (
+    assert map_tables.summary(index, 1, {}) == (
         "explained 2 images with 1 explainers: 6 maps\nIn 1 image of 2 SLIC finds too few or too many regions "
         "(explain.superpixels), and a grid of squares takes their place: test image 2."
     )
-    assert map_tables.told(index.assign(squares=False), 1, {}) == "explained 2 images with 1 explainers: 6 maps"
+    assert map_tables.summary(index.assign(squares=False), 1, {}) == "explained 2 images with 1 explainers: 6 maps"
 
 
 def test_what_lies_inside_the_true_mask_is_measured_where_there_is_one(params, linear):
@@ -208,22 +197,22 @@ def test_what_lies_inside_the_true_mask_is_measured_where_there_is_one(params, l
     settings = params.explain.model_copy(update={"explainers": ("integrated_gradients",)})
     picks = [Pick(0, "correct", "", (1, 0))]
     case = Cases(images, np.array([1]), np.array([[0.1, 0.9]]), ("cat", "dog"), picks, (weights == 1)[None])
-    request = explanations.request_for(picks, images, seed=0)
-    asked = (linear(weights), request, images, (0.5,) * 3, settings, 64)
-    made, control = explanations.explain(*asked, marked=explanations.marker(case))
+    plan, common = explanations.plan(case, settings, seed=0), setup(linear(weights), settings, images)
+    made, control = explanations.explain(common, plan)
     assert made.scores["object_area"].tolist() == [36 / 256] * 2
     assert made.scores["relevance_mass"][0] == pytest.approx(1)
     assert control.scores["relevance_mass"][0] == pytest.approx(36 / 256, abs=0.15)
-    assert explanations.marker(replace(case, masks=None)) is None
-    made, _ = explanations.explain(*asked)
+    made, _ = explanations.explain(common, explanations.plan(replace(case, masks=None), settings, seed=0))
     assert list(made.scores) == ["deletion_auc", "insertion_auc"]
 
 
 def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
     settings = with_classes(params, 2).model_copy(
-        update={"explainers": ("kernel_shap", "integrated_gradients"),
-                                "faithfulness": Faithfulness(steps=3, blur_sigma=1.0)}
-    )  # fmt: skip
+        update={
+            "explainers": ("kernel_shap", "integrated_gradients"),
+            "faithfulness": Faithfulness(steps=3, blur_sigma=1.0),
+        }
+    )
     model = linear(np.linspace(-1, 1, 64).reshape(8, 8))
     images = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     picked = Cases(images, np.zeros(6, int), np.tile([0.4, 0.6], (6, 1)), ("cat", "dog"), PICKS)
@@ -231,12 +220,10 @@ def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
     monkeypatch.setattr("glassbox.explainers.kernel_shap.segment", lambda *_: np.arange(64).reshape(8, 8) // 6)
 
     def run(folder) -> dict[str, np.ndarray]:
-        request = explanations.request_for(PICKS, images, 9, folder=folder)
-        panels = explanations.panels_for(picked, settings, 9, folder)
-        asked = (model, request, images, (0.5,) * 3, settings, 64, int, panels)
-        results = list(explanations.explain(*asked, folder=folder))
+        plan = explanations.plan(picked, settings, 9, folder)
+        results = list(explanations.explain(setup(model, settings, images), plan, Bookkeeping(folder=folder)))
         scores = {f"{r.name} {name}": values for r in results for name, values in r.scores.items()}
-        return map_tables.arrays(results, request, folder) | scores
+        return map_tables.arrays(results, plan.request, folder) | scores
 
     kept = run(None)
     monkeypatch.setattr(explanations, "MEASURED", 2)  # and measured in parts
@@ -250,7 +237,7 @@ def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [1, 4, 9, 14])
+@pytest.mark.parametrize("after", [1, 9])
 def test_explanations_go_on_after_a_kill_and_come_out_the_same(params, linear, tmp_path, after):
     settings = params.explain.model_copy(
         update={
@@ -263,34 +250,32 @@ def test_explanations_go_on_after_a_kill_and_come_out_the_same(params, linear, t
     slopes = torch.arange(32)[:, None] * 3 + torch.arange(32) * 5 + 10 * torch.arange(6)[:, None, None]
     images = slopes.to(torch.uint8)[..., None].expand(6, 32, 32, 3)
     model = linear(torch.linspace(-1, 1, 1024).view(32, 32).numpy())
-    request = explanations.request_for([Pick(row, "correct", "", (1, 0)) for row in range(4)], images, seed=0)
-    asked = (model, request, images, (0.5,) * 3, settings, 64)
-    whole = list(explanations.explain(*asked))
+    plan = Plan(explanations.request_for([Pick(row, "correct", "", (1, 0)) for row in range(4)], images, seed=0))
+    common = setup(model, settings, images)
+    whole = list(explanations.explain(common, plan))
 
     class Killed(Exception):
         pass
 
-    def until(work, classifier, items):
-        for item in items:
-            if keep._number == after:
-                raise Killed
-            yield work(classifier, *item)
-
-    keep = Parts("explain", "key", tmp_path, until)
-    with pytest.raises(Killed):
-        list(explanations.explain(*asked, keep=keep))
     made = []
 
-    def counted(work, classifier, items):
-        for item in items:
-            made.append(item)
-            yield work(classifier, *item)
+    def until(limit: int | None):
+        def each(work, classifier, items):
+            for item in items:
+                if len(made) == limit:
+                    raise Killed
+                made.append(item)
+                yield work(classifier, *item)
 
-    again = Parts("explain", "key", tmp_path, counted)
-    assert again.found == after
-    resumed = list(explanations.explain(*asked, keep=again))
-    # An image is a part of LIME and KernelSHAP, 16 are one of the rest and of the scores of each of the four.
-    assert len(made) == 1 + 4 + 4 + 4 + 4 - after
+        return Bookkeeping(Parts("explain", "key", tmp_path, each))
+
+    with pytest.raises(Killed):
+        list(explanations.explain(common, plan, until(after)))
+    again = until(None)
+    assert again.keep.found == after
+    resumed = list(explanations.explain(common, plan, again))
+    # An image is a part of LIME and the Shapley values, 16 are one of the rest and of the scores of each of the four.
+    assert len(made) == 1 + 4 + 4 + 4 + 4, "each part once"
     for one, other in zip(whole, resumed, strict=True):
         assert np.array_equal(one.attribution.maps, other.attribution.maps)
         assert list(one.attribution.details) == list(other.attribution.details)

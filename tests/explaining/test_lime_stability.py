@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from glassbox.config.explain import LimeStability
+from glassbox.explainers.base import Setup
+from glassbox.explainers.running import Bookkeeping
 from glassbox.explaining import lime_stability
 from glassbox.explaining.selection import Pick
 from glassbox.xai_metrics.stability import agreement_with, rank_agreement
@@ -10,35 +14,38 @@ from glassbox.xai_metrics.stability import agreement_with, rank_agreement
 PICKS = [Pick(row, "correct", f"pick {row}", (1,)) for row in (3, 0, 2, 1)]
 
 
-@pytest.fixture
-def settings(params):
-    how = LimeStability(images=2, samples=(50, 800), seeds=3)
-    return params.explain.lime.model_copy(update={"stability": how, "regions": 2})
+IMAGES = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def explain_settings(params, **stability):
+    how = LimeStability(**{"images": 2, "samples": (50, 800), "seeds": 3} | stability)
+    lime = params.explain.lime.model_copy(update={"stability": how, "regions": 2})
+    superpixels = params.explain.superpixels.model_copy(update={"segments": 16})
+    return params.explain.model_copy(update={"lime": lime, "superpixels": superpixels})
 
 
 @pytest.fixture
-def scene(linear, params):
-    """Noise images, and a classifier that weighs the left half of an image for, the right half against."""
-    images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def setup(linear, params):
+    """A classifier that weighs the left half of an image for, the right half against."""
     weights = np.where(np.arange(16) < 8, 0.02, -0.02) * np.linspace(0.5, 1, 16)[:, None]
-    return linear(weights), images, params.explain.superpixels.model_copy(update={"segments": 16})
+    return Setup(linear(weights), explain_settings(params), torch.zeros(0), (0.0,) * 3, batch_size=64)
 
 
-def test_picks_are_spread():
-    assert [pick.row for pick in lime_stability.choose(PICKS, 2)] == [3, 1]
-    assert [pick.row for pick in lime_stability.choose(PICKS, 9)] == [3, 0, 2, 1]
-    assert lime_stability.choose(PICKS, 0) == []
+@pytest.mark.parametrize(("images", "rows"), [(2, [3, 1]), (9, [3, 0, 2, 1]), (0, [])])
+def test_picks_are_spread(params, images, rows):
+    settings = explain_settings(params, images=images)
+    assert [pick.row for pick in lime_stability.choose(PICKS, settings)] == rows
+    assert lime_stability.choose(PICKS, settings.model_copy(update={"explainers": ("grad_cam",)})) == []
 
 
-def test_more_samples_agree_better(scene, settings):
-    classifier, images, superpixels = scene
+def test_more_samples_agree_better(setup):
     moved = []
-    chosen = lime_stability.choose(PICKS, 2)
-    made = lime_stability.measure(classifier, chosen, images, settings, superpixels, 64, 0, moved.append)
+    chosen = lime_stability.choose(PICKS, setup.settings)
+    made = lime_stability.measure(setup, chosen, IMAGES, Bookkeeping(progress=moved.append))
     assert made.table["image"].tolist() == [3, 3, 1, 1]
     assert made.table["samples"].tolist() == [50, 800, 50, 800]
     assert made.maps.shape == (2, 2, 3, 16, 16)
-    assert sum(moved) == len(chosen) * lime_stability.runs(settings) == 12
+    assert sum(moved) == len(chosen) * lime_stability.runs(setup.settings.lime) == 12
     few, many = (made.table[made.table["samples"] == n] for n in (50, 800))
     assert (many["rank_agreement"].to_numpy() > few["rank_agreement"].to_numpy()).all()
     assert (many["agreement_with_most"] > 0.9).all()
@@ -53,18 +60,21 @@ def test_more_samples_agree_better(scene, settings):
     assert made.table["agreement_with_most"][1] == pytest.approx(agreement_with(many, many))
 
 
-def test_the_same_study_gives_the_same_numbers(scene, settings):
-    classifier, images, superpixels = scene
+def test_the_studys_seed_decides_and_no_image_is_none(setup):
+    small = replace(setup, settings=setup.settings.model_copy(update={"lime": short(setup.settings.lime)}))
+    one, same, other = (
+        lime_stability.measure(replace(small, seed=seed), PICKS[:1], IMAGES).table for seed in (1, 1, 2)
+    )
+    assert one.equals(same)
+    assert not one.equals(other)
+    assert lime_stability.measure(small, [], IMAGES) is None
 
-    def measure(seed):
-        return lime_stability.measure(classifier, PICKS[:1], images, settings, superpixels, 64, seed).table
 
-    assert measure(1).equals(measure(1))
-    assert not measure(1).equals(measure(2))
+def short(lime):
+    return lime.model_copy(update={"stability": LimeStability(images=1, samples=(50, 60), seeds=3)})
 
 
-def test_a_short_run_is_not_the_beginning_of_a_longer_one(scene, settings, monkeypatch):
-    classifier, images, superpixels = scene
+def test_a_short_run_is_not_the_beginning_of_a_longer_one(setup, monkeypatch):
     seeds = []
     explain = lime_stability.Lime.__call__
 
@@ -73,5 +83,5 @@ def test_a_short_run_is_not_the_beginning_of_a_longer_one(scene, settings, monke
         return explain(self, classifier, request)
 
     monkeypatch.setattr(lime_stability.Lime, "__call__", spy)
-    lime_stability.measure(classifier, PICKS[:1], images, settings, superpixels, 64, 0)
+    lime_stability.measure(setup, PICKS[:1], IMAGES)
     assert len(set(seeds)) == len(seeds) == 6

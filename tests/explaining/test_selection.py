@@ -54,28 +54,21 @@ def test_every_group_follows_its_rule():
     assert all(p.pair is None for p in correct + mistakes)
 
 
-def test_the_section_explain_says_what_is_picked(params):
+def test_the_section_explain_decides_and_masks_are_those_of_the_source(params):
     labels, predicted, p = case()
     settings = params.explain.model_copy(update={"pairs": 1, "images": (7,)})
-    pixels = torch.zeros(90, 2, 2, 3, dtype=torch.uint8)
-    test = Split(pixels, torch.from_numpy(labels), None, torch.arange(90), None)
+    masks = torch.zeros(90, 2, 2, dtype=torch.uint8)
+    masks[4, 0, 0] = 1
+    test = Split(torch.zeros(90, 2, 2, 3, dtype=torch.uint8), torch.from_numpy(labels), masks, torch.arange(90), None)
     made = cases(test, p, CLASSES, settings, seed=5)
+    assert made.masks.dtype == bool
+    assert made.masks[[4, 5]].sum(axis=(1, 2)).tolist() == [1, 0]
+    assert cases(replace(test, masks=None), p, CLASSES, settings, seed=5).masks is None
     assert (made.predicted == predicted).all()
     groups = Counter(pick.group for pick in made.picks)
     assert groups == {"chosen": 1, "correct": 3, "mistake": settings.mistakes, "pair": settings.images_per_pair}
     confused = confused_pairs(confusion(labels, predicted, 3), p, labels)[0]
     assert made.picks[-1].pair == (confused.a, confused.b)
-
-
-def test_masks_are_those_of_the_source_and_none_where_it_has_none(params):
-    labels, _, p = case()
-    masks = torch.zeros(90, 16, 16, dtype=torch.uint8)
-    masks[4, 0, 0] = 1
-    test = Split(torch.zeros(90, 16, 16, 3, dtype=torch.uint8), torch.from_numpy(labels), masks, torch.arange(90), None)
-    marked = cases(test, p, CLASSES, params.explain, seed=0)
-    assert marked.masks.dtype == bool
-    assert marked.masks[[4, 5]].sum(axis=(1, 2)).tolist() == [1, 0]
-    assert cases(replace(test, masks=None), p, CLASSES, params.explain, seed=0).masks is None
 
 
 def test_images_torn_between_the_pair_come_first():
@@ -88,28 +81,19 @@ def test_images_torn_between_the_pair_come_first():
     assert {pick.row for pick in many} > torn
 
 
-def test_the_seed_decides():
+def test_the_seed_decides_and_another_group_does_not_move_the_draws():
     assert choose(seed=1)[0] == choose(seed=1)[0]
     assert choose(seed=1)[0] != choose(seed=2)[0]
+    alone, both = (choose(correct_per_class=n, images_per_pair=1)[0] for n in (0, 2))
+    assert [p for p in alone if p.group == "mistake"] == [p for p in both if p.group == "mistake"]
 
 
-def test_fewer_are_taken_where_there_are_fewer():
-    labels = np.array([0, 1, 2])
-    p = np.eye(3)
-    picks = pick(labels, labels, p, [], CLASSES, correct_per_class=5, mistakes=5, images_per_pair=1, seed=0)
+def test_fewer_are_taken_where_there_are_fewer_and_none_is_refused():
+    labels, how = np.array([0, 1, 2]), {"mistakes": 5, "images_per_pair": 1, "seed": 0}
+    picks = pick(labels, labels, np.eye(3), [], CLASSES, correct_per_class=5, **how)
     assert [p.group for p in picks] == ["correct"] * 3
-
-
-def test_another_group_does_not_move_the_draws():
-    alone = [p for p in choose(correct_per_class=0, images_per_pair=1)[0] if p.group == "mistake"]
-    both = [p for p in choose(correct_per_class=2, images_per_pair=1)[0] if p.group == "mistake"]
-    assert alone == both
-
-
-def test_nothing_to_explain_is_said():
-    labels = np.array([0, 1, 2])
     with pytest.raises(UserError, match=r"asks for 0 correct images a class, 5 mistakes and 0 pairs, and among the 0 "):
-        pick(labels, labels, np.eye(3), [], CLASSES, correct_per_class=0, mistakes=5, images_per_pair=1, seed=0)
+        pick(labels, labels, np.eye(3), [], CLASSES, correct_per_class=0, **how)
 
 
 def test_chosen_images_come_first_and_once():
@@ -119,9 +103,6 @@ def test_chosen_images_come_first_and_once():
     assert picks[1].targets == (labels[1],)
     assert picks[1].note == "dog, recognised"
     assert len({p.row for p in picks}) == len(picks)
-
-
-def test_an_image_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"explain.images names 90, but must name test images, 0 to 89"):
         choose(images=(90,))
 

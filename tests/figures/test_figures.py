@@ -202,7 +202,7 @@ def test_explanations_one_figure_an_image(tmp_path, texts):
         "01-mistake-0.png",
         "02-pair-1.png",
     ]
-    assert {TITLES[name] for name in TITLES if name != CONTROL} <= set(texts)
+    assert {TITLES[name].replace(" (", "\n(") for name in TITLES if name != CONTROL} <= set(texts)
     assert TITLES[CONTROL] not in texts
     assert {"for dog", "for cat", "for ship", "cat (true)", "dog (predicted)", "local R² 0.50"} <= set(texts)
     assert "all zero: nothing in its layer\nspeaks for the class (ReLU)" in texts
@@ -290,7 +290,7 @@ def test_a_map_that_may_not_be_shown_is_not_drawn(tmp_path, texts, monkeypatch):
 
 @pytest.fixture
 def analysed():
-    """A recognised image, a mistake and an image of a pair, of three classes, explained by KernelSHAP."""
+    """A recognised image, a mistake and an image of a pair, of three classes, explained by Shapley values."""
     picks = [
         Pick(3, "correct", "dog, recognised", (1,)),
         Pick(0, "mistake", "cat, taken for dog", (1, 0)),

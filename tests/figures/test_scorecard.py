@@ -120,7 +120,7 @@ def test_the_contrast_of_a_shortcut(tmp_path, drawn):
     image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     maps = {name: (RNG.normal(size=(8, 8)), np.zeros((8, 8))) for name in EXPLAINERS}
     shortcut.pictures(tmp_path / "p.png", image, np.eye(8, dtype=bool), maps)
-    assert {TITLES[name] for name in EXPLAINERS} <= words(drawn[1])
+    assert {TITLES[name].replace(" (", "\n(") for name in EXPLAINERS} <= words(drawn[1])
     assert has_ink(tmp_path / "p.png")
 
 

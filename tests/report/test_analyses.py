@@ -33,15 +33,15 @@ def test_recognised_images_in_words():
     tests = pd.DataFrame({"drop_own": [0.5, 0.7], "drop_other": [0.1, 0.1]})
     first, second = analyses.recognised(index(), tests, "kernel_shap", RANKING)
     assert first == (
-        "Of KernelSHAP's positive attribution for the class of a recognised image 70 % lies inside the true mask, "
-        "which covers 40 % of the image (mean of 1 image). By excess relevance mass on 12 scored images KernelSHAP "
-        "is better than random, worse than centred Gaussian."
+        "Of the positive attribution of Shapley values (superpixels) for the class of a recognised image 70 % lies "
+        "inside the true mask, which covers 40 % of the image (mean of 1 image). By excess relevance mass on 12 scored "
+        "images Shapley values (superpixels) is better than random, worse than centred Gaussian."
     )
     assert (
-        "KernelSHAP's map of the class ranks first changes the class's probability by \N{MINUS SIGN}0.60 on average"
-        in second
+        "Shapley values (superpixels) ranks first for the class changes the class's probability by "
+        "\N{MINUS SIGN}0.60 on average" in second
     )
-    assert "blurring those of the next class's map by \N{MINUS SIGN}0.10 (2 images)" in second
+    assert "blurring those for the next class by \N{MINUS SIGN}0.10 (2 images)" in second
     assert len(analyses.recognised(index(), tests.iloc[:0], "kernel_shap", RANKING)) == 1
     assert analyses.recognised(index().iloc[:0], tests, "kernel_shap", None) == ["No recognised image was explained."]
     (said,) = analyses.recognised(index(), tests.iloc[:0], "kernel_shap", None)

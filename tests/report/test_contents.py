@@ -250,7 +250,7 @@ def test_the_page_says_what_the_files_say(study):
     assert "cat &lt;b&gt;" in text
     assert "cat <b>" not in text
     assert 'id="case-5"' in text
-    assert 'alt="KernelSHAP, for dog"' in text
+    assert 'alt="Shapley values (superpixels), for dog"' in text
     assert "base 0.25, sums to f(x)" in text
     assert "Chosen by you" not in text
     assert "No image occurs twice" in text
@@ -267,12 +267,12 @@ def test_the_page_tells_the_three_analyses_and_the_hypotheses(study):
     study.metrics["augmented_accuracy"] = 0.4321
     assert "<dt>on images changed at random</dt><dd>43.21 %</dd>" in page(study)
     assert contents.headline(study)["test_augmented_accuracy"] == 0.4321
-    assert 'alt="KernelSHAP&#39;s maps of recognised images"' in text
-    assert "KernelSHAP class by class" not in text
+    assert 'alt="Shapley values (superpixels): maps of recognised images"' in text
+    assert "Shapley values (superpixels) class by class" not in text
     assert "2. SHAP&#39;s explanations are locally accurate" in text
     assert "and point at the object. <em>undecided</em>" in text
-    assert "so that an error tells of a fault: 1e-06 on 1 map of 1 image; at most 0.001 is supported." in text
-    assert "KernelSHAP against the controls: not tested, because the data have no true masks." in text
+    assert "so that an error reveals a fault: 1e-06 on 1 map of 1 image; at most 0.001 is supported." in text
+    assert "Shapley values (superpixels) against the controls: not tested, because the data have no true masks." in text
     first, second, third = contents.hypotheses_of(study)
     assert (first["verdict"], second["verdict"], third["verdict"]) == ("not supported", "undecided", "not tested")
 
@@ -285,8 +285,8 @@ def test_the_page_tells_of_true_masks_where_there_are_any(folder, params):
     text = page(study_of.read(params, folder / "reports", folder / "models"))
     assert "Recognised: does what speaks for the class lie inside the true mask?" in text
     assert "75 % lies inside the true mask, which covers 50 % of the image (mean of 1 image)." in text
-    assert 'alt="KernelSHAP&#39;s maps of recognised images; outlined is the true mask"' in text
-    assert "KernelSHAP against the controls: not tested, because it was not scored by excess relevance mass." in text
+    assert 'alt="Shapley values (superpixels): maps of recognised images; outlined is the true mask"' in text
+    assert "(superpixels) against the controls: not tested, because it was not scored by excess relevance mass." in text
 
 
 def test_the_page_says_where_a_baseline_is_the_background(study):
@@ -628,11 +628,16 @@ def test_every_explained_image_has_its_maps_and_probabilities(study):
     ]  # fmt: skip
     (explained,) = case["explained"]
     assert explained["class"] == "dog"
-    assert [(m["title"], m["note"]) for m in explained["maps"]] == [("KernelSHAP", "base 0.25, sums to f(x)")]
+    assert [(m["title"], m["note"]) for m in explained["maps"]] == [
+        ("Shapley values (superpixels)", "base 0.25, sums to f(x)")
+    ]
     assert (
         decoded(explained["maps"][0]["map"])[0, 0, 2] > decoded(explained["maps"][0]["map"])[0, 0, 0]
     )  # blue: against
-    assert [key for key, *_ in contents.browsable(study)] == ["explanations/KernelSHAP", "explanations/image"]
+    assert [key for key, *_ in contents.browsable(study)] == [
+        "explanations/Shapley values superpixels",
+        "explanations/image",
+    ]
     study.index.loc[0, "additivity_error"] = 0.5
     assert [key for key, *_ in contents.browsable(study)] == ["explanations/image"]
     (shown,) = cases(study)[0]["explained"][0]["maps"]

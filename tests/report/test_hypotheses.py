@@ -28,7 +28,7 @@ def tables(n: int = 48) -> dict:
 
 
 def ranking(**outcomes: str) -> dict:
-    """KernelSHAP against three controls by three metrics, with 20 images; `outcomes` by control, else "better"."""
+    """Shapley values against three controls by three metrics, with 20 images; `outcomes` by control, else "better"."""
     metrics = {}
     for metric, direction in (("deletion_auc", "lower is better"), ("road", "higher is better"),
                               ("excess_relevance_mass", "higher is better")):  # fmt: skip
@@ -106,8 +106,8 @@ def test_without_true_masks_nothing_is_said_of_objects():
     check = hypotheses.check(**tables() | {"masks": False})[1]["checks"][-1]
     assert (check["value"], check["images"], check["verdict"]) == (None, 0, UNTESTED)
     assert hypotheses.sentence(check) == (
-        "Localization by excess relevance mass, KernelSHAP against the controls: not tested, because the data have no "
-        "true masks."
+        "Localization by excess relevance mass, Shapley values (superpixels) against the controls: not tested, because "
+        "the data have no true masks."
     )
 
 
@@ -172,9 +172,9 @@ def test_controls_without_an_interval():
     check = hypotheses.check(**tables() | {"ranking": found})[1]["checks"][1]
     assert (check["low"], check["high"]) == (None, None)
     assert hypotheses.sentence(check) == (
-        "Faithfulness by deletion AUC: by how much KernelSHAP is better than random, the closest of 3 controls: 0.05 "
-        "on 20 images; better than every control is undecided; it is better than Sobel edges and itself on an "
-        "untrained network, undecided against random."
+        "Faithfulness by deletion AUC: by how much Shapley values (superpixels) is better than random, the closest "
+        "of 3 controls: 0.05 on 20 images; better than every control is undecided; it is better than Sobel edges and "
+        "itself on an untrained network, undecided against random."
     )
 
 

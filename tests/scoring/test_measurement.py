@@ -13,7 +13,9 @@ from glassbox.data.batches import to_float
 from glassbox.data.sources.planted import plant
 from glassbox.data.store import Description, Split
 from glassbox.explainers import factory
+from glassbox.explainers.base import Setup
 from glassbox.explainers.catalog import CONTROLS
+from glassbox.explainers.running import Bookkeeping
 from glassbox.models import Spec
 from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables
 from glassbox.scoring.measurement import METRICS
@@ -40,9 +42,13 @@ def test(planted):
     part = planted.take(np.arange(TRAIN, N))
     tensors = {name: torch.from_numpy(pixels) for name, pixels in part.changed.items()}
     return Split(
-        torch.from_numpy(part.pixels), torch.from_numpy(part.labels), torch.from_numpy(part.masks), torch.arange(N),
-        None, tensors,
-    )  # fmt: skip
+        torch.from_numpy(part.pixels),
+        torch.from_numpy(part.labels),
+        torch.from_numpy(part.masks),
+        torch.arange(N),
+        None,
+        tensors,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +71,19 @@ def trained(planted):
 @pytest.fixture(scope="module")
 def settings(params):
     score = params.score
+    settings_of_robustness = {
+        "noise": (0.05, 0.02, 0.1),
+        "brightness": (0.1, 0.05, 0.2),
+        "shift": (1, 2, 3),
+        "attack": (0.02, 0.01, 0.04),
+    }
+    few = {"images": 4, "attack_steps": 3}
     changes = {
         "images": 40,
+        "steps": 16,
         "matched_evaluations": 185,
         "correlation": score.correlation.model_copy(update={"draws": 40}),
-        "robustness": score.robustness.model_copy(
-            update={
-                "images": 4,
-                "attack_steps": 3,
-                "noise": (0.05, 0.02, 0.1),
-                "brightness": (0.1, 0.05, 0.2),
-                "shift": (1, 2, 3),
-                "attack": (0.02, 0.01, 0.04),
-            }
-        ),
+        "robustness": score.robustness.model_copy(update=few | settings_of_robustness),
         "randomization": score.randomization.model_copy(update={"images": 4, "steps": 2}),
     }
     explain = params.explain
@@ -96,8 +101,9 @@ def settings(params):
 def ground(trained, test, settings):
     classifier, card = trained
     predicted = models.probabilities(classifier, test.images, 128).argmax(dim=1).numpy()
-    background = torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8)
-    return preparation.prepare(classifier, card, test, predicted, (0.7, 0.7, 0.7), background, *settings, 128, seed=0)
+    explain, score = settings
+    setup = Setup(classifier, explain, torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8), (0.7,) * 3, batch_size=128)
+    return preparation.prepare(setup, score, card=card, test=test, predicted=predicted)
 
 
 @pytest.fixture(scope="module")
@@ -108,39 +114,35 @@ def scored(ground):
     return made
 
 
-def test_the_gate_opens_for_a_network_that_learnt_the_glyphs(trained, test):
+def test_the_gate_opens_for_a_network_that_learnt_the_glyphs_alone(trained, test, ground):
     checks = planted_gate.check(trained[0], test, 128)
-    assert {c.name: c.passed for c in checks} == {
-        "accuracy": True, "accuracy without the glyph": True, "predictions changed by another glyph": True,
-        "predictions changed by moving the distractor": True,
-    }  # fmt: skip
-
-
-def test_the_gate_stays_shut_for_one_that_did_not(trained, test, ground):
-    checks = planted_gate.check(ground.untrained, test, 128)
-    assert not checks[0].passed
-    assert "accuracy is 0." in planted_gate.refusal(checks)
+    assert [check.passed for check in checks] == [True] * 4
+    assert "accuracy is 0." in planted_gate.refusal(planted_gate.check(ground.untrained, test, 128))
 
 
 def test_images_are_drawn_by_the_seed_alone(ground, test):
-    assert ground.rows.tolist() == preparation.draw(test.labels.numpy(), 40, 0, by_class=False).tolist()
-    many = np.zeros(100)
-    assert (
-        preparation.draw(many, 40, 0, by_class=False).tolist() != preparation.draw(many, 40, 1, by_class=False).tolist()
-    )
-    assert sorted(preparation.draw(np.zeros(7), 40, 0, by_class=False)) == list(range(7))  # there are no more
-    assert len(set(ground.rows)) == 40
+    def rows(images: int, seed: int, n: int = 100) -> list[int]:
+        return preparation.draw(np.zeros(n), images, seed, by_class=False).tolist()
+
+    assert ground.rows.tolist() == rows(40, 0, n=len(test))
     assert torch.equal(ground.request.images, test.images[ground.rows])
+    assert rows(40, 0) != rows(40, 1)
+    assert len(set(rows(40, 0))) == 40
+    assert sorted(rows(40, 0, n=7)) == list(range(7))  # there are no more
 
 
 def test_images_are_drawn_by_class():
     labels = np.repeat([0, 1, 2], [80, 15, 5])
-    rows = preparation.draw(labels, 30, 0, by_class=True)
-    assert np.bincount(labels[rows]).tolist() == [13, 12, 5] or np.bincount(labels[rows]).tolist() == [12, 13, 5]
-    assert sorted(labels[rows[:3]]) == [0, 1, 2]  # the first few images, which cost most, are of all classes as well
-    assert np.bincount(labels[preparation.draw(labels, 9, 0, by_class=True)]).tolist() == [3, 3, 3]
-    assert sorted(preparation.draw(labels, 200, 0, by_class=True)) == list(range(100))
-    assert rows.tolist() != preparation.draw(labels, 30, 1, by_class=True).tolist()
+
+    def counts(images: int) -> list[int]:
+        return np.bincount(labels[preparation.draw(labels, images, 0, by_class=True)]).tolist()
+
+    assert counts(3) == [1, 1, 1]  # the first few images, which cost most, are of all classes as well
+    assert counts(9) == [3, 3, 3]
+    assert sorted(counts(30)) == [5, 12, 13]
+    assert counts(200) == [80, 15, 5]
+    first, other = (preparation.draw(labels, 30, seed, by_class=True).tolist() for seed in (0, 1))
+    assert first != other
 
 
 def broken(maps: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,14 +155,16 @@ def broken(maps: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "occlusion", "kernel_shap"])
 def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
-    explain = ground.explain.model_copy(
-        update={"explainers": (name,), "kernel_shap": KernelShap(coalitions=64, tolerance=None, background=1,
-                                                                        classes=0),
-                "occlusion": Occlusion(window=4, stride=2)}
-    )  # fmt: skip
+    explain = ground.setup.settings.model_copy(
+        update={
+            "explainers": (name,),
+            "kernel_shap": KernelShap(coalitions=64, tolerance=None, background=1, classes=0),
+            "occlusion": Occlusion(window=4, stride=2),
+        }
+    )
     white = torch.full((1, SIDE, SIDE, 3), 255, dtype=torch.uint8)
-    explainer = factory.make(explain, white, ground.mean, 128)[name]
-    maps = explainer(ground.classifier, ground.request).maps
+    explainer = factory.make(replace(ground.setup, settings=explain, background=white))[name]
+    maps = explainer(ground.setup.classifier, ground.request).maps
     intact = measurement.measure(ground, maps, only_first=True)
     firsts = {column.metric: column for column in reversed(intact)}  # the settings that rank
     ranked = [column for metric, column in firsts.items() if METRICS[metric].higher_is_better is not None]
@@ -174,18 +178,14 @@ def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
             assert sign * gain > 0, (how, str(column))
 
 
-def test_every_metric_of_the_scorecard_has_a_name_for_people():
-    assert list(METRICS) == list(MEASUREMENTS)
-
-
 def test_every_subject_is_measured_by_what_belongs_to_it(scored):
     kinds = {}
     for one in scored:
         kinds.setdefault(one.kind, []).append(one.name)
     names = ["integrated_gradients", "grad_cam", "lime", "occlusion"]
-    assert kinds == {
-        "explainer": names, "control": list(CONTROLS), "untrained": names, "matched": ["occlusion", "lime"]
-    }  # fmt: skip
+    matched = ["occlusion", "lime"]
+    assert kinds == {"explainer": names, "control": list(CONTROLS), "untrained": names, "matched": matched}
+    assert list(METRICS) == list(MEASUREMENTS)  # each has a title
     full = dict.fromkeys(METRICS, 3) | {"gini": 1}
     for one in scored:
         counted = {metric: sum(column.metric == metric for column in one.values) for metric in METRICS}
@@ -202,12 +202,11 @@ def test_every_subject_is_measured_by_what_belongs_to_it(scored):
 
 
 def test_what_takes_the_common_number_by_itself_is_not_made_anew(scored):
-    own, again = ([one for one in scored if one.kind == kind and one.name == "occlusion"] for kind in
-                  ("explainer", "matched"))  # fmt: skip
-    assert again[0].attribution is own[0].attribution
-    assert again[0].attribution.forward_passes.tolist() == [170] * 40
-    for column, values in again[0].values.items():
-        assert values is own[0].values[column]
+    own, again, _ = (subject for subject in scored if subject.name == "occlusion")
+    assert again.attribution is own.attribution
+    assert again.attribution.forward_passes.tolist() == [170] * 40
+    for column, values in again.values.items():
+        assert values is own.values[column]
 
 
 def test_the_first_settings_are_those_of_the_parameters(scored):
@@ -285,16 +284,15 @@ def test_maps_of_one_value_are_counted(scored, ground):
 
 
 def test_only_what_is_looked_at_is_attacked(ground):
-    first, robustness = ground.request.part(0, 2), ground.settings.robustness.model_copy(update={"attack": (0.01,)})
-    settings = ground.settings.model_copy(update={"robustness": robustness})
-    for names, ways in ((("lime",), {"gradient", "regions"}), (("grad_cam",), {"gradient", "features"})):
-        explain = ground.explain.model_copy(update={"explainers": names})
-        own = factory.make(explain, ground.background, ground.mean, 64)
-        found = preparation._variations(ground.classifier, first, own, settings, 64, ground.keep)
-        assert {variation.looks_at for variation in found} - {None} == ways
+    less = {"attack": (0.01,), "images": 2}
+    settings = ground.settings.model_copy(update={"robustness": ground.settings.robustness.model_copy(update=less)})
+    for names, surrogates in ((("lime",), {"gradient", "regions"}), (("grad_cam",), {"gradient", "features"})):
+        setup = replace(ground.setup, settings=ground.setup.settings.model_copy(update={"explainers": names}))
+        variations = preparation.variations(setup, settings, ground.request)
+        assert {variation.looks_at for variation in variations} - {None} == surrogates
 
 
-def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, trained, params, settings):
+def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, params, settings):
     """Two networks whose evidence is known: one looks at the mark in the corner, the other at the middle."""
     n = 20
     plain, marked = np.zeros((2, n, SIDE, SIDE, 3), np.uint8)
@@ -303,16 +301,20 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, tra
     of_class = np.arange(n) % 2 == 0
     test = Split(
         torch.from_numpy(np.where(of_class[:, None, None, None], marked, plain)),
-        torch.from_numpy(of_class.astype(int)), None, torch.arange(n), None,
+        torch.from_numpy(of_class.astype(int)),
+        None,
+        torch.arange(n),
+        None,
         {"unmarked": torch.from_numpy(plain), "marked": torch.from_numpy(marked)},
-    )  # fmt: skip
+    )
     corner, middle = np.zeros((2, SIDE, SIDE))
     corner[:3, :3], middle[6:10, 6:10] = 0.05, 0.05
     explain = settings[0].model_copy(update={"explainers": ("integrated_gradients",)})
-    score, background = params.score.model_copy(update={"images": 10}), torch.zeros(1, SIDE, SIDE, 3)
-    moved, both = [], (probability(corner, 0.1), probability(middle, 0.1))
-    made = exposure.expose(*both, test, (0.0,) * 3, background, explain, score, 64, 0, progress=moved.append)
-    assert sum(moved) == exposure.steps_to_expose(explain, score, test) == 2 * 10 * 7
+    score, moved = params.score.model_copy(update={"images": 10}), []
+    setup = Setup(probability(corner, 0.1), explain, torch.zeros(1, SIDE, SIDE, 3), (0.0,) * 3, batch_size=64)
+    books = Bookkeeping(progress=moved.append)
+    made = exposure.expose(setup, score, control=probability(middle, 0.1), test=test, books=books)
+    assert sum(moved) == exposure.steps(explain, score, test) == 2 * 10 * 7
     assert made.images.shape == (10, SIDE, SIDE, 3)
     assert all(mask[:3, :3].all() and mask.sum() == 9 for mask in made.masks)
     found = made.contrast.set_index("explainer")
@@ -334,10 +336,11 @@ def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feat
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=generator)
     test = Split(images, torch.arange(6) % 3, None, torch.arange(6), None, {})
     explain, score = settings
-    asked = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion")
+    names = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion")
     explain = explain.model_copy(
         update={
-            "explainers": asked,
+            "explainers": names,
+            "lime": explain.lime.model_copy(update={"samples": 60}),
             "occlusion": Occlusion(window=8, stride=8),
             "kernel_shap": params.explain.kernel_shap.model_copy(update={"coalitions": 60, "background": 1}),
             "gradient_shap": GradientShap(samples=2, background=2),
@@ -355,15 +358,15 @@ def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feat
         }
     )
     predicted = models.probabilities(classifier, images, 8).argmax(dim=1).numpy()
-    asked_of = (classifier, card, test, predicted, (0.5,) * 3, images[:2], explain, score, 8)
-    ground = preparation.prepare(*asked_of, seed=0)
+    setup = Setup(classifier, explain, images[:2], (0.5,) * 3, batch_size=8)
+    ground = preparation.prepare(setup, score, card=card, test=test, predicted=predicted)
     assert {v.looks_at for v in ground.variations} == {None, "gradient", "regions"}
     for one in measurement.score(ground):
         assert np.isfinite(one.attribution.maps).all()
         if one.kind == "explainer":
             (column,) = [column for column in one.values if column.metric == "attack_sensitivity"]
             assert np.isfinite(one.values[column][0])
-    # Each attack changed its image, through stand-ins that need derivatives of derivatives.
+    # Each attack changed its image, through surrogates that need derivatives of derivatives.
     for v in ground.variations:
         if v.looks_at:
             assert (v.images != ground.request.part(0, 1).images).any()

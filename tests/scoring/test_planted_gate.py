@@ -1,4 +1,4 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ N = 100
 
 
 def images(right: np.ndarray) -> torch.Tensor:
-    """2 x 2 images, white where the toy model is to say 1, black where it is to say 0."""
+    """2 x 2 images, white where the toy model is to predict 1, black where it is to predict 0."""
     return torch.from_numpy(np.broadcast_to(255 * right[:, None, None, None], (N, 2, 2, 3)).astype(np.uint8).copy())
 
 
@@ -19,10 +19,9 @@ def split(**changes: np.ndarray) -> Split:
     labels = np.arange(N) % 2
     changed = {"removed": np.zeros(N, int), "swapped": 1 - labels, "moved": labels} | changes
     pictures = changes.pop("pixels", labels)
-    return Split(
-        images(pictures), torch.from_numpy(labels), None, torch.arange(N), None,
-        {name: images(values) for name, values in changed.items()},
-    )  # fmt: skip
+    interventions = {name: images(values) for name, values in changed.items()}
+    masks = torch.ones(N, 2, 2, dtype=torch.uint8)
+    return Split(images(pictures), torch.from_numpy(labels), masks, torch.arange(N), None, interventions)
 
 
 @pytest.fixture
@@ -37,9 +36,8 @@ def flipped(values: np.ndarray, n: int) -> np.ndarray:
 def test_a_model_that_uses_the_glyph_passes(model):
     checks = planted_gate.check(model, split(), batch_size=32)
     assert [c.value for c in checks] == [1.0, 0.5, 1.0, 0.0]
-    assert all(c.passed for c in checks)
     assert planted_gate.refusal(checks) is None
-    assert asdict(checks[1])["limit"] == "chance, 0.5"
+    assert checks[1].limit == "chance, 0.5"
 
 
 LABELS = np.arange(N) % 2
@@ -48,39 +46,39 @@ LABELS = np.arange(N) % 2
 @pytest.mark.parametrize(
     ("change", "values"),
     [
+        ({}, {}),
+        ({"swapped": flipped(1 - LABELS, 1), "moved": flipped(LABELS, 1)}, {}),  # just within the limits
+        (
+            {"pixels": flipped(LABELS, 2)},
+            {
+                "accuracy": 0.98,
+                "predictions changed by another glyph": 0.98,
+                "predictions changed by moving the distractor": 0.02,
+            },
+        ),
         ({"removed": LABELS}, {"accuracy without the glyph": 1.0}),
         ({"removed": flipped(LABELS, 35)}, {"accuracy without the glyph": 0.65}),
         ({"swapped": flipped(1 - LABELS, 2)}, {"predictions changed by another glyph": 0.98}),
         ({"moved": flipped(LABELS, 2)}, {"predictions changed by moving the distractor": 0.02}),
     ],
 )
-def test_each_condition_can_fail_alone(model, change, values):
+def test_each_condition_can_fail(model, change, values):
     checks = planted_gate.check(model, split(**change), batch_size=32)
     assert {c.name: c.value for c in checks if not c.passed} == pytest.approx(values)
 
 
-def test_what_is_just_within_the_limits_passes(model):
-    checks = planted_gate.check(model, split(swapped=flipped(1 - LABELS, 1), moved=flipped(LABELS, 1)), batch_size=32)
-    assert all(c.passed for c in checks)
-
-
-def test_the_refusal_says_what_failed(model):
-    said = planted_gate.refusal(planted_gate.check(model, split(moved=flipped(LABELS, 5)), batch_size=32))
-    assert said == (
+def test_the_refusal_names_what_failed(model):
+    refusal = planted_gate.refusal(planted_gate.check(model, split(moved=flipped(LABELS, 5)), batch_size=32))
+    assert refusal == (
         "Explainers are not scored, because the model does not use the glyph and it alone: predictions changed by "
         "moving the distractor is 0.05 and must be at most 0.01."
     )
 
 
-def test_a_model_that_errs_fails(model):
-    checks = planted_gate.check(model, split(pixels=flipped(LABELS, 2)), batch_size=32)
-    assert not checks[0].passed
-    assert checks[0].value == 0.98
-
-
 @pytest.mark.parametrize("lacks", [None, *planted_gate.NEEDED, "masks"])
-def test_it_applies_where_there_are_masks_and_all_three_interventions(lacks):
-    whole = replace(split(), masks=torch.ones(N, 2, 2, dtype=torch.uint8))
-    changed = {name: pictures for name, pictures in whole.changed.items() if name != lacks}
-    made = replace(whole, changed=changed | {"marked": whole.images}, masks=None if lacks == "masks" else whole.masks)
-    assert planted_gate.applies(made) == (lacks is None)
+def test_it_applies_where_there_are_masks_and_all_three_interventions(model, lacks):
+    whole = split()
+    changed = {name: pictures for name, pictures in whole.changed.items() if name != lacks} | {"marked": whole.images}
+    test = replace(whole, changed=changed, masks=None if lacks == "masks" else whole.masks)
+    assert planted_gate.applies(test) == (lacks is None)
+    assert (planted_gate.check(model, test, batch_size=32) == []) == (lacks is not None)

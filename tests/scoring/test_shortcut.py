@@ -26,11 +26,9 @@ def images(marked: torch.Tensor) -> torch.Tensor:
 def test() -> Split:
     every = torch.ones(len(LABELS), dtype=torch.bool)
     noise = torch.arange(len(LABELS)) % 3 == 0
-    return Split(
-        images(LABELS == 1), LABELS, None, torch.arange(len(LABELS)), None,
-        {"removed": images(LABELS == 1), "unmarked": images(~every), "marked": images(every)},
-        {"noise": images(noise)},
-    )  # fmt: skip
+    changed = {"removed": images(LABELS == 1), "unmarked": images(~every), "marked": images(every)}
+    order = torch.arange(len(LABELS))
+    return Split(images(LABELS == 1), LABELS, None, order, None, changed, {"noise": images(noise)})
 
 
 @pytest.fixture
@@ -109,14 +107,6 @@ def test_what_is_lost_is_a_share_of_the_accuracy_that_there_was(test, looking_at
     assert [control["low"], control["high"]] == pytest.approx([(1 / 6 - half) / 0.8, (1 / 6 + half) / 0.8])
 
 
-def test_images_taken_for_the_target_without_a_watermark_are_not_drawn_to_it(test, looking_at):
-    always = looking_at()
-    always.network.floor = 0.9
-    made = shortcut.measure(always, always, test, 10)
-    assert made.arms["drawn"].tolist() == [0.0, 0.0]
-    assert made.arms["accuracy"].tolist() == [0.4, 0.4]
-
-
 @pytest.mark.parametrize(
     ("weights", "passed"),
     [
@@ -136,12 +126,11 @@ def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_
     assert made.gate["value"].tolist() == [control["accuracy_unmarked"], control["changed"]]
 
 
-def test_a_network_that_is_never_right_has_nothing_to_lose(test, looking_at):
-    wrong = looking_at(glyph=-0.8)
+def test_a_network_that_is_never_right_has_nothing_to_lose_and_draws_none_to_the_target(test, looking_at):
+    wrong = looking_at(glyph=-0.8)  # class 1 for every image of class 0
     wrong.network.floor = 0.9
     made = shortcut.measure(wrong, wrong, test, 10)
-    assert (made.arms["accuracy"] == 0).all()
-    assert (made.arms["lost"] == 0).all()
+    assert (made.arms[["accuracy", "lost", "drawn"]] == 0).all(axis=None)
     assert made.arms[["low", "high"]].isna().all(axis=None)
     told = shortcut.summary(made, None)
     assert told["verdicts"][0] == (
@@ -151,23 +140,17 @@ def test_a_network_that_is_never_right_has_nothing_to_lose(test, looking_at):
     assert [row["low"] for row in json.loads(json.dumps(told, allow_nan=False))["arms"]] == [None, None]
 
 
-def test_no_more_than_all_can_be_lost():
+def test_no_more_than_all_can_be_lost_and_no_image_lost_of_many_has_an_honest_interval():
     labels = np.repeat([0, 1], 5)
     row = shortcut._reliance(np.zeros(10, int), np.ones(10, int) - labels, labels, labels, 1)  # 5 right, then none
     assert (row["lost"], row["high"]) == (1, 1)
     assert row["low"] < 1
-
-
-def test_no_image_lost_of_many_has_an_honest_interval():
-    """0 of 2,000: 1.96 * sqrt(2) / 2,002, which is what a twentieth of the networks that lose 0.14 % show, or more."""
+    # 0 of 2,000: 1.96 * sqrt(2) / 2,002; a tenth is wrong either way, so that it is a share of 0.9.
     labels = np.arange(2000) % 5
-    row = shortcut._reliance(labels, labels, labels, labels, 1)
-    assert row["lost"] == 0
-    assert [row["low"], row["high"]] == pytest.approx([-1.959964 * np.sqrt(2) / 2002, 1.959964 * np.sqrt(2) / 2002])
-    # A tenth of it is wrong either way, so that it is a share of 0.9.
     wrong = np.where(np.arange(2000) < 200, labels + 1, labels)
     row = shortcut._reliance(wrong, wrong, labels, labels, 1)
-    assert row["high"] == pytest.approx(1.959964 * np.sqrt(2) / 2002 / 0.9)
+    assert row["lost"] == 0
+    assert [-row["low"], row["high"]] == pytest.approx([1.959964 * np.sqrt(2) / 2002 / 0.9] * 2)
 
 
 @pytest.mark.parametrize(("n", "lost"), [(100, 0.0), (400, 0.004), (400, 0.1), (2000, 0.002)])
@@ -198,21 +181,9 @@ def masks() -> np.ndarray:
     return made
 
 
-def test_the_contrast_by_hand(masks):
+def test_the_contrast_by_hand_and_what_is_salient_in_both_arms_exposes_nothing(masks):
     # All ten differences are positive: of the 2^10 signs one is as extreme on either side, p = 2 / 1024.
-    confounded, control = np.linspace(0.5, 0.95, 10), np.full(10, 0.25)
-    made = shortcut.table({"lime": (maps(confounded), maps(control))}, masks).iloc[0]
-    assert made["n"] == 10
-    assert made["confounded"] == pytest.approx(0.725)
-    assert made["control"] == pytest.approx(0.25)
-    assert made["contrast"] == pytest.approx(0.475)
-    assert 0.25 < made["low"] < 0.475 < made["high"] < 0.7
-    assert made["p_holm"] == pytest.approx(2 / 1024)
-
-
-def test_what_is_salient_in_both_arms_exposes_nothing(masks):
-    rng = np.random.default_rng(0)
-    high, used, less = rng.uniform(0.7, 0.9, 10), rng.uniform(0.4, 0.6, 10), rng.uniform(0.0, 0.2, 10)
+    high, used, less = np.full(10, 0.97), np.linspace(0.5, 0.95, 10), np.full(10, 0.25)
     pairs = {"salient": (high, high), "exposing": (used, less), "reversed": (less, used)}
     made = shortcut.table({name: (maps(a), maps(b)) for name, (a, b) in pairs.items()}, masks)
     columns = ["explainer", "n", "confounded", "control", "contrast", "low", "high", "p_holm", "outcome"]
@@ -221,7 +192,10 @@ def test_what_is_salient_in_both_arms_exposes_nothing(masks):
     assert made["outcome"].to_dict() == {"salient": "undecided", "exposing": "better", "reversed": "worse"}
     assert made["confounded"].idxmax() == "salient"  # which its raw share would have called the best
     assert made.loc["salient", "contrast"] == 0.0
-    assert made.loc["exposing", "low"] > 0
+    assert made.loc["exposing", ["n", "confounded", "control", "contrast"]].tolist() == pytest.approx(
+        [10, 0.725, 0.25, 0.475]
+    )
+    assert 0.25 < made.loc["exposing", "low"] < 0.475 < made.loc["exposing", "high"] < 0.7
     assert made.loc["reversed", "high"] < 0
     p = 2 / 1024
     assert made["p_holm"].tolist() == pytest.approx([1.0, 3 * p, 3 * p])
@@ -238,9 +212,6 @@ def test_an_interval_above_0_is_not_enough_among_many_explainers(masks):
     five = shortcut.table({name: (maps(confounded), maps(control)) for name in "abcde"}, masks)
     assert (five["low"] > 0).all()
     assert five["outcome"].tolist() == ["undecided"] * 5
-
-
-def test_an_image_without_a_watermark_is_a_slip(masks):
     masks[3] = False
     with pytest.raises(AssertionError, match="without a watermark"):
         shortcut.table({"lime": (maps([0.5] * 10), maps([0.5] * 10))}, masks)

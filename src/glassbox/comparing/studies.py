@@ -24,7 +24,8 @@ from glassbox.evaluation import predictions
 from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.base import Attribution, Request
-from glassbox.explaining import explanations, map_tables
+from glassbox.explainers.running import Bookkeeping, attribute
+from glassbox.explaining import map_tables
 from glassbox.models.classifier import CARD
 from glassbox.provenance import record
 from glassbox.search import hyperparameters
@@ -205,7 +206,6 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
     if not chosen:
         raise UserError(f"A={a.name} and B={b.name} name no explainer (explain.explainers) that both have")
     settings = a.params.explain.model_copy(update={"explainers": chosen})
-    background = factory.draw_background(train, factory.n_background(settings), seed)
     steps = 2 * len(chosen) * (len(rows) + len(sample))
     with Bar(total=steps, desc="explaining by both", unit="map") as bar:
         for side in (a, b):
@@ -213,11 +213,19 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
             targets = [*side.answers.predicted[rows].tolist(), *side.answers.labels[sample].tolist()]
             seeds = tuple(derive(seed, "compare", "image", row) for row in (*rows, *sample))
             request = Request(test.images[[*rows, *sample]], torch.tensor(targets), seeds)
-            made = factory.make(settings, background, description.mean, place.batch_size)
-            attributions = (
-                explanations.attribute(made[name], classifier, request, place.batch_size, bar.update) for name in chosen
+            setup = factory.setup(
+                classifier=classifier,
+                settings=settings,
+                train=train,
+                mean=description.mean,
+                batch_size=place.batch_size,
+                seed=seed,
             )
-            made_by.append(dict(zip(chosen, attributions, strict=True)))
+            books = Bookkeeping(progress=bar.update)
+            explainers = factory.make(setup)
+            made_by.append(
+                {name: attribute(explainer, classifier, request, books) for name, explainer in explainers.items()}
+            )
 
     def shown(attribution: Attribution, number: int) -> np.ndarray | None:
         return attribution.maps[number] if map_tables.may_be_shown(attribution, number) else None

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from glassbox.config.data import Data
 
 # Each explainer has a file of its own, beside these.
-SHARED = ("base", "captions", "catalog", "controls", "factory", "shapley", "superpixels")
+SHARED = ("base", "captions", "catalog", "controls", "factory", "running", "shapley", "superpixels")
 ExplainerName = Literal[*files_of("explainers", *SHARED)]
 LimeSamples = Annotated[int, Field(ge=50, le=MOST)]
 
-MOST_REGIONS = 1.5  # that are taken for each segment asked for: KernelSHAP has two coalitions for each of them
+MOST_REGIONS = 1.5  # that are taken for each segment asked for: Shapley values need two coalitions for each
 
 
 class Superpixels(Section):
@@ -163,7 +163,7 @@ class Explain(Section):
             fewer = next((n for n in range(asked, 7, -1) if fits(n)), None)
             raise ValueError(
                 f"explain.superpixels.segments is {asked}, but with data.image_size = {side} SLIC makes "
-                f"{slic_regions(asked, side)} regions of it, more than KernelSHAP has coalitions for: take "
+                f"{slic_regions(asked, side)} regions of it, more than Shapley values have coalitions for: take "
                 f"{f'{fewer} or ' if fewer else ''}{more}"
             )
 

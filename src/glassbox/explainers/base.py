@@ -1,11 +1,11 @@
-"""What an explainer takes and gives: raw signed maps, a model left as it was, and an honest account of the cost."""
+"""The interface of explainers: what they are made from, what they take and give, and how its cost is counted."""
 
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,21 +13,42 @@ import torch
 from torch import nn
 
 from glassbox.config.explain import Explain
-from glassbox.execution.compute import Peak, refusals
 from glassbox.models import Classifier, frozen
-from glassbox.provenance.resume import Arrays, Keep, unkept
+from glassbox.provenance.resume import Arrays
 
 BLOCK = 2**26  # bytes of images that are sent to a machine at a time
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What explanations of a study have in common.
+
+    Attributes:
+        classifier: the classifier to explain.
+        settings: the section `explain`.
+        background: (B, H, W, 3) uint8 training images in random order; each explainer takes as many as it needs.
+        mean: mean colour of the training images, 0..1 a channel.
+        batch_size: images in one forward pass.
+        seed: the study's seed.
+    """
+
+    classifier: Classifier
+    settings: Explain
+    background: torch.Tensor
+    mean: tuple[float, ...]
+    batch_size: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Request:
-    """What is to be explained.
+    """Images and classes to explain.
 
     Attributes:
         images: (N, H, W, 3) uint8.
         targets: (N,) int64, the class whose score is explained, for each image.
-        seeds: (N,) one seed an image; rows that show the same image share it, so that their maps can be compared.
+        seeds: (N,) one seed an image; rows that show the same image, and they alone, share it: their maps can be
+            compared, and neighbouring ones are made together.
     """
 
     images: torch.Tensor
@@ -42,7 +63,7 @@ class Request:
         return Request(self.images[start:stop], self.targets[start:stop], self.seeds[start:stop])
 
     def parts(self, size: int) -> Iterator[tuple[int, int]]:
-        """The rows in parts of `size`, or more where the rows of an image would be parted: first, last + 1."""
+        """First row and last + 1 of parts of `size` rows, or more where an image's rows would be divided."""
         start = 0
         while start < len(self):
             stop = min(start + size, len(self))
@@ -52,19 +73,15 @@ class Request:
             start = stop
 
     def in_blocks(self, size: int) -> Iterator[tuple["Request", tuple[int, int]]]:
-        """The same parts, each as rows of a block of at most 64 MiB of images, or one part; of the request itself where
-        that is no larger."""
+        """The same parts, each as rows of a block: as many parts as fit into 64 MiB of images, but at least one."""
         parts, most = [*self.parts(size)], max(1, BLOCK // max(1, self.images[:1].numel()))
-        first = 0
-        while first < len(parts):
-            begin, last = parts[first][0], first + 1
-            while last < len(parts) and parts[last][1] - begin <= most:
-                last += 1
-            end = parts[last - 1][1]
-            block = self if end - begin == len(self) else self.part(begin, end)
-            for start, stop in parts[first:last]:
-                yield block, (start - begin, stop - begin)
-            first = last
+        while parts:
+            first = parts[0][0]
+            fitting = [*takewhile(lambda rows: rows[1] - first <= most, parts)] or parts[:1]  # noqa: B023
+            block = self.part(first, fitting[-1][1])
+            for start, stop in fitting:
+                yield block, (start - first, stop - first)
+            parts = parts[len(fitting) :]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a view of a tensor would be sent with all that the tensor holds, and arrays need not be copied.
@@ -73,7 +90,7 @@ class Request:
 
 def _request(images: np.ndarray, targets: np.ndarray, seeds: tuple[int, ...]) -> Request:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nothing writes to it
         return Request(torch.from_numpy(images), torch.from_numpy(targets), seeds)
 
 
@@ -95,26 +112,25 @@ class Attribution:
     backward_passes: np.ndarray
     details: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def arrays(self) -> Arrays:
+        """All arrays by name, details last."""
+        return {name: value for name, value in vars(self).items() if name != "details"} | self.details
+
+    @staticmethod
+    def of(arrays: Arrays) -> "Attribution":
+        """The reverse of `arrays`."""
+        fields = {name: arrays[name] for name in ("maps", "seconds", "forward_passes", "backward_passes")}
+        return Attribution(**fields, details={name: arrays[name] for name in arrays if name not in fields})
+
     def rows(self, places: list[int]) -> "Attribution":
         """Some of the explanations."""
-        return Attribution(
-            self.maps[places],
-            self.seconds[places],
-            self.forward_passes[places],
-            self.backward_passes[places],
-            {name: values[places] for name, values in self.details.items()},
-        )
+        return Attribution.of({name: values[places] for name, values in self.arrays().items()})
 
 
 def join(parts: list[Attribution]) -> Attribution:
     """The attributions of consecutive rows as one."""
-    return Attribution(
-        np.concatenate([part.maps for part in parts]),
-        np.concatenate([part.seconds for part in parts]),
-        np.concatenate([part.forward_passes for part in parts]),
-        np.concatenate([part.backward_passes for part in parts]),
-        {name: np.concatenate([part.details[name] for part in parts]) for name in parts[0].details},
-    )
+    arrays = [part.arrays() for part in parts]
+    return Attribution.of({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
 
 
 def constant(maps: np.ndarray) -> np.ndarray:
@@ -124,25 +140,8 @@ def constant(maps: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Common:
-    """What explainers are made from.
-
-    Attributes:
-        settings: the section `explain`.
-        background: (B, H, W, 3) uint8 training images in random order; each explainer takes as many as it wants.
-        mean: colour of the training images, 0..1 a channel.
-        batch_size: images in one forward pass.
-    """
-
-    settings: Explain
-    background: torch.Tensor
-    mean: tuple[float, ...]
-    batch_size: int
-
-
-@dataclass(frozen=True)
 class Budget:
-    """What a map of one class of one image costs at most.
+    """The most that a map of one class of one image costs.
 
     Every table, file and figure counts by these two, in images and not in batches: eight images that go through the
     model together are eight passes.
@@ -157,11 +156,11 @@ class Budget:
 
 
 class Explainer(Protocol):
-    """What makes maps, and says before what they may cost.
+    """Makes maps, and states their cost beforehand.
 
     Attributes:
-        looks_at: by what it looks at the model: "gradient" at the pixels, "features" of a layer, or "regions" that are
-            hidden. An attack on its maps goes through the stand-in of that name in `attack`.
+        looks_at: what it observes of the model: "gradient" of the pixels, "features" of a layer, or "regions" that are
+            hidden. An attack on its maps uses the differentiable surrogate of that name in `attack`.
         together: images that it is given at a time: 1 where each one's forward passes fill batches of their own. When
             the process is killed, no more than these are lost.
     """
@@ -173,62 +172,7 @@ class Explainer(Protocol):
         """Explain."""
 
     def budget(self, side: int) -> Budget:
-        """Of a map of an image of `side` x `side` pixels."""
-
-
-def in_parts(
-    explainer: Explainer,
-    classifier: Classifier,
-    request: Request,
-    batch_size: int,
-    keep: Keep = unkept,
-    name: str = "maps",
-    memory: bool = False,
-) -> Iterator[Attribution]:
-    """The explanations of a request, a few consecutive rows at a time.
-
-    Args:
-        explainer: that makes them.
-        classifier: what is explained.
-        request: what is to be explained.
-        batch_size: images in one forward pass, for messages.
-        keep: takes each part as soon as it is made.
-        name: of the parts.
-        memory: whether to measure it: then `details` has "memory", GiB that a process took beyond what it had in use
-            before its first part, at its highest so far.
-
-    Raises:
-        UserError: the device refuses; see `compute.refusals`.
-    """
-    work = Made(explainer, batch_size) if memory else partial(_made, explainer, batch_size)
-    for arrays in keep.each(name, work, classifier, request.in_blocks(explainer.together)):
-        own = {field: arrays.pop(field) for field in ("maps", "seconds", "forward_passes", "backward_passes")}
-        yield Attribution(**own, details=arrays)
-
-
-def _made(
-    explainer: Explainer, batch_size: int, classifier: Classifier, block: Request, rows: tuple[int, int]
-) -> Arrays:
-    """The explanations of some rows of a block, as arrays."""
-    side = getattr(classifier, "input_size", None) or block.images.shape[1]
-    with refusals(next(classifier.parameters()).device, "compute.batch_size", batch_size, side):
-        made = explainer(classifier, block.part(*rows))
-    own = (made.maps, made.seconds, made.forward_passes, made.backward_passes)
-    return dict(zip(("maps", "seconds", "forward_passes", "backward_passes"), own, strict=True)) | made.details
-
-
-@dataclass
-class Made:
-    """`_made`, and the memory that it took in this process."""
-
-    explainer: Explainer
-    batch_size: int
-
-    def __call__(self, classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
-        if not hasattr(self, "_peak"):
-            self._peak = Peak(next(classifier.parameters()).device)
-        arrays = _made(self.explainer, self.batch_size, classifier, block, rows)
-        return arrays | {"memory": np.full(len(arrays["maps"]), self._peak())}
+        """The budget of a map of an image of `side` x `side` pixels."""
 
 
 @contextmanager
@@ -257,12 +201,8 @@ def counting(classifier: Classifier) -> Iterator[list[int]]:
 @contextmanager
 def gradients_end_at(layer: nn.Module, *, in_place: bool = False) -> Iterator[list[torch.Tensor]]:
     """Inside the block gradients go back to the layer's output and no further: what comes before it costs its forward
-    pass alone. The list receives that output, once for each forward pass.
-
-    Args:
-        layer: of the model.
-        in_place: whether what comes after the layer may overwrite its output, which is copied then.
-    """
+    pass alone. The list receives that output, once for each forward pass. With `in_place` what comes after the layer
+    may overwrite its output, of which it gets a copy."""
     outputs: list[torch.Tensor] = []
 
     def end(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
@@ -276,8 +216,11 @@ def gradients_end_at(layer: nn.Module, *, in_place: bool = False) -> Iterator[li
         handle.remove()
 
 
+MapsAndDetails = tuple[np.ndarray, dict[str, np.ndarray]]  # maps (N, H, W), and details (N,) each
+
+
 def image_by_image(
-    explain: Callable[[Classifier, torch.Tensor, list[int], int], tuple[np.ndarray, dict[str, np.ndarray]]],
+    explain: Callable[[Classifier, torch.Tensor, list[int], int], MapsAndDetails],
     classifier: Classifier,
     request: Request,
     at_once: bool,
@@ -286,32 +229,18 @@ def image_by_image(
     details (T,). Neighbouring rows that show the same image are explained together.
 
     Args:
-        at_once: whether the model's answers serve all targets: then each map carries the whole cost, else its share.
+        at_once: whether the same forward passes serve all targets: then each map has the whole cost, else its share.
     """
-    parts, start = [], 0
-    while start < len(request):
-        stop = start + 1
-        while stop < len(request) and _same(request, start, stop):
-            stop += 1
-        rows = stop - start
-        with counting(classifier) as count:
-            begin = time.perf_counter()
-            targets = request.targets[start:stop].tolist()
-            maps, details = explain(classifier, request.images[start], targets, request.seeds[start])
-            seconds = time.perf_counter() - begin
-        share = 1 if at_once else rows
-        cost = (np.full(rows, cost / share) for cost in (seconds, *count))
-        parts.append(Attribution(maps.astype(np.float32), *cost, details))
-        start = stop
+    parts = []
+    for start, stop in request.parts(1):
+        targets, shared_by = request.targets[start:stop].tolist(), 1 if at_once else stop - start
+        image, seed = request.images[start], request.seeds[start]
+        parts.append(_counted(explain, classifier, image, targets, seed, shared_by=shared_by))
     return join(parts)
 
 
-def _same(request: Request, a: int, b: int) -> bool:
-    return request.seeds[a] == request.seeds[b] and torch.equal(request.images[a], request.images[b])
-
-
 def in_batches(
-    explain: Callable[[Classifier, torch.Tensor, torch.Tensor], tuple[np.ndarray, dict[str, np.ndarray]]],
+    explain: Callable[[Classifier, torch.Tensor, torch.Tensor], MapsAndDetails],
     classifier: Classifier,
     request: Request,
     batch_size: int,
@@ -319,14 +248,20 @@ def in_batches(
     """Explain batch after batch: `explain(classifier, images (B, H, W, 3) uint8, targets (B,))` gives maps (B, H, W)
     and details (B,). Images and targets are on the classifier's device."""
     device = next(classifier.parameters()).device
-    parts = []
-    for start_row in range(0, len(request), batch_size):
-        images = request.images[start_row : start_row + batch_size].to(device)
-        targets = request.targets[start_row : start_row + batch_size].to(device)
-        with counting(classifier) as count:
-            start = time.perf_counter()
-            maps, details = explain(classifier, images, targets)
-            seconds = time.perf_counter() - start
-        cost = (np.full(len(images), cost / len(images)) for cost in (seconds, *count))
-        parts.append(Attribution(maps.astype(np.float32), *cost, details))
-    return join(parts)
+    batches = zip(request.images.split(batch_size), request.targets.split(batch_size), strict=True)
+    return join(
+        [
+            _counted(explain, classifier, images.to(device), targets.to(device), shared_by=len(images))
+            for images, targets in batches
+        ]
+    )
+
+
+def _counted(explain: Callable[..., MapsAndDetails], classifier: Classifier, *what: Any, shared_by: int) -> Attribution:
+    """The maps of `explain(classifier, *what)` and their cost, divided by `shared_by`."""
+    with counting(classifier) as count:
+        start = time.perf_counter()
+        maps, details = explain(classifier, *what)
+        seconds = time.perf_counter() - start
+    cost = (np.full(len(maps), total / shared_by) for total in (seconds, *count))
+    return Attribution(maps.astype(np.float32), *cost, details)

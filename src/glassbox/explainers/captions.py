@@ -1,4 +1,4 @@
-"""What is written under a map: how far it can be trusted."""
+"""Captions of maps: how far each can be trusted."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ def sound(details: Mapping[str, float]) -> bool:
 
 
 def note(details: Mapping[str, float], zero: bool, explainer: str, empty_class: str = "") -> str:
-    """In a few words.
+    """A map's caption.
 
     Args:
-        details: of the map's explainer, by name; see `Attribution.details`.
+        details: the map's details by name; see `Attribution.details`.
         zero: whether the whole map is zero.
-        explainer: its name.
-        empty_class: name of KernelSHAP's detail of that name, the class that is most probable with every region hidden.
+        explainer: the explainer's name.
+        empty_class: name of the class that is most probable with every region hidden; "" if unknown.
     """
     if not sound(details):
         return f"not shown: sums to f(x) ± {details['additivity_error']:.2g}"
@@ -34,21 +34,15 @@ def note(details: Mapping[str, float], zero: bool, explainer: str, empty_class: 
     if "local_r2" in details:
         return f"local R² {details['local_r2']:.2f}"
     if "additivity_error" in details:
-        said = f"base {details['base_value']:.2f}, sums to f(x)"
         hidden = f"\nall hidden: {empty_class} ({details['empty_probability']:.2f})" if empty_class else ""
-        return said + hidden
+        return f"base {details['base_value']:.2f}, sums to f(x){hidden}"
     if "completeness_error" in details:
         return f"completeness error {details['completeness_error']:.2g}"
     return ""
 
 
 def on_squares(images: Sequence[int], of: int) -> list[str]:
-    """Which images are explained by a grid of squares in the place of regions, in a sentence; none where there is none.
-
-    Args:
-        images: by their place in the test split.
-        of: how many there are in all.
-    """
+    """A sentence about the test images, of so many in all, whose regions are a grid of squares; none without them."""
     if not images:
         return []
     named = [str(image) for image in images[:NAMED]] + [f"{len(images) - NAMED:,} more"] * (len(images) > NAMED)
@@ -59,12 +53,8 @@ def on_squares(images: Sequence[int], of: int) -> list[str]:
 
 
 def constant_maps(counts: Mapping[str, Mapping[str, int]], relu: bool) -> list[str]:
-    """Which explainers made maps of one value, which rank no pixel, in sentences.
-
-    Args:
-        counts: of `scoring.constant_maps`.
-        relu: whether Grad-CAM keeps only what is positive.
-    """
+    """Sentences about explainers with maps of one value, which rank no pixel; `counts` are of
+    `score_tables.constant_maps`, and `relu` is whether Grad-CAM keeps only what is positive."""
     sentences = []
     for name, count in counts.items():
         if name in TITLES and count["constant"]:
@@ -72,8 +62,8 @@ def constant_maps(counts: Mapping[str, Mapping[str, int]], relu: bool) -> list[s
             if name == "grad_cam" and relu:
                 cause = ": nothing in its layer speaks for the class there, and ReLU leaves only zeros"
             sentences.append(
-                f"{TITLES[name]}'s map has one value everywhere for {count['constant']} of {count['images']} images"
-                f"{cause}. Such a map ranks no pixel and has no score."
+                f"The map of {TITLES[name]} has one value everywhere for {count['constant']} of {count['images']} "
+                f"images{cause}. Such a map ranks no pixel and has no score."
             )
     return sentences
 
@@ -82,13 +72,8 @@ def adding_up(base: float, evidence_for: float, evidence_against: float) -> tupl
     """Shapley values' base value, evidence for a class, evidence against it (here positive), and the probability that
     they add up to, rounded to two decimals so that base + for - against = probability holds for the rounded numbers.
 
-    Base value and probability are the nearest ones, as they stand elsewhere; evidence gives way, by less than 0.015, on
-    the side where that is nearer to the exact number.
-
-    Args:
-        base: base value, a probability.
-        evidence_for: sum of the positive values, 0 or more.
-        evidence_against: sum of the negative values, 0 or less.
+    Base value and probability are rounded as usual; evidence is adjusted, by less than 0.015, on the side where the
+    result is nearer to the exact number. The given evidence against the class is negative or 0.
     """
     exact = (base, evidence_for, -evidence_against, base + evidence_for + evidence_against)
     start, gain, loss, end = (round(100 * float(f"{number:.2f}")) for number in exact)  # hundredths

@@ -1,10 +1,10 @@
-"""What explainers are called, for the parameters and for people; a new one is a file and a line here. Imports nothing:
-a table needs no torch."""
+"""Names and titles of explainers and controls; a new explainer is a file and a line here. Imports nothing: a table
+needs no torch."""
 
 CONTROL = "random"
-TITLES = {  # of explainers, by the name of their file in explainers/
+TITLES = {  # of explainers, by name: that of their file in explainers/
     "lime": "LIME",
-    "kernel_shap": "KernelSHAP",
+    "kernel_shap": "Shapley values (superpixels)",
     "partition_shap": "PartitionSHAP",
     "gradient_shap": "GradientSHAP",
     "integrated_gradients": "Integrated Gradients",
@@ -12,8 +12,8 @@ TITLES = {  # of explainers, by the name of their file in explainers/
     "occlusion": "Occlusion",
     CONTROL: "random (control)",
 }
-# Kinds of subjects of the scorecard: explainers, controls, and explainers that were given the network before training
-# or the common number of forward passes.
+# Kinds of subjects of the scorecard: explainers, controls, and explainers of the network before training or with the
+# common number of forward passes.
 EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"
 CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
     CONTROL: "random",
@@ -28,16 +28,16 @@ TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that m
 
 
 def control_of(name: str) -> str:
-    """Which control of the scorecard ranking.json names: one of `CONTROLS`, or UNTRAINED for an explainer's own maps of
-    an untrained network, which stand there with the explainer's name."""
+    """The control that a name in ranking.json means: one of `CONTROLS`, or UNTRAINED for an explainer's own maps of an
+    untrained network, whose name there has the explainer's name after it."""
     return UNTRAINED if name.startswith(UNTRAINED) else name
 
 
 def title_of(name: str) -> str:
-    """Of an explainer or a control of the scorecard, for people."""
+    """The title of an explainer or a control of the scorecard."""
     return CONTROLS.get(name) or TITLES[name]
 
 
-def analyst(explainers: "tuple[str, ...]") -> str:
-    """The explainer whose maps the analyses look at: KernelSHAP, as in the ResNet-50 paper, or else the first."""
+def analyst(explainers: tuple[str, ...]) -> str:
+    """The explainer whose maps are analysed: Shapley values, as in the ResNet-50 paper, or else the first."""
     return "kernel_shap" if "kernel_shap" in explainers else explainers[0]

@@ -1,4 +1,4 @@
-"""Controls: maps that know nothing of the model. An explainer that does not beat them explains nothing.
+"""Controls: maps that do not depend on the model. An explainer that is no better than they are explains nothing.
 
 After Adebayo et al. 2018, Sanity Checks for Saliency Maps, and Rao, Böhle & Schiele 2022, Towards Better Understanding
 Attribution Methods: edges, brightness and the middle of the image already look like explanations. All of them give the
@@ -12,7 +12,7 @@ import scipy
 import torch
 
 from glassbox.config.explain import Superpixels
-from glassbox.explainers.base import Attribution, Budget, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, image_by_image
 from glassbox.explainers.catalog import CONTROLS
 from glassbox.explainers.superpixels import segment
 from glassbox.models import Classifier
@@ -21,13 +21,9 @@ Draw = Callable[[np.ndarray, list[int]], np.ndarray]  # image (H, W, 3) uint8, [
 
 
 class Control:
-    """A map drawn from the image alone.
+    """A map drawn from the image alone, by a function of the image (H, W, 3) uint8 and [seed, target]."""
 
-    Args:
-        draw: makes it, from the image (H, W, 3) uint8 and [seed, target].
-    """
-
-    looks_at = "gradient"  # or at nothing: of the image alone, each attack is like any other
+    looks_at = "gradient"  # any would do: it ignores the model
     together = 1
 
     def __init__(self, draw: Draw) -> None:
@@ -39,20 +35,14 @@ class Control:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)
 
-    def _explain(
-        self, _: Classifier, image: torch.Tensor, targets: list[int], seed: int
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, _: Classifier, image: torch.Tensor, targets: list[int], seed: int) -> MapsAndDetails:
         pixels = image.cpu().numpy()
         return np.stack([self.draw(pixels, [seed, target]) for target in targets]), {}
 
 
 def all_controls(superpixels: Superpixels, side: int) -> dict[str, Control]:
-    """The controls of a scorecard, by the names in `names.CONTROLS`.
-
-    Args:
-        superpixels: regions of `region_noise`.
-        side: of the images, pixels; `smooth_noise` is blurred by a tenth of it, which is about one cell of Grad-CAM.
-    """
+    """The controls of a scorecard, by the names in `catalog.CONTROLS`, for images of `side` x `side` pixels."""
+    # A tenth of the side is about one cell of Grad-CAM.
     draws = (noise, smooth_noise(side / 10), region_noise(superpixels), edges, brightness, centre)
     return {name: Control(draw) for name, draw in zip(CONTROLS, draws, strict=True)}
 
@@ -68,7 +58,7 @@ def smooth_noise(sigma: float) -> Draw:
 
 
 def region_noise(superpixels: Superpixels) -> Draw:
-    """A standard normal value for each of the regions that LIME and KernelSHAP use: as coarse as their maps."""
+    """A standard normal value for each of the regions of LIME and Shapley values: as coarse as their maps."""
 
     def draw(image: np.ndarray, seed: list[int]) -> np.ndarray:
         segments = segment(image, superpixels)

@@ -1,18 +1,17 @@
 """Grad-CAM: where the last convolution's features speak for the class."""
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from glassbox.config.explain import GradCam as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Common, Request, gradients_end_at, in_batches
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, gradients_end_at, in_batches
 from glassbox.models import Classifier
 
 
-def make(c: Common) -> "GradCam":
+def make(setup: Setup) -> "GradCam":
     """The explainer of a study."""
-    return GradCam(c.settings.grad_cam, c.batch_size)
+    return GradCam(setup.settings.grad_cam, setup.batch_size)
 
 
 class GradCam:
@@ -42,9 +41,7 @@ class GradCam:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)
 
-    def _explain(
-        self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor) -> MapsAndDetails:
         x = to_float(images)
         with gradients_end_at(classifier.grad_cam_layer(x.shape[-1]), in_place=True) as outputs:
             logits = classifier(x)

@@ -5,13 +5,15 @@ import torch
 
 from glassbox.config.explain import GradientShap as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
 from glassbox.models import Classifier
 
 
-def make(c: Common) -> "GradientShap":
+def make(setup: Setup) -> "GradientShap":
     """The explainer of a study."""
-    return GradientShap(c.settings.gradient_shap, c.background[: c.settings.gradient_shap.background], c.batch_size)
+    return GradientShap(
+        setup.settings.gradient_shap, setup.background[: setup.settings.gradient_shap.background], setup.batch_size
+    )
 
 
 class GradientShap:
@@ -39,9 +41,7 @@ class GradientShap:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)
 
-    def _explain(
-        self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int) -> MapsAndDetails:
         device = next(classifier.parameters()).device
         x = to_float(image[None].to(device))  # (1, 3, H, W)
         draw = np.random.RandomState(seed)

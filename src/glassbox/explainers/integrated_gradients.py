@@ -5,13 +5,13 @@ import torch
 
 from glassbox.config.explain import IntegratedGradients as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Common, Request, gradients_end_at, in_batches
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, gradients_end_at, in_batches
 from glassbox.models import Classifier
 
 
-def make(c: Common) -> "IntegratedGradients":
+def make(setup: Setup) -> "IntegratedGradients":
     """The explainer of a study."""
-    return IntegratedGradients(c.settings.integrated_gradients, c.mean, c.batch_size)
+    return IntegratedGradients(setup.settings.integrated_gradients, setup.mean, setup.batch_size)
 
 
 class IntegratedGradients:
@@ -43,9 +43,7 @@ class IntegratedGradients:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return in_batches(self._explain, classifier, request, self.batch_size)
 
-    def _explain(
-        self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor) -> MapsAndDetails:
         x = to_float(images)  # (B, 3, H, W)
         baseline, stem = self.colour.to(x.device), classifier.affine_stem()
 

@@ -1,26 +1,27 @@
 """LIME: a linear model of the classifier around one image, fitted to images with regions hidden."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 
 from glassbox.config.explain import Superpixels
 from glassbox.config.types import Precision
 from glassbox.execution import compute
-from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
 from glassbox.models import Classifier, probabilities
 
+KERNEL_WIDTH = 0.25  # lime's default for images
 
-def make(c: Common) -> "Lime":
+
+def make(setup: Setup) -> "Lime":
     """The explainer of a study."""
-    return Lime(c.settings.lime.samples, c.settings.superpixels, c.batch_size, c.settings.precision)
+    return Lime(setup.settings.lime.samples, setup.settings.superpixels, setup.batch_size, setup.settings.precision)
 
 
 class Lime:
-    """Local Interpretable Model-agnostic Explanations (Ribeiro, Singh & Guestrin 2016), computed by the library lime.
+    """Local Interpretable Model-agnostic Explanations (Ribeiro, Singh & Guestrin 2016). The regression is that of the
+    library lime (`lime_base.LimeBase`). Its `LimeImageExplainer` copies and masks each perturbed image in Python; here
+    they are made from the same random masks on the network's device.
 
     A map holds, at each pixel, the weight of its region in the ridge regression of the target's probability on which
     regions are visible; hidden regions take their mean colour. Unit: probability. Detail `local_r2`: how much of the
@@ -32,7 +33,7 @@ class Lime:
         samples: perturbed images an explanation.
         superpixels: regions.
         batch_size: images in one forward pass.
-        precision: of the network's products.
+        precision: precision of the network's products.
     """
 
     looks_at = "regions"
@@ -41,7 +42,7 @@ class Lime:
     def __init__(
         self, samples: int, superpixels: Superpixels, batch_size: int, precision: Precision = "float32"
     ) -> None:
-        from lime import lime_image  # noqa: F401 (seconds, which belong to no image)
+        from lime import lime_base  # noqa: F401 (takes seconds, which belong to no image)
 
         self.samples, self.superpixels, self.batch_size, self.precision = samples, superpixels, batch_size, precision
 
@@ -51,74 +52,38 @@ class Lime:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)
 
-    def _explain(
-        self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        pixels = image.cpu().numpy()
-        segments, device = segment(pixels, self.superpixels), next(classifier.parameters()).device
-
-        varies = np.zeros(len(targets), bool)
-
-        def ask(visible: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-            """Probabilities (M, K), by masks (M, S) of the regions and what takes the place of the others."""
-            images = Composition(segments, image, torch.from_numpy(hidden), device)
-            p = probabilities(
-                classifier, torch.from_numpy(visible), self.batch_size, prepare=images, precision=self.precision
-            )
-            varies[:] = compute.varies(p.numpy()[:, targets], compute.number(self.precision, device))
-            return p.numpy()
-
-        # A fresh explainer for each image: its random state advances from call to call.
-        explainer = _explainer(seed, ask)
-        scores = _record_scores(explainer.base)
+    def _explain(self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int) -> MapsAndDetails:
+        from lime.lime_base import LimeBase
         from sklearn import config_context
+        from sklearn.metrics import pairwise_distances
 
-        with config_context(assume_finite=True, skip_parameter_validation=True):  # masks and probabilities are
-            explanation = explainer.explain_instance(
-                pixels,
-                None,
-                labels=tuple(targets),
-                top_labels=None,
-                num_samples=self.samples,
-                segmentation_fn=lambda _: segments,
-                random_seed=seed,
-            )
-        weights = np.zeros((len(targets), segments.max() + 1))
-        for place, target in enumerate(targets):
-            for region, weight in explanation.local_exp[target]:
-                weights[place, region] = weight
-        weights[~varies] = 0  # else the noise of rounding
-        r2 = np.array([scores[target] for target in targets])
-        return weights[:, segments], {"local_r2": np.where(varies, r2, np.nan)}
+        pixels, device = image.cpu().numpy(), next(classifier.parameters()).device
+        segments = segment(pixels, self.superpixels)
+        n_regions = segments.max() + 1
+        random = np.random.RandomState(seed)
+        visible = random.randint(0, 2, self.samples * n_regions).reshape(self.samples, n_regions)
+        visible[0] = 1  # the image itself
+        images = Composition(segments, image, torch.from_numpy(_hidden(pixels, segments)), device)
+        masks = torch.from_numpy(visible.astype(bool))
+        p = probabilities(classifier, masks, self.batch_size, prepare=images, precision=self.precision).numpy()
+        varies = compute.varies(p[:, targets], compute.number(self.precision, device))
 
-
-def _record_scores(base: Any) -> dict[int, float]:
-    """Keep the local R2 of every label: lime's explanation holds only the last one's."""
-    scores: dict[int, float] = {}
-    fit = base.explain_instance_with_data
-
-    def recording(data: Any, labels: Any, distances: Any, label: int, *rest: Any, **options: Any) -> Any:
-        result = fit(data, labels, distances, label, *rest, **options)
-        scores[label] = float(result[2])
-        return result
-
-    base.explain_instance_with_data = recording
-    return scores
+        weights, r2 = np.zeros((len(targets), n_regions)), np.full(len(targets), np.nan)
+        with config_context(assume_finite=True, skip_parameter_validation=True):  # masks and probabilities are valid
+            distances = pairwise_distances(visible, visible[:1], metric="cosine").ravel()
+            base = LimeBase(lambda d: np.sqrt(np.exp(-(d**2) / KERNEL_WIDTH**2)), random_state=random)
+            for row in np.flatnonzero(varies):  # elsewhere weights would be the noise of rounding
+                _, by_region, r2[row], _ = base.explain_instance_with_data(
+                    visible, p, distances, targets[row], n_regions, feature_selection="none"
+                )
+                regions, values = zip(*by_region, strict=True)
+                weights[row, regions] = values
+        return weights[:, segments], {"local_r2": r2}
 
 
-def _explainer(seed: int, ask: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Any:
-    """lime's explainer, with its perturbed images made on the network's device, a batch at a time: lime copies and
-    masks each one in Python. Masks, surrogate and weights stay lime's own."""
-    from lime.lime_image import LimeImageExplainer
-
-    class BatchedLimeImageExplainer(LimeImageExplainer):
-        def data_labels(
-            self, _: np.ndarray, fudged_image: np.ndarray, segments: np.ndarray, __: None, num_samples: int, **___: Any
-        ) -> tuple[np.ndarray, np.ndarray]:
-            regions = np.unique(segments).shape[0]
-            data = self.random_state.randint(0, 2, num_samples * regions).reshape((num_samples, regions))
-            data[0, :] = 1
-            return data, ask(data.astype(bool), fudged_image)
-
-    # Of all features none is selected, for which lime would fit one more regression.
-    return BatchedLimeImageExplainer(feature_selection="none", random_state=seed)
+def _hidden(pixels: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Each region of an image (H, W, 3) uint8 in its mean colour, rounded down as lime does."""
+    hidden = pixels.copy()
+    for region in range(segments.max() + 1):
+        hidden[segments == region] = pixels[segments == region].mean(axis=0)
+    return hidden

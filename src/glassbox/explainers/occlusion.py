@@ -2,18 +2,17 @@
 
 import math
 
-import numpy as np
 import torch
 
 from glassbox.config.explain import Occlusion as Settings
 from glassbox.data.batches import to_float
-from glassbox.explainers.base import Attribution, Budget, Common, Request, in_batches
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, in_batches
 from glassbox.models import Classifier
 
 
-def make(c: Common) -> "Occlusion":
+def make(setup: Setup) -> "Occlusion":
     """The explainer of a study."""
-    return Occlusion(c.settings.occlusion, c.mean, c.batch_size)
+    return Occlusion(setup.settings.occlusion, setup.mean, setup.batch_size)
 
 
 def forward_passes(window: int, stride: int, side: int) -> int:
@@ -50,9 +49,7 @@ class Occlusion:
         return in_batches(self._explain, classifier, request, self.batch_size)
 
     @torch.inference_mode()
-    def _explain(
-        self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, classifier: Classifier, images: torch.Tensor, targets: torch.Tensor) -> MapsAndDetails:
         from captum.attr import Occlusion as Captum
 
         x = to_float(images)

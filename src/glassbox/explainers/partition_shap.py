@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from glassbox.config.explain import PartitionShap as Settings
-from glassbox.explainers.base import Attribution, Budget, Common, Request, image_by_image
+from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
 from glassbox.models import Classifier, probabilities
 
 
-def make(c: Common) -> "PartitionShap":
+def make(setup: Setup) -> "PartitionShap":
     """The explainer of a study."""
-    return PartitionShap(c.settings.partition_shap, c.mean, c.batch_size)
+    return PartitionShap(setup.settings.partition_shap, setup.mean, setup.batch_size)
 
 
 class PartitionShap:
@@ -43,9 +43,7 @@ class PartitionShap:
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=False)
 
-    def _explain(
-        self, classifier: Classifier, image: torch.Tensor, targets: list[int], _: int
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _explain(self, classifier: Classifier, image: torch.Tensor, targets: list[int], _: int) -> MapsAndDetails:
         import shap
 
         pixels = image.cpu().numpy()
@@ -58,16 +56,16 @@ class PartitionShap:
                 return probabilities(classifier, x, self.batch_size)[:, target].numpy()
 
             explain = shap.PartitionExplainer(probability, masker)
-            made = explain(
+            explanation = explain(
                 pixels[None],
                 max_evals=self.settings.evaluations,
                 batch_size=self.batch_size,
                 silent=True,
                 fixed_context=None,
             )
-            values = np.asarray(made.values).reshape(pixels.shape).sum(axis=2)
-            whole, hidden = probability(np.stack([pixels, np.broadcast_to(self.colour, pixels.shape)]))
+            values = np.asarray(explanation.values).reshape(pixels.shape).sum(axis=2)
+            visible, hidden = probability(np.stack([pixels, np.broadcast_to(self.colour, pixels.shape)]))
             maps.append(values)
             bases.append(hidden)
-            errors.append(abs(values.sum() - (whole - hidden)))
+            errors.append(abs(values.sum() - (visible - hidden)))
         return np.stack(maps), {"base_value": np.array(bases), "additivity_error": np.array(errors)}

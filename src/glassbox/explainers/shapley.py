@@ -1,8 +1,7 @@
-"""Shapley values of games with a few players to a few hundred: exact by enumeration, else estimated from pairs of
-coalitions, each value with its standard error.
+"""Shapley values (Shapley 1953) of games with a few players to a few hundred, estimated from pairs of coalitions, each
+value with its standard error; exact where all coalitions are evaluated.
 
-A game gives every coalition of S players a value, for T targets at once: a function from masks (M, S) of bool, True
-where a player takes part, to values (M, T).
+A game is a function from coalitions of S players, masks (M, S) of bool, to their values (M, T) for T targets.
 """
 
 import math
@@ -12,22 +11,20 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.linalg import lapack
+from scipy.linalg import cholesky, lapack
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
 Game = Callable[[np.ndarray], np.ndarray]
 
-PLAYERS = 16  # most whose coalitions are enumerated
-FITTED = 160  # most pairs from which relevances are found: more make the search longer than its answer better
-BEGUN = 64  # most pairs by which that search is begun
-STEPS = (8, 3)  # of that search, on pairs by which it is begun and on all: with more errors were the same
+FITTED = 160  # most pairs from which relevances are fitted; more take longer and hardly change them
+ROUNDS = ((64, 8), (FITTED, 3))  # of that fit: most pairs and steps; more steps left the errors as they are
 BLOCK = 256  # pairs drawn at a time
-KNOWN = 128  # where one of so many pairs is known, standard errors reckon with interactions of many players
-JITTER = 1e-10  # of the kernel's diagonal, which is 1; games are without noise
+KNOWN = 128  # where one of so many pairs is known, standard errors allow for interactions of many players
+JITTER = 1e-10  # added to the kernel's diagonal, which is 1; games are without noise
 SPREAD = 0.5  # variance of the logarithm of relevances around their common mean
 BOUNDS = (math.log(1e-4), math.log(3.0))  # of the logarithm of a relevance
-STARTS = (0.03, 0.1, 0.3)  # relevances, the same for all players, of which the search begins with the best
+STARTS = (0.03, 0.1, 0.3)  # relevances, the same for all players; the fit starts with the best
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Estimate:
         standard_errors: (T, S), in the unit of the values; 0 where all coalitions were enumerated, or where every pair
             of complements that was evaluated had equal values. About 95 % of exact values lie within 1.96 of them.
         empty: (T,) value of the coalition of none.
-        evaluations: coalitions whose value was asked for.
+        evaluations: evaluated coalitions.
     """
 
     values: np.ndarray
@@ -48,63 +45,48 @@ class Estimate:
     evaluations: int
 
 
-def exact(game: Game, players: int) -> np.ndarray:
-    """Shapley values (T, S) from all 2^S coalitions (Shapley 1953).
-
-    Raises:
-        ValueError: more than 16 players.
-    """
-    if players > PLAYERS:
-        raise ValueError(f"{players} players have too many coalitions to enumerate: at most {PLAYERS} may have")
-    masks = (np.arange(2**players)[:, None] >> np.arange(players) & 1).astype(bool)[::-1]  # everybody first
-    half = masks[: len(masks) // 2]  # the others are their complements
-    return _from_all(half, _odd(*_ask(game, half)))
-
-
 def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: float | None = None) -> Estimate:
     """Shapley values from at most `evaluations` coalitions; exact ones where that is enough for all of them.
 
     Coalitions are evaluated in pairs with their complements (Covert & Lee 2021): half the difference of a pair's values
     is the odd part of the game, and Shapley values depend on nothing else. Sizes are equally frequent, as by leverage
-    scores (Musco & Witter 2025), pairs are distinct, and with a longer draw the first ones stay the same.
+    scores (Musco & Witter 2025), pairs are distinct, and a longer draw begins with the shorter one.
 
-    The odd part is taken for a Gaussian process without noise, so that the values, which are linear in it, have a
-    posterior mean and a standard deviation (Bayesian quadrature: O'Hagan 1991). With z in
-    {-1, 1}^S for a coalition, the prior covariance is sinh(sum_i r_i z_i z'_i), scaled: in the Fourier basis of
-    products of players every product of an odd number of them has a variance of its own, in proportion to the product
-    of the tanh r_i. The relevances r_i, one a player (automatic relevance determination, Neal 1996), are those of
-    maximum posterior density, where log r_i is normal around a mean common to all players. They are shared by the
-    targets; the scale, from leave-one-out residuals, is each target's own.
+    The odd part is modelled as a Gaussian process without noise, so that the values, which are linear in it, have a
+    posterior mean and a standard deviation (Bayesian quadrature: O'Hagan 1991). With z in {-1, 1}^S for a coalition,
+    the prior covariance is sinh(sum_i r_i z_i z'_i), scaled: in the Fourier basis of products of players every product
+    of an odd number of them has a variance of its own, in proportion to the product of the tanh r_i. The relevances
+    r_i, one a player (automatic relevance determination, Neal 1996), have maximum posterior density, where log r_i is
+    normal around a mean common to all players. The targets share them; each target has its own scale, from
+    leave-one-out residuals.
 
-    The standard error is an estimate of the root mean square error of a value, from the leave-one-out residuals: what
-    the process does not predict of a pair from all others. It takes residuals as the process has them, those of similar
-    pairs alike. But interactions of many players are stronger in a network than in the process, and once many pairs
-    are known little else is left: errors were 1.3 to 1.7 times as large at 3,000 of the 4,096 evaluations of 12
-    players. So, where more than one of 128 pairs is known, it is at least what it would be with an odd part that is
-    independent from pair to pair. Checked by `python -m benchmarks shapley` on a network's games of 12, 16 and 30
-    players; docs/performance.md has the share of exact values within 1.96 standard errors. It is least sure where few
-    pairs are left: 88 % lay within at 3,800 of 4,096 evaluations of smooth games made up, 89 and 99.5 % at 4,094 of a
-    network's.
+    The standard error estimates the root mean square error of a value, from the leave-one-out residuals: what the
+    process does not predict of a pair from all others. It takes residuals of similar pairs as correlated. But
+    interactions of many players are stronger in a network than in the process, and with many pairs known little else
+    remains: errors were 1.3 to 1.7 times as large at 3,000 of the 4,096 evaluations of 12 players. So, where more than
+    one of 128 pairs is known, it is at least what it would be with an odd part that is independent from pair to pair.
+    Checked by `python -m benchmarks shapley`; docs/performance.md has the share of exact values within 1.96 standard
+    errors. It is least sure where few pairs are unknown: 88 % lay within at 3,800 of 4,096 evaluations of synthetic
+    smooth games, 89 and 99.5 % at 4,094 of a network's.
 
     Args:
-        game: gives the values of coalitions; asked in growing rounds where there is a tolerance, else once.
+        game: gives the values of coalitions; called in growing rounds with a tolerance, else once.
         players: S, at least 1.
-        evaluations: at least 2. Time beside the game grows with its cube, to about 15 s at 8,192, memory with its
+        evaluations: at least 2. Time besides the game grows with its cube, to about 15 s at 8,192, memory with its
             square.
-        seed: of the draw.
+        seed: seed of the draw.
         tolerance: stop as soon as no standard error is larger, in the unit of the values.
     """
     pairs = min(evaluations // 2, 2 ** (players - 1))
     masks = _draw(pairs, players, seed)
     done = pairs if tolerance is None else min(2 * players, pairs)
-    values, complements = _ask(game, masks[:done])
-    odd = _odd(values, complements)
+    odd, complements = _odd_part(game, masks[:done])
     while True:
-        found = _solve(masks[:done], odd)
-        if done == pairs or found[1].max() <= tolerance:
-            return Estimate(*found, complements[0], 2 * done)
+        values, errors = _solve(masks[:done], odd)
+        if done == pairs or errors.max() <= tolerance:
+            return Estimate(values, errors, complements[0], 2 * done)
         more = min(done + done // 2 + 1, pairs)
-        odd = np.concatenate([odd, _odd(*_ask(game, masks[done:more]))])
+        odd = np.concatenate([odd, _odd_part(game, masks[done:more])[0]])
         done = more
 
 
@@ -113,37 +95,33 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _ask(game: Game, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (M, T) of coalitions and of their complements."""
-    values = game(np.concatenate([masks, ~masks]))
-    return values[: len(masks)], values[len(masks) :]
-
-
-def _odd(values: np.ndarray, complements: np.ndarray) -> np.ndarray:
-    return (values - complements) / 2
+def _odd_part(game: Game, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the difference (M, T) of the values of coalitions and their complements, and the values of the latter."""
+    values, complements = np.split(game(np.concatenate([masks, ~masks])), 2)
+    return (values - complements) / 2, complements
 
 
 def _draw(pairs: int, players: int, seed: int) -> np.ndarray:
-    """One coalition of each pair (M, S): everybody first, then distinct ones of sizes 1 to S / 2."""
+    """One coalition of each pair (M, S): that of all players first, then distinct ones of sizes 1 to S / 2."""
     rng = np.random.default_rng(seed)
     sizes = np.arange(1, players // 2 + 1)
-    # Of half the players every pair is there twice, so that its size is drawn half as often.
+    # Both coalitions of a pair may have half the players, so that this size is drawn half as often.
     twice = 2 * sizes == players
     left = np.array([math.comb(players, size) for size in sizes.tolist()], object) // (1 + twice)
     masks, seen = [np.ones(players, bool)], set()
 
-    def some(places: np.ndarray) -> np.ndarray:
-        """A coalition of each of these sizes (N, S)."""
-        drawn = rng.permuted(np.tile(np.arange(players), (len(places), 1)), axis=1) < sizes[places, None]
-        drawn[twice[places] & ~drawn[:, 0]] ^= True  # one of the two
-        return drawn
+    def drawn(places: np.ndarray) -> np.ndarray:
+        """A random coalition of each of these sizes (N, S)."""
+        coalitions = rng.permuted(np.tile(np.arange(players), (len(places), 1)), axis=1) < sizes[places, None]
+        coalitions[twice[places] & ~coalitions[:, 0]] ^= True  # always the same one of such a pair
+        return coalitions
 
     while len(masks) < pairs:
         weights = (left > 0) / (1 + twice)
         places = rng.choice(len(sizes), BLOCK, p=weights / weights.sum())
-        for place, mask in zip(places, some(places), strict=True):
+        for place, mask in zip(places, drawn(places), strict=True):
             while left[place] and mask.tobytes() in seen:
-                mask = some(place[None])[0]
+                mask = drawn(place[None])[0]
             if left[place]:
                 seen.add(mask.tobytes())
                 left[place] -= 1
@@ -152,31 +130,26 @@ def _draw(pairs: int, players: int, seed: int) -> np.ndarray:
 
 
 def _solve(masks: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values and standard errors (T, S) from the odd part (M, T) of pairs, the first of which is everybody."""
+    """Values and standard errors (T, S) from the odd part (M, T) of pairs, the first of which is that of all players
+    and none."""
     players, targets = masks.shape[1], odd.shape[1]
     if len(masks) == 2 ** (players - 1):
-        return _from_all(masks, odd), np.zeros((targets, players))
+        return (_weights(masks).T @ odd).T, np.zeros((targets, players))
     values, errors = np.zeros((2, targets, players))
-    told = odd.any(axis=0)  # a target whose odd part is 0 has nothing but zeros, and no scale
-    if told.any():
+    varies = odd.any(axis=0)  # elsewhere all values are 0, and there is no scale
+    if varies.any():
         # Where cores are shared, threads of small matrices that wait for each other took hundreds of times as long.
         with _blas().limit(limits=1, user_api="blas"):
-            values[told], errors[told] = _posterior(2.0 * masks - 1, odd[:, told])
-    # What the jitter has left of the first pair.
-    values += (2 * odd[0] - values.sum(axis=1))[:, None] / players
+            values[varies], errors[varies] = _posterior(2.0 * masks - 1, odd[:, varies])
+    values += (2 * odd[0] - values.sum(axis=1))[:, None] / players  # what the jitter changed of the first pair
     return values, errors
 
 
-def _from_all(masks: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """Exact values (T, S) from all pairs."""
-    return _weights(masks).T.dot(odd).T
-
-
 def _weights(masks: np.ndarray) -> np.ndarray:
-    """Of the odd part of each pair in the exact values (M, S): a player's contributions, averaged over the orders of
-    all players."""
+    """Weights (M, S) of each pair's odd part in the exact values: a player's contributions, averaged over all orders of
+    the players."""
     players = masks.shape[1]
-    others = masks.sum(axis=1, keepdims=True) - masks  # (M, S) of the coalition without the player
+    others = masks.sum(axis=1, keepdims=True) - masks  # (M, S) size of the coalition without the player
     share = np.array([1 / (players * math.comb(players - 1, size)) for size in range(players)])
     return 2 * np.where(masks, 1, -1) * share[others]
 
@@ -193,14 +166,15 @@ def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Leave-one-out residuals (Rasmussen & Williams 2006, equation 5.12) in units of their standard deviations; they are
     # too small by what was spent on the relevances. The last pairs are enough, and need a corner of the factor only.
     last = slice(max(0, pairs - FITTED), pairs)
-    root = _inverse(factor[last, last])  # (L, L)
+    root = lapack.dtrtri(factor[last, last], lower=True)[0]  # (L, L)
     units = (root**2).sum(axis=0)[:, None]  # of the residuals' variances, over them
     squares = (root.T @ of_odd[last]) ** 2 / units * (1 + players / pairs)  # (L, T)
     left = variance - (of_values**2).sum(axis=0)
     white = np.zeros((odd.shape[1], players))
     if KNOWN * pairs > 2 ** (players - 1):
         corner = np.concatenate([np.zeros((last.start, len(root))), root])
-        weights = _solve_upper(factor, np.concatenate([corner, of_values], axis=1))
+        right = torch.from_numpy(np.concatenate([corner, of_values], axis=1))
+        weights = torch.linalg.solve_triangular(torch.from_numpy(factor).T, right, upper=True).numpy()
         of_residuals, of_mean = weights[:, : len(root)], weights[:, len(root) :]  # (M, L) times `units`, (M, S)
         scale = (squares * units / (of_residuals**2).sum(axis=0)[:, None]).mean(axis=0)  # (T,)
         white = scale[:, None] * _error_if_white(z > 0, of_mean)
@@ -219,38 +193,19 @@ def _error_if_white(masks: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return unseen.clip(min=0) + ((weights - right) ** 2).sum(axis=0)
 
 
-def _factor(kernel: np.ndarray) -> np.ndarray:
-    """Lower triangular L (M, M), L L' the kernel with its jitter; its memory is used."""
-    kernel[np.diag_indices_from(kernel)] += JITTER
-    factor, failed = lapack.dpotrf(kernel.T, lower=True, clean=True, overwrite_a=True)  # in Fortran's order
-    if failed:
-        raise _not_positive(kernel)
-    return factor
-
-
-def _not_positive(kernel: np.ndarray) -> np.linalg.LinAlgError:
-    return np.linalg.LinAlgError(f"the kernel of {len(kernel)} pairs is not positive definite")
+def _inverse_factor(kernel: np.ndarray) -> np.ndarray:
+    """Inverse of the lower triangular L (M, M), L L' being the kernel with its jitter."""
+    jittered = (kernel + JITTER * np.eye(len(kernel))).T  # in Fortran's order, as LAPACK takes it
+    return lapack.dtrtri(cholesky(jittered, lower=True, overwrite_a=True, check_finite=False), lower=True)[0]
 
 
 def _solve_lower(kernel: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`_factor` L of the kernel (M, M), and the solution of L X = right (M, N); by PyTorch, whose threads are those
-    that the game has just used: others would wait for them."""
+    """L (M, M), L L' being the kernel with its jitter, and the solution of L X = right (M, N); by PyTorch, whose
+    threads are those that the game has just used: others would wait for them."""
     matrix = torch.from_numpy(kernel)
     matrix.diagonal().add_(JITTER)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed:
-        raise _not_positive(kernel)
+    factor = torch.linalg.cholesky(matrix)
     return factor.numpy(), torch.linalg.solve_triangular(factor, torch.from_numpy(right), upper=False).numpy()
-
-
-def _solve_upper(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The solution of L' X = right (M, N), L being `factor` (M, M)."""
-    upper = torch.from_numpy(factor).T
-    return torch.linalg.solve_triangular(upper, torch.from_numpy(right), upper=True).numpy()
-
-
-def _inverse(factor: np.ndarray) -> np.ndarray:
-    return lapack.dtrtri(factor, lower=True)[0]
 
 
 def _kernel(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -267,10 +222,11 @@ def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:
     """(S,) of maximum posterior density; the targets' common scale is profiled out."""
 
     def loss(x: np.ndarray, pairs: int) -> tuple[float, np.ndarray]:
+        """Negative log density of the logarithms of relevances, by the first pairs alone, and its gradient."""
         relevance, z_, odd_ = np.exp(x), z[:pairs], odd[:pairs]
         up, down = _kernel(z_, relevance)
         sinh, cosh = up - down, up + down
-        root = _inverse(_factor(sinh.copy()))
+        root = _inverse_factor(sinh)
         solved = root @ odd_
         weights = root.T @ solved
         square = max((solved**2).mean(), np.finfo(float).tiny)  # the scale; 0 where only later pairs are not
@@ -280,18 +236,18 @@ def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:
         off = x - x.mean()
         return value + (off**2).sum() / (2 * SPREAD), slope * relevance / 2 + off / SPREAD
 
-    some = [min(n, len(z)) for n in (BEGUN, FITTED)]
-    x = min((np.full(z.shape[1], math.log(r)) for r in STARTS), key=lambda x: loss(x, some[0])[0])
-    for pairs, most in zip(some, STEPS, strict=True):
-        options = {"jac": True, "method": "L-BFGS-B", "bounds": [BOUNDS] * len(x), "options": {"maxiter": most}}
-        x = minimize(loss, x, (pairs,), **options).x
+    starts = (np.full(z.shape[1], math.log(relevance)) for relevance in STARTS)
+    x = min(starts, key=lambda x: loss(x, min(ROUNDS[0][0], len(z)))[0])
+    for pairs, steps in ROUNDS:
+        bounds, options = [BOUNDS] * len(x), {"maxiter": steps}
+        x = minimize(loss, x, min(pairs, len(z)), "L-BFGS-B", jac=True, bounds=bounds, options=options).x
     return np.exp(x)
 
 
 def _prior_of_values(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Prior covariance (S, M) of the Shapley values with the odd part at z, and their prior variance (S,).
 
-    A player's value is 2 sum_A c_A / |A| over the products A of an odd number of players, him among them, with
+    A player's value is 2 sum_A c_A / |A| over the products A of an odd number of players that contain it, with
     coefficient c_A, whose variance is prod_{i in A} tanh r_i. 1 / |A| is the integral of t^(|A| - 1) over 0..1, which
     leaves the even part of prod_j (1 + t tanh(r_j) z_j) over the other players, of degree S - 1 in t: exact by
     Gauss-Legendre quadrature.
@@ -307,11 +263,11 @@ def _prior_of_values(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, 
         """Of 1 + t tanh(r_j) z_j over all players, over `norm`, at z = `signs` (M, S) and at -z: the sum and the
         difference of the two, (M, Q) each, for t (Q,). And of what a player's own factor divides them by, at z = 1 and
         z = -1, half the sum and half the difference, (S, Q) each."""
-        own = t * tanh[:, None]
-        up, down = np.log1p(own), np.log1p(-own)
+        factors = t * tanh[:, None]
+        up, down = np.log1p(factors), np.log1p(-factors)
         middle, way = (up + down).sum(axis=0) / 2 - norm, signs @ ((up - down) / 2)
         high, low = np.exp(middle + way), np.exp(middle - way)
-        return high + low, high - low, 1 / (1 - own**2), -own / (1 - own**2)
+        return high + low, high - low, 1 / (1 - factors**2), -factors / (1 - factors**2)
 
     sums, differences, even, odd = products(nodes, z)
     # A player's factor is taken out of the product: on the same side it is that of z_i, on the other that of -z_i.

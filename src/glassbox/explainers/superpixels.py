@@ -1,4 +1,4 @@
-"""Regions of an image that LIME and KernelSHAP switch on and off."""
+"""Regions of an image that LIME and Shapley values show or hide."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import torch
 from glassbox.config.explain import MOST_REGIONS, Superpixels
 from glassbox.execution import compute
 
-FEWEST = 8  # with fewer regions an explanation says next to nothing
+FEWEST = 8  # with fewer regions an explanation is too coarse to mean anything
 
 
 def segment(image: np.ndarray, how: Superpixels) -> np.ndarray:
@@ -24,7 +24,7 @@ def segment(image: np.ndarray, how: Superpixels) -> np.ndarray:
 
 
 def on_squares(images: Iterable[np.ndarray], how: Superpixels) -> list[bool]:
-    """Of which images (H, W, 3) uint8 the regions are a grid of squares."""
+    """For each image (H, W, 3) uint8 whether its regions are a grid of squares."""
     return [not _usable(_slic(image, how), how) for image in images]
 
 
@@ -52,13 +52,12 @@ def _squares(h: int, w: int, segments: int) -> np.ndarray:
 class Composition:
     """Images whose regions show one image or another, many at a time.
 
-    They are a matrix product, of masks and the differences that regions make, several times as quick as choosing pixel
-    by pixel, and exact: colours are whole numbers, which bfloat16 holds up to 256.
+    A matrix product of masks and regions' differences is several times as fast as selecting pixels, and exact: colours
+    are whole numbers, which bfloat16 represents up to 256.
 
     Args:
         segments: (H, W) labels 0..S-1.
-        image: (H, W, 3) uint8, what regions show where a mask is True.
-        other: (H, W, 3) uint8, what they show where it is False.
+        image, other: (H, W, 3) uint8, what regions show where a mask is True, and where it is False.
         device: where images are made.
     """
 

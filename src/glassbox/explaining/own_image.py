@@ -1,4 +1,4 @@
-"""A picture of one's own, explained by every explainer."""
+"""An image of the user, explained by every explainer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request
 from glassbox.explainers.catalog import EXPLAINERS, TITLES
-from glassbox.explaining import explanations
+from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.explaining.explanations import Explained
 
 FOLDER = Path("reports/photos")
@@ -29,15 +29,15 @@ EXPLAINED = 2  # classes: the most probable ones
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture, and why the classifier takes it for what it does.
+    """An image, its prediction and explanations.
 
     Attributes:
-        name: of the file, as it is shown.
+        name: the file's name, as it is shown.
         image: (H, W, 3) uint8, as the classifier sees it.
         classes: names.
         probabilities: (K,), with the temperature of the study.
         targets: the explained classes, the most probable first.
-        results: of every explainer that this network can be explained by, one map a target.
+        results: of every explainer that can explain this network, one map a target.
     """
 
     name: str
@@ -48,29 +48,27 @@ class Photo:
     results: list[Explained]
 
     def told(self) -> str:
-        """What it is taken for, in words."""
+        """The prediction in words."""
         guesses = [f"{self.classes[label]} ({100 * self.probabilities[label]:.1f} %)" for label in self.targets]
         lines = [f"{self.name}: {', then '.join(guesses)}"]
-        made = {result.name for result in self.results}
-        lines += [f"not by {TITLES[name]}: the network has no feature maps" for name in EXPLAINERS if name not in made]
+        names = {result.name for result in self.results}
+        lines += [f"not by {TITLES[name]}: the network has no feature maps" for name in EXPLAINERS if name not in names]
         return "\n".join(lines)
 
 
 def find(given: str | Path) -> Path:
-    """The picture that a user named.
+    """The file of an image.
 
     Raises:
         UserError: there is no such file, or its name is too long for the files that are named after it.
     """
     path = user_paths.expanded(given)
+    name = f"IMAGE={cut(shown(path))}"
     if not user_paths.is_file(path):
-        raise UserError(f"IMAGE={cut(shown(path))}: there is no such file")
-    too_long = len(named_after(shown(path.name), b"").encode()) - files.LONGEST
-    if too_long > 0:
-        raise UserError(
-            f"IMAGE={cut(shown(path))}: its name is {too_long} bytes too long for the figure that is named after it: "
-            "rename it"
-        )
+        raise UserError(f"{name}: there is no such file")
+    excess = len(named_after(shown(path.name), b"").encode()) - files.LONGEST
+    if excess > 0:
+        raise UserError(f"{name}: its name is {excess} bytes too long for the figure that is named after it: rename it")
     return path
 
 
@@ -86,19 +84,12 @@ def explain(
     model: str | Path = "models",
     calibration: str | Path = "reports/evaluate/calibration.json",
 ) -> Photo:
-    """Classify a picture and explain the two most probable classes, by every explainer there is (a network without
-    feature maps by all but Grad-CAM), with the settings of the section `explain`. It is read as images of the study
-    are: turned by its EXIF tag, made square and resized.
-
-    Args:
-        path: of the picture.
-        params: of the study.
-        data: folder of the prepared data, whose training images some explainers compare with.
-        model: folder of the classifier.
-        calibration: file of the study's temperature.
+    """Classify an image and explain the two most probable classes, by every explainer (a network without feature maps
+    by all but Grad-CAM), with the settings of the section `explain`. It is read as images of the study are: turned by
+    its EXIF tag, made square and resized. Some explainers compare with training images of `data`.
 
     Raises:
-        UserError: the picture cannot be read, there is no classifier, or it was trained on other data.
+        UserError: the image cannot be read, there is no classifier, or it was trained on other data.
     """
     path = find(path)
     place = compute.resolve(params.compute)
@@ -116,16 +107,20 @@ def explain(
     seed = derive(params.study.seed, "explain", "photo")
     request = Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
     names = tuple(name for name in EXPLAINERS if name != "grad_cam" or _has_feature_maps(classifier, pixels.shape[1]))
-    settings = params.explain.model_copy(update={"explainers": names})
-    n = factory.n_background(settings)
-    background = factory.draw_background(store.read(data, "train").images, n, params.study.seed)
-    made = factory.make(settings, background, description.mean, place.batch_size)
+    setup = factory.setup(
+        classifier=classifier,
+        settings=params.explain.model_copy(update={"explainers": names}),
+        train=store.read(data, "train").images,
+        mean=description.mean,
+        batch_size=place.batch_size,
+        seed=params.study.seed,
+    )
     with Bar(total=len(names) * len(request), desc=f"explaining {cut(shown(path.name), 40)}", unit="map") as bar:
-        maps = {
-            name: explanations.attribute(made[name], classifier, request, place.batch_size, bar.update)
-            for name in names
-        }
-    results = [Explained(name, attribution, scores={}) for name, attribution in maps.items()]
+        books = Bookkeeping(progress=bar.update)
+        results = [
+            Explained(name, attribute(explainer, classifier, request, books), scores={})
+            for name, explainer in factory.make(setup).items()
+        ]
     return Photo(shown(path.name), image, card.classes, probabilities, targets, results)
 
 

@@ -1,6 +1,7 @@
 """Which test images are explained, by rule and seed, before any map is seen."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +37,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Cases:
-    """The test split as the classifier sees it, and what of it is explained.
+    """The test split, its predictions, and the images to explain.
 
     Attributes:
         images: (N, H, W, 3) uint8.
@@ -44,7 +45,7 @@ class Cases:
         probabilities: (N, K).
         classes: names.
         picks: images and classes to explain.
-        masks: (N, H, W) bool, where the evidence for the label truly is; None where nobody knows.
+        masks: (N, H, W) bool, where the evidence for the label truly is; None where that is unknown.
     """
 
     images: torch.Tensor
@@ -61,34 +62,24 @@ class Cases:
 
 
 def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain, seed: int) -> Cases:
-    """Pick what the section `explain` asks for from the test split; see `pick`."""
+    """The images of the test split that the section `explain` selects; see `pick`."""
     labels = test.labels.numpy()
     predicted = probabilities.argmax(axis=1)
     pairs = confused_pairs(confusion(labels, predicted, len(classes)), probabilities, labels)[: settings.pairs]
-    picks = pick(
-        labels,
-        predicted,
-        probabilities,
-        pairs,
-        classes,
-        images=settings.images,
-        correct_per_class=settings.correct_per_class,
-        mistakes=settings.mistakes,
-        images_per_pair=settings.images_per_pair,
-        seed=seed,
-    )
+    counts = settings.model_dump(include={"images", "correct_per_class", "mistakes", "images_per_pair"})
+    picks = pick(labels, predicted, probabilities, pairs, classes, **counts, seed=seed)
     masks = None if test.masks is None else test.masks.numpy().astype(bool)
     return Cases(test.images, labels, probabilities, classes, some_drawn(picks, settings.figures), masks)
 
 
 def some_drawn(picks: list[Pick], most: int | None) -> list[Pick]:
-    """The picks, of which at most so many are drawn: those that were chosen first, then one of each kind in turn:
+    """The picks, at most `most` of them drawn: first those chosen by the user, then one of each kind in turn:
     recognised images of a class, mistakes, images of a pair."""
-    turns, so_far = [], Counter()
+    turns, of_kind = [], Counter()
     for place, pick in enumerate(picks):
         kind = (pick.group, pick.targets if pick.group == "correct" else pick.pair)
-        turns.append((pick.group != "chosen" and so_far[kind], place))
-        so_far[kind] += pick.group != "chosen"
+        turns.append((of_kind[kind], place))
+        of_kind[kind] += pick.group != "chosen"  # the user's choice always has the first turn
     drawn = {place for _, place in sorted(turns)[:most]}
     return [replace(pick, drawn=place in drawn) for place, pick in enumerate(picks)]
 
@@ -119,47 +110,43 @@ def pick(
         classes: names.
         images: rows that were chosen by the user.
         correct_per_class, mistakes, images_per_pair: how many.
-        seed: of the study.
+        seed: the study's seed.
 
     Raises:
         UserError: there is no such image.
     """
-    picks: list[Pick] = []
-    taken: set[int] = set()
-
-    def take(rows: np.ndarray, n: int, *stream: str | int) -> list[int]:
-        order = np.random.default_rng(derive(seed, "explain", "pick", *stream)).permutation(rows)
-        chosen = [int(row) for row in order if int(row) not in taken][:n]
-        taken.update(chosen)
-        return chosen
-
-    def described(row: int) -> tuple[str, tuple[int, ...]]:
-        truth, guess = int(labels[row]), int(predicted[row])
-        if truth == guess:
-            return f"{classes[truth]}, recognised", (guess,)
-        return f"{classes[truth]}, taken for {classes[guess]}", (guess, truth)
-
     check_images(images, len(labels))
-    for row in images:
-        picks.append(Pick(row, "chosen", *described(row)))
-        taken.add(row)
+    picks: list[Pick] = []
+    taken: set[int] = set(images)
+
+    def draw(mask: np.ndarray, n: int, *stream: str | int) -> list[int]:
+        order = np.random.default_rng(derive(seed, "explain", "pick", *stream)).permutation(np.flatnonzero(mask))
+        drawn = [int(row) for row in order if int(row) not in taken][:n]
+        taken.update(drawn)
+        return drawn
+
+    def add(group: str, rows: Iterable[int]) -> None:
+        for row in rows:
+            truth, guess = int(labels[row]), int(predicted[row])
+            note = (
+                f"{classes[truth]}, recognised" if truth == guess else f"{classes[truth]}, taken for {classes[guess]}"
+            )
+            picks.append(Pick(row, group, note, tuple(dict.fromkeys((guess, truth)))))
+
+    add("chosen", images)
     for label in range(len(classes)):
-        for row in take(np.flatnonzero((labels == label) & (predicted == label)), correct_per_class, "correct", label):
-            picks.append(Pick(row, "correct", *described(row)))
-    for row in take(np.flatnonzero(labels != predicted), mistakes, "mistakes"):
-        picks.append(Pick(row, "mistake", *described(row)))
+        add("correct", draw((labels == label) & (predicted == label), correct_per_class, "correct", label))
+    add("mistake", draw(labels != predicted, mistakes, "mistakes"))
     top_two = np.sort(np.argsort(-probabilities, axis=1, kind="stable")[:, :2], axis=1)
     for pair in pairs:
         belongs = np.isin(labels, (pair.a, pair.b))
         torn = belongs & (top_two == (pair.a, pair.b)).all(axis=1)
-        chosen = take(np.flatnonzero(torn), images_per_pair, "torn", pair.a, pair.b)
-        chosen += take(np.flatnonzero(belongs), images_per_pair - len(chosen), "pair", pair.a, pair.b)
-        for row in chosen:
-            guess = int(predicted[row])
-            note = f"{classes[pair.a]} or {classes[pair.b]}?"
+        rows = draw(torn, images_per_pair, "torn", pair.a, pair.b)
+        rows += draw(belongs, images_per_pair - len(rows), "pair", pair.a, pair.b)
+        for row in rows:
             # The predicted class first; an image of the pair may have been taken for a third class.
-            targets = tuple(dict.fromkeys((guess, pair.a, pair.b)))
-            picks.append(Pick(row, "pair", note, targets, (pair.a, pair.b)))
+            targets = tuple(dict.fromkeys((int(predicted[row]), pair.a, pair.b)))
+            picks.append(Pick(row, "pair", f"{classes[pair.a]} or {classes[pair.b]}?", targets, (pair.a, pair.b)))
     if not picks:
         raise UserError(
             f"explain asks for {correct_per_class} correct images a class, {mistakes} mistakes and {len(pairs)} pairs, "

@@ -1,4 +1,4 @@
-"""Pictures of the three analyses, and KernelSHAP's panels for many classes."""
+"""Pictures of the three analyses, and panels of Shapley values for many classes."""
 
 from pathlib import Path
 

@@ -65,7 +65,7 @@ def explanation(
                 else:
                     axis.imshow(blend(image, scaled), interpolation="nearest")
                 if row == 0:
-                    axis.set_title(name, fontsize=9)
+                    axis.set_title(name.replace(" (", "\n("), fontsize=9)
                 axis.set_xlabel(notes[name][row], fontsize=7)
                 if column == 0:
                     axis.set_ylabel(f"for {short(classes[target])}", fontsize=9, fontweight="bold")

@@ -55,7 +55,7 @@ def pictures(path: str | Path, image: np.ndarray, mask: np.ndarray, maps: dict[s
             for axis, (name, both) in zip(axes[row, 1:], maps.items(), strict=True):
                 axis.imshow(blend(image, normalise(both[row])), interpolation="nearest")
                 if row == 0:
-                    axis.set_title(TITLES[name], fontsize=7)
+                    axis.set_title(TITLES[name].replace(" (", "\n("), fontsize=7)
             for axis in axes[row]:
                 axis.contour(mask, levels=[0.5], colors="black", linewidths=0.8)
                 frame(axis)

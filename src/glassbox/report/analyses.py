@@ -33,8 +33,8 @@ def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: 
     said = _inside(right, analyst, ranking)
     if len(tests):
         said.append(
-            f"Blurring the regions that {TITLES[hypotheses.SHAP]}'s map of the class ranks first changes the class's "
-            f"probability by {signed(-tests['drop_own'].mean())} on average, blurring those of the next class's map by "
+            f"Blurring the regions that {TITLES[hypotheses.SHAP]} ranks first for the class changes the class's "
+            f"probability by {signed(-tests['drop_own'].mean())} on average, blurring those for the next class by "
             f"{signed(-tests['drop_other'].mean())} ({counted(len(tests))})."
         )
     return said
@@ -49,8 +49,8 @@ def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -
     own = own.dropna(subset=["relevance_mass"])
     inside, area = (percent(own[name].mean(), 0) for name in ("relevance_mass", "object_area"))
     said = (
-        f"Of {TITLES[analyst]}'s positive attribution for the class of a recognised image {inside} lies inside the "
-        f"true mask, which covers {area} of the image (mean of {counted(own['image'].nunique())})."
+        f"Of the positive attribution of {TITLES[analyst]} for the class of a recognised image {inside} lies inside "
+        f"the true mask, which covers {area} of the image (mean of {counted(own['image'].nunique())})."
     )
     metric = hypotheses.LOCALIZATION
     tests = hypotheses.tests_of(ranking, metric, analyst)

@@ -26,7 +26,7 @@ from glassbox.xai_metrics.intervention import CORRECTION, DISCRIMINATION
 
 SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", "not tested"
 SHAP = "kernel_shap"
-FAITHFULNESS = ("deletion_auc", "road")  # metrics of *score* by which KernelSHAP must be better than every control
+FAITHFULNESS = ("deletion_auc", "road")  # metrics of *score* by which Shapley values must be better than every control
 LOCALIZATION = "excess_relevance_mass"
 NO_MASKS = "the data have no true masks"
 QUANTILES = 1.96, 0.84  # of the normal distribution: for 95 % intervals, and for a power of 80 %
@@ -50,7 +50,7 @@ def check(
         metrics: of the test split.
         target: accuracy to exceed.
         index: one row a map.
-        panels: one row for each of KernelSHAP's maps of many classes, if there are any.
+        panels: one row for each map of Shapley values of many classes, if there are any.
         recognised, mistakes: see `analyses.Analyses`.
         analyst: the explainer whose maps of mistakes are judged.
         seed: of the study.
@@ -87,9 +87,9 @@ def check(
                     DISCRIMINATION,
                     specific,
                     bootstrap.interval(specific.to_numpy(), derive(seed, "report", "class_discrimination")),
-                    "How much more the class's probability falls without the regions that KernelSHAP ranks first for "
-                    "it than without those that it ranks first for the next class",
-                    "no recognised image that was drawn has KernelSHAP's maps of its class and the next",
+                    "How much more the class's probability falls without the regions that Shapley values rank first "
+                    "for it than without those that they rank first for the next class",
+                    "no recognised image that was drawn has Shapley values of its class and the next",
                 ),
                 _against_controls("localization", LOCALIZATION, ranking, why="" if masks else NO_MASKS),
             ],
@@ -171,8 +171,8 @@ def _additivity(shap: pd.DataFrame) -> dict[str, Any]:
     errors = shap["additivity_error"].to_numpy() if len(shap) else np.array([])
     row = {
         "name": "local_accuracy",
-        "what": "Largest |sum of SHAP values - (f(x) - base value)|, which KernelSHAP holds every map to, so that an "
-        "error tells of a fault",
+        "what": "Largest |sum of Shapley values - (f(x) - base value)|; every map is held to that sum, so that an "
+        "error reveals a fault",
         "unit": "probability",
         "value": float(errors.max()) if len(errors) else None,
         "low": None,
@@ -182,12 +182,12 @@ def _additivity(shap: pd.DataFrame) -> dict[str, Any]:
         "criterion": f"at most {TOLERANCE:g}",
         "verdict": (SUPPORTED if errors.max() <= TOLERANCE else REFUTED) if len(errors) else UNTESTED,
     }
-    return row if len(errors) else row | {"why": "KernelSHAP is not among the explainers"}
+    return row if len(errors) else row | {"why": f"{TITLES[SHAP]} is not among the explainers"}
 
 
 def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, why: str = "") -> dict[str, Any]:
-    """KernelSHAP against every control by a metric of the scorecard, as *score* has tested it. The value is by how much
-    it is better than the control that comes closest to it, negative where that control is better.
+    """Shapley values against every control by a metric of the scorecard, as *score* has tested them. The value is the
+    difference to the control that comes closest, negative where that control is better.
 
     Args:
         name: of the check.
@@ -199,7 +199,7 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     what = f"{name.capitalize()} by {title}"
     about = {
         "name": f"{name}/{metric}",
-        "what": f"{what}, KernelSHAP against the controls",
+        "what": f"{what}, {TITLES[SHAP]} against the controls",
         "value": None,
         "low": None,
         "high": None,
@@ -218,7 +218,7 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     control = by_outcome([closest])[closest["outcome"]][0]
     ends = sorted(sign * end for end in (closest["low"], closest["high"])) if _known(closest) else (None, None)
     return about | {
-        "what": f"{what}: by how much KernelSHAP is better than {control}, the closest of {len(tests)} controls",
+        "what": f"{what}: by how much {TITLES[SHAP]} is better than {control}, the closest of {len(tests)} controls",
         "value": sign * closest["difference"],
         "low": ends[0],
         "high": ends[1],

@@ -128,7 +128,7 @@ def baseline_note(study: Study) -> str:
 def cases(study: Study) -> list[dict[str, Any]]:
     """The images that are drawn, in their order: each with its `row` in the test split, `group`, `truth`, `guess`,
     `file` or None, `image`, `probabilities` of the likeliest classes, `explained` (a row of maps a class) and `panels`
-    (KernelSHAP's maps of many classes)."""
+    (Shapley values of many classes)."""
     maps, images, wider = (study.arrays.get(name) for name in ("maps", "images", "panels"))
     found = []
     for row, part in study.index[study.index["drawn"]].groupby("image", sort=False):
@@ -186,7 +186,7 @@ def _probabilities(study: Study, row: int) -> list[dict[str, Any]]:
 
 
 def _panels(study: Study, row: int, image: np.ndarray, maps: np.ndarray | None) -> list[dict[str, Any]]:
-    """KernelSHAP's maps of an image for many classes, on one scale."""
+    """Shapley values of an image for many classes, on one scale."""
     if study.panels is None:
         return []
     part = study.panels[study.panels["image"] == row]

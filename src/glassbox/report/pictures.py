@@ -9,9 +9,9 @@ import pandas as pd
 from PIL import Image
 
 from glassbox.explainers.captions import sound
-from glassbox.explainers.catalog import CONTROL, TITLES
+from glassbox.explainers.catalog import CONTROL
 from glassbox.figures.maps import blend, normalise
-from glassbox.tracking.mlflow_view import IMAGES
+from glassbox.tracking.mlflow_view import IMAGES, image_key
 
 EXACT = 64  # side in pixels up to which pictures are kept as they are; larger ones lose what the eye hardly sees
 LARGEST = 160  # side of a picture on the page
@@ -28,15 +28,15 @@ def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iter
         images: (R, H, W, 3) uint8, see `explaining.arrays`.
     """
     for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
-        key, pixels = "image", images[row["map"] % len(images)]
+        key, pixels = f"{IMAGES}/image", images[row["map"] % len(images)]
         if row["explainer"] != CONTROL:  # which has one map for each image, too
             error = row.get("additivity_error")
             if pd.notna(error) and not sound({"additivity_error": error}):
                 continue
-            key, pixels = TITLES[row["explainer"]], drawn(pixels, maps[row["map"]])
+            key, pixels = image_key(row["explainer"]), drawn(pixels, maps[row["map"]])
         stream = io.BytesIO()
         enlarged(pixels).save(stream, "PNG")
-        yield f"{IMAGES}/{key}", row["image"], stream.getvalue()
+        yield key, row["image"], stream.getvalue()
 
 
 def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:

@@ -42,7 +42,7 @@ class Study:
         costs: of a map, by kind and explainer.
         shortcut: what a watermark does to predictions and maps, or None where the data have none.
         stability: one row for each image and number of samples of LIME, or None where it was not asked for.
-        panels: one row for each of KernelSHAP's maps of many classes, or None where it was not asked for.
+        panels: one row for each map of Shapley values of many classes, or None without them.
         recognised, mistakes, confusable: the three analyses.
     """
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from glassbox.config.explain import Explain
 from glassbox.core.seeds import derive
 from glassbox.explainers import factory
-from glassbox.explainers.base import Attribution, Budget, Explainer, Request, in_parts, join
-from glassbox.explainers.catalog import CONTROL, CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
+from glassbox.explainers.base import Attribution, Budget, Explainer, Request
+from glassbox.explainers.catalog import CONTROLLED, CONTROLS, EXPLAINER, MATCHED, UNTRAINED
 from glassbox.explainers.controls import all_controls
+from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.models import Classifier
-from glassbox.provenance.resume import Arrays, Keep, unkept
+from glassbox.provenance.resume import Arrays
 from glassbox.scoring.preparation import Column, Ground, Values
 from glassbox.xai_metrics import perturbations, randomization, sensitivity
 from glassbox.xai_metrics.base import Metric, Sample
@@ -35,14 +35,14 @@ class Scored:
     """One subject of the scorecard.
 
     Attributes:
-        name: of the explainer or control.
-        kind: "explainer"; "control"; "untrained", an explainer that was given the network before training; or
-            "matched", one that was given the common number of forward passes.
+        name: name of the explainer or control.
+        kind: "explainer"; "control"; "untrained", an explainer of the network before training; or "matched", one with
+            the common number of forward passes.
         values: one an image for each metric and setting.
-        budget: what a map was to cost at most.
-        attribution: what the maps did cost.
+        budget: the most that a map costs.
+        attribution: the maps and their actual cost.
         memory: GiB that making them took at most.
-        curve: of randomization, a row for each image and model; None for what was not measured by it.
+        curve: of randomization, a row for each image and model; None where it was not measured.
     """
 
     name: str
@@ -57,27 +57,27 @@ class Scored:
 def score(ground: Ground, progress: Callable[[int], object] = int) -> Iterator[Scored]:
     """Every explainer with its own settings, on the untrained network and with the common number of forward passes,
     and every control. An explainer whose own maps take about that number is measured once, and given once more as
-    "matched".
-
-    Args:
-        ground: what to measure on.
-        progress: called with the number of maps made or measured since the last call; `steps` says how many there are.
+    "matched". `progress` is called with the number of maps made or measured since its last call; `steps` counts them.
     """
-    side, seen = ground.request.images.shape[1], (ground.background, ground.mean, ground.batch_size)
-    own = own_explainers(ground.explain, *seen)
-    controls = all_controls(ground.explain.superpixels, side)
-    common = (ground.explain, ground.settings.matched_evaluations, side)
-    alike, as_set = own_explainers(factory.matched(*common), *seen), factory.matched_as_set(*common)
-    for kind, subjects in ((EXPLAINER, own), (CONTROLLED, controls), (UNTRAINED, own), (MATCHED, alike)):
-        whole = kind in (EXPLAINER, CONTROLLED)
-        model = ground.untrained if kind == UNTRAINED else ground.classifier
+    explain, side = ground.setup.settings, ground.request.images.shape[1]
+    passes = ground.settings.matched_evaluations
+    explainers = factory.make(ground.setup)
+    matched = factory.make(replace(ground.setup, settings=factory.matched(explain, passes, side)))
+    as_set = factory.matched_as_set(explain, passes, side)
+    for kind, subjects in (
+        (EXPLAINER, explainers),
+        (CONTROLLED, all_controls(explain.superpixels, side)),
+        (UNTRAINED, explainers),
+        (MATCHED, matched),
+    ):
         for name, explainer in subjects.items():
-            measured = measure_subject(ground, kind, name, explainer, model, whole=whole, progress=progress)
-            yield measured
+            whole = kind in (EXPLAINER, CONTROLLED)
+            scored = measure_subject(ground, kind, name, explainer, whole=whole, progress=progress)
+            yield scored
             if kind == EXPLAINER and name in as_set:
-                firsts = {column.metric: column for column in reversed(measured.values)}
-                ranking = {column: measured.values[column] for column in firsts.values()}
-                yield replace(measured, kind=MATCHED, values=ranking, curve=None)
+                firsts = {column.metric: column for column in reversed(scored.values)}
+                ranking = {column: scored.values[column] for column in firsts.values()}
+                yield replace(scored, kind=MATCHED, values=ranking, curve=None)
 
 
 def measure_subject(
@@ -85,87 +85,86 @@ def measure_subject(
     kind: str,
     name: str,
     explainer: Explainer,
-    model: Classifier,
     *,
     whole: bool,
     progress: Callable[[int], object] = int,
 ) -> Scored:
-    """All that is measured on one subject.
+    """All values of one subject.
 
     Args:
         ground: what to measure on.
         kind, name: of the subject, see `Scored`.
         explainer: makes the maps.
-        model: that it explains.
-        whole: whether every setting is measured, and robustness and randomization as well, or the first settings alone.
+        whole: whether every setting of every metric is measured, or the first settings of those that need no further
+            maps.
         progress: called with the number of maps made or measured since the last call.
     """
-    made = explain_all(explainer, model, ground.request, ground.batch_size, ground.keep, progress, memory=True)
-    memory, curve = float(made.details.pop("memory").max()), None
-    values = measure(ground, made.maps, only_first=not whole)
+    side = ground.request.images.shape[1]
+    model = ground.untrained if kind == UNTRAINED else ground.setup.classifier
+    books = Bookkeeping(ground.keep, progress=progress)
+    attribution = attribute(explainer, model, ground.request, books, memory=True)
+    memory, curve = float(attribution.details.pop("memory").max()), None
+    values = measure(ground, attribution.maps, only_first=not whole)
     progress(len(ground.request))
     if whole:
-        values |= _robustness(ground, explainer, made.maps, progress)
-        moved, curve = _randomization(ground, name, explainer, made.maps, progress)
-        values |= moved
-    side = ground.request.images.shape[1]
-    return Scored(name, kind, values, explainer.budget(side), made, memory, curve)
+        values |= _robustness(ground, explainer, attribution.maps, books)
+        emprt, curve = _randomization(ground, name, explainer, attribution.maps, books)
+        values |= emprt
+    return Scored(name, kind, values, explainer.budget(side), attribution, memory, curve)
 
 
 def steps(ground: Ground) -> int:
     """How many steps `score` reports."""
     s, n = ground.settings, len(ground.request)
-    changed, lost = min(s.robustness.images, n), min(s.randomization.images, n)
+    varied, randomised = min(s.robustness.images, n), min(s.randomization.images, n)
     draws = len({variation.draw for variation in ground.variations})
-    # Of the attacks' stand-ins an explainer meets one.
+    # Each explainer is attacked through one surrogate.
     variations = sum(v.looks_at is None for v in ground.variations) + len(s.robustness.attack)
-    once = 2 * n + changed * (draws + variations) + lost * len(ground.cascade)
+    once = 2 * n + varied * (draws + variations) + randomised * len(ground.cascade)
     side = ground.request.images.shape[1]
-    alike = factory.matched(ground.explain, s.matched_evaluations, side).explainers
-    own = len(ground.explain.explainers)
-    return once * (own + len(CONTROLS)) + 2 * n * (own + len(alike))
+    matched = factory.matched(ground.setup.settings, s.matched_evaluations, side).explainers
+    own = len(ground.setup.settings.explainers)
+    return once * (own + len(CONTROLS)) + 2 * n * (own + len(matched))
 
 
 def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Values:
-    """What is measured on maps alone, and on the model's answers where pixels are replaced.
-
-    Args:
-        ground: what to measure on.
-        maps: (N, H, W).
-        only_first: whether only the first setting of each metric is taken, the one that ranks.
-    """
+    """The metrics that need only the maps (N, H, W), and the model's answers where pixels are replaced; `only_first` is
+    whether only the first setting of each metric is taken, the one that ranks."""
 
     def items() -> Iterator[tuple[None, dict[str, Any]]]:
         for start in range(0, len(maps), MEASURED):
             rows = slice(start, start + MEASURED)
-            hidden = ground.hidden.items()
-            own = {
-                "maps": maps[rows],
-                "request": ground.request.part(rows.start, rows.stop),
-                "masks": {margin: masks[rows] for margin, masks in ground.masks.items()},
-                "right": ground.right[rows],
-                "hidden": {share: replace(of, sets=of.sets[rows], drops=of.drops[rows]) for share, of in hidden},
-            }
-            yield None, own
+            yield (
+                None,
+                {
+                    "maps": maps[rows],
+                    "request": ground.request.part(rows.start, rows.stop),
+                    "masks": {margin: masks[rows] for margin, masks in ground.masks.items()},
+                    "right": ground.right[rows],
+                    "hidden": {
+                        share: replace(hidden, sets=hidden.sets[rows], drops=hidden.drops[rows])
+                        for share, hidden in ground.hidden.items()
+                    },
+                },
+            )
 
-    alike = {
-        "mean": ground.mean,
-        "explain": ground.explain,
+    shared = {
+        "mean": ground.setup.mean,
+        "explain": ground.setup.settings,
         "settings": ground.settings,
-        "batch_size": ground.batch_size,
+        "batch_size": ground.setup.batch_size,
         "only_first": only_first,
     }
-    found = [*ground.keep.each("values", partial(_values, alike), ground.classifier, items())]
-    return {Column.parse(name): np.concatenate([one[name] for one in found]) for name in found[0]}
+    parts = [*ground.keep.each("values", partial(_values, shared), ground.setup.classifier, items())]
+    return {Column.parse(name): np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def measured_on_maps(with_masks: bool) -> list[str]:
     """Names of the metrics that need nothing but maps, the classifier and, for localization, masks."""
-    asking_again = {family for family in _FAMILIES if not hasattr(family, "measure")}
     return [
         metric.name
         for family in _FAMILIES
-        if family not in asking_again and (with_masks or not family.__name__.endswith("localization"))
+        if hasattr(family, "measure") and (with_masks or not family.__name__.endswith("localization"))
         for metric in family.METRICS
     ]
 
@@ -181,73 +180,46 @@ def measured(sample: Sample, metrics: Collection[str]) -> dict[str, np.ndarray]:
     }
 
 
-def _values(alike: dict[str, Any], classifier: Classifier, _: None, own: dict[str, Any]) -> Arrays:
-    """All values of a `Sample`, given by its fields. Other metrics run the explainer again: `_robustness`,
+def _values(shared: dict[str, Any], classifier: Classifier, _: None, part: dict[str, Any]) -> Arrays:
+    """All values of a `Sample`, given by its fields. The other metrics need further maps: `_robustness`,
     `_randomization`."""
-    return measured(Sample(classifier=classifier, **alike, **own), METRICS)
+    return measured(Sample(classifier=classifier, **shared, **part), METRICS)
 
 
-def explain_all(
-    explainer: Explainer,
-    classifier: Classifier,
-    request: Request,
-    batch_size: int,
-    keep: Keep = unkept,
-    progress: Callable[[int], object] = int,
-    memory: bool = False,
-) -> Attribution:
-    """All maps of a request, made part by part; see `in_parts`."""
-    parts = []
-    for part in in_parts(explainer, classifier, request, batch_size, keep, memory=memory):
-        parts.append(part)
-        progress(len(part.maps))
-    return join(parts)
-
-
-def own_explainers(
-    settings: Explain, background: torch.Tensor, mean: tuple[float, ...], batch_size: int
-) -> dict[str, Explainer]:
-    """The explainers without the control."""
-    made = factory.make(settings, background, mean, batch_size)
-    return {name: explainer for name, explainer in made.items() if name != CONTROL}
-
-
-def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, progress: Callable[[int], object]) -> Values:
-    """How far maps of the first images move, less what the explainer moves by itself."""
+def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, books: Bookkeeping) -> Values:
+    """How far maps of the first images move, less what the explainer moves without a change of the image."""
     first = ground.request.part(0, ground.settings.robustness.images)
     n, before = len(first), maps[: len(first)]
 
-    def made(images: torch.Tensor, draw: int) -> np.ndarray:
-        seeds = tuple(derive(seed, "draw", draw) for seed in first.seeds)
-        asked = replace(first, images=images, seeds=seeds)
-        return explain_all(explainer, ground.classifier, asked, ground.batch_size, ground.keep, progress).maps
+    def maps_of(images: torch.Tensor, draw: int) -> np.ndarray:
+        request = Request(images, first.targets, tuple(derive(seed, "draw", draw) for seed in first.seeds))
+        return attribute(explainer, ground.setup.classifier, request, books).maps
 
-    still = {draw: made(first.images, draw) for draw in sorted({v.draw for v in ground.variations})}
-    found: dict[Column, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    unchanged = {draw: maps_of(first.images, draw) for draw in sorted({v.draw for v in ground.variations})}
+    draws: dict[Column, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for v in [v for v in ground.variations if v.looks_at in (None, explainer.looks_at)]:
         known = np.stack([perturbations.still_there(*before.shape[1:], by) for by in v.shift.tolist()])
-        after = perturbations.shifted(made(v.images, v.draw), -v.shift)
-        own = sensitivity.change(before, still[v.draw], known)
-        found.setdefault(v.column, []).append((sensitivity.change(before, after, known), v.kept, own))
+        after = perturbations.shifted(maps_of(v.images, v.draw), -v.shift)
+        by_itself = sensitivity.change(before, unchanged[v.draw], known)
+        draws.setdefault(v.column, []).append((sensitivity.change(before, after, known), v.kept, by_itself))
     values = {}
-    for column, draws in found.items():
+    for column, triples in draws.items():
         values[column] = np.full(len(maps), np.nan)
-        values[column][:n] = sensitivity.max_sensitivity(*map(np.stack, zip(*draws, strict=True)))
+        values[column][:n] = sensitivity.max_sensitivity(*map(np.stack, zip(*triples, strict=True)))
     return values
 
 
 def _randomization(
-    ground: Ground, name: str, explainer: Explainer, maps: np.ndarray, progress: Callable[[int], object]
+    ground: Ground, name: str, explainer: Explainer, maps: np.ndarray, books: Bookkeeping
 ) -> tuple[Values, pd.DataFrame]:
-    """eMPRT of the first images, and the way there."""
+    """eMPRT of the first images, and a row for each image and step of the cascade."""
     s = ground.settings.randomization
     first = ground.request.part(0, s.images)
     n, rows, after = len(first), [], maps
     for step, (layer, model) in enumerate(ground.cascade, 1):
-        after = explain_all(explainer, model, first, ground.batch_size, ground.keep, progress).maps
+        after = attribute(explainer, model, first, books).maps
         rise = randomization.emprt(maps[:n], after, s.bins[0])
         for place in range(n):
-            pair = np.stack([maps[place].ravel(), after[place].ravel()])
             rows.append(
                 {
                     "explainer": name,
@@ -255,7 +227,7 @@ def _randomization(
                     "randomised_from": layer,
                     "image": int(ground.rows[place]),
                     "entropy_rise": rise[place],
-                    "rank_agreement": rank_agreement(pair),
+                    "rank_agreement": rank_agreement(np.stack([maps[place].ravel(), after[place].ravel()])),
                 }
             )
     values = {}

@@ -1,7 +1,7 @@
-"""Before explanations are scored against planted masks: does the model look at what was planted?
+"""Before explanations are scored against planted masks: does the model use what was planted?
 
-A mask is the truth about a model only when the model uses what lies inside and nothing else; otherwise an explainer
-would be punished for telling the truth. After the gate of Zhou et al. 2022, Do Feature Attribution Methods Correctly
+A mask is the truth about a model only when the model uses what lies inside and nothing else; otherwise a faithful
+explainer would get a low score. After the gate of Zhou et al. 2022, Do Feature Attribution Methods Correctly
 Attribute Features?
 """
 
@@ -24,10 +24,10 @@ class Check:
     """One condition.
 
     Attributes:
-        name: of the condition.
+        name: name of the condition.
         value: share of the test images.
-        limit: what it must be, for people.
-        passed: whether it is.
+        limit: allowed values, in words.
+        passed: whether the value is allowed.
     """
 
     name: str
@@ -37,20 +37,16 @@ class Check:
 
 
 def applies(test: Split) -> bool:
-    """Whether there is what the gate needs: masks, and the three interventions `NEEDED`. Without them explainers are
-    measured against the masks as they are."""
+    """Whether the split has masks and the three interventions `NEEDED`. Without them explainers are measured against
+    the masks as they are."""
     return test.masks is not None and set(NEEDED) <= test.changed.keys()
 
 
 def check(classifier: Classifier, test: Split, batch_size: int, keep: Keep = unkept) -> list[Check]:
-    """Accuracy on the test images, then what interventions do whose effect on the label is known.
-
-    Args:
-        classifier: what is to be explained.
-        test: with the images "removed", "swapped" and "moved" in `changed`.
-        batch_size: images in one forward pass.
-        keep: takes the model's answers as soon as they are there.
-    """
+    """Accuracy on the test images, then the effect of interventions whose effect on the label is known; no check where
+    the gate does not apply. `keep` stores the model's answers as soon as they are there."""
+    if not applies(test):
+        return []
 
     def predicted(images: torch.Tensor) -> torch.Tensor:
         return probabilities(classifier, images, batch_size, keep=keep).argmax(dim=1)
@@ -59,7 +55,7 @@ def check(classifier: Classifier, test: Split, batch_size: int, keep: Keep = unk
     after = {name: predicted(test.changed[name]) for name in NEEDED}
     accuracy = float((before == labels).double().mean())
     guessed = int((after["removed"] == labels).sum())
-    chance = float(labels.bincount().max() / n)  # of whoever names the same class every time
+    chance = float(labels.bincount().max() / n)  # accuracy of the most frequent class
     p = scipy.stats.binomtest(guessed, n, chance, alternative="greater").pvalue
     swapped, moved = (float((after[name] != before).double().mean()) for name in ("swapped", "moved"))
     return [

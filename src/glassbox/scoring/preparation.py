@@ -10,12 +10,12 @@ import scipy
 import torch
 
 from glassbox import models
-from glassbox.config.explain import Explain
-from glassbox.config.score import Score
+from glassbox.config.score import Robustness, Score
 from glassbox.core.seeds import derive
 from glassbox.data.store import Split
 from glassbox.explainers import factory
-from glassbox.explainers.base import Explainer, Request
+from glassbox.explainers.base import Request, Setup
+from glassbox.explainers.controls import Control
 from glassbox.models import Card, Classifier, probabilities
 from glassbox.provenance.resume import Arrays, Keep, unkept
 from glassbox.xai_metrics import attack, correlation, perturbations, randomization
@@ -48,12 +48,12 @@ class Variation:
     """Images after a small change.
 
     Attributes:
-        column: what is measured with it.
+        column: the metric that it serves.
         images: (R, H, W, 3) uint8.
-        draw: which random numbers the explainer takes.
+        draw: number of the explainer's random draw.
         kept: (R,) bool, whether the prediction stayed.
         shift: (R,) pixels by which each image was moved to the lower right.
-        looks_at: the explainers that it is for; None = all.
+        looks_at: the explainers that it is for, see `Explainer.looks_at`; None = all.
     """
 
     column: Column
@@ -69,23 +69,21 @@ class Ground:
     """What all maps are measured on; none of it depends on a map.
 
     Attributes:
-        classifier: what is explained.
+        setup: the explained classifier, settings of the explainers, background.
+        settings: the section `score`.
         request: the images, their predicted classes, and seeds.
         rows: (N,) places of the images in the test split.
-        masks: (N, H, W) bool for each margin, or none where nobody knows the truth.
+        masks: (N, H, W) bool for each margin, or none where the truth is unknown.
         right: (N,) bool, whether the prediction is right; only there is a mask the truth about it.
-        hidden: for each share of cells what happened when they were hidden.
-        variations: of the first images.
+        hidden: for each share of cells the effect of hiding them.
+        variations: small changes of the first images.
         untrained: the network before training.
         cascade: (layer, model) from the last layers randomised to all.
-        mean: colour of the training images, 0..1 a channel.
-        background: (B, H, W, 3) uint8 training images in random order.
-        explain, settings: sections of the parameters.
-        batch_size: images in one forward pass.
-        keep: takes maps and values as soon as they are made.
+        keep: stores maps and values as soon as they are made.
     """
 
-    classifier: Classifier
+    setup: Setup
+    settings: Score
     request: Request
     rows: np.ndarray
     masks: dict[int, np.ndarray]
@@ -94,23 +92,12 @@ class Ground:
     variations: list[Variation]
     untrained: Classifier
     cascade: list[tuple[str, Classifier]]
-    mean: tuple[float, ...]
-    background: torch.Tensor
-    explain: Explain
-    settings: Score
-    batch_size: int
     keep: Keep = unkept
 
 
 def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarray:
-    """Rows of `images` of the test images, or of all where there are fewer, drawn before any map is made.
-
-    Args:
-        labels: (N,) true classes.
-        images: how many.
-        seed: of the study.
-        by_class: whether as many of every true class are drawn; where a class has too few, the others fill up.
-    """
+    """Random rows of so many test images with these labels (N,), or of all where there are fewer; with `by_class` as
+    many of every true class, and others where a class has too few."""
     rows = np.random.default_rng(derive(seed, "score", "images")).permutation(len(labels))
     if by_class:  # the first image of each class, then the second of each
         turn = pd.Series(labels[rows]).groupby(labels[rows]).cumcount()
@@ -119,89 +106,61 @@ def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarr
 
 
 def prepare(
-    classifier: Classifier,
-    card: Card,
-    test: Split,
-    predicted: np.ndarray,
-    mean: tuple[float, ...],
-    background: torch.Tensor,
-    explain: Explain,
-    settings: Score,
-    batch_size: int,
-    seed: int,
-    keep: Keep = unkept,
+    setup: Setup, settings: Score, *, card: Card, test: Split, predicted: np.ndarray, keep: Keep = unkept
 ) -> Ground:
-    """Choose the images and do all that maps have no part in.
-
-    Args:
-        classifier: what is explained.
-        card: of the classifier.
-        test: the test split.
-        predicted: (N,) classes.
-        mean: colour of the training images, 0..1 a channel.
-        background: (B, H, W, 3) uint8 training images in random order.
-        explain, settings: sections of the parameters.
-        batch_size: images in one forward pass.
-        seed: of the study.
-        keep: takes what is made as soon as it is made.
-    """
+    """Choose the images and do everything that does not depend on maps. `predicted` (N,) are the classes of the test
+    split; `keep` stores parts of the work as soon as they are made."""
+    classifier, seed = setup.classifier, setup.seed
     rows = draw(test.labels.numpy(), settings.images, seed, settings.draw == "by_class")
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
-    masks = {} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins)
-    how = settings.correlation
-    asked = {"side": how.cells, "draws": how.draws, "colour": mean, "batch_size": batch_size}
-    hidden = {share: _hide(classifier, request, keep, share=share, **asked) for share in how.shares}
-    fresh = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
-    fresh.temperature = classifier.temperature  # so that nothing but the weights differs
+    untrained = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
+    untrained.temperature = classifier.temperature  # so that nothing but the weights differs
     layers = [layer["name"] for layer in card.layers]
-    own = factory.make(explain, background, mean, batch_size)
-    first = request.part(0, settings.robustness.images)
     return Ground(
-        classifier,
-        request,
-        rows,
-        masks,
-        predicted[rows] == test.labels.numpy()[rows],
-        hidden,
-        _variations(classifier, first, own, settings, batch_size, keep),
-        fresh,
-        [*randomization.cascade(classifier, fresh, layers, settings.randomization.steps)],
-        mean,
-        background,
-        explain,
-        settings,
-        batch_size,
-        keep,
+        setup=setup,
+        settings=settings,
+        request=request,
+        rows=rows,
+        masks={} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins),
+        right=predicted[rows] == test.labels.numpy()[rows],
+        hidden={share: _hide(setup, settings, request, share, keep) for share in settings.correlation.shares},
+        variations=variations(setup, settings, request, keep),
+        untrained=untrained,
+        cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)],
+        keep=keep,
     )
 
 
-def _hide(classifier: Classifier, request: Request, keep: Keep, **asked: Any) -> Hidden:
+def _hide(setup: Setup, settings: Score, request: Request, share: float, keep: Keep) -> Hidden:
     """`correlation.hide`, image by image."""
-    found = [*keep.each("hidden", partial(_hidden, asked), classifier, request.in_blocks(1))]
-    return Hidden(found[0]["cells"], *(np.concatenate([each[name] for each in found]) for name in ("sets", "drops")))
+    how = settings.correlation
+    options = {"side": how.cells, "draws": how.draws, "colour": setup.mean, "batch_size": setup.batch_size}
+    work = partial(_hidden, options | {"share": share})
+    parts = [*keep.each("hidden", work, setup.classifier, request.in_blocks(1))]
+    return Hidden(parts[0]["cells"], *(np.concatenate([part[name] for part in parts]) for name in ("sets", "drops")))
 
 
-def _hidden(asked: dict[str, Any], classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
+def _hidden(options: dict[str, Any], classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
     part = block.part(*rows)
-    return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **asked))
+    return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **options))
 
 
-def _variations(
-    classifier: Classifier, first: Request, own: dict[str, Explainer], settings: Score, batch_size: int, keep: Keep
-) -> list[Variation]:
-    """All small changes of the first images, and which predictions they leave; attacks on those ways of looking at a
-    model alone that the explainers have (see `Explainer.looks_at`), for not every network has features to attack."""
-    s, pixels = settings.robustness, first.images.numpy()
+def variations(setup: Setup, settings: Score, request: Request, keep: Keep = unkept) -> list[Variation]:
+    """Small changes of the first images, and which predictions they leave; attacks only by the surrogates of the
+    explainers in use (see `Explainer.looks_at`), for not every network has features to attack."""
+    s, first = settings.robustness, request.part(0, settings.robustness.images)
+    pixels = first.images.numpy()
     signs = np.array([np.random.default_rng(derive(seed, "sign")).choice((-1, 1)) for seed in first.seeds])
-    unmoved, found = np.zeros(len(first), int), []
+    unmoved, changes = np.zeros(len(first), int), []
 
     def add(
         column: Column, changed: np.ndarray, number: int = 0, shift: np.ndarray = unmoved, looks_at: str | None = None
     ) -> None:
         images = torch.from_numpy(np.ascontiguousarray(changed))
-        kept = probabilities(classifier, images, batch_size, keep=keep).argmax(dim=1) == first.targets
-        found.append(Variation(column, images, number, kept.numpy(), shift, looks_at))
+        p = probabilities(setup.classifier, images, setup.batch_size, keep=keep)
+        kept = (p.argmax(dim=1) == first.targets).numpy()
+        changes.append(Variation(column, images, number, kept, shift, looks_at))
 
     for radius in s.noise:
         for number in range(s.draws):
@@ -211,33 +170,38 @@ def _variations(
         add(Column(BRIGHTNESS.name, f"by {by:g}"), perturbations.brighter(pixels, signs * by))
     for by in s.shift:
         add(Column(SHIFT.name, f"{by} px"), perturbations.shifted(pixels, signs * by), shift=signs * by)
-    ways = {explainer.looks_at for explainer in own.values()}
-    each = [
+    for (radius, surrogate), images in _attacks(setup, s, first, keep).items():
+        add(Column(ATTACK.name, f"radius {radius:g}"), images, looks_at=surrogate)
+    return changes
+
+
+def _attacks(setup: Setup, how: Robustness, first: Request, keep: Keep) -> dict[tuple[float, str], np.ndarray]:
+    """The attacked images (R, H, W, 3) by radius and surrogate."""
+    in_use = {Control.looks_at} | {explainer.looks_at for explainer in factory.make(setup).values()}
+    parts = [
         (radius, name, rows)
-        for radius in s.attack
+        for radius in how.attack
         for name, surrogate in attack.SURROGATES.items()
-        if name in ways
-        for rows in attack.parts(len(first), surrogate, batch_size)
+        if name in in_use
+        for rows in attack.parts(len(first), surrogate, setup.batch_size)
     ]
-    work = partial(_attacked, s.attack_steps, batch_size)
-    made = keep.each("attack", work, classifier, ((first, one) for one in each))
-    changed: dict[tuple[float, str], list[np.ndarray]] = {}
-    for (radius, name, _), arrays in zip(each, made, strict=True):
-        changed.setdefault((radius, name), []).append(arrays["images"])
-    for (radius, name), images in changed.items():
-        add(Column(ATTACK.name, f"radius {radius:g}"), np.concatenate(images), looks_at=name)
-    return found
+    work = partial(_attacked, how.attack_steps, setup.batch_size)
+    attacked: dict[tuple[float, str], list[np.ndarray]] = {}
+    made = keep.each("attack", work, setup.classifier, ((first, part) for part in parts))
+    for (radius, name, _), arrays in zip(parts, made, strict=True):
+        attacked.setdefault((radius, name), []).append(arrays["images"])
+    return {key: np.concatenate(images) for key, images in attacked.items()}
 
 
 def _attacked(
-    steps: int, batch_size: int, classifier: Classifier, first: Request, asked: tuple[float, str, slice]
+    steps: int, batch_size: int, classifier: Classifier, first: Request, part: tuple[float, str, slice]
 ) -> Arrays:
-    radius, name, rows = asked
-    part = first.part(rows.start, rows.stop)
-    seeds = tuple(derive(seed, "attack", name) for seed in part.seeds)
-    how = {"radius": radius, "steps": steps, "batch_size": batch_size}
+    radius, name, rows = part
+    request = first.part(rows.start, rows.stop)
+    seeds = tuple(derive(seed, "attack", name) for seed in request.seeds)
+    options = {"radius": radius, "steps": steps, "batch_size": batch_size}
     surrogate = attack.SURROGATES[name]
-    return {"images": attack.attack(classifier, part.images, part.targets, surrogate, seeds, **how)}
+    return {"images": attack.attack(classifier, request.images, request.targets, surrogate, seeds, **options)}
 
 
 def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:

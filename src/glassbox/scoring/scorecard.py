@@ -30,34 +30,30 @@ AGAINST, PAIR, RANDOMISED = "control", "pair", "randomised"
 
 @dataclass(frozen=True)
 class Scorecard:
-    """What is kept of a scoring.
+    """The result of a scoring.
 
     Attributes:
-        tables: by name: `values` (of `scoring.table`), `scorecard` (of `summarise`), `randomization` (of
-            `scoring.curves`), `budgets` (of `scoring.budgets`).
-        ranking: of `rank`, with `baselines` (of `baselines.shares`), `squares` (images whose regions are a grid of
-            squares, by their place in the test split) and `verdicts`, the same in words.
+        tables: by name: `values` (see `score_tables.table`), `scorecard` (see `summarise`), `randomization` (see
+            `score_tables.curves`), `budgets` (see `score_tables.budgets`).
+        ranking: see `rank`; with `baselines` (see `image_background.shares`), `squares` (images whose regions are a
+            grid of squares, by their place in the test split) and `verdicts`, the same in words.
     """
 
     tables: dict[str, pd.DataFrame]
     ranking: dict[str, Any]
 
     def headline(self) -> dict[str, float]:
-        """What of it stands in summaries, by `metric/explainer`."""
+        """The means that summaries show, by `metric/explainer`."""
         return summary_metrics.flat(summary_metrics.headline(self.tables["scorecard"]))
 
 
-def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: int) -> Scorecard:
-    """Summarise, test, rank and put into words what was measured.
-
-    Args:
-        scored: of `scoring.score`.
-        ground: that it was measured on.
-        classes: names.
-        seed: of the study.
-    """
+def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> Scorecard:
+    """Summarise, test and rank the measured values, and describe the result in words."""
+    seed = ground.setup.seed
     values = score_tables.table(scored, ground, classes)
-    shares = image_background.shares(ground.request.images, ground.mean, ground.explain.faithfulness.blur_sigma)
+    shares = image_background.shares(
+        ground.request.images, ground.setup.mean, ground.setup.settings.faithfulness.blur_sigma
+    )
     ranking = rank(values, seed) | {"baselines": shares}
     tables = {
         "values": values,
@@ -65,20 +61,20 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], seed: i
         "randomization": score_tables.curves(scored),
         "budgets": score_tables.budgets(scored),
     }
-    found = superpixels.on_squares((image.numpy() for image in ground.request.images), ground.explain.superpixels)
-    squares = [int(row) for row, fell in zip(ground.rows, found, strict=True) if fell]
-    said = verdicts.sentences(ranking, ground.explain.grad_cam.relu) + captions.on_squares(squares, len(found))
-    return Scorecard(tables, ranking | {"squares": squares, "verdicts": said})
+    settings = ground.setup.settings
+    on_squares = superpixels.on_squares((image.numpy() for image in ground.request.images), settings.superpixels)
+    squares = ground.rows[on_squares].tolist()
+    words = verdicts.sentences(ranking, settings.grad_cam.relu) + captions.on_squares(squares, len(on_squares))
+    return Scorecard(tables, ranking | {"squares": squares, "verdicts": words})
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
     """Metrics with their settings, the one that ranks first."""
-    found: dict[str, list[Column]] = {}
-    for text in values.columns:
-        column = Column.parse(text)
+    by_metric: dict[str, list[Column]] = {}
+    for column in map(Column.parse, values.columns):
         if column.metric in METRICS:
-            found.setdefault(column.metric, []).append(column)
-    return found
+            by_metric.setdefault(column.metric, []).append(column)
+    return by_metric
 
 
 def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -86,14 +82,15 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     `bootstrap.interval`, from the same resamples for every subject.
 
     Args:
-        values: of `scoring.table`.
-        seed: of the study.
+        values: see `score_tables.table`.
+        seed: the study's seed.
 
     Returns:
         `explainer`, `kind`, `metric`, `setting`, `ranks` (whether this setting is the one that ranks), `property`,
         `direction`, `unit`, `n` (images that have a value), `mean`, `low`, `high` (NaN where there is no interval).
     """
     resamples, rows, values = derive(seed, "score", "bootstrap"), [], with_maps(values)
+    cost = {"property": "cost", "direction": "lower is better", "unit": "images a map"}
     for (kind, name), part in values.groupby(["kind", "explainer"], sort=False):
         subject = {"explainer": name, "kind": kind}
         for metric, settings in columns(values).items():
@@ -101,43 +98,34 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
             described = {"property": about.property, "direction": about.direction, "unit": about.unit}
             for column in settings:
                 known = part[str(column)].dropna().to_numpy()
-                if len(known) == 0 and kind in (UNTRAINED, MATCHED):
-                    continue  # not asked for
-                setting = {"metric": metric, "setting": column.setting, "ranks": column is settings[0]}
-                rows.append(subject | setting | described | _mean(known, resamples, about.has_interval))
-        for cost in COSTS:
-            about = {
-                "metric": cost,
-                "setting": "",
-                "ranks": False,
-                "property": "cost",
-                "direction": "lower is better",
-                "unit": "images a map",
-            }
-            rows.append(subject | about | _mean(part[cost].to_numpy(), resamples, has_interval=True))
+                if len(known) or kind not in (UNTRAINED, MATCHED):  # of these only some metrics are measured
+                    setting = {"metric": metric, "setting": column.setting, "ranks": column is settings[0]}
+                    rows.append(subject | setting | described | _mean(known, resamples, about.has_interval))
+        for metric in COSTS:
+            setting = {"metric": metric, "setting": "", "ranks": False}
+            rows.append(subject | setting | cost | _mean(part[metric].to_numpy(), resamples, has_interval=True))
     return pd.DataFrame(rows)
 
 
 def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """What tells explainers and controls apart, by every metric that ranks.
+    """Significant differences between explainers and controls, by every metric that ranks.
 
     All comparisons of a report are one family: each explainer against each control and against itself on an untrained
     network, by metrics of `AGAINST_CONTROLS`; every two explainers, by every metric and setting; and maps before and
     after randomization, by every setting of eMPRT. Their p-values are corrected together; see `comparison`.
 
     Args:
-        values: of `scoring.table`.
-        seed: of the study.
+        values: see `score_tables.table`.
+        seed: the study's seed.
 
     Returns:
         `tests`, the number of comparisons; `level`; `fewest`, images below which none can be decided; `outcomes`, how
         many of the comparisons with controls are better, worse, undecided; `metrics`, for each one that ranks and has
-        images what `_of_metric` says; `emprt`, see `_emprt`; `constant_maps`, see `scoring.constant_maps`.
+        images see `_of_metric`; `emprt`, see `_emprt`; `constant_maps`, see `score_tables.constant_maps`.
     """
     values, settings_of = with_maps(values), columns(values)
-    comparisons = [
-        *family(settings_of, lambda column: by_name(values, str(column), (EXPLAINER, CONTROLLED, UNTRAINED)))
-    ]
+    kinds = (EXPLAINER, CONTROLLED, UNTRAINED)
+    comparisons = [*family(settings_of, lambda column: by_name(values, str(column), kinds))]
     table = comparison.compare(comparisons)
     fewest = comparison.fewest(len(comparisons)) if comparisons else comparison.FEWEST
     metrics = {}
@@ -151,7 +139,7 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
         "tests": len(comparisons),
         "level": comparison.LEVEL,
         "fewest": fewest,
-        "outcomes": {what: outcomes.count(what) for what in OUTCOMES},
+        "outcomes": {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
         "metrics": metrics,
         "emprt": _emprt(table),
         "constant_maps": score_tables.constant_maps(values),
@@ -161,38 +149,27 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
 def _of_metric(
     values: pd.DataFrame, settings: list[Column], scores: dict[str, np.ndarray], table: pd.DataFrame, fewest: int
 ) -> dict[str, Any]:
-    """What a metric says.
-
-    Args:
-        values: of all images.
-        settings: of the metric, the one that ranks first.
-        scores: of explainers and controls with that one, see `complete`.
-        table: all comparisons.
-        fewest: images below which no comparison can be decided.
+    """The ranking by a metric; with its first setting explainers and controls have these scores, see `complete`.
 
     Returns:
         `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n`, the images of its comparisons (of
         the one that has most); `decidable`, whether they are enough; `ranked`, the images of `scores`; `mean_ranks` of
         explainers and controls on these and `cliques` of explainers that are not told apart, empty where they are too
-        few; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`,
-        pairs of explainers whose order another setting turns round; `settings`, mean ranks of the explainers by each of
-        them, and `kendall`, the agreement of every two of these orders; `matched`, mean ranks at the common number of
-        forward passes.
+        few; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`, see `_reversed`;
+        `settings`, mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of these
+        orders; `matched`, mean ranks at the common number of forward passes.
     """
     metric, about = settings[0].metric, METRICS[settings[0].metric]
     ranked, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
     pairs, controls = (_rows(table, kind, metric, settings[0].setting) for kind in (PAIR, AGAINST))
     n = max((row["n"] for row in controls or pairs), default=ranked)
-    orders: dict[str, dict[str, float]] = {}
-    ranks: dict[str, float] = {}
-    alike: dict[str, np.ndarray] = {}
+    orders, ranks, matched = {}, {}, {}
     if ranked >= fewest:
         ranks = comparison.mean_ranks(scores, higher)
-        alike = complete(values, str(settings[0]), (MATCHED,))
-        for column in settings:
-            if by := complete(values, str(column), (EXPLAINER,)):
-                orders[column.setting] = comparison.mean_ranks(by, higher)
-    own = [name for name in ranks if name in EXPLAINERS]
+        matched = complete(values, str(settings[0]), (MATCHED,))
+        by_setting = {column.setting: complete(values, str(column), (EXPLAINER,)) for column in settings}
+        orders = {setting: comparison.mean_ranks(by, higher) for setting, by in by_setting.items() if by}
+    explainers = [name for name in ranks if name in EXPLAINERS]
     differ = {frozenset((row["a"], row["b"])) for row in pairs if row["outcome"] != UNDECIDED}
     return {
         "property": about.property,
@@ -204,13 +181,13 @@ def _of_metric(
         "ranked": ranked,
         "decidable": n >= fewest,
         "mean_ranks": ranks,
-        "cliques": comparison.cliques(own, differ),
+        "cliques": comparison.cliques(explainers, differ),
         "pairs": pairs,
         "controls": controls,
         "reversed": _reversed(table, metric, settings),
         "settings": orders,
         "kendall": {f"{a} / {b}": _kendall(orders[a], orders[b]) for a, b in combinations(orders, 2)},
-        "matched": comparison.mean_ranks(alike, higher) if alike else {},
+        "matched": comparison.mean_ranks(matched, higher) if matched else {},
     }
 
 
@@ -223,74 +200,63 @@ def with_maps(values: pd.DataFrame) -> pd.DataFrame:
 def family(
     settings_of: dict[str, list[Column]], scores_of: Callable[[Column], dict[str, np.ndarray]]
 ) -> Iterator[Comparison]:
-    """All comparisons of a report; their keys are kind, metric, setting, and the names of the two.
-
-    Args:
-        settings_of: see `columns`.
-        scores_of: called with a column, gives the scores of explainers and controls, see `by_name`.
-    """
+    """All comparisons of a report; their keys are kind, metric, setting, and the names of the two. `settings_of` is of
+    `columns`; `scores_of` gives the scores of explainers and controls in a column, see `by_name`."""
     for metric, settings in settings_of.items():
-        higher = METRICS[metric].higher_is_better
+        about = METRICS[metric]
         for column in settings:
-            scores = scores_of(column)
-            own = [name for name in scores if name in EXPLAINERS]
-            pairs: list[tuple[str, str, str]] = []
+            scores, pairs = scores_of(column), []
+            explainers = [name for name in scores if name in EXPLAINERS]
             if metric == EMPRT.name:
-                for name in own:
+                for name in explainers:
                     key = (RANDOMISED, metric, column.setting, name, "")
                     yield Comparison(key, name, "", scores[name], higher_is_better=True)
-            if higher is not None:
-                pairs += [(PAIR, a, b) for a, b in combinations(own, 2)]
-            if column is settings[0] and METRICS[metric].property in AGAINST_CONTROLS:
-                controls = {name: [*CONTROLS, f"{UNTRAINED} {name}"] for name in own}
-                pairs += [(AGAINST, a, b) for a in own for b in controls[a] if b in scores]
+            if about.higher_is_better is not None:
+                pairs += [(PAIR, a, b) for a, b in combinations(explainers, 2)]
+            if column is settings[0] and about.property in AGAINST_CONTROLS:
+                for a in explainers:
+                    pairs += [(AGAINST, a, b) for b in (*CONTROLS, f"{UNTRAINED} {a}") if b in scores]
             for kind, a, b in pairs:
                 key = (kind, metric, column.setting, a, b)
-                yield Comparison(key, a, b, scores[a] - scores[b], bool(higher))
+                yield Comparison(key, a, b, scores[a] - scores[b], bool(about.higher_is_better))
 
 
 def _rows(table: pd.DataFrame, kind: str, metric: str, setting: str) -> list[dict[str, Any]]:
-    """Comparisons of a kind, as they are kept."""
-    rows = [_kept(row) for key, row in table.to_dict("index").items() if key[:3] == (kind, metric, setting)]
-    if kind == AGAINST:
-        return [{"explainer": row.pop("a"), "control": row.pop("b")} | row for row in rows]
-    return rows
-
-
-def _kept(row: dict[str, Any]) -> dict[str, Any]:
-    """A comparison as JSON has it: null for an interval that there is not."""
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+    """Comparisons of a kind, as JSON has them."""
+    names = {"a": "explainer", "b": "control"} if kind == AGAINST else {}
+    of_kind = table[[key[:3] == (kind, metric, setting) for key in table.index]]
+    return score_tables.records(of_kind.rename(columns=names))
 
 
 def _reversed(table: pd.DataFrame, metric: str, settings: list[Column]) -> list[dict[str, str]]:
     """Pairs of explainers of which one is better with the first setting, and the other with another setting."""
     first = {(row["a"], row["b"]): row["outcome"] for row in _rows(table, PAIR, metric, settings[0].setting)}
-    found = []
+    pairs = []
     for column in settings[1:]:
         for row in _rows(table, PAIR, metric, column.setting):
             if {row["outcome"], first.get((row["a"], row["b"]))} == {BETTER, WORSE}:
                 better, other = (row["a"], row["b"]) if row["outcome"] == WORSE else (row["b"], row["a"])
-                found.append({"better": better, "other": other, "unless": column.setting})
-    return found
+                pairs.append({"better": better, "other": other, "unless": column.setting})
+    return pairs
 
 
 def _emprt(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """For each explainer `outcome`, whether its maps become more complex when the weights are lost ("better"), less
     ("worse"), "undecided", or "mixed" where that depends on the bins; and `settings`, the tests with each number of
     bins."""
-    found: dict[str, dict[str, Any]] = {}
-    for key, row in table.to_dict("index").items():
+    explainers: dict[str, dict[str, Any]] = {}
+    for key, row in zip(table.index, score_tables.records(table), strict=True):
         if key[0] == RANDOMISED:
-            kept = {name: value for name, value in _kept(row).items() if name not in ("a", "b")}
-            found.setdefault(row["a"], {"settings": {}})["settings"][key[2]] = kept
-    for about in found.values():
+            name, _ = row.pop("a"), row.pop("b")
+            explainers.setdefault(name, {"settings": {}})["settings"][key[2]] = row
+    for about in explainers.values():
         outcomes = {row["outcome"] for row in about["settings"].values()}
         about["outcome"] = outcomes.pop() if len(outcomes) == 1 else verdicts.MIXED
-    return found
+    return explainers
 
 
 def _power(row: dict[str, Any], metric: str, comparisons: list[Comparison], seed: int) -> dict[str, Any]:
-    """How much the comparisons of a metric could tell: those with controls, or where there are none those of pairs.
+    """The power of the comparisons of a metric with controls, or where there are none of those of pairs.
 
     Returns:
         `detectable`, the typical difference that so many images find with a power of 80 %, the median over the
@@ -302,16 +268,13 @@ def _power(row: dict[str, Any], metric: str, comparisons: list[Comparison], seed
     names = ("explainer", "control") if row["controls"] else ("a", "b")
     undecided = {tuple(test[name] for name in names) for test in rows if test["outcome"] == UNDECIDED}
     detectable, needed = [], []
-    for one in comparisons if row["decidable"] else ():
-        if one.key[:3] != (kind, metric, row["setting"]):
-            continue
-        known = one.differences[~np.isnan(one.differences)]
-        if len(known) < comparison.FEWEST:
-            continue
-        own = derive(seed, "score", "power", metric, one.a, one.b)
-        detectable.append(power.detectable(known, len(comparisons), own))
-        if (one.a, one.b) in undecided:
-            needed.append(power.needed(known, len(comparisons), own))
+    for test in comparisons if row["decidable"] else ():
+        known = test.differences[~np.isnan(test.differences)]
+        if test.key[:3] == (kind, metric, row["setting"]) and len(known) >= comparison.FEWEST:
+            stream = derive(seed, "score", "power", metric, test.a, test.b)
+            detectable.append(power.detectable(known, len(comparisons), stream))
+            if (test.a, test.b) in undecided:
+                needed.append(power.needed(known, len(comparisons), stream))
     half = float(np.median(needed)) if needed else np.inf
     return {
         "detectable": float(np.median(detectable)) if detectable else None,
@@ -321,8 +284,8 @@ def _power(row: dict[str, Any], metric: str, comparisons: list[Comparison], seed
 
 
 def by_name(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Values of a column by name ("untrained" before that of an explainer on the untrained network), (N,) of all images
-    each, NaN where one has none; a subject that has none at all is left out."""
+    """Values (N,) of a column by name ("untrained" before that of an explainer of the untrained network), NaN where an
+    image has none. A subject without any value is left out."""
     chosen = values[values["kind"].isin(kinds)]
     names = chosen["explainer"].where(chosen["kind"] != UNTRAINED, UNTRAINED + " " + chosen["explainer"])
     wide = chosen.assign(name=names).pivot(index="image", columns="name", values=column)
@@ -330,13 +293,14 @@ def by_name(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[s
 
 
 def complete(values: pd.DataFrame, column: str, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The same, of those images for which every subject of these kinds has a value. A subject that has none for half of
+    """The same of those images for which every subject of these kinds has a value. A subject without values for half of
     the images or more, as one whose maps are mostly constant, is left out: it would leave the others too few."""
     scores = by_name(values, column, kinds)
-    most = max((int((~np.isnan(one)).sum()) for one in scores.values()), default=0)
-    scores = {name: one for name, one in scores.items() if 2 * (~np.isnan(one)).sum() > most}
-    everywhere = np.all([~np.isnan(one) for one in scores.values()], axis=0) if scores else np.zeros(0, bool)
-    return {name: one[everywhere] for name, one in scores.items()} if everywhere.any() else {}
+    known = {name: ~np.isnan(column) for name, column in scores.items()}
+    most = max((mask.sum() for mask in known.values()), default=0)
+    known = {name: mask for name, mask in known.items() if 2 * mask.sum() > most}
+    everywhere = np.all([*known.values()], axis=0) if known else np.zeros(0, bool)
+    return {name: scores[name][everywhere] for name in known} if everywhere.any() else {}
 
 
 def _mean(known: np.ndarray, seed: int, has_interval: bool) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""Clever Hans: does a network decide by a watermark, and do its explanations say so?
+"""Clever Hans: does a network decide by a watermark, and do its explanations show it?
 
-A network that is right for the wrong reason is only found out where the two part (Lapuschkin et al. 2019, Unmasking
+A network that is right for the wrong reason is only detected where the two part (Lapuschkin et al. 2019, Unmasking
 Clever Hans predictors and assessing what machines really learn): here on the same images without the watermark, and
 with it on images of other classes. Explanations need not show it (Adebayo et al. 2022, Post hoc explanations may be
-ineffective for detecting unknown spurious correlation), and what catches the eye gets attribution, learnt or not (Clark
-et al. 2026, Feature salience - not task-informativeness - drives machine learning model explanations). So what counts
-is how much more the watermark gets in the network that goes by it than in a control, which learnt from the same images
+ineffective for detecting unknown spurious correlation), and salient features get attribution, learnt or not (Clark
+et al. 2026, Feature salience - not task-informativeness - drives machine learning model explanations). So the measure
+is how much more the watermark gets in the network that uses it than in a control, which learnt from the same images
 with the watermark as noise.
 """
 
@@ -23,6 +23,7 @@ from glassbox.data.store import Split
 from glassbox.explainers.catalog import CONTROLS, title_of
 from glassbox.models import Classifier, predict
 from glassbox.provenance.resume import Keep, unkept
+from glassbox.scoring.score_tables import records
 from glassbox.statistics import comparison, paired
 from glassbox.statistics.comparison import Comparison
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
@@ -41,20 +42,19 @@ EXPOSES = {
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What the watermark does to the predictions for the test images.
+    """The effect of the watermark on the predictions for the test images.
 
     Attributes:
-        target: the class whose images carry the watermark.
+        target: the class whose images have the watermark.
         arms: a row for the network that learnt from the watermark ("confounded") and one for the "control": `arm`; `n`
             images; `accuracy` on the images of its own arm and `accuracy_unmarked` on the same without watermarks;
             `lost`, the share of the former that the network loses without them, with its 95 % interval `low`, `high`:
-            that of the difference of the two accuracies (`paired.accuracy_interval`) divided by the former, which
-            stays fixed, so that it has a width where no image is lost; NaN ends where nothing was recognised;
-            `recall_unmarked`, the accuracy on unmarked images of the target class; `drawn`, of the images of other
-            classes that unmarked are not taken for the target, the share that is when marked; `changed`, the share of
-            predictions that differ between all images marked and all unmarked.
-        gate: a row for each thing that makes the control one: `check`, `value`, `limit`, `passed`. Where one failed, no
-            contrast with it means anything.
+            that of the difference of the two accuracies (`paired.accuracy_interval`) divided by the former; NaN where
+            nothing was recognised; `recall_unmarked`, the accuracy on unmarked images of the target class; `drawn`, of
+            the images of other classes that unmarked are not taken for the target, the share that is when marked;
+            `changed`, the share of predictions that differ between all images marked and all unmarked.
+        gate: a row for each condition of a valid control: `check`, `value`, `limit`, `passed`. If one failed, no
+            contrast with it is meaningful.
     """
 
     target: int
@@ -68,19 +68,15 @@ class Shortcut:
 
 
 def applies(test: Split) -> bool:
-    """Whether there is what a shortcut is measured on: the arm "noise", and the interventions "unmarked" and
-    "marked"."""
+    """Whether the split has the arm "noise" and the interventions "unmarked" and "marked"."""
     return NOISE in test.arms and {UNMARKED, MARKED} <= test.changed.keys()
 
 
 def target_of(test: Split) -> int:
-    """The class whose images carry the watermark in the main arm.
-
-    Args:
-        test: with the interventions "unmarked" and "marked".
+    """The class whose images have the watermark in the main arm.
 
     Raises:
-        UserError: they are not such interventions; the source of the images has a mistake.
+        UserError: the interventions "unmarked" and "marked" do not fit; the source of the images has a mistake.
     """
     carrying = (test.images != test.changed[UNMARKED]).flatten(1).any(dim=1)
     targets = test.labels[carrying].unique().tolist()
@@ -106,24 +102,24 @@ def measure(
     progress: Callable[[int], object] = int,
     keep: Keep = unkept,
 ) -> Shortcut:
-    """How far two networks go by the watermark; see `Shortcut`.
+    """How far two networks use the watermark; see `Shortcut`.
 
     Args:
-        classifier: learnt from images whose watermark tells the class.
+        classifier: learnt from images whose watermark determines the class.
         control: learnt from the arm "noise".
-        test: with the interventions "unmarked" and "marked", and the arm "noise".
+        test: see `applies`.
         batch_size: images in one forward pass.
         progress: called with the number of images of each batch that is done, 6 N in all.
-        keep: takes the networks' answers as soon as they are there.
+        keep: stores the networks' answers as soon as they are there.
     """
-    target = target_of(test)
+    target, labels = target_of(test), test.labels.numpy()
     rows = []
     for name, network, images in ((CONFOUNDED, classifier, test.images), (CONTROL, control, test.arms[NOISE])):
-        own, unmarked, marked = (
-            predict(network, shown, batch_size, progress, keep=keep).argmax(dim=1)
+        predictions = [
+            predict(network, shown, batch_size, progress, keep=keep).argmax(dim=1).numpy()
             for shown in (images, test.changed[UNMARKED], test.changed[MARKED])
-        )
-        rows.append({"arm": name} | _reliance(*(p.numpy() for p in (own, unmarked, marked, test.labels)), target))
+        ]
+        rows.append({"arm": name} | _reliance(*predictions, labels, target))
     arms = pd.DataFrame(rows)
     of_control = arms.set_index("arm").loc[CONTROL]
     gate = pd.DataFrame({"check": ["accuracy_unmarked", "changed"], "limit": [LEAST_ACCURACY, MOST_CHANGED]})
@@ -157,7 +153,7 @@ def _reliance(
 
 
 def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray) -> pd.DataFrame:
-    """How much more of its attribution each explainer gives to the watermark in the network that goes by it.
+    """How much more of its attribution each explainer gives to the watermark in the network that uses it.
 
     Args:
         maps: by explainer, (N, H, W) of the confounded network and of the control, of the same marked images for the
@@ -168,8 +164,7 @@ def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray) -> 
         A row an explainer: `explainer`; `n`; `confounded` and `control`, mean shares of the positive attribution inside
         the watermark (relevance mass); `contrast`, their typical difference, with its 95 % interval `low`, `high`;
         `p_holm`, corrected over the explainers; and `outcome`: "better" where the watermark gets more in the network
-        that goes by it, which exposes the shortcut; "worse" where it gets less; or "undecided". See
-        `comparison.compare`.
+        that uses it, which exposes the shortcut; "worse" where it gets less; or "undecided". See `comparison.compare`.
     """
     assert masks.any(axis=(1, 2)).all(), "an image without a watermark has no share to compare"
     shares = {name: tuple(relevance_mass(of_one, masks) for of_one in both) for name, both in maps.items()}
@@ -186,66 +181,42 @@ def table(maps: dict[str, tuple[np.ndarray, np.ndarray]], masks: np.ndarray) -> 
     return rows[["explainer", "n", CONFOUNDED, CONTROL, "contrast", "low", "high", "p_holm", "outcome"]]
 
 
-def summary(measured: Shortcut, found: pd.DataFrame | None) -> dict[str, Any]:
-    """All that was found, as it is kept: the class `target`, the rows of `arms`, `gate` and `contrast`, and `verdicts`.
-
-    Args:
-        measured: of `measure`.
-        found: of `table`; None where the control is none.
-    """
-    parts = {
-        "arms": _records(measured.arms),
-        "gate": _records(measured.gate),
-        "contrast": None if found is None else _records(found),
+def summary(measured: Shortcut, contrasts: pd.DataFrame | None) -> dict[str, Any]:
+    """The content of shortcut.json: the class `target`, the rows of `arms`, `gate` and `contrast` (see `table`; None
+    without a valid control), and `verdicts`."""
+    return {
+        "target": measured.target,
+        "arms": records(measured.arms),
+        "gate": records(measured.gate),
+        "contrast": None if contrasts is None else records(contrasts),
+        "verdicts": verdicts(measured, contrasts),
     }
-    return {"target": measured.target} | parts | {"verdicts": verdicts(measured, found)}
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: null for an interval that there is not."""
-    return [
-        {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
-        for row in table.to_dict("records")
+def verdicts(measured: Shortcut, contrasts: pd.DataFrame | None) -> list[str]:
+    """The cost of the shortcut and the explainers that expose it, in sentences; see `summary`."""
+    arms = {row.arm: row for row in measured.arms.itertuples()}
+    lost = {name: f"{100 * row.lost:.1f} %{_interval(row)}" for name, row in arms.items()}
+    sentences = [
+        f"Without the watermark the network that learnt it as a shortcut loses {lost[CONFOUNDED]} of its accuracy, the "
+        f"control, for which it was noise, {lost[CONTROL]}."
     ]
-
-
-def verdicts(measured: Shortcut, found: pd.DataFrame | None) -> list[str]:
-    """What the shortcut costs and which explainers expose it, in words.
-
-    Args:
-        measured: of `measure`.
-        found: of `table`; None where the control is none.
-    """
-    rows = {row.arm: row for row in measured.arms.itertuples()}
-    of_both = [
-        f"the {name} {100 * row.lost:.1f} %{_interval(row)}"
-        for name, row in (
-            ("network that learnt it as a shortcut loses", rows[CONFOUNDED]),
-            ("control, for which it was noise,", rows[CONTROL]),
-        )
-    ]
-    said = [f"Without the watermark {of_both[0]} of its accuracy, {of_both[1]}."]
-    if found is None:
-        failed = [
-            f"{row.check} is {row.value:.4g}, limit {row.limit:g}"
-            for row in measured.gate.itertuples()
-            if not row.passed
-        ]
-        return [
-            *said,
-            f"Whether explainers expose it is not measured, because the control is none: {'; '.join(failed)}.",
-        ]
-    blind = found["explainer"].isin(CONTROLS)
-    for row in found[~blind].itertuples():
-        said.append(
+    if contrasts is None:
+        failed = measured.gate[~measured.gate["passed"].astype(bool)].itertuples()
+        reasons = "; ".join(f"{row.check} is {row.value:.4g}, limit {row.limit:g}" for row in failed)
+        invalid = f"Whether explainers expose it is not measured, because the control is none: {reasons}."
+        return [*sentences, invalid]
+    blind = contrasts["explainer"].isin(CONTROLS)
+    for row in contrasts[~blind].itertuples():
+        sentences.append(
             f"{title_of(row.explainer)} {EXPOSES[row.outcome]}: it gives the watermark {100 * row.confounded:.1f} % of "
             f"the positive attribution, in the control {100 * row.control:.1f} %, a typical difference of "
             f"{100 * row.contrast:.1f} points{_interval(row)} on {row.n} images."
         )
     if blind.any():
-        exposing = [title_of(name) for name in found.loc[blind & (found["outcome"] == BETTER), "explainer"]]
-        said.append(f"Controls that expose it: {', '.join(exposing) or 'none'}.")
-    return said
+        exposing = [title_of(name) for name in contrasts.loc[blind & (contrasts["outcome"] == BETTER), "explainer"]]
+        sentences.append(f"Controls that expose it: {', '.join(exposing) or 'none'}.")
+    return sentences
 
 
 def _interval(row: Any) -> str:

@@ -9,11 +9,8 @@ if TYPE_CHECKING:
 
 
 def headline(card: "pd.DataFrame") -> dict[str, dict[str, float]]:
-    """Means of the explainers, and of the random control, by explainer and metric, of the settings that rank.
-
-    Args:
-        card: of `scorecard.summarise`.
-    """
+    """Means of the explainers, and of the random control, by explainer and metric, of the settings that rank; see
+    `scorecard.summarise`."""
     subjects = (card["kind"] == EXPLAINER) | ((card["kind"] == CONTROLLED) & (card["explainer"] == CONTROL))
     shown = card[card["ranks"] & subjects & (card["n"] > 0)]
     return {

@@ -16,20 +16,14 @@ EMPRT_WORDS = {BETTER: "passes", WORSE: "fails", UNDECIDED: "undecided", MIXED: 
 
 
 def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:
-    """All that the ranking says of explainers.
-
-    Args:
-        ranking: of `scorecard.rank`.
-        relu: whether Grad-CAM keeps only what is positive.
-    """
-    tested = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
-    said = [against_controls(metric, row, ranking["fewest"]) for metric, row in tested.items()]
-    said += captions.constant_maps(ranking["constant_maps"], relu)
-    if ranking["emprt"]:
-        said.append(emprt(ranking["emprt"]))
-    shares = ranking.get("baselines", {})
-    said += [one for metric, row in ranking["metrics"].items() for one in settings(metric, row, shares)]
-    return said
+    """The ranking of `scorecard.rank` in sentences; `relu` is whether Grad-CAM keeps only what is positive."""
+    metrics, shares = ranking["metrics"].items(), ranking.get("baselines", {})
+    return [
+        *(against_controls(metric, row, ranking["fewest"]) for metric, row in metrics if row["controls"]),
+        *captions.constant_maps(ranking["constant_maps"], relu),
+        *([emprt(ranking["emprt"])] if ranking["emprt"] else []),
+        *(sentence for metric, row in metrics for sentence in settings(metric, row, shares)),
+    ]
 
 
 def overview(ranking: dict[str, Any]) -> str:
@@ -42,8 +36,7 @@ def overview(ranking: dict[str, Any]) -> str:
 
 
 def best(ranking: dict[str, Any]) -> str:
-    """Which explainers are better than every control by most measures, in a sentence; what was not tested, or is
-    undecided, is said to be that."""
+    """The explainers that are better than every control by most measures, in a sentence."""
     tested = [row for row in ranking["metrics"].values() if row["controls"]]
     if not any(row["decidable"] for row in tested):
         n = max((row["n"] for row in tested), default=0)
@@ -60,12 +53,12 @@ def best(ranking: dict[str, Any]) -> str:
 
 def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
     """By explainer and measure how many of its comparisons with controls have each outcome."""
-    found: dict[str, dict[str, dict[str, int]]] = {}
+    explainers: dict[str, dict[str, dict[str, int]]] = {}
     for metric, row in ranking["metrics"].items():
         for test in row["controls"]:
-            of_metric = found.setdefault(test["explainer"], {}).setdefault(metric, dict.fromkeys(OUTCOMES, 0))
+            of_metric = explainers.setdefault(test["explainer"], {}).setdefault(metric, dict.fromkeys(OUTCOMES, 0))
             of_metric[test["outcome"]] += 1
-    return found
+    return explainers
 
 
 def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
@@ -85,12 +78,8 @@ def counts(ranking: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def by_outcome(tests: list[dict[str, Any]], untrained: str) -> dict[str, list[str]]:
-    """Titles of the controls that an explainer was tested against, by outcome.
-
-    Args:
-        tests: of the explainer by a metric, rows of `controls` in the ranking.
-        untrained: what its own maps of an untrained network are called.
-    """
+    """Titles of the controls in an explainer's `tests`, by outcome; `untrained` is the title of its own maps of an
+    untrained network."""
     titles = CONTROLS | {UNTRAINED: untrained}
     return {
         what: [titles[control_of(test["control"])] for test in tests if test["outcome"] == what] for what in OUTCOMES
@@ -104,66 +93,63 @@ def against(controls: dict[str, list[str]]) -> str:
 
 
 def against_controls(metric: str, row: dict[str, Any], fewest: int) -> str:
-    """What each explainer is against the controls by a metric, and the power of these tests."""
+    """Each explainer's outcomes against the controls by a metric, and the power of these tests."""
     if not row["decidable"]:
         return f"{_title(metric)}: {row['n']} images are too few to compare, {fewest} at least."
-    groups: dict[str, list[str]] = {}  # explainers of which the same is said
+    groups: dict[str, list[str]] = {}  # explainers with the same outcomes
     for name in dict.fromkeys(test["explainer"] for test in row["controls"]):
         tests = [test for test in row["controls"] if test["explainer"] == name]
-        groups.setdefault(_standing(tests), []).append(TITLES[name])
-    parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {what}" for what, names in groups.items()]
+        groups.setdefault(_outcomes(tests), []).append(TITLES[name])
+    parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {words}" for words, names in groups.items()]
     return f"{_title(metric)}: {'; '.join(parts)}. {power(row)}"
 
 
 def power(row: dict[str, Any]) -> str:
-    """What the images at hand can tell by a metric, and how many would tell more."""
+    """The difference that these images detect by a metric, and how many images would detect more."""
     about = row["power"]
     if about["detectable"] is None:
         return ""
-    said = f"({images(row['controls'])} find a typical difference of {about['detectable']:.2g} four times in five"
+    more = ""
     if about["undecided"]:
         needed = "more than 1,000" if about["needed"] is None else f"about {about['needed']:,}"
-        said += f"; half of the {about['undecided']} undecided would take {needed}"
-    return said + ".)"
+        more = f"; half of the {about['undecided']} undecided would take {needed}"
+    return (
+        f"({images(row['controls'])} find a typical difference of {about['detectable']:.2g} four times in five{more}.)"
+    )
 
 
-def emprt(found: dict[str, dict[str, Any]]) -> str:
-    """Which explainers notice that the weights are lost."""
+def emprt(explainers: dict[str, dict[str, Any]]) -> str:
+    """The outcomes of eMPRT; see `scorecard.rank`."""
     groups: dict[str, list[str]] = {}
-    for name, about in found.items():
+    for name, about in explainers.items():
         groups.setdefault(about["outcome"], []).append(TITLES[name])
-    n = max(row["n"] for about in found.values() for row in about["settings"].values())
+    n = max(row["n"] for about in explainers.values() for row in about["settings"].values())
     words = {
         BETTER: ("passes", "pass"),
         WORSE: ("fails: its maps become simpler", "fail: their maps become simpler"),
         UNDECIDED: ("is undecided", "are undecided"),
         MIXED: ("depends on the bins of the histogram", "depend on the bins of the histogram"),
     }
-    parts = [f"{listed(groups[what])} {words[what][len(groups[what]) > 1]}" for what in words if what in groups]
+    parts = [f"{listed(groups[key])} {words[key][len(groups[key]) > 1]}" for key in words if key in groups]
     return f"{EMPRT_IS}, {n} images: {'; '.join(parts)}."
 
 
 def settings(metric: str, row: dict[str, Any], shares: dict[str, float]) -> list[str]:
-    """Where the order of two explainers turns round with another setting of the metric, both by a test.
-
-    Args:
-        metric: name.
-        row: of the ranking.
-        shares: of pixels that baselines leave as they are, see `baselines`.
-    """
-    said = []
-    for setting in dict.fromkeys(one["unless"] for one in row["reversed"]):
-        pairs = [one for one in row["reversed"] if one["unless"] == setting]
-        turned = listed([f"{TITLES[one['better']]} over {TITLES[one['other']]}" for one in pairs])
-        said.append(
-            f"{_title(metric)}: the order depends on the setting: {turned} with {row['setting']}, the reverse with "
+    """Explainers whose order is significantly reversed by another setting of the metric; `shares` are those of pixels
+    that baselines leave as they are, see `image_background`."""
+    sentences = []
+    for setting in dict.fromkeys(pair["unless"] for pair in row["reversed"]):
+        pairs = [pair for pair in row["reversed"] if pair["unless"] == setting]
+        order = listed([f"{TITLES[pair['better']]} over {TITLES[pair['other']]}" for pair in pairs])
+        sentences.append(
+            f"{_title(metric)}: the order depends on the setting: {order} with {row['setting']}, the reverse with "
             f"{setting}.{image_background.cause(metric, (row['setting'], setting), shares)}"
         )
-    return said
+    return sentences
 
 
-def _standing(tests: list[dict[str, Any]]) -> str:
-    """What an explainer is against the controls, from its tests with them."""
+def _outcomes(tests: list[dict[str, Any]]) -> str:
+    """An explainer's outcomes against the controls, in words."""
     controls = by_outcome(tests, untrained="its own map of an untrained network")
     for what, words in ((BETTER, "better than"), (UNDECIDED, "undecided against")):
         if len(controls[what]) == len(tests):

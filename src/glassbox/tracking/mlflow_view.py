@@ -34,6 +34,11 @@ CURVES = {  # of the second: epoch by epoch
 }
 
 
+def image_key(explainer: str) -> str:
+    """The key of an explainer's maps: its title without brackets, which MLflow refuses."""
+    return f"{IMAGES}/{TITLES[explainer].translate(str.maketrans('', '', '()'))}"
+
+
 def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[str, Any]:
     """The view, as MLflow 3 keeps it.
 
@@ -84,7 +89,7 @@ def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[s
         if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
             chart(section_id, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
     section_id = section("Explanations, image by image", columns=2, cardHeight=800)
-    keys = [f"{IMAGES}/image", *(f"{IMAGES}/{TITLES[name]}" for name in explainers)]
+    keys = [f"{IMAGES}/image", *(image_key(name) for name in explainers)]
     chart(section_id, "Step: number of the test image", "IMAGE", imageKeys=keys, step=image, showRunParams=False)
     drawn = {settings.get("metricKey") for settings in charts}
     for name in sorted(set(logged) - drawn):
