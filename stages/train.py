@@ -18,7 +18,7 @@ from glassbox.core.errors import run
 from glassbox.core.progress import Bar
 from glassbox.data import store
 from glassbox.execution.engine import start
-from glassbox.provenance import record, resume
+from glassbox.provenance import record
 from glassbox.search import hyperparameters
 from glassbox.training import loop, records
 from stages import check_study
@@ -91,7 +91,8 @@ def main() -> None:
         files.write_times(folder, times)
         tracked.log_headline({name: metrics[name] for name in metrics if "best_epoch_" in name})
         tracked.log_files(record.seal(folder, MODEL))
-        resume.finish(*checkpoints)
+        for checkpoint in checkpoints:
+            checkpoint.finish()
         print(card.told())
 
 

@@ -1,11 +1,10 @@
-"""Every key of the parameter file with its JSON schema, which says what fits without the code that is tested; values
-that do and do not, and the sentences with which they are refused.
+"""Every key of the parameter file with its JSON schema, which shows what fits independently of the tested code; values
+that do and do not; and the sentences that refuse them.
 """
 
 import math
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,6 +12,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, validators
 from ruamel.yaml import YAML
 
 from glassbox.config import parameters, yaml_file
@@ -30,7 +30,7 @@ def complete(study: str) -> dict:
 
 
 def base(path: Path_) -> dict:
-    """A right file that has this key."""
+    """A valid file that has this key."""
     return complete("planted" if path[:2] == ("data", "planted") else "digits")
 
 
@@ -38,106 +38,95 @@ def alternatives(schema: dict) -> list[dict]:
     """What a value may be, references followed."""
     if "$ref" in schema:
         return [SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]]
-    return [one for member in schema["anyOf"] for one in alternatives(member)] if "anyOf" in schema else [schema]
+    return [option for member in schema["anyOf"] for option in alternatives(member)] if "anyOf" in schema else [schema]
+
+
+def is_section(schema: dict) -> bool:
+    return any(option.get("type") == "object" for option in alternatives(schema))
 
 
 def walk(schema: dict = SCHEMA, path: Path_ = ()) -> dict[Path_, dict]:
     """Every key at every level, with its schema; sections, too."""
-    found = {}
-    for name, own in schema["properties"].items():
-        found[(*path, name)] = own
-        for section in alternatives(own):
-            if section.get("type") == "object":
-                found |= walk(section, (*path, name))
-    return found
+    keys = {}
+    for name, inner in schema["properties"].items():
+        keys[(*path, name)] = inner
+        for option in alternatives(inner):
+            if option.get("type") == "object":
+                keys |= walk(option, (*path, name))
+    return keys
 
 
 EVERY = walk()
-SECTIONS = {path: own for path, own in EVERY.items() if any(a.get("type") == "object" for a in alternatives(own))}
-LEAVES = {path: own for path, own in EVERY.items() if path not in SECTIONS}
+SECTIONS = {path: schema for path, schema in EVERY.items() if is_section(schema)}
+LEAVES = {path: schema for path, schema in EVERY.items() if path not in SECTIONS}
 
 
-def within(value: float, schema: dict) -> bool:
-    return (
-        schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
-        and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
-    )  # fmt: skip
+TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda _, value: type(value) is int,
+        "number": lambda _, value: type(value) in (int, float) and abs(value) < math.inf,
+        "string": lambda _, value: isinstance(value, str) and not re.search("[\ud800-\udfff]", value),
+    }
+)
+Strict = validators.extend(Draft202012Validator, type_checker=TYPES)
 
 
 def fits(value: Any, schema: dict) -> bool:
-    """Whether a value of YAML is what the schema asks for."""
-    for one in alternatives(schema):
-        kind = one.get("type")
-        if "enum" in one or "const" in one:
-            good = isinstance(value, str) and value in one.get("enum", [one.get("const")])
-        elif kind == "integer":
-            good = type(value) is int and within(value, one)
-        elif kind == "number":
-            good = type(value) in (int, float) and abs(value) < math.inf and within(value, one)
-        elif kind == "string":
-            whole = re.fullmatch(one.get("pattern", r"[^\ud800-\udfff]*"), value) if isinstance(value, str) else None
-            good = whole and one.get("minLength", 0) <= len(value) <= one.get("maxLength", math.inf)
-        elif kind == "array":
-            good = isinstance(value, list) and len(value) >= one.get("minItems", 0)
-            good = good and all(fits(item, one["items"]) for item in value)
-        else:
-            good = {"boolean": bool, "null": type(None), "object": dict}[kind] is type(value)
-        if good:
-            return True
-    return False
+    """Whether the schema allows a value."""
+    return Strict({"$defs": SCHEMA["$defs"], **schema}).is_valid(value)
 
 
-ANY_TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(
-    ["", " ", "\0", "\ud800", "a\u2028b", "\u202e", "x" * 10_000]
-)
-SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.integers(2**31, 2**70) | st.floats() | ANY_TEXT
-    | st.binary(max_size=9) | st.dates() | st.sampled_from([10**400, float("nan"), float("-inf"), 1e308])
-)  # fmt: skip
+ODD_TEXTS = ["", " ", "\0", "\ud800", "a\u2028b", "\u202e", "x" * 10_000]
+ODD_NUMBERS = [10**400, float("nan"), float("-inf"), 1e308]
+ANY_TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(ODD_TEXTS)
+NUMBERS = st.integers() | st.integers(2**31, 2**70) | st.floats() | st.sampled_from(ODD_NUMBERS)
+SCALARS = st.none() | st.booleans() | NUMBERS | ANY_TEXT | st.binary(max_size=9) | st.dates()
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=3), max_leaves=6
 )
 
 
 def near(schema: dict) -> list[Any]:
-    """Values just outside of the bounds, and right ones in a wrong wrapping."""
-    found: list[Any] = []
-    for one in alternatives(schema):
-        step = 1 if one.get("type") == "integer" else 1e-9
-        found += [one[name] for name in ("exclusiveMinimum", "exclusiveMaximum") if name in one]
-        found += [one["minimum"] - step] if "minimum" in one else []
-        found += [one["maximum"] + step] if "maximum" in one else []
-        found += [name.upper() for name in one.get("enum", [])] + [[name] for name in one.get("enum", [])]
-        found += [[], {"nonsense": 1}] + ([[outside] * 3 for outside in near(one["items"])] if "items" in one else [])
-    return found
+    """Values just outside the bounds, and valid ones in a wrong container."""
+    values: list[Any] = []
+    for option in alternatives(schema):
+        step = 1 if option.get("type") == "integer" else 1e-9
+        values += [option[name] for name in ("exclusiveMinimum", "exclusiveMaximum") if name in option]
+        values += [option[name] + sign * step for name, sign in (("minimum", -1), ("maximum", 1)) if name in option]
+        values += [wrapped for name in option.get("enum", []) for wrapped in (name.upper(), [name])]
+        values += [[], {"nonsense": 1}]
+        values += [[outside] * 3 for outside in near(option["items"])] if "items" in option else []
+    return values
 
 
 def wrong(schema: dict) -> st.SearchStrategy:
-    is_section = any(one.get("type") == "object" for one in alternatives(schema))
     values = (st.sampled_from(near(schema)) | ANYTHING).filter(lambda value: not fits(value, schema))
-    return values.filter(lambda value: not isinstance(value, dict)) if is_section else values
+    return values.filter(lambda value: not isinstance(value, dict)) if is_section(schema) else values
 
 
 def right(schema: dict) -> st.SearchStrategy:
-    def of(one: dict) -> st.SearchStrategy:
-        low, high = one.get("minimum", one.get("exclusiveMinimum")), one.get("maximum", one.get("exclusiveMaximum"))
-        kind = one.get("type")
-        if "enum" in one or "const" in one:
-            return st.sampled_from(one.get("enum", [one.get("const")]))
-        if kind in ("integer", "number"):
-            return (st.integers if kind == "integer" else st.floats)(low, high).filter(lambda value: within(value, one))
-        if kind == "string":
-            made = st.from_regex(one["pattern"], fullmatch=True) if "pattern" in one else st.text()
-            return made.filter(lambda value: fits(value, one))
-        if kind == "array":
-            return st.lists(of(one["items"]), min_size=one.get("minItems", 0), max_size=5)
-        return st.booleans() if kind == "boolean" else st.none()
+    return st.one_of([_right(option) for option in alternatives(schema)])
 
-    return st.one_of([of(one) for one in alternatives(schema)])
+
+def _right(schema: dict) -> st.SearchStrategy:
+    if "enum" in schema or "const" in schema:
+        return st.sampled_from(schema.get("enum", [schema.get("const")]))
+    match schema["type"]:
+        case "integer" | "number":
+            low = schema.get("minimum", schema.get("exclusiveMinimum"))
+            high = schema.get("maximum", schema.get("exclusiveMaximum"))
+            numbers = st.integers if schema["type"] == "integer" else st.floats
+            return numbers(low, high).filter(lambda value: fits(value, schema))
+        case "string":
+            texts = st.from_regex(schema["pattern"], fullmatch=True) if "pattern" in schema else st.text()
+            return texts.filter(lambda value: fits(value, schema))
+        case "array":
+            return st.lists(right(schema["items"]), min_size=schema.get("minItems", 0), max_size=5)
+    return st.booleans() if schema["type"] == "boolean" else st.none()
 
 
 def with_value(tree: Any, path: Path_, value: Any) -> Any:
-    """A copy of the tree with another value at a key; without the key, where the value is `...`."""
+    """A copy of the tree with another value at a key; without the key if the value is `...`."""
     name, *rest = path
     if value is ... and not rest:
         return {key: inner for key, inner in tree.items() if key != name}
@@ -145,23 +134,20 @@ def with_value(tree: Any, path: Path_, value: Any) -> Any:
 
 
 def sentence_for(tree: Any) -> str:
-    """That with which a tree is refused."""
+    """The sentence that refuses a tree."""
     with mock.patch.object(yaml_file, "read", return_value=tree), pytest.raises(UserError) as refused:
         parameters.read("params.yaml")
     sentence = str(refused.value)
-    assert sentence.startswith("params.yaml")
+    assert sentence.startswith("params.yaml: ")
     assert sentence.isprintable()
     assert len(sentence) < 1000
     return sentence.removeprefix("params.yaml: ")
 
 
-def refusal(key: str, value: Any, folder: Path) -> str:
-    """The sentence with which the file of the default study with one wrong value is refused; without the key, where the
-    value is `...`."""
-    file = folder / "params.yaml"
-    YAML(typ="safe").dump(with_value(complete("digits"), tuple(key.split(".")), value), file)
-    with pytest.raises(UserError) as error:
-        parameters.read(file)
-    assert str(error.value).startswith(f"{file}: ")
-    assert "\n" not in str(error.value)
-    return str(error.value).removeprefix(f"{file}: ")
+def refusal(*changes: str, study: str = "digits") -> str:
+    """The sentence that refuses a shipped study with changes such as "train.epochs=0"."""
+    tree = complete(study)
+    for change in changes:
+        key, _, value = change.partition("=")
+        tree = with_value(tree, tuple(key.split(".")), YAML(typ="safe", pure=True).load(value))
+    return sentence_for(tree)

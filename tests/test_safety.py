@@ -119,7 +119,7 @@ def test_no_file_of_a_study_can_run_code(trap, tmp_path, small_cnn):
         with pytest.raises(UserError, match=r"data.json"):
             store.read(place, "train")
         checkpoint = resume.Checkpoint("train", "key", place)
-        checkpoint.path.write_bytes(resume._framed(content))  # whole by its digest
+        checkpoint.path.write_bytes(resume._sealed(content))  # whole by its digest
         try:
             assert checkpoint.load() is None
         except (RuntimeError, EOFError, ValueError) as error:  # no form that it knows
@@ -174,7 +174,7 @@ for mask in {MASKS}:
 def test_files_are_made_with_the_users_umask(tmp_path):
     subprocess.run([sys.executable, "-c", WRITE, str(ROOT / "src")], cwd=tmp_path, check=True, env=environment())
     for mask in MASKS:
-        made = [path for path in (tmp_path / str(mask)).iterdir() if path.suffix != ".lock"]
+        made = [path for path in (tmp_path / str(mask)).rglob("*") if path.is_file() and path.suffix != ".lock"]
         assert len(made) >= 7
         assert {oct(path.stat().st_mode & 0o777) for path in made} == {oct(0o666 & ~mask)}
 

@@ -1,53 +1,30 @@
-"""All sections together: the shipped studies, and every key of them with right and wrong values."""
+"""All sections together: the shipped studies, and every key of them with valid and invalid values."""
 
 import re
 from typing import Any
 from unittest import mock
 
+import every_key
 import pytest
 from conftest import ROOT
-from every_key import (
-    ANY_TEXT,
-    ANYTHING,
-    EVERY,
-    LEAVES,
-    SCHEMA,
-    SECTIONS,
-    alternatives,
-    base,
-    complete,
-    few,
-    refusal,
-    right,
-    sentence_for,
-    with_value,
-    wrong,
-)
+from every_key import base, complete, few, right, sentence_for, with_value, wrong
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from glassbox.config import parameters, yaml_file
 from glassbox.config.model import CNN_KEYS
-from glassbox.config.parameters import Params
 from glassbox.core.errors import UserError
+from glassbox.data.sources import planted
+from glassbox.explainers.catalog import EXPLAINERS
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        keys += leaves(field.annotation, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
-    return keys
-
-
 @pytest.mark.parametrize("section", ["model", "tune.space"])
-def test_what_belongs_to_the_cnn_may_be_missing_only_for_another_network(section, tmp_path):
+def test_only_another_network_may_leave_out_keys_of_the_cnn(section):
     key = f"{section}.conv1_filters"
-    assert refusal(key, ..., tmp_path) == f"{key} is missing: the network cnn needs it"
     tree = with_value(complete("digits"), tuple(key.split(".")), ...)
+    assert sentence_for(tree) == f"{key} is missing: the network cnn needs it"
     with mock.patch.object(yaml_file, "read", return_value=with_value(tree, ("model", "name"), "resnet18")):
         assert key not in yaml_file.flatten(parameters.read())
 
@@ -57,31 +34,29 @@ def test_params_yaml_is_the_digits_study():
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_complete_and_named_by_its_file(study):
-    assert parameters.read(study).study.name == study.stem
-
-
-@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
-def test_every_key_has_a_comment(study):
+def test_a_study_is_complete_and_named_by_its_file_and_every_key_has_a_comment(study):
+    params = parameters.read(study)
+    assert params.study.name == study.stem
     lines = [line for line in study.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
     bare = [line for line in lines if "#" not in line]
     assert bare == [line for line in bare if line.endswith(":")], "only the head of a section may stand alone"
-    expected = leaves(Params)
-    if parameters.read(study).model.name != "cnn":  # what belongs to that network may be left out
-        expected = [leaf for leaf in expected if not set(leaf.split(".")) & set(CNN_KEYS)]
-    assert len(lines) - len(bare) >= len(expected) - 2 * sum(".high" in leaf for leaf in expected)
+    keys = [path for path in every_key.LEAVES if path[:2] != ("data", "planted")]
+    if params.model.name != "cnn":  # other networks may leave out its keys
+        keys = [path for path in keys if not set(path) & set(CNN_KEYS)]
+    assert len(lines) - len(bare) >= len(keys) - 2 * sum(path[-1] == "high" for path in keys), "a range is one line"
+    flat = {tuple(key.split(".")) for key in yaml_file.flatten(complete(study.stem))}
+    assert set(keys) <= flat <= set(every_key.LEAVES), "each key of the file is tested below"
 
 
-def test_the_walk_meets_every_key():
-    for study in ("digits", "planted"):
-        keys = {tuple(key.split(".")) for key in yaml_file.flatten(complete(study))}
-        assert keys <= set(LEAVES)
-        assert set(LEAVES) - keys <= {path for path in LEAVES if path[:2] == ("data", "planted")}
+def test_the_schema_names_what_the_packages_have():
+    assert set(every_key.EVERY["explain", "explainers"]["items"]["enum"]) == set(EXPLAINERS)
+    letters = every_key.alternatives(every_key.EVERY["data", "planted", "watermark"])[0]["enum"]
+    assert set(letters) == set(planted.classes_of("linear"))
 
 
-@pytest.mark.parametrize("path", EVERY, ids=".".join)
+@pytest.mark.parametrize("path", every_key.EVERY, ids=".".join)
 def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
-    @given(wrong(EVERY[path]))
+    @given(wrong(every_key.EVERY[path]))
     @few
     def refuse(value):
         sentence = sentence_for(with_value(base(path), path, value))
@@ -91,7 +66,7 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
     refuse()
 
 
-# Keys whose right values can still contradict others: a rule between keys refuses them.
+# Keys with valid values that can contradict others, which a rule then refuses.
 RULED = re.compile(
     r"data\.(source|image_size|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|stem|dropout|.*kernel_size)"
     r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
@@ -101,34 +76,36 @@ RULED = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=".".join)
-def test_right_values_of_every_key_stay_right(path):
-    @given(right(LEAVES[path]))
+@pytest.mark.parametrize("path", every_key.LEAVES, ids=".".join)
+def test_a_valid_value_of_every_key_is_read_unchanged(path):
+    @given(right(every_key.LEAVES[path]))
     @few
     def take(value):
-        tree = with_value(base(path), path, value)
-        with mock.patch.object(yaml_file, "read", return_value=tree):
+        refused = ""
+        with mock.patch.object(yaml_file, "read", return_value=with_value(base(path), path, value)):
             try:
-                taken: Any = parameters.read("params.yaml")
+                read: Any = parameters.read("params.yaml")
             except UserError as error:
                 refused = str(error)
-            else:
-                refused = ""
-                for name in path:
-                    taken = getattr(taken, name)
-                assert (list(taken) if isinstance(taken, tuple) else taken) == value
-        assert not refused or RULED.fullmatch(".".join(path)), refused
-        assert "but must be" not in refused  # which is said of a value that is wrong by itself
+        if refused:
+            assert RULED.fullmatch(".".join(path)), refused
+            assert "but must be" not in refused, "the value alone is valid"
+        else:
+            for name in path:
+                read = getattr(read, name)
+            assert (list(read) if isinstance(read, tuple) else read) == value
 
     take()
 
 
-@pytest.mark.parametrize("path", [(), *SECTIONS], ids=lambda path: ".".join(path) or "the file")
+@pytest.mark.parametrize("path", [(), *every_key.SECTIONS], ids=lambda path: ".".join(path) or "the file")
 def test_an_unknown_key_of_every_section_is_named(path):
-    known = alternatives(SECTIONS[path])[0]["properties"] if path else SCHEMA["properties"]
+    known = (
+        every_key.alternatives(every_key.SECTIONS[path])[0]["properties"] if path else every_key.SCHEMA["properties"]
+    )
     other = st.none() | st.integers() | st.floats(allow_nan=False) | st.dates() | st.tuples(st.integers())
 
-    @given(ANY_TEXT.filter(lambda key: key not in known) | other, ANYTHING)
+    @given(every_key.ANY_TEXT.filter(lambda key: key not in known) | other, every_key.ANYTHING)
     @example(f"{min(known)}s", 1)
     @few
     def refuse(key, value):
@@ -140,11 +117,7 @@ def test_an_unknown_key_of_every_section_is_named(path):
     refuse()
 
 
-@pytest.mark.parametrize("path", EVERY, ids=".".join)
-def test_every_missing_key_is_named(path):
-    if path == ("data", "planted"):
-        sentence = sentence_for(with_value(complete("planted"), path, ...))
-        assert sentence == "data.planted is missing: data.source = planted needs it, see studies/planted.yaml"
-        return
-    sentence = sentence_for(with_value(base(path), path, ...))
-    assert f"{'the section ' if len(path) == 1 else ''}{'.'.join(path)} is missing" in sentence
+def test_every_missing_key_is_named():
+    for path in every_key.EVERY:
+        sentence = sentence_for(with_value(base(path), path, ...))
+        assert f"{'the section ' if len(path) == 1 else ''}{'.'.join(path)} is missing" in sentence

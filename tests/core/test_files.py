@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 import subprocess
 import sys
 import time
@@ -10,26 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT, environment
 
 from glassbox.core import files
 from glassbox.core.errors import UserError
 
 
-def test_a_file_is_whole_or_not_there(tmp_path):
+def test_a_file_is_whole_or_absent(tmp_path):
     target = tmp_path / "new" / "result.json"
     files.write_json(target, {"a": 1})
-
-    class Stop(Exception):
-        pass
-
-    with pytest.raises(Stop), files.replacing(target) as partial:
+    with pytest.raises(KeyError), files.replacing(target) as partial:
         partial.write_text("half a res")
-        raise Stop
+        raise KeyError
     assert json.loads(target.read_text()) == {"a": 1}
     assert [path.name for path in target.parent.iterdir()] == ["result.json"]
 
 
-def test_json_refuses_what_json_cannot_say(tmp_path):
+def test_json_refuses_a_number_that_it_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
@@ -44,7 +40,7 @@ def test_a_table_comes_back_with_its_class_names_as_text(tmp_path):
     assert b"\r" not in (tmp_path / "t.csv").read_bytes()
 
 
-@pytest.mark.parametrize("read", [files.read_json, files.read_csv])
+@pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.mapped_npz])
 def test_a_missing_or_damaged_file_is_named(read, tmp_path):
     with pytest.raises(UserError, match=r"gone is missing: 'dvc repro' makes it"):
         read(tmp_path / "gone")
@@ -53,25 +49,16 @@ def test_a_missing_or_damaged_file_is_named(read, tmp_path):
         read(tmp_path / "bad")
 
 
-def test_an_error_of_the_disk_names_the_file_that_was_written(tmp_path):
-    def fails(error: OSError):
-        with (
-            pytest.raises(OSError, match=r"result\.json") as said,
-            files.replacing(tmp_path / "result.json") as partial,
-        ):
-            if error.filename == "partial":
-                error.filename = str(partial)
-            raise error
-        return said.value.filename
-
-    assert fails(OSError(errno.ENOSPC, "no room")) == str(tmp_path / "result.json")
-    assert fails(PermissionError(errno.EACCES, "may not", "partial")) == str(tmp_path / "result.json")
-    with pytest.raises(OSError, match="another") as said, files.replacing(tmp_path / "result.json"):
-        raise OSError(errno.EACCES, "may not", "another")
-    assert said.value.filename == "another"
+@pytest.mark.parametrize(
+    ("name", "named"), [(None, "result.json"), (".result.partial.json", "result.json"), ("another", "another")]
+)
+def test_an_error_of_the_disk_names_the_file_that_was_written(name, named, tmp_path):
+    with pytest.raises(OSError, match=named) as error, files.replacing(tmp_path / "result.json"):
+        raise OSError(errno.ENOSPC, "no room", None if name is None else str(tmp_path / name))
+    assert error.value.filename == str(tmp_path / named)
 
 
-def test_a_checked_file_is_known_when_one_byte_of_it_is_another(tmp_path):
+def test_a_changed_byte_of_a_checked_file_is_noticed(tmp_path):
     path, value = tmp_path / "best.json", {"trial": 3, "value": 0.1 + 0.2, "params": {"b": None, "a": [1, "é"]}}
     files.write_json(path, value, checked=True)
     whole = path.read_bytes()
@@ -79,49 +66,34 @@ def test_a_checked_file_is_known_when_one_byte_of_it_is_another(tmp_path):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            found = files.read_json(path)
+            read = files.read_json(path)
         except UserError:
             continue
-        assert {key: found[key] for key in value} == value  # white space, or the name of the checksum
+        assert {key: read[key] for key in value} == value  # white space, or the checksum's key
     path.write_bytes(whole.replace(b'"trial": 3', b'"trial": 2'))
-    with pytest.raises(
-        UserError, match=r"best.json is not what was written \(the checksum in it is another\): run the st"
-    ):
+    with pytest.raises(UserError, match=r"best.json is not what was written \(its checksum is wrong\): run its study"):
         files.read_json(path)
 
 
-def test_digest_tells_parts_apart():
-    assert files.digest("ab", "c") != files.digest("a", "bc")
-    assert files.digest("a") == files.digest(b"a")
-
-
-def test_arrays_come_back_by_name(tmp_path):
-    files.write_npz(tmp_path / "a.npz", {"maps": np.arange(3), "panels": np.eye(2)})
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
-        assert read["maps"].tolist() == [0, 1, 2]
-        assert read["panels"].shape == (2, 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
-def test_arrays_are_read_where_they_lie(tmp_path):
+def test_arrays_come_back_by_name_and_are_read_where_they_lie(tmp_path):
     path, maps = tmp_path / "a.npz", np.arange(24, dtype=np.float32).reshape(4, 2, 3)
-    wanted = {"maps": maps, "images": np.arange(5, dtype=np.uint8), "turned": np.asfortranarray(maps[0]),
-              "none": np.zeros((0, 3)), "one": np.array(7)}  # fmt: skip
-    files.write_npz(path, wanted)
-    found = files.mapped_npz(path)
-    assert list(found) == list(wanted)
-    for name, values in wanted.items():
-        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
-        assert np.array_equal(found[name], values)
-    assert isinstance(found["maps"], np.memmap)
+    arrays = {"maps": maps, "turned": np.asfortranarray(maps[0]), "none": np.zeros((0, 3)), "one": np.array(7)}
+    files.write_npz(path, arrays)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    with np.load(path, allow_pickle=False) as loaded:
+        assert np.array_equal(loaded["maps"], maps)
+    mapped = files.mapped_npz(path)
+    assert list(mapped) == list(arrays)
+    for name, values in arrays.items():
+        assert (mapped[name].dtype, mapped[name].shape) == (values.dtype, values.shape)
+        assert np.array_equal(mapped[name], values)
+    assert isinstance(mapped["maps"], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        found["maps"][0] = 1
+        mapped["maps"][0] = 1
 
 
 def test_damaged_arrays_are_named(tmp_path):
     path = tmp_path / "a.npz"
-    with pytest.raises(UserError, match=r"a\.npz cannot be read \(.*No such file.*\): run the study again"):
-        files.mapped_npz(path)
     files.write_npz(path, {"maps": np.zeros(1000)})
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match=r"a\.npz cannot be read"):
@@ -137,35 +109,43 @@ def test_a_fresh_folder_is_empty(tmp_path):
     assert list(files.fresh_folder(tmp_path / "out").iterdir()) == []
 
 
-HOLD = """
+WORK = """
 import sys, time
 from glassbox.core import files
-with files.exclusive(sys.argv[1], "training"):
-    print("held", flush=True)
+with files.exclusive(sys.argv[1], "training"), files.replacing(sys.argv[2]) as partial:
+    partial.write_text("half")
+    print("ready", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_leaves_nothing(tmp_path):
-    lock = tmp_path / "train.lock"
-    first = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+def test_a_lock_names_its_process_and_a_killed_process_leaves_nothing_in_the_way(tmp_path):
+    lock, target = tmp_path / "train.lock", tmp_path / "out/x.json"
+    assert files.holder(lock) is None
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK, lock, target],
+        stdout=subprocess.PIPE,
+        env=environment(PYTHONPATH=str(ROOT / "src")),
+    )
     try:
-        assert first.stdout.readline() == "held\n"
+        assert process.stdout.readline() == b"ready\n"
+        assert files.holder(lock) == f"process {process.pid}"
         with (
-            pytest.raises(UserError, match=f"process {first.pid} is training in this folder already"),
+            pytest.raises(UserError, match=f"process {process.pid} is training in this folder already"),
             files.exclusive(lock, "training"),
         ):
             pass
     finally:
-        first.kill()
-        first.wait()
+        process.kill()
+        process.wait()
+    assert [path.name for path in target.parent.iterdir()] == [".x.partial.json"]
+    files.write_json(target, {})
+    assert [path.name for path in target.parent.iterdir()] == ["x.json"]
     deadline = time.monotonic() + 5
-    while True:
-        try:
-            with files.exclusive(lock, "training"):
-                break
-        except UserError:
-            assert time.monotonic() < deadline
+    while files.holder(lock):
+        assert time.monotonic() < deadline
+    with files.exclusive(lock, "training"):
+        pass
 
 
 def test_an_array_on_disk_is_written_and_leaves_nothing(tmp_path):
@@ -174,37 +154,11 @@ def test_an_array_on_disk_is_written_and_leaves_nothing(tmp_path):
     array[1] = 7
     assert array.sum() == 14
     assert list(tmp_path.iterdir()) == []
-    # What is in its file is no memory of this process.
     maps = Path("/proc/self/maps")
     if maps.exists():
-        assert str(tmp_path) in maps.read_text()
+        assert str(tmp_path) in maps.read_text(), "the file does not count as memory of this process"
     assert type(files.on_disk(None, (3,), "float32")) is np.ndarray
     assert files.on_disk(tmp_path, (0, 2), "uint8").shape == (0, 2)
-
-
-def test_who_holds_a_lock(tmp_path):
-    assert files.holder(tmp_path / "x.lock") is None
-    ask = "from glassbox.core.files import holder; print(holder(sys.argv[2]))"
-    code = f"import sys; sys.path.insert(0, sys.argv[1]); {ask}"
-    with files.exclusive(tmp_path / "x.lock", "testing"):
-        source = str(Path(__file__).resolve().parents[2] / "src")
-        command = [sys.executable, "-c", code, source, str(tmp_path / "x.lock")]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert said == f"process {os.getpid()}\n"
-    assert files.holder(tmp_path / "x.lock") is None
-
-
-def test_what_a_killed_process_left_is_written_over(tmp_path):
-    code = (
-        "import sys, os; sys.path.insert(0, sys.argv[1]); from glassbox.core import files\n"
-        "with files.replacing(sys.argv[2]) as partial:\n"
-        "    partial.write_text('half'); os.kill(os.getpid(), 9)"
-    )
-    source = str(Path(__file__).resolve().parents[2] / "src")
-    subprocess.run([sys.executable, "-c", code, source, str(tmp_path / "x.json")], check=False)
-    assert [path.name for path in tmp_path.iterdir()] == [".x.partial.json"]
-    files.write_json(tmp_path / "x.json", {})
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_tensors_of_either_library_are_written(tmp_path):
@@ -214,6 +168,11 @@ def test_tensors_of_either_library_are_written(tmp_path):
     files.write_tensors(tmp_path / "b.safetensors", {"x": torch.arange(3)})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert load_file(tmp_path / "a.safetensors")["x"].tolist() == [0, 1, 2]
-    # printf abc | sha256sum
+
+
+def test_digests_are_sha256_and_separate_parts(tmp_path):
     (tmp_path / "abc").write_text("abc")
+    # printf abc | sha256sum
     assert files.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.digest("ab", "c") != files.digest("a", "bc")
+    assert files.digest("a") == files.digest(b"a")

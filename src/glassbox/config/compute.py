@@ -1,4 +1,4 @@
-"""The section `compute`: on what, and on how many of them, a study is computed."""
+"""The section `compute`: devices, machines and precision."""
 
 from typing import Annotated, Literal
 

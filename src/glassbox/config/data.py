@@ -49,7 +49,7 @@ class Data(Section):
     planted: Planted | None = None  # only a study of planted glyphs has it
 
     def images_from(self) -> str:
-        """The source that pictures come from: of planted glyphs that of their backgrounds."""
+        """The source of the pictures; for planted glyphs, the source of their backgrounds."""
         return self.planted.background if self.planted else self.source
 
     @rule

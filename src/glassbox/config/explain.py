@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from glassbox.config.section import Section, rule
-from glassbox.config.types import LARGEST, MOST, Count, Positive, Precision, files_of, list_of
+from glassbox.config.types import LARGEST, MOST, Count, Positive, Precision, each_once, files_of, list_of, rising
 from glassbox.config.yaml_file import PARAMS_FILE
 from glassbox.core.errors import UserError
 
@@ -19,7 +19,7 @@ SHARED = ("base", "captions", "catalog", "controls", "factory", "running", "shap
 ExplainerName = Literal[*files_of("explainers", *SHARED)]
 LimeSamples = Annotated[int, Field(ge=50, le=MOST)]
 
-MOST_REGIONS = 1.5  # that are taken for each segment asked for: Shapley values need two coalitions for each
+MOST_REGIONS = 1.5  # for each requested segment: Shapley values need two coalitions for each
 
 
 class Superpixels(Section):
@@ -29,23 +29,16 @@ class Superpixels(Section):
 
 
 def slic_regions(segments: int, side: int) -> int:
-    """How many regions SLIC begins with, and about ends with where an image has one colour: those of a regular grid,
-    whose step is the whole number of pixels nearest to the wanted one (scikit-image's `regular_grid`)."""
+    """Number of regions that SLIC begins with, and about ends with in an image of one colour: a regular grid with a
+    whole number of pixels as its step (scikit-image's `regular_grid`)."""
     step = side / math.sqrt(segments)
     return len(range(int(step // 2), side, max(1, round(step)))) ** 2
 
 
 class LimeStability(Section):
     images: Count
-    samples: list_of(LimeSamples)
+    samples: Annotated[list_of(LimeSamples), AfterValidator(rising)]
     seeds: Annotated[int, Field(ge=2, le=MOST)]
-
-    @field_validator("samples")
-    @classmethod
-    def _growing(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        if list(values) != sorted(set(values)):
-            raise ValueError("the numbers of samples must grow")
-        return values
 
 
 class Lime(Section):
@@ -103,13 +96,13 @@ class Analyses(Section):
 
 
 class Explain(Section):
-    images: Annotated[tuple[Count, ...], Field(strict=False)]
+    images: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(each_once)]
     correct_per_class: Count
     mistakes: Count
     pairs: Count
     images_per_pair: Positive
     figures: Positive | None
-    explainers: list_of(ExplainerName)
+    explainers: Annotated[list_of(ExplainerName), AfterValidator(each_once)]
     precision: Precision
     superpixels: Superpixels
     lime: Lime
@@ -129,11 +122,7 @@ class Explain(Section):
                 "correct_per_class, mistakes and pairs must not all be 0 and images empty: there would be nothing to "
                 "explain"
             )
-        for name in ("images", "explainers"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} must not name one twice")
-        fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than it is asked for
+        fewest = 3 * self.superpixels.segments  # SLIC may find somewhat more regions than requested
         if "kernel_shap" in self.explainers and self.kernel_shap.coalitions < fewest:
             raise ValueError(
                 f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: it must be at least three times "
@@ -143,36 +132,36 @@ class Explain(Section):
 
     @rule
     def _they_fit_the_images(self, data: "Data") -> None:
-        asked, side = self.superpixels.segments, data.image_size
+        segments, side = self.superpixels.segments, data.image_size
         if "occlusion" in self.explainers and self.occlusion.window >= side:
             raise ValueError(
                 f"explain.occlusion.window is {self.occlusion.window}: with data.image_size = {side} it must be below "
                 f"{side}, or one square would cover the whole image"
             )
-        if asked > side * side:
+        if segments > side * side:
             raise ValueError(
-                f"explain.superpixels.segments is {asked}: with data.image_size = {side} it must not be above "
+                f"explain.superpixels.segments is {segments}: with data.image_size = {side} it must not be above "
                 f"{side * side}, the number of pixels"
             )
 
-        def fits(segments: int) -> bool:
-            return slic_regions(segments, side) <= MOST_REGIONS * segments
+        def fits(n: int) -> bool:
+            return slic_regions(n, side) <= MOST_REGIONS * n
 
-        if not fits(asked):
-            more = next(n for n in range(asked, side * side + 1) if fits(n))
-            fewer = next((n for n in range(asked, 7, -1) if fits(n)), None)
+        if not fits(segments):
+            more = next(n for n in range(segments, side * side + 1) if fits(n))
+            fewer = next((n for n in range(segments, 7, -1) if fits(n)), None)
             raise ValueError(
-                f"explain.superpixels.segments is {asked}, but with data.image_size = {side} SLIC makes "
-                f"{slic_regions(asked, side)} regions of it, more than Shapley values have coalitions for: take "
+                f"explain.superpixels.segments is {segments}, but with data.image_size = {side} SLIC makes "
+                f"{slic_regions(segments, side)} regions of it, more than Shapley values have coalitions for: take "
                 f"{f'{fewer} or ' if fewer else ''}{more}"
             )
 
 
 def check_images(rows: Iterable[int], n: int) -> None:
-    """Whether `explain.images` names test images, of which there are `n`.
+    """Check that `explain.images` names some of the `n` test images.
 
     Raises:
-        UserError: one of them is none.
+        UserError: it does not.
     """
     for row in rows:
         if row >= n:

@@ -11,20 +11,19 @@ from glassbox.config.section import Section, Sections
 from glassbox.config.yaml_file import PARAMS_FILE
 
 
-class Some(Sections):
+class _Some(Sections):
     model_config = ConfigDict(extra="ignore")
 
 
 def load(*sections: type[Section], file: str | Path = PARAMS_FILE) -> tuple[Any, ...]:
-    """Some sections of the parameter file, in the order asked for. They and the rules between them are checked; what
-    else stands in the file is not looked at.
+    """Some sections of the parameter file, in the order of the arguments. They and the rules between them are checked;
+    other sections are ignored.
 
     >>> study, data = load(Study, Data)  # doctest: +SKIP
 
     Raises:
         UserError: the file is missing, not YAML, or holds a wrong, missing or unknown key in one of them.
     """
-    asked = {section.__name__.lower(): section for section in sections}
-    some = create_model("Asked", __base__=Some, **{name: (section, ...) for name, section in asked.items()})
-    read = checked(some, yaml_file.read(file), file)
-    return tuple(getattr(read, name) for name in asked)
+    fields = {section.__name__.lower(): (section, ...) for section in sections}
+    loaded = checked(create_model("Loaded", __base__=_Some, **fields), yaml_file.read(file), file)
+    return tuple(getattr(loaded, name) for name in fields)

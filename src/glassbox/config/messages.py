@@ -1,9 +1,10 @@
-"""How a refusal by pydantic becomes one sentence: the key, its value and what is allowed."""
+"""Turns pydantic's errors into one sentence: the key, its value and what is allowed."""
 
 import difflib
 import math
 import reprlib
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +14,7 @@ from glassbox.core.errors import UserError, cut, masked
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# pydantic speaks of Python's types; a parameter file has lists and keys.
+# pydantic names Python's types; a parameter file has lists and keys.
 _ALLOWED = {
     "tuple_type": "a list",
     "model_type": "a section of keys",
@@ -29,16 +30,7 @@ _ALLOWED = {
 
 
 def checked(model: type[Model], tree: dict[str, Any], file: str | Path) -> Model:
-    """The sections that a model takes from the plain values of a parameter file.
-
-    Args:
-        model: has a field for each section.
-        tree: of the file.
-        file: is named in messages.
-
-    Raises:
-        UserError: it holds a wrong, missing or unknown key.
-    """
+    """A model, with a field for each section, of the values in `file`; UserError for wrong, missing or unknown keys."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -46,10 +38,10 @@ def checked(model: type[Model], tree: dict[str, Any], file: str | Path) -> Model
 
 
 def _sentence(error: ValidationError, tree: dict[str, Any], model: type[BaseModel]) -> str:
-    """One sentence for the first wrong key: its path, its value and what is allowed."""
+    """The sentence for the first wrong key."""
     problems = error.errors(include_url=False)
     first, _ = _locate(problems[0]["loc"], tree)
-    # A key that takes a number or a word yields one problem for each: they belong together.
+    # A key that takes a number or a word has one problem for each.
     same = [problem for problem in problems if _locate(problem["loc"], tree)[0] == first]
     problem, key = same[0], dotted(first)
     if problem["type"] == "string_unicode" and isinstance(_locate(first, tree)[1], dict):  # half a surrogate pair
@@ -64,20 +56,20 @@ def _sentence(error: ValidationError, tree: dict[str, Any], model: type[BaseMode
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{key} is not a parameter; {hint}allowed here: {', '.join(siblings)}"
     value = problem["input"]
-    given = "" if isinstance(value, dict | BaseModel) else f" is {shown(value)}"
+    is_value = "" if isinstance(value, dict | BaseModel) else f" is {shown(value)}"
     if problem["type"] == "value_error":
         message = problem["msg"].removeprefix("Value error, ")
-        return f"{key}{given}: {message}" if key else message  # between sections it names the keys itself
+        return f"{key}{is_value}: {message}" if key else message  # a rule names the keys itself
     field = _section_at(first[:-1], model).model_fields.get(first[-1]) if isinstance(first[-1], str) else None
     described = field.description if field is not None else None
     allowed = list(dict.fromkeys(_allowed(p, described) for p in same))
     if field is not None and type(None) in get_args(field.annotation):
         allowed.append("null")
-    return f"{key}{given or ' is a section of keys'}, but must be {' or '.join(allowed)}"
+    return f"{key}{is_value or ' is a section of keys'}, but must be {' or '.join(allowed)}"
 
 
 def _allowed(problem: dict[str, Any], described: str | None) -> str:
-    """What must stand there; of text of some form, and of a number of two kinds, in the words of its field."""
+    """What a value must be, in the words of its field if it has some."""
     kind = problem["type"]
     if described and kind not in ("string_type", "string_unicode"):
         return described
@@ -88,8 +80,8 @@ def _allowed(problem: dict[str, Any], described: str | None) -> str:
 
 
 def _locate(location: tuple[Any, ...], tree: Any) -> tuple[tuple[Any, ...], Any]:
-    """The part of a pydantic location that exists in the file, without pydantic's own tags for the members of a
-    union, and the value there."""
+    """The part of a pydantic location that exists in the file, without pydantic's tags for the members of a union, and
+    the value there."""
     path: list[Any] = []
     for part in location:
         known = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int)
@@ -104,14 +96,14 @@ def _section_at(path: tuple[Any, ...], model: type[BaseModel]) -> type[BaseModel
     section: Any = model
     for part in path:
         section = section.model_fields[part].annotation
-        if get_args(section):  # one that may be left out: `Planted | None`
+        if get_args(section):  # an optional one: `Planted | None`
             section = get_args(section)[0]
     return section
 
 
 class _Short(reprlib.Repr):
-    """`repr` that ends: of a value that holds itself, or a billion others, or a number of a million digits; null, true
-    and false as YAML writes them. Passwords in addresses are not told."""
+    """A `repr` of bounded length, even for a value that holds itself or a billion others. Scalars as in YAML, without
+    passwords in addresses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,28 +111,29 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxset = self.maxdict = 10
         self.maxstring = self.maxother = 200
 
-    def repr_str(self, value: str, level: int) -> str:
-        return super().repr_str(masked(value), level)
-
-    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: ARG002 (the name that reprlib looks for)
-        return "null"
-
-    def repr_bool(self, value: bool, level: int) -> str:  # noqa: ARG002
-        return "true" if value else "false"
-
-    def repr_float(self, value: float, level: int) -> str:  # noqa: ARG002
-        return repr(value) if math.isfinite(value) else repr(value).replace("inf", ".inf").replace("nan", ".nan")
-
-    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
-        return repr(value) if value.bit_length() < 1000 else f"a number of {value.bit_length()} bits"
+    def repr1(self, x: Any, level: int) -> str:
+        match x:
+            case None:
+                return "null"
+            case bool():
+                return str(x).lower()
+            case int() if x.bit_length() > 1000:
+                return f"a number of {x.bit_length()} bits"
+            case float() if not math.isfinite(x):
+                return str(x).replace("inf", ".inf").replace("nan", ".nan")
+            case str():
+                return super().repr1(masked(x), level)
+            case date():
+                return x.isoformat()
+        return super().repr1(x, level)
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence: on one line, and the middle left out of what is long."""
+    """A value for a sentence: on one line, a long one without its middle."""
     return cut(_Short().repr(value))
 
 
 def dotted(path: Iterable[Any]) -> str:
-    """Keys as a sentence names them."""
+    """Keys for a sentence."""
     parts = [str(part) for part in path]
     return ".".join(part if part and part.isprintable() and len(part) <= 100 else shown(part) for part in parts)

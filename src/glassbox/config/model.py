@@ -1,13 +1,13 @@
-"""The section `model`: the network, and which of its hyperparameters hang on others."""
+"""The section `model`: the network, and which of its hyperparameters depend on others."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from glassbox.config.messages import shown
 from glassbox.config.section import Section, rule
-from glassbox.config.types import CNN, LARGEST, TUNED, Activation, Fraction, Kernel, Penalty, Pool, Positive, Tuned, odd
+from glassbox.config.types import CNN, LARGEST, TUNED, Activation, Fraction, Kernel, Penalty, Pool, Positive, Tuned
 
 # Hyperparameters of the search space that exist only together with one choice of another.
 CONDITIONS = {
@@ -34,8 +34,8 @@ Name = Annotated[
 
 
 class Model(Section):
-    """The network: that of the CNN paper, with a value or `tuned` for each of its hyperparameters, or one of
-    torchvision, for which these may be left out."""
+    """The network: the CNN paper's, with a value or `tuned` for each of its hyperparameters, or one of torchvision, for
+    which these may be left out."""
 
     name: Name
     normalization: Literal["data", "imagenet", "half", "none"]
@@ -63,8 +63,6 @@ class Model(Section):
     leaky_relu_alpha_3: Leak | Tuned = TUNED
     dense_dropout_1: Fraction | Tuned = TUNED
 
-    _odd_kernel = field_validator("conv1_kernel_size", "conv2_kernel_size")(odd)
-
     @rule
     def _the_cnn_is_as_in_its_paper(self) -> None:
         if self.name != CNN:
@@ -72,7 +70,7 @@ class Model(Section):
         for key, wanted in {"weights": None, "stem": "imagenet", "dropout": 0.0}.items():
             value = getattr(self, key)
             if value != wanted:
-                allowed = "null" if wanted is None else wanted
+                allowed = "null" if wanted is None else wanted  # without a word's quotes
                 raise ValueError(f"model.{key} is {shown(value)}: with model.name = cnn it must be {allowed}")
         check_complete("model", self)
 
@@ -80,31 +78,25 @@ class Model(Section):
 CNN_KEYS = tuple(name for name, field in Model.model_fields.items() if not field.is_required())
 
 
-def check_complete(key: str, given: Section) -> None:
-    """Whether a section has all keys of the CNN, which may be left out where another network is used.
+def check_complete(key: str, section: Section) -> None:
+    """Check that a section has all keys of the CNN, which other networks may leave out.
 
     Raises:
-        ValueError: it has not.
+        ValueError: one is missing.
     """
-    absent = [name for name in CNN_KEYS if name not in given.model_fields_set]
+    absent = [name for name in CNN_KEYS if name not in section.model_fields_set]
     if absent:
         raise ValueError(f"{key}.{absent[0]} is missing: the network cnn needs it")
 
 
 def network_keys(network: str) -> tuple[str, ...]:
-    """The keys of the section `model` that are hyperparameters of the network of that name."""
-    own = CNN_KEYS if network == CNN else ("weights", "stem", "dropout")
-    return (*own, "batch_norm_momentum")
+    """The keys of the section `model` that are hyperparameters of a network."""
+    return (*(CNN_KEYS if network == CNN else ("weights", "stem", "dropout")), "batch_norm_momentum")
 
 
 def is_used(name: str, network: str, chosen: Mapping[str, Any]) -> bool:
-    """Whether a hyperparameter exists, given the name of the network and the choices that it may hang on.
-
-    Args:
-        name: in the search space.
-        network: model.name.
-        chosen: the choices, at least those in `CONDITIONS` that belong to this network.
-    """
+    """Whether a hyperparameter of the search space exists for a network, given the chosen values of the hyperparameters
+    in `CONDITIONS` that belong to it."""
     if name in CNN_KEYS and network != CNN:
         return False
     parent, wanted = CONDITIONS.get(name, (None, None))

@@ -1,4 +1,4 @@
-"""All sections together: for what has to do with a study as a whole. A stage that makes a part of it uses `loading`."""
+"""All sections together, for code that deals with a study as a whole. A stage uses `loading`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,24 +42,12 @@ def read(file: str | Path = PARAMS_FILE) -> Params:
 
 
 def parse(text: str, file: str | Path = PARAMS_FILE) -> Params:
-    """The parameters in the text of a parameter file.
-
-    Raises:
-        UserError: it is not YAML, or holds a wrong, missing or unknown key; `file` is named.
-    """
+    """Validate the text of a parameter file, as `read` does; `file` is its name for messages."""
     return checked(Params, yaml_file.parse(text, file), file)
 
 
 def edit(file: str | Path, changes: Iterable[str]) -> str:
-    """The text of a parameter file with some values changed; comments stay. Both must be right, before and after.
-
-    Args:
-        file: the parameter file.
-        changes: like "train.epochs=3"; the value is YAML.
-
-    Raises:
-        UserError: a change is no KEY=VALUE, or the result is not valid.
-    """
+    """The text of a parameter file with changes; see `yaml_file.edit`. It must be valid before and after."""
     read(file)
     text = yaml_file.edit(Path(file).read_text(encoding="utf-8"), changes, file)
     parse(text, file)

@@ -1,11 +1,11 @@
-"""The section `score`: on what, and how, explanations are measured."""
+"""The section `score`: which explanations are measured, and the metrics' settings."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from glassbox.config.section import Section, rule
-from glassbox.config.types import MOST, Above, Count, Positive, each_once
+from glassbox.config.types import MOST, Above, Count, Positive, each_once, rising
 
 if TYPE_CHECKING:
     from glassbox.config.data import Data
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def settings_of(element: Any, least: int = 3) -> Any:
-    # The first one ranks; with three or more the others tell whether the ranking depends on the choice.
+    # The first one ranks; with three or more, the others show whether the ranking depends on the choice.
     return Annotated[tuple[element, ...], Field(strict=False, min_length=least), AfterValidator(each_once)]
 
 
@@ -27,21 +27,14 @@ class Correlation(Section):
 
 
 class Road(Section):
-    shares: settings_of(Above)
+    shares: Annotated[settings_of(Above), AfterValidator(rising)]  # they have a lower and an upper half
     noise: Annotated[float, Field(ge=0, lt=1)]
-
-    @field_validator("shares")
-    @classmethod
-    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if list(values) != sorted(values):
-            raise ValueError("the shares must rise")  # so that there is a lower and an upper half of them
-        return values
 
 
 class Robustness(Section):
     images: Positive
     draws: Positive
-    # One value of each is enough: every further one takes the explainers as long as the first.
+    # One value of each is enough: each further one costs as much as the first.
     noise: settings_of(Above, least=1)
     brightness: settings_of(Above, least=1)
     shift: settings_of(Positive, least=1)

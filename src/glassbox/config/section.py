@@ -7,29 +7,29 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """A mapping of the parameter file: frozen, nothing unknown let in. One of the whole file is called in it like its
-    class, in small letters."""
+    """A mapping in the parameter file: frozen, without unknown keys. A section's name is its class name in small
+    letters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def rule(check: Callable[..., None]) -> Callable[..., None]:
-    """Marks a method of a section that raises ValueError where values do not go together. It is asked whenever its own
-    section is read together with those that its other arguments are named after, and its sentence names the keys from
-    the top of the file. It belongs to the last of its sections, so that those before know nothing of this one."""
+    """Mark a section's method that raises ValueError for values that contradict each other. Its arguments are named
+    after other sections; it is called if all of them are loaded. Its sentence names keys with their sections. It
+    belongs to the last of its sections, so that the earlier ones do not depend on this one."""
     check.others = tuple(inspect.signature(check).parameters)[1:]
     return check
 
 
 class Sections(Section):
-    """Sections that are read together, and must agree."""
+    """Sections that are loaded together, with the rules between them."""
 
     @model_validator(mode="after")
     def _agree(self) -> "Sections":
-        given = dict(self)
-        for section in given.values():
+        sections = dict(self)
+        for section in sections.values():
             for check in vars(type(section)).values():
                 others = getattr(check, "others", None)
-                if others is not None and given.keys() >= set(others):
-                    check(section, *(given[name] for name in others))
+                if others is not None and sections.keys() >= set(others):
+                    check(section, *(sections[name] for name in others))
         return self

@@ -35,11 +35,11 @@ class Train(Section):
     min_learning_rate: Annotated[float, Field(ge=0, le=10)]
 
     @rule
-    def _those_who_train_together_can(self, compute: "Compute") -> None:
+    def _workers_can_train_together(self, compute: "Compute") -> None:
         if self.workers > 1 and 0 < compute.gpus < 1:
             raise ValueError(
                 f"compute.gpus is {compute.gpus:g}: with train.workers = {self.workers} it must be 0 or a whole "
-                "number, for those who train together cannot share a GPU"
+                "number, for processes that train together cannot share a GPU"
             )
         if self.workers > 1 and compute.engine != "ray":
             raise ValueError(f"train.workers is {self.workers}: with compute.engine = {compute.engine} it must be 1")
@@ -49,7 +49,7 @@ class Train(Section):
         if self.class_weights == self.sampling == "balanced":
             raise ValueError(
                 "train.class_weights is balanced: with train.sampling = balanced it must be null, for each of the two "
-                "alone makes every class count the same"
+                "alone balances the classes"
             )
 
     @rule
@@ -61,10 +61,10 @@ class Train(Section):
 
 
 def is_balanced(class_weights: str | None, sampling: str) -> bool:
-    """Whether training makes every class count the same; validation then does so as well."""
+    """Whether training weighs all classes equally; validation then does as well."""
     return "balanced" in (class_weights, sampling)
 
 
 def judged_by(class_weights: str | None, sampling: str) -> str:
-    """The measure by which trainings are compared: the name of an epoch's field, and of what is written of trials."""
+    """The measure by which trainings are compared: a field of an epoch and of a trial's record."""
     return "validation_balanced_accuracy" if is_balanced(class_weights, sampling) else "validation_accuracy"

@@ -1,4 +1,4 @@
-"""The section `tune`: the search, and its space."""
+"""The section `tune`: the search and its space."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,6 @@ from glassbox.config.types import (
     Positive,
     TrainingBatch,
     list_of,
-    odd,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ class Range(Section):
 
 
 class Space(Section):
-    """The search space of the CNN paper (figures 6-9), under the paper's own names. What belongs to its network may be
-    left out where another one is searched."""
+    """The search space of the CNN paper (figures 6-9), with the paper's names. The keys of its network may be left out
+    for another one."""
 
     conv1_filters: list_of(Positive) = None
     conv1_kernel_size: list_of(Kernel) = None
@@ -72,13 +71,6 @@ class Space(Section):
     sgd_momentum: Range
     rmsprop_lr: Range
     rmsprop_rho: Range
-
-    @field_validator("conv1_kernel_size", "conv2_kernel_size")
-    @classmethod
-    def _odd_kernels(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        for value in values:
-            odd(value)
-        return values
 
     @field_validator("*")
     @classmethod
@@ -120,15 +112,15 @@ class Tune(Section):
 
     @rule
     def _without_a_search_every_value_is_given(self, model: "Model", train: "Train") -> None:
-        """Of conditional ones only those whose condition is given."""
+        """A conditional value is needed only if its condition holds."""
         if self.n_trials:
             return
-        given = dict(model) | dict(train)
+        chosen = dict(model) | dict(train)
         missing = [
             f"{section}.{name}"
             for section, keys in (("model", model), ("train", train))
             for name, value in keys
-            if value == TUNED and is_used(IN_SPACE.get(name, name), model.name, given)
+            if value == TUNED and is_used(IN_SPACE.get(name, name), model.name, chosen)
         ]
         if missing:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The parameter file as YAML: read, and changed with its comments kept. What its keys mean is not known here."""
+"""The parameter file as YAML: how it is read, and changed without losing comments. Keys have no meaning here."""
 
 import io
 import warnings
@@ -15,11 +15,11 @@ from glassbox.config.messages import dotted, shown
 from glassbox.core.errors import UserError, cut
 
 PARAMS_FILE = "params.yaml"
-MOST_VALUES = 1_000_000  # of a file, each alias counted as what it stands for
+MOST_VALUES = 1_000_000  # of a file, aliases resolved
 
 
 def read(file: str | Path = PARAMS_FILE) -> dict[str, Any]:
-    """The plain values of a parameter file, none of them checked.
+    """The unchecked values of a parameter file.
 
     Raises:
         UserError: the file is missing, not YAML, or no mapping.
@@ -34,18 +34,15 @@ def read(file: str | Path = PARAMS_FILE) -> dict[str, Any]:
 
 
 def parse(text: str, file: str | Path = PARAMS_FILE) -> dict[str, Any]:
-    """The plain values in the text of a parameter file.
-
-    Raises:
-        UserError: it is not YAML, or no mapping; `file` is named.
-    """
+    """The unchecked values in the text of a parameter file; see `read`. `file` is its name for messages."""
     try:
         tree = _yaml(text)
     except YAMLError as error:
-        mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(said.split()))
-        raise UserError(f"{file} is not YAML: {where}{cut(said)}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        words = " ".join(problem.split())
+        printable = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+        raise UserError(f"{file} is not YAML: {place}{cut(printable)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file} must hold the sections of a study, as studies/*.yaml do; it holds {shown(tree)}")
     return tree
@@ -57,10 +54,10 @@ def edit(text: str, changes: Iterable[str], file: str | Path = PARAMS_FILE) -> s
     Args:
         text: YAML.
         changes: like "train.epochs=3"; the value is YAML.
-        file: is named in messages.
+        file: its name for messages.
 
     Raises:
-        UserError: a change is no KEY=VALUE, or of a key that is not there.
+        UserError: a change is not KEY=VALUE, or its key does not exist.
     """
     changes = list(changes)
     if not changes:
@@ -93,7 +90,7 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
     >>> flatten({"train": {"epochs": 3}})
     {'train.epochs': 3}
     """
-    # Keys that were left out, because another network needs them, are no parameters of this study.
+    # Keys that only another network needs, and that were left out, are no parameters of this study.
     tree = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -107,41 +104,33 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
 class _Constructor(SafeConstructor):
     def flatten_mapping(self, node: Any) -> None:
         super().flatten_mapping(node)
-        if len(node.value) > 1000:  # merges of merges of merges would fill the memory
-            raise ConstructorError(problem="merges make more than 1000 keys of it", problem_mark=node.start_mark)
+        if len(node.value) > 1000:  # nested merges would fill the memory
+            raise ConstructorError(problem="merges make more than 1000 keys", problem_mark=node.start_mark)
 
 
 def _yaml(text: str) -> Any:
-    """The plain values of a YAML text.
-
-    Raises:
-        YAMLError: it is none, or a tag of it asks for more than plain values.
-    """
+    """The values of a YAML text; a YAMLError for any that cannot be read or is too large."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on YAML 1.1, if the text says that it is that
+        warnings.simplefilter("ignore")  # about YAML 1.1, which a text may declare
         try:
             yaml = YAML(typ="safe", pure=True)
             yaml.Constructor = _Constructor
             values = yaml.load(text)
         except YAMLError:
             raise
-        except Exception as error:  # a tag like !!int before what is none, a thousand brackets: anything may happen
+        except Exception as error:  # a wrong tag, such as !!int, and a thousand brackets raise any kind of error
             raise YAMLError(f"{type(error).__name__}: {error}") from None
     _check_size(values)
     return values
 
 
 def _check_size(values: Any) -> None:
-    """Whether one can walk through values: a few aliases of aliases stand for a billion of them, or for themselves.
-
-    Raises:
-        YAMLError: one cannot.
-    """
-    waiting, found = [values], 0
+    """Check that values are few: nested aliases stand for a billion values, or for themselves."""
+    waiting, count = [values], 0
     while waiting:
         value = waiting.pop()
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ()
-        found += len(inner)
-        if found > MOST_VALUES:
+        count += len(inner)
+        if count > MOST_VALUES:
             raise YAMLError(f"it stands for more than {MOST_VALUES} values")
         waiting.extend(inner)

@@ -1,3 +1,3 @@
 """What every other package may use: errors for users, files that are whole or absent, seeds, progress, words. Imports
-nothing of glassbox.
+nothing else of glassbox.
 """

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, and in a log, where a bar would be a mess, a line now and then."""
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
 
 import os
 import sys
@@ -8,14 +8,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-EVERY = 30.0  # seconds between two lines in a log, also while a single step takes longer
+EVERY = 30.0  # seconds between two lines in a log, even during a longer step
 
 
 class Bar(tqdm):
-    """tqdm's bar, with its arguments. Where stderr is no terminal a line says every half a minute how far the work is,
-    and so that it is alive: `training: 12 of 30 epochs after 6 min 20 s`."""
+    """tqdm's bar, with its arguments. If stderr is no terminal, it prints a line every half a minute instead:
+    `training: 12 of 30 epochs after 6 min 20 s`."""
 
-    # What Ctrl-C leaves when it comes before `__init__` is closed as well, by its end.
+    # For `close`, which tqdm calls even if Ctrl-C came before `__init__`.
     disable, _ended, _sink = True, threading.Event(), None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -26,12 +26,12 @@ class Bar(tqdm):
             threading.Thread(target=self._beat, daemon=True).start()
 
     def line(self) -> str:
-        """How far it is, in words."""
+        """The progress in words."""
         minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
         hours, minutes = divmod(minutes, 60)
-        took = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-        told = f": {self.postfix}" if self.postfix else ""
-        return f"{self.desc.removesuffix(': ')}: {self.n} of {self.total} {self.unit}s after {took}{told}"
+        duration = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+        postfix = f": {self.postfix}" if self.postfix else ""
+        return f"{self.desc.removesuffix(': ')}: {self.n} of {self.total} {self.unit}s after {duration}{postfix}"
 
     def close(self) -> None:
         self._ended.set()

@@ -6,8 +6,7 @@ import hashlib
 def derive(seed: int, *path: str | int) -> int:
     """A 32-bit seed for the decision named by `path`.
 
-    Streams named differently are independent, and a stream does not move when another one draws more numbers: adding
-    an explainer does not change the maps of the others.
+    Differently named streams are independent: adding an explainer does not change the maps of the others.
 
     >>> derive(0, "split") == derive(0, "split"), derive(0, "split") == derive(1, "split")
     (True, False)

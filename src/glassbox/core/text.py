@@ -1,4 +1,4 @@
-"""Lists and numbers in sentences. Imports nothing."""
+"""Lists and numbers in sentences."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def listed(items: Sequence[str]) -> str:
 def counted(n: int, what: str = "image") -> str:
     """A number of things whose plural ends in s.
 
-    >>> counted(1), counted(2000, "test image")
-    ('1 image', '2,000 test images')
+    >>> counted(0), counted(1), counted(2000, "test image")
+    ('0 images', '1 image', '2,000 test images')
     """
     return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -1,3 +1,3 @@
-"""What a result was made of: the fingerprint of the code, records of studies, work that a kill does not undo.
-Imports core and config.
+"""What a result was made from: the fingerprint of the code, records of studies, work that survives a kill. Imports core
+and config.
 """

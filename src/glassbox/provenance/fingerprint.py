@@ -1,7 +1,7 @@
-"""Which files of this project a module is made of, and one digest of them.
+"""The files of this project that a module depends on, and one digest of them.
 
-It decides what DVC takes for a change of a stage's code, and names a search, a checkpoint and a recorded study. Files
-are read as text: nothing is imported.
+It determines what DVC counts as a change of a stage's code, and names a search, a checkpoint and a recorded study.
+Nothing is imported: files are parsed.
 """
 
 import ast
@@ -19,14 +19,7 @@ PAGES = (".css", ".html", ".js")
 
 
 def digest(*modules: str) -> str:
-    """SHA-256 of all files that modules are made of, with their names.
-
-    Args:
-        modules: full names, such as "glassbox.training.loop" or "stages.train".
-
-    Raises:
-        FileNotFoundError: there is no such module in this repository.
-    """
+    """SHA-256 of the names and contents of all `sources` of modules."""
     parts: list[bytes | str] = []
     for path in sources(*modules):
         home = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT  # a worker has the package elsewhere
@@ -36,12 +29,12 @@ def digest(*modules: str) -> str:
 
 @cache
 def sources(*modules: str) -> tuple[Path, ...]:
-    """Files that modules are made of: their own, those of all that they import of this project, anywhere in a file and
-    through others, the packages around these, and what lies beside them for pages. Imports for type checkers alone do
-    not count.
+    """Files that modules depend on: their own, those that they import from this project, directly or indirectly and
+    anywhere in a file, the packages around these, and files for pages beside them. Imports for type checkers do not
+    count.
 
     Args:
-        modules: full names.
+        modules: full names, such as "glassbox.training.loop" or "stages.train".
 
     Returns:
         Absolute paths, sorted.
@@ -49,21 +42,20 @@ def sources(*modules: str) -> tuple[Path, ...]:
     Raises:
         FileNotFoundError: there is no such module in this repository.
     """
-    found, waiting = set(), set(modules)
+    reached, waiting = set(), set(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting |= _imported(module)
-    code = {_existing(module) for module in found}
+        reached.add(module)
+        waiting |= _imported(module) - reached
+    code = {_existing(module) for module in reached}
     pages = {page for folder in {path.parent for path in code} for page in folder.iterdir() if page.suffix in PAGES}
     return tuple(sorted(code | pages))
 
 
 def dependencies(stage: str) -> list[str]:
-    """What stands in dvc.yaml as a stage's code: paths relative to the repository, sorted; a folder in the place of its
-    files where the stage is made of all of them. Packages with a docstring alone are left out."""
-    scripts = SCRIPTS if stage == "report" else (f"stages.{stage}",)  # it keeps the code of all of them
+    """A stage's code for dvc.yaml: sorted paths relative to the repository, a folder instead of its files if the stage
+    depends on all of them. Packages with only a docstring are left out."""
+    scripts = SCRIPTS if stage == "report" else (f"stages.{stage}",)  # it stores the code of all stages
     left, named = {path for path in sources(*scripts) if not _is_empty(path)}, []
     folders = {parent for path in left for parent in path.parents if parent.is_relative_to(PACKAGE)} - {PACKAGE}
     for folder in sorted(folders):  # an outer one comes first
@@ -75,7 +67,7 @@ def dependencies(stage: str) -> list[str]:
 
 
 def _file(name: str) -> Path | None:
-    """The file of a module of this project; None where the name is of something else."""
+    """The file of a module of this project; None for other names."""
     head, *rest = name.split(".")
     home = {"glassbox": PACKAGE, "stages": ROOT / "stages"}.get(head)
     if home is None:
@@ -85,10 +77,6 @@ def _file(name: str) -> Path | None:
 
 
 def _existing(module: str) -> Path:
-    """
-    Raises:
-        FileNotFoundError: it is no module of this project.
-    """
     if (file := _file(module)) is None:
         raise FileNotFoundError(f"there is no module {module} in {ROOT}")
     return file
@@ -96,7 +84,7 @@ def _existing(module: str) -> Path:
 
 @cache
 def _is_empty(path: Path) -> bool:
-    """Whether it only says what a package is for."""
+    """Whether it is the `__init__.py` of a package, with only a docstring."""
     if path.name != "__init__.py":
         return False
     return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
@@ -104,7 +92,7 @@ def _is_empty(path: Path) -> bool:
 
 @cache
 def _imported(module: str) -> frozenset[str]:
-    """Modules of this project that one imports, and the packages around it and them."""
+    """Modules of this project that a module imports, and the packages around it and them."""
     tree = ast.parse(_existing(module).read_text(encoding="utf-8"))
     names = {module, *(name for node in _nodes(tree) for name in _names(node))}
     around = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
@@ -112,7 +100,7 @@ def _imported(module: str) -> frozenset[str]:
 
 
 def _nodes(tree: ast.Module) -> Iterator[ast.AST]:
-    """All of a tree but what stands below `if TYPE_CHECKING`."""
+    """All nodes of a tree, except those below `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -129,7 +117,7 @@ def _names(node: ast.AST) -> Iterable[str]:
             return [module, *(f"{module}.{alias.name}" for alias in node.names)]
         case ast.Call(
             func=ast.Name(id="import_module"), args=[ast.JoinedStr(values=[ast.Constant(value=str(package)), *_])]
-        ):  # by a name that is known later: any module of the package
+        ):  # by a computed name: any module of the package
             folder = PACKAGE.joinpath(*package.strip(".").split(".")[1:])
             return [f"{package}{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"]
     return []

@@ -1,4 +1,4 @@
-"""dvc.yaml's list of code, written from the imports of the stages' scripts."""
+"""The code that dvc.yaml lists for each stage, written from the imports of the stages' scripts."""
 
 from pathlib import Path
 
@@ -12,14 +12,7 @@ CODE = ("src/", "stages/")
 
 
 def write(root: str | Path = fingerprint.ROOT) -> list[str]:
-    """Put the code that each stage depends on into dvc.yaml.
-
-    Args:
-        root: folder of dvc.yaml.
-
-    Returns:
-        Names of the stages whose lists have changed.
-    """
+    """Write the code that each stage depends on into dvc.yaml in `root`, and return the stages whose lists changed."""
     path, yaml = Path(root) / FILE, YAML()
     yaml.width = 1000
     yaml.indent(mapping=2, sequence=4, offset=2)

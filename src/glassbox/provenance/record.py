@@ -1,7 +1,7 @@
-"""What a study leaves so that anybody can do it again: its sources, and the digest of every file that must come out.
+"""The record of a study, by which anybody can repeat it: its sources, and the digest of every file that must result.
 
-Each stage also writes the digests of all its files (`seal`). DVC takes a file from its cache as it lies there, damaged
-or not, so whoever uses it looks first (`check`).
+Each stage also writes the digests of all its files (`seal`). DVC restores files from its cache without looking for
+damage, so stages that use them do (`check`).
 """
 
 import io
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,40 +23,25 @@ from glassbox.provenance import fingerprint
 
 RECORD, SOURCES, SUMS = "record.json", "sources.zip", "files.sha256"
 FOLDER = Path("reports/report")
-# Folders and files that the same parameters, data and code make again, byte by byte: numbers, maps, weights.
-MADE = (
-    "data/prepared/data.json",
-    "models",
-    "reports/prepare",
-    "reports/tune",
-    "reports/train",
-    "reports/evaluate",
-    "reports/explain",
-    "reports/score",
-    "reports/report",
-    "reports/summary.json",
-)
+# Folders and files that the same parameters, data and code reproduce byte by byte: numbers, maps, weights.
+REPORTS = tuple(f"reports/{stage}" for stage in fingerprint.STAGES)
+MADE = ("data/prepared/data.json", "models", *REPORTS, "reports/summary.json")
 COMPARED = (".json", ".csv", ".npz", ".safetensors")
 LOCK = "requirements.lock"
-CHECKS = "glassbox.checks"  # decides no result, so no stage depends on it, and is needed to run one
-BESIDE = ("params.yaml", "dvc.yaml", LOCK)  # what is needed of a study, besides its code
-GIVEN = ("data/raw", "data/weights")  # what users put there
+CHECKS = "glassbox.checks"  # no stage depends on it, since it determines no result, but running one needs it
+BESIDE = (PARAMS_FILE, "dvc.yaml", LOCK)  # what a study needs besides its code
+OF_THE_USER = ("data/raw", "data/weights")
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def study_digest(values: Mapping[str, Any], data_digest: str) -> str:
-    """16 hex digits for the state of a study: parameters, data and code.
-
-    Args:
-        values: plain ones, of the parameter file.
-        data_digest: of its images.
-    """
+    """16 hex digits for a study: the plain values of its parameter file, the digest of its images, and its code."""
     tree = json.dumps(_alike(values), sort_keys=True, default=str)
     return files.digest(tree, data_digest, fingerprint.digest(*fingerprint.SCRIPTS))[:16]
 
 
 def _alike(value: Any) -> Any:
-    """The same for 1 and 1.0, which are the same parameter; every key as text."""
+    """A value with 1.0 as 1, which is the same parameter, and every key as text."""
     if isinstance(value, Mapping):
         return {str(key): _alike(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -65,65 +50,45 @@ def _alike(value: Any) -> Any:
 
 
 def digests(root: str | Path = ".") -> dict[str, str]:
-    """SHA-256 of every file under `root` that must be the same in every rerun, by name."""
-    return {name: files.sha256(Path(root) / name) for name in _made(Path(root))}
-
-
-def _made(root: Path) -> Iterator[str]:
-    for given in MADE:
-        path = root / given
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.suffix in COMPARED and file.name != RECORD:
-                yield file.relative_to(root).as_posix()
+    """SHA-256 of every file under `root` that must be the same in every run, by name."""
+    paths = files.inside(*(Path(root) / name for name in MADE))
+    compared = [path for path in paths if path.suffix in COMPARED and path.name != RECORD]
+    return {path.relative_to(root).as_posix(): files.sha256(path) for path in compared}
 
 
 def seal(folder: str | Path, *beside: str | Path) -> Path:
-    """Write the digests of the files of a stage, in the form of sha256sum, to files.sha256: the same in every rerun, so
-    timing.yaml, which has a checksum of its own, is not among them. To be called when all are written.
+    """Write the digests of a stage's files, in sha256sum's format, to files.sha256, when all are written. timing.yaml,
+    which differs between runs and has its own checksum, is left out.
 
     Args:
-        folder: of the stage, below reports/.
+        folder: the stage's folder below reports/, which is also returned.
         beside: its other files and folders.
-
-    Returns:
-        The folder.
     """
     sums = Path(folder) / SUMS
-    found = [file for path in map(Path, (folder, *beside)) for file in (path.rglob("*") if path.is_dir() else [path])]
-    names = sorted(file.as_posix() for file in found if file.is_file() and file.name not in (SUMS, files.TIMES))
+    written = files.inside(folder, *beside)
+    names = sorted(file.as_posix() for file in written if file.name not in (SUMS, files.TIMES))
     files.write_text(sums, "".join(f"{files.sha256(name)}  {name}\n" for name in names))
     return Path(folder)
 
 
 def check(*stages: str) -> None:
-    """Whether the files of stages are as they wrote them; those in this folder.
-
-    Args:
-        stages: by name.
+    """Check that the files of some stages in this folder are as the stages wrote them.
 
     Raises:
-        UserError: one is missing or is not; it is named, with how to restore it.
+        UserError: one is missing or damaged; the message names it, and how to restore it.
     """
     for stage in stages:
         sums = Path("reports") / stage / SUMS
-        try:
-            pairs = [line.split("  ", 1) for line in sums.read_bytes().decode().removesuffix("\n").split("\n")]
-        except FileNotFoundError:
-            raise UserError(f"{sums} is missing: 'dvc repro' makes it") from None
-        except (OSError, ValueError) as error:
-            raise UserError(files.damaged(sums, str(error))) from None
-        if any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
-            raise UserError(files.damaged(sums, "it has lines that are no SHA-256 and file"))
-        for written, name in pairs:
+        for written, name in _sums(sums):
             try:
-                found = files.sha256(name)
+                digest = files.sha256(name)
             except FileNotFoundError:
                 raise UserError(f"{name}, which {sums} names, is missing: 'dvc repro' makes it") from None
             except (OSError, ValueError) as error:
                 raise UserError(f"{name}, which {sums} names, cannot be read ({error})") from None
-            if found != written:
+            if digest != written:
                 raise UserError(files.damaged(name, f"its SHA-256 is not that in {sums}"))
-        times = sums.with_name(files.TIMES)  # other ones in every rerun, so with a checksum of their own
+        times = sums.with_name(files.TIMES)
         if times.exists():
             try:
                 files.read_json(times)
@@ -131,14 +96,18 @@ def check(*stages: str) -> None:
                 raise UserError(files.damaged(times, f"it is no JSON with its {files.CHECKSUM}")) from None
 
 
-def write(values: Mapping[str, Any], data_digest: str) -> None:
-    """Write the record of the study in this folder, and its sources, beside its report. To be called when all else is
-    written.
+def _sums(path: Path) -> list[list[str]]:
+    """SHA-256 and name of each file that files.sha256 lists."""
+    with files.readable(path):
+        pairs = [line.split("  ", 1) for line in path.read_bytes().decode().removesuffix("\n").split("\n")]
+    if any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
+        raise UserError(files.damaged(path, "it has lines without a SHA-256 and a file"))
+    return pairs
 
-    Args:
-        values: plain ones, of its parameter file.
-        data_digest: of its images.
-    """
+
+def write(values: Mapping[str, Any], data_digest: str) -> None:
+    """Write the record and the sources of the study in this folder beside its report, when all else is written; see
+    `study_digest`."""
     machine = files.read_json(Path("reports/train") / files.TIMES)["machine"]
     sources = fingerprint.sources(*fingerprint.SCRIPTS, CHECKS)
     code = {path.relative_to(fingerprint.ROOT).as_posix(): path for path in sources}
@@ -154,11 +123,11 @@ def write(values: Mapping[str, Any], data_digest: str) -> None:
 
 
 def _zipped(paths: dict[str, Path]) -> bytes:
-    """An archive that depends on names and contents alone."""
+    """An archive that depends only on names and contents."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in paths.items():
-            entry = zipfile.ZipInfo(name)  # of 1980
+            entry = zipfile.ZipInfo(name)  # dated 1980
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return stream.getvalue()
@@ -171,18 +140,18 @@ def read(folder: str | Path) -> dict[str, Any]:
         UserError: it is missing or damaged.
     """
     path = Path(folder) / RECORD
-    found = files.read_json(path)
+    record = files.read_json(path)
     kinds = {"study": str, "study_digest": str, "machine": dict, "files": dict}
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
         raise UserError(files.damaged(path, f"it must be a mapping with {', '.join(kinds)}"))
-    return found
+    return record
 
 
 def check_recorded(place: str | Path) -> None:
-    """Whether the files of a study that lie in `place`, some or all, are those of its record there.
+    """Check that a study's files in `place`, some or all of them, are those of the record there.
 
     Raises:
-        UserError: one is not, or the record is damaged.
+        UserError: one differs, or the record is damaged.
     """
     for file in compare(read(Path(place) / FOLDER), place):
         if file.recorded and file.found and not file.agrees:
@@ -190,68 +159,52 @@ def check_recorded(place: str | Path) -> None:
 
 
 def parameters(folder: str | Path) -> bytes:
-    """The parameter file of a recorded study.
-
-    Raises:
-        UserError: the sources are damaged.
-    """
+    """The parameter file of a recorded study. Like what follows, it raises a UserError for damaged sources."""
     return _sources(folder)[PARAMS_FILE]
 
 
 def recorded_code(folder: str | Path) -> str:
-    """SHA-256 of the code of a recorded study: package, stages and dvc.yaml.
-
-    Raises:
-        UserError: the sources are damaged.
-    """
-    kept = _sources(folder)
-    names = sorted(kept.keys() - {PARAMS_FILE, LOCK})
-    return files.digest(*(part for name in names for part in (name, kept[name])))
+    """SHA-256 of the code of a recorded study: package, stages and dvc.yaml."""
+    sources = _sources(folder)
+    names = sorted(sources.keys() - {PARAMS_FILE, LOCK})
+    return files.digest(*(part for name in names for part in (name, sources[name])))
 
 
 def libraries(folder: str | Path) -> dict[str, str]:
-    """Versions of the libraries of a recorded study, by name, as requirements.lock has them.
-
-    Raises:
-        UserError: the sources are damaged.
-    """
+    """Versions of a recorded study's libraries, by name, from requirements.lock."""
     lines = _sources(folder)[LOCK].decode().splitlines()
     return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
 
 
 def _sources(folder: str | Path) -> dict[str, bytes]:
-    """Files by name.
-
-    Raises:
-        UserError: the sources are damaged.
-    """
+    """Contents of the files in sources.zip, by name."""
     path, recorded = Path(folder) / SOURCES, read(folder).get("sources_sha256")  # older records have none
     try:
         if recorded not in (None, files.sha256(path)):
             raise zipfile.BadZipFile(f"its SHA-256 is not that in {RECORD}")
         with zipfile.ZipFile(path) as archive:
-            kept = {name: archive.read(name) for name in archive.namelist()}
-        if missing := [name for name in BESIDE if name not in kept]:
+            sources = {name: archive.read(name) for name in archive.namelist()}
+        if missing := [name for name in BESIDE if name not in sources]:
             raise zipfile.BadZipFile(f"it has no {', '.join(missing)}")
-        kept[LOCK].decode()
+        sources[LOCK].decode()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
-    except Exception as error:  # of a damaged archive: zlib.error, struct.error, NotImplementedError and more
+    except Exception as error:  # a damaged archive raises zlib.error, struct.error, NotImplementedError and more
         raise UserError(files.damaged(path, str(error) or type(error).__name__)) from None
-    return kept
+    return sources
 
 
 def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> None:
-    """Put a recorded study to where it can be run: code and parameters from its record, images and weights that users
-    provided from this repository.
+    """Copy a recorded study to where it can be run: code and parameters from its record, the user's images and weights
+    from this repository.
 
     Args:
-        folder: with record and sources.
+        folder: holds record and sources.
         place: an empty folder.
-        root: of the repository.
+        root: the repository's folder.
 
     Raises:
-        UserError: the sources are damaged, or name a file outside of `place`.
+        UserError: the sources are damaged, or name a file outside `place`.
     """
     place, root = Path(place), Path(root)
     for name, content in _sources(folder).items():
@@ -259,19 +212,19 @@ def restore(folder: str | Path, place: str | Path, root: str | Path = ".") -> No
         if not target.is_relative_to(place.resolve()) or name.endswith("/"):
             raise UserError(f"{Path(folder) / SOURCES} names {name!r}, which is no file of a study")
         files.write_bytes(target, content)
-    for given in GIVEN:
-        if (root / given).is_dir():
-            shutil.copytree(root / given, place / given, copy_function=_link)
-        (place / given).mkdir(parents=True, exist_ok=True)
+    for inputs in OF_THE_USER:
+        if (root / inputs).is_dir():
+            shutil.copytree(root / inputs, place / inputs, copy_function=_link)
+        (place / inputs).mkdir(parents=True, exist_ok=True)
     path = yaml_file.flatten(yaml_file.read(place / PARAMS_FILE)).get("data.path")
     if isinstance(path, str) and path[:1] not in "~/" and not (place / path).exists():
         text = (place / PARAMS_FILE).read_text(encoding="utf-8")
         changed = yaml_file.edit(text, [f"data.path={json.dumps(str((root / path).resolve()))}"])
-        files.write_text(place / PARAMS_FILE, changed)  # a place beside the repository
+        files.write_text(place / PARAMS_FILE, changed)  # images beside the repository
 
 
 def _link(source: str, target: str) -> None:
-    """The same file at another place; a copy where the two lie on different disks."""
+    """Link a file to another place; copy it if the two are on different disks."""
     try:
         os.link(source, target)
     except OSError:
@@ -280,11 +233,11 @@ def _link(source: str, target: str) -> None:
 
 @dataclass(frozen=True)
 class Compared:
-    """A file of a study that was done again.
+    """A file of a repeated study.
 
     Attributes:
-        name: of the file.
-        recorded, found: SHA-256 of both, None where there is none.
+        name: its path.
+        recorded, found: SHA-256 in the record and now; None if there is no file.
     """
 
     name: str
@@ -303,14 +256,13 @@ class Compared:
 
 
 def compare(record: dict[str, Any], place: str | Path) -> list[Compared]:
-    """Every file of a record beside that of the study which was done again in `place`."""
+    """The files of a record and of the study that was repeated in `place`."""
     recorded, found = record["files"], digests(place)
-    names = [*recorded, *(name for name in found if name not in recorded)]
-    return [Compared(name, recorded.get(name), found.get(name)) for name in names]
+    return [Compared(name, recorded.get(name), found.get(name)) for name in recorded | found]
 
 
 def differences(record: dict[str, Any], place: str | Path) -> str:
-    """What of the machine is not as it was, in words; "" when nothing is."""
+    """How the machine differs from the record, in words; "" if it does not."""
     now = read(Path(place) / FOLDER)["machine"]
     return "; ".join(
         f"{name} was {before} and is {now.get(name)}"
