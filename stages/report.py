@@ -6,7 +6,7 @@ from glassbox.core import files
 from glassbox.core.errors import run
 from glassbox.data import store
 from glassbox.provenance import fingerprint, record, resume
-from glassbox.report import contents
+from glassbox.report import contents, hypotheses, page, pictures
 from glassbox.report.card import card
 from glassbox.report.study import read
 from glassbox.tracking import mlflow_view
@@ -22,9 +22,9 @@ def main() -> None:
         record.check(*fingerprint.STAGES[:-1])
         study, images = read(params, REPORTS, MODEL), store.images(DATA, "test")
         digest = record.study_digest(values, description.digest)
-        files.write_text(f"{REPORTS}/index.html", contents.index_page(study, images, digest))
+        files.write_text(f"{REPORTS}/index.html", page.page(study, images, digest))
         files.write_text(f"{REPORTS}/report/model_card.md", card(study))
-        files.write_json(f"{REPORTS}/report/hypotheses.json", contents.hypotheses_of(study))
+        files.write_json(f"{REPORTS}/report/hypotheses.json", hypotheses.check(study))
         files.write_json(f"{REPORTS}/summary.json", contents.summary(study))
         record.write(values, description.digest)
         record.seal(f"{REPORTS}/report", f"{REPORTS}/index.html", f"{REPORTS}/summary.json")
@@ -39,7 +39,7 @@ def main() -> None:
             view=mlflow_view.compressed(logged, study.first_drawn, params.explain.explainers),
             reports=REPORTS,
         )
-        tracked.log_images(contents.browsable(study))
+        tracked.log_images(pictures.browsable(study.index, study.arrays["maps"], study.arrays["images"]))
         serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
         tracked.log_model(MODEL, serving, description.classes, images[:2], card(study))
         resume.forget()

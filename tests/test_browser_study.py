@@ -1,4 +1,4 @@
-"""The pages of a study as people use them, in a real browser: the report, DVC's plots, MLflow, two studies compared."""
+"""The pages of a study in a real browser: the report, DVC's plots, MLflow, two studies compared."""
 
 import contextlib
 import re
@@ -22,112 +22,114 @@ def project(tutorial) -> Path:
 
 
 @contextlib.contextmanager
-def opened(browser, address: str, **how) -> Iterator:
-    """A page of its own. An error in its scripts, or a wish for anything from elsewhere than this machine, fails the
-    test; for pages of this project so does whatever else the console calls an error."""
-    context = browser.new_context(**({"viewport": WINDOW} | how))
-    page, wrong = context.new_page(), []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+def opened(browser, address: str, **options) -> Iterator:
+    """A page in a context of its own. An error in its scripts, or a request to another machine, fails the test; for
+    pages of this project so does every other error of the console."""
+    context = browser.new_context(**{"viewport": WINDOW} | options)
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     if address.startswith("file:"):
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.on("requestfailed", lambda request: wrong.append(request.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("requestfailed", lambda request: errors.append(request.url))
 
     def refuse(route) -> None:
-        wrong.append(route.request.url)
+        errors.append(route.request.url)
         route.abort()
 
     context.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), refuse)
     page.goto(address)
     try:
         yield page
-        assert wrong == []
+        assert errors == []
     finally:
         context.close()
 
 
+@pytest.fixture
+def report(browser, project) -> Iterator:
+    """The report's page."""
+    with opened(browser, (project / "reports/index.html").as_uri()) as page:
+        yield page
+
+
 def violations(page) -> list[str]:
-    """What axe-core finds to be wrong for people who cannot see, or not well, or have no mouse."""
+    """The page's violations of accessibility rules, found by axe-core."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
+    rules = Axe().run(page).response["violations"]
+    return [f"{rule['id']} ({rule['impact']}): {rule['nodes'][0]['html']}" for rule in rules]
 
 
-@pytest.mark.parametrize(
-    "how",
-    [{}, {"color_scheme": "dark"}, {"viewport": PHONE, "is_mobile": True}],
-    ids=["light", "dark", "phone"],
-)
-def test_the_report_is_for_everybody(browser, project, how):
-    with opened(browser, (project / "reports/index.html").as_uri(), **how) as page:
+LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": PHONE, "is_mobile": True}}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_report_is_accessible(browser, project, look):
+    with opened(browser, (project / "reports/index.html").as_uri(), **LOOKS[look]) as page:
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-        assert dark == (how.get("color_scheme") == "dark")
+        assert dark == (look == "dark")
 
 
-def test_an_image_is_picked_and_seen_by_every_explainer(browser, project):
+def test_an_image_is_picked_and_shown_by_every_explainer(report, project):
     index = table(project, "explain/index.csv")
-    with opened(browser, (project / "reports/index.html").as_uri()) as page:
-        images, shown = page.locator("#choices button"), page.locator(".case:visible")
-        assert images.count() == index["image"].nunique()
-        assert shown.count() == 1
-        first = shown.get_attribute("id")
-        images.last.click()
-        assert shown.count() == 1
-        assert shown.get_attribute("id") != first
-        assert images.last.get_attribute("aria-pressed") == "true"
-        page.keyboard.press("ArrowLeft")  # by the keyboard alone
-        assert images.last.get_attribute("aria-pressed") == "false"
-        assert images.nth(images.count() - 2).get_attribute("aria-pressed") == "true"
+    images, shown = report.locator("#choices button"), report.locator(".case:visible")
+    assert images.count() == index["image"].nunique()
+    assert shown.count() == 1
+    first = shown.get_attribute("id")
+    images.last.click()
+    assert shown.count() == 1
+    assert shown.get_attribute("id") != first
+    assert images.last.get_attribute("aria-pressed") == "true"
+    report.keyboard.press("ArrowLeft")  # by the keyboard alone
+    assert images.last.get_attribute("aria-pressed") == "false"
+    assert images.nth(images.count() - 2).get_attribute("aria-pressed") == "true"
 
-        before = images.first.locator("img").get_attribute("src")
-        page.get_by_label("shown as").select_option(label="Grad-CAM's map")
-        after = images.first.locator("img").get_attribute("src")
-        assert after != before
-        assert after == page.locator(".case [data-explainer=grad_cam] img").first.get_attribute("src")
-        page.locator("#group").select_option("mistake")
-        mistakes = index[index["group"] == "mistake"]["image"].nunique()
-        assert page.locator("#choices button:visible").count() == mistakes
-        assert ", taken for " in shown.locator("h4").inner_text()
+    before = images.first.locator("img").get_attribute("src")
+    report.get_by_label("shown as").select_option(label="Grad-CAM's map")
+    after = images.first.locator("img").get_attribute("src")
+    assert after != before
+    assert after == report.locator(".case [data-explainer=grad_cam] img").first.get_attribute("src")
+    report.locator("#group").select_option("mistake")
+    mistakes = index[index["group"] == "mistake"]["image"].nunique()
+    assert report.locator("#choices button:visible").count() == mistakes
+    assert ", taken for " in shown.locator("h4").inner_text()
 
 
-def test_a_cell_of_the_confusion_matrix_shows_its_images(browser, project):
+def test_a_cell_of_the_confusion_matrix_shows_its_images(report, project):
     predictions = table(project, "evaluate/predictions.csv").astype({"true_class": str, "predicted_class": str})
     wrong = predictions[predictions["true_class"] != predictions["predicted_class"]]
     truth, guess = wrong.iloc[0][["true_class", "predicted_class"]]
     rows = wrong[(wrong["true_class"] == truth) & (wrong["predicted_class"] == guess)]
-    with opened(browser, (project / "reports/index.html").as_uri()) as page:
-        page.get_by_role("button", name=f"{truth} taken for {guess}: {len(rows)}", exact=True).hover()
-        cell = page.locator("#cell")
-        assert f"{truth} taken for {guess}: " in cell.inner_text()
-        seen = {int(text.split(" · ")[0]) for text in cell.locator("li > span").all_inner_texts()}
-        assert seen
-        assert seen <= set(rows["image"])
+    report.get_by_role("button", name=f"{truth} taken for {guess}: {len(rows)}", exact=True).hover()
+    cell = report.locator("#cell")
+    assert f"{truth} taken for {guess}: " in cell.inner_text()
+    seen = {int(text.split(" · ")[0]) for text in cell.locator("li > span").all_inner_texts()}
+    assert seen
+    assert seen <= set(rows["image"])
 
 
-def test_the_table_of_explainers_sorts(browser, project):
-    with opened(browser, (project / "reports/index.html").as_uri()) as page:
-        scores = page.locator("#scorecard .sortable").first
-        header = scores.locator("thead th", has_text="insertion AUC")
-        for order in ("ascending", "descending"):
-            header.get_by_role("button").click()
-            assert header.get_attribute("aria-sort") == order
-            column = header.evaluate("one => one.cellIndex")
-            texts = scores.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].innerText)")
-            values = [float(text.split()[0]) for text in texts]
-            assert values == sorted(values, reverse=order == "descending")
+def test_the_table_of_explainers_sorts(report):
+    scores = report.locator("#scorecard .sortable").first
+    header = scores.locator("thead th", has_text="insertion AUC")
+    for order in ("ascending", "descending"):
+        header.get_by_role("button").click()
+        assert header.get_attribute("aria-sort") == order
+        column = header.evaluate("element => element.cellIndex")
+        texts = scores.locator("tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{column}].innerText)")
+        values = [float(text.split()[0]) for text in texts]
+        assert values == sorted(values, reverse=order == "descending")
 
 
-def test_the_report_on_paper_has_everything(browser, project):
-    with opened(browser, (project / "reports/index.html").as_uri()) as page:
-        page.emulate_media(media="print")
-        assert page.locator(".case:visible").count() == table(project, "explain/index.csv")["image"].nunique()
-        assert page.locator("nav:visible, #choices:visible, #picker:visible").count() == 0
-        assert len(page.pdf()) > 100_000
+def test_the_printed_report_is_complete(report, project):
+    report.emulate_media(media="print")
+    assert report.locator(".case:visible").count() == table(project, "explain/index.csv")["image"].nunique()
+    assert report.locator("nav:visible, #choices:visible, #picker:visible").count() == 0
+    assert len(report.pdf()) > 100_000
 
 
-def test_the_report_without_a_script_has_everything(browser, project):
+def test_the_report_without_scripts_is_complete(browser, project):
     with opened(browser, (project / "reports/index.html").as_uri(), java_script_enabled=False) as page:
         assert page.locator(".case:visible").count() == table(project, "explain/index.csv")["image"].nunique()
         assert page.locator(".with-script:visible").count() == 0
@@ -138,19 +140,19 @@ def test_dvcs_plots_are_drawn_without_a_network(browser, project):
         shell("dvc", "plots", *command, "--out", "dvc_plots", cwd=project)
         with opened(browser, (project / "dvc_plots/index.html").as_uri()) as page:
             page.wait_for_function("document.querySelectorAll('canvas.marks').length === 3")
-            assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
+            assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_two_studies_side_by_side(browser, project):
-    where = {"PYTHONPATH": "src", "GLASSBOX_TRACKING": "off"}  # so that the experiment comes from DVC
-    said = shell("python", "-m", "glassbox", "compare", "HEAD~0", "slow", cwd=project, **where).stdout
-    file = project / said.splitlines()[-1].split()[-1]
-    for how in ({}, {"color_scheme": "dark"}):
-        with opened(browser, file.as_uri(), **how) as page:
+    untracked = {"PYTHONPATH": "src", "GLASSBOX_TRACKING": "off"}  # so that the experiment comes from DVC
+    output = shell("python", "-m", "glassbox", "compare", "HEAD~0", "slow", cwd=project, **untracked).stdout
+    file = project / output.splitlines()[-1].split()[-1]
+    for look in ("light", "dark"):
+        with opened(browser, file.as_uri(), **LOOKS[look]) as page:
             assert violations(page) == []
             assert "slow" in page.locator("h1").inner_text()
-            assert page.locator(".case .maps img").count() >= 10  # of an image that one alone recognises
+            assert page.locator(".case .maps img").count() >= 10  # of an image that only one recognises
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +171,11 @@ def runs(browser, address: str) -> Iterator:
         yield page
 
 
-def test_mlflows_table_begins_with_what_a_person_compares(browser, mlflow, project):
+def test_mlflows_table_begins_with_the_main_results(browser, mlflow, project):
     with runs(browser, mlflow) as page:
         expected = ["Run Name", "Created", "test_accuracy", "test_macro_f1", "test_ece", "best_explainer", "changed"]
         places = "cells => cells.map(cell => [cell.getBoundingClientRect().x, cell.innerText])"
-        for _ in range(300):  # MLflow puts them in order when they are there
+        for _ in range(300):  # MLflow orders them after it has drawn them
             headers = [text for _, text in sorted(page.locator(".ag-header-cell").evaluate_all(places)) if text]
             if headers[:7] == expected:
                 break
@@ -192,8 +194,8 @@ def test_mlflows_charts(browser, mlflow):
         sections = page.get_by_test_id("experiment-view-compare-runs-section-header")
         page.get_by_text("Explanations, image by image").wait_for()
         titles = [text.splitlines()[0] for text in sections.all_inner_texts()]
-        assert titles[:4] == ["How well it does", "Training, epoch by epoch", "Which explanation to believe",
-                              "Explanations, image by image"]  # fmt: skip
+        explanations = ["Which explanation to believe", "Explanations, image by image"]
+        assert titles[:4] == ["How well it does", "Training, epoch by epoch", *explanations]
         first = page.get_by_test_id("draggable-chart-cards-grid").first
         first.locator(".js-plotly-plot .bars path").first.wait_for()
         assert "test_accuracy" in first.inner_text()
@@ -205,14 +207,14 @@ def test_mlflow_shows_the_same_image_of_two_runs_side_by_side(browser, mlflow, p
         page.locator("label:has(input[value=CHART])").click()
         section = page.get_by_text("Explanations, image by image")
         section.wait_for()
-        section.evaluate("one => one.scrollIntoView()")
+        section.evaluate("element => element.scrollIntoView()")
         for key in ("image", "LIME", "Grad-CAM"):
             pictures = page.locator(f"img[src*='~{key}%2Bstep%2B{row}%2B']")
             for number in (0, 1):
                 pictures.nth(number).wait_for(state="attached")
                 pictures.nth(number).scroll_into_view_if_needed()
-                assert pictures.nth(number).evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
-            sources = pictures.evaluate_all("all => all.map(one => one.src)")
+                assert pictures.nth(number).evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+            sources = pictures.evaluate_all("images => images.map(image => image.src)")
             assert len({source.partition("run_uuid=")[2] for source in sources}) == len(sources)
 
 

@@ -1,5 +1,5 @@
-"""Every command of the README, of CONTRIBUTING.md and of docs/ is run by a test: here, as it stands there, or in the
-test that is named here. All of docs/cluster.md are by tests/test_cluster_study.py, which reads them there."""
+"""Every command of README.md, CONTRIBUTING.md and docs/ is run by a test: by this file, or by a test that it names.
+tests/test_cluster_study.py runs those of docs/cluster.md."""
 
 import re
 import shutil
@@ -51,16 +51,16 @@ def test_every_command_is_run_or_checked_and_none_is_listed_that_is_gone():
 
 
 def test_the_tutorial_from_the_first_command_to_the_last(tutorial):
-    project, said = tutorial
-    assert said.index("test accuracy") < said.index("Ran experiment(s): slow") < said.index("train.learning_rate")
-    (verdict,) = [line for line in said.splitlines() if line.startswith("On the same ")]
+    project, output = tutorial
+    assert output.index("test accuracy") < output.index("Ran experiment(s): slow") < output.index("train.learning_rate")
+    (verdict,) = [line for line in output.splitlines() if line.startswith("On the same ")]
     assert "HEAD" in verdict
     assert "slow" in verdict
     assert re.search(
-        r"^(HEAD and slow|slow and HEAD) differ in train\.learning_rate, and by their records", said, re.MULTILINE
+        r"^(HEAD and slow|slow and HEAD) differ in train\.learning_rate, and by their records", output, re.MULTILINE
     )
     assert (project / "reports/compare/HEAD-vs-slow.html").exists()
-    (figure,) = re.findall(r"^Figure +(reports/photos/photo-[0-9a-f]{6}\.png)$", said, re.MULTILINE)
+    (figure,) = re.findall(r"^Figure +(reports/photos/photo-[0-9a-f]{6}\.png)$", output, re.MULTILINE)
     assert (project / figure).exists()
     assert "learning_rate: 0.0003" in (project / "params.yaml").read_text()  # the experiment was applied at last
 
@@ -75,9 +75,9 @@ def test_commands_that_stand_alone(tutorial, command):
 def test_the_models_example_answers(tutorial, page):
     project, _ = tutorial
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    said = shell("python", "-c", code, cwd=project).stdout
-    assert "prediction" in said
-    assert "p(0)" in said
+    output = shell("python", "-c", code, cwd=project).stdout
+    assert "prediction" in output
+    assert "p(0)" in output
 
 
 def test_the_pictures_of_the_pages_are_taken_where_the_tutorial_was_followed(tutorial, browser):

@@ -1,4 +1,4 @@
-"""Links, anchors and names in the pages: what they point to exists."""
+"""Targets of the links, anchors and names in the pages exist."""
 
 import ast
 import re
@@ -23,14 +23,14 @@ def text_of(node: SyntaxTreeNode) -> str:
 
 
 def anchors(path: Path) -> set[str]:
-    """Those that GitHub gives to the headings of a page."""
-    found: set[str] = set()
-    for heading in parsed(path).walk():
-        if heading.type == "heading":
-            name = re.sub(r"[^\w\- ]", "", text_of(heading).strip().lower()).replace(" ", "-")
-            n = sum(re.sub(r"-\d+$", "", one) == name for one in found)
-            found.add(f"{name}-{n}" if n else name)
-    return found
+    """The anchors that GitHub gives to the headings of a page."""
+    names = [
+        re.sub(r"[^\w\- ]", "", text_of(heading).strip().lower()).replace(" ", "-")
+        for heading in parsed(path).walk()
+        if heading.type == "heading"
+    ]
+    repeated = {f"{name}-{n}" for name in names for n in range(1, names.count(name))}
+    return {*names, *repeated}
 
 
 def links(path: Path) -> list[str]:
@@ -41,15 +41,15 @@ def links(path: Path) -> list[str]:
 
 def broken(path: Path) -> list[str]:
     """Relative links of a page whose file or heading does not exist."""
-    found = []
+    missing = []
     for link in links(path):
         if re.match(r"[a-z]+:", link):
             continue
         name, _, anchor = link.replace("%20", " ").partition("#")
         target = path.parent / name if name else path
         if not target.exists() or (anchor and anchor not in anchors(target)):
-            found.append(link)
-    return found
+            missing.append(link)
+    return missing
 
 
 @pytest.mark.parametrize("page", [*PAGES, *BESIDE])

@@ -5,15 +5,15 @@ from glassbox.core.errors import UserError
 
 
 def test_a_table_is_markdown_with_numbers_to_the_right():
-    made = runs.table(["class", "paper", "ours"], [["cat", "0.65", "0.49"]])
-    assert made == "| class | paper | ours |\n| :-- | --: | --: |\n| cat | 0.65 | 0.49 |"
+    text = runs.table(["class", "paper", "ours"], [["cat", "0.65", "0.49"]])
+    assert text == "| class | paper | ours |\n| :-- | --: | --: |\n| cat | 0.65 | 0.49 |"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(29, "0 min"), (31, "1 min"), (99 * 60, "99 min"), (100 * 60, "1 h 40 min")]
+    ("seconds", "text"), [(29, "0 min"), (31, "1 min"), (99 * 60, "99 min"), (100 * 60, "1 h 40 min")]
 )
-def test_durations_are_in_minutes(seconds, said):
-    assert runs.duration(seconds) == said
+def test_durations_are_in_minutes(seconds, text):
+    assert runs.duration(seconds) == text
 
 
 def test_parameters_of_an_older_version_are_read_as_they_are(tmp_path):

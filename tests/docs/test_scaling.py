@@ -1,42 +1,41 @@
-import json
-
-import pytest
-
 from docs import scaling
-from glassbox.core.errors import UserError
 
 MACHINE = {"processor": "Some CPU", "torch": "2.15.0", "versions": {"optuna": "5.0.0", "mlflow": "3.17.2"}}
 
 
-def of_trials(workers, useful):
+def trials(workers, useful):
     return {"workers": workers, "useful": useful, "seconds": 9.0, "processor_seconds_a_trial": 0.1 + 12 * 0.005 + 0.064}
 
 
+def images(workers, useful, seconds):
+    return {"workers": workers, "useful": useful, "processor_seconds_a_part": seconds}
+
+
 def others(n):
-    """40 ms and 6 ms an epoch, of which there are ten; for each other 1 ms, and 0.1 ms an epoch."""
-    return {
-        "trials": n,
-        "seconds_to_open": 0.5,
-        "seconds_a_trial": 0.04 + 0.001 * n,
-        "seconds_an_epoch": 0.006 + 0.0001 * n,
-    }
+    """A trial takes 40 ms and each of its ten epochs 6 ms; each of n others adds 1 ms, and 0.1 ms per epoch."""
+    seconds = {"seconds_a_trial": 0.04 + 0.001 * n, "seconds_an_epoch": 0.006 + 0.0001 * n}
+    return {"trials": n, "seconds_to_open": 0.5} | seconds
 
 
-RESULTS = {"machine": MACHINE, "rows": [
-    {"name": "Shapley values", "unit": "s", "ratios": [],
-     "medians": {"this process": 2.0, "1 worker": 2.5, "2 workers": 1.25, "2 processes apart": 1.2}},
-    {"name": "training", "unit": "images/s", "ratios": [],
-     "medians": {"this process": 1000.0, "1 worker": 900.0, "2 workers": 1350.0}},
-    {"name": "trials of 10 s", "points": [of_trials(2, 0.99), of_trials(32, 0.96)], "ratios": []},
-    {"name": "images of 0.2 s", "points": [{"workers": 2, "useful": 0.98, "processor_seconds_a_part": 0.01},
-                                           {"workers": 32, "useful": 0.97, "processor_seconds_a_part": 0.004}]},
-    {"name": "trials of 10 s, libraries shared", "points": [of_trials(64, 0.9)]},
-    {"name": "a trial with others behind", "points": [others(0), others(1000)]},
-    {"name": "a trial with others beside", "points": [others(32), others(320), others(3200)]},
-    {"name": "rows and files of an MLflow server", "points": [{"milliseconds_a_trial": 50.0, "mib_a_second": 70.0}]},
-    {"name": "maps made by 2 workers", "ratios": [{"ratio": 0.5}],
-     "points": [{"maps": 1000, "seconds": 2.0, "processor_seconds": 0.8, "mib": 11.0, "store_mib": 7.0}]},
-]}  # fmt: skip
+def row(name, *points, ratios=(), **more):
+    return {"name": name, "points": points, "ratios": ratios} | more
+
+
+SHAP = {"this process": 2.0, "1 worker": 2.5, "2 workers": 1.25, "2 processes apart": 1.2}
+TRAINING = {"this process": 1000.0, "1 worker": 900.0, "2 workers": 1350.0}
+MAPS = {"maps": 1000, "seconds": 2.0, "processor_seconds": 0.8, "mib": 11.0, "store_mib": 7.0}
+ROWS = [
+    row("Shapley values", unit="s", medians=SHAP),
+    row("training", unit="images/s", medians=TRAINING),
+    row("trials of 10 s", trials(2, 0.99), trials(32, 0.96)),
+    row("images of 0.2 s", images(2, 0.98, 0.01), images(32, 0.97, 0.004)),
+    row("trials of 10 s, libraries shared", trials(64, 0.9)),
+    row("a trial with others behind", others(0), others(1000)),
+    row("a trial with others beside", others(32), others(320), others(3200)),
+    row("rows and files of an MLflow server", {"milliseconds_a_trial": 50.0, "mib_a_second": 70.0}),
+    row("maps made by 2 workers", MAPS, ratios=[{"ratio": 0.5}]),
+]
+RESULTS = {"machine": MACHINE, "rows": ROWS}
 
 
 def test_what_was_measured_stands_on_the_page():
@@ -76,14 +75,3 @@ def test_what_is_full_when_is_what_one_works_out_on_paper():
     assert "needs 60.3 s for a trial when half of 40,000 lie behind it" in text
     assert "when 1,000 lie behind, it is full at 40 GPUs." in text
     assert "| numbers of maps, in the stage's process | 3.5 KiB | 3.3 GiB | 19,000,000 images in 64 GiB |" in text
-
-
-def test_the_page_is_that_of_the_results_that_lie_here():
-    assert scaling.page(scaling.results()) == scaling.PAGE.read_text(encoding="utf-8")
-
-
-def test_without_results_it_says_how_to_make_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(scaling, "RESULTS", tmp_path)
-    (tmp_path / "some-cpu-1-threads.json").write_text(json.dumps({"lime": {}}))
-    with pytest.raises(UserError, match="'python -m benchmarks cluster' makes them"):
-        scaling.results()

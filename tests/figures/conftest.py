@@ -1,40 +1,37 @@
-"""What a test drew: the figures, their words, and whether a file has ink."""
+"""What a test draws: the figures, their texts, and the maps in them."""
 
-from collections.abc import Callable
-
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from glassbox.figures import style
+from glassbox.figures import maps, style
 
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[Figure]:
     """The figures that a test draws."""
-    return _listen(monkeypatch, lambda figure: [figure])
+    figures, savefig = [], Figure.savefig
+
+    def saved(self, *arguments, **options):
+        savefig(self, *arguments, **options)
+        figures.append(self)
+
+    monkeypatch.setattr(style.Figure, "savefig", saved)
+    return figures
 
 
 @pytest.fixture
-def texts(monkeypatch) -> list[str]:
-    """All the words of the figures that a test draws."""
-    return _listen(monkeypatch, lambda figure: [text.get_text() for text in figure.findobj(match=Text)])
+def blended(monkeypatch) -> list[np.ndarray]:
+    """The maps that a test draws."""
+    values, blend = [], maps.blend
+    monkeypatch.setattr(maps, "blend", lambda image, scaled: values.append(scaled) or blend(image, scaled))
+    return values
 
 
-def _listen(monkeypatch, of: Callable[[Figure], list]) -> list:
-    heard, savefig = [], Figure.savefig
-
-    def listening(self, *arguments, **options):
-        savefig(self, *arguments, **options)
-        heard.extend(of(self))
-
-    monkeypatch.setattr(style.Figure, "savefig", listening)
-    return heard
-
-
-def words(figure: Figure) -> set[str]:
-    return {text.get_text() for text in figure.findobj(match=Text)}
+def texts(*figures: Figure) -> list[str]:
+    return [text.get_text() for figure in figures for text in figure.findobj(match=Text)]
 
 
 def has_ink(path) -> bool:

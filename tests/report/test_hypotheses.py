@@ -6,262 +6,246 @@ import pytest
 
 from glassbox.report import hypotheses
 from glassbox.report.hypotheses import OPEN, REFUTED, SUPPORTED, UNTESTED
+from glassbox.report.study import Study
 from glassbox.statistics import bootstrap, paired
 
 
 def tables(n: int = 48) -> dict:
-    """A study on n recognised images and n mistakes in which all three hypotheses hold."""
+    """Results on n recognised images and n mistakes in which all three hypotheses hold."""
     images = np.arange(n)
-    index = pd.DataFrame({"explainer": "kernel_shap", "image": images, "group": "correct",
-                          "true_class": "cat", "predicted_class": "cat",
-                          "explained_class": "cat", "additivity_error": 1e-6})  # fmt: skip
-    noise = index.assign(explainer="random", additivity_error=np.nan)
-    recognised = pd.DataFrame({"group": "correct", "drop_own": 0.4 + images / 100, "drop_other": 0.1})
-    mistakes = pd.DataFrame(
-        {"explainer": "kernel_shap", "group": "mistake", "corrected": 1, "corrected_at_random": images / 100}
-    )
+    index = pd.DataFrame({"image": images, "group": "correct"})
+    index[["true_class", "predicted_class", "explained_class"]] = "cat"
+    shap = index.assign(explainer="kernel_shap", additivity_error=1e-6)
+    mistakes = {"explainer": "kernel_shap", "group": "mistake", "corrected": 1, "corrected_at_random": images / 100}
     return {
         "metrics": {"accuracy": 0.85, "accuracy_low": 0.84, "accuracy_high": 0.86, "images": 1000},
-        "target": 0.8, "index": pd.concat([index, noise]), "panels": None, "recognised": recognised,
-        "mistakes": mistakes, "analyst": "kernel_shap", "seed": 0, "masks": True, "ranking": ranking(),
-    }  # fmt: skip
+        "index": pd.concat([shap, index.assign(explainer="random", additivity_error=np.nan)]),
+        "recognised": pd.DataFrame({"group": "correct", "drop_own": 0.4 + images / 100, "drop_other": 0.1}),
+        "mistakes": pd.DataFrame(mistakes),
+        "card": {"has_masks": True},
+        "ranking": ranking(),
+    }
 
 
 def ranking(**outcomes: str) -> dict:
     """Shapley values against three controls by three metrics, with 20 images; `outcomes` by control, else "better"."""
     metrics = {}
-    for metric, direction in (("deletion_auc", "lower is better"), ("road", "higher is better"),
-                              ("excess_relevance_mass", "higher is better")):  # fmt: skip
-        sign = 1 if direction == "higher is better" else -1
+    for metric, sign in (("deletion_auc", -1), ("road", 1), ("excess_relevance_mass", 1)):
         tests = []
         for control, gain in (("edges", 0.3), ("random", 0.5), ("untrained kernel_shap", 0.4)):
-            how = outcomes.get(control.partition(" ")[0], "better")
-            gain = {"better": gain, "worse": -gain, "undecided": 0.05}[how]
-            ends = sorted((sign * (gain - 0.1), sign * (gain + 0.1)))
-            tests.append({"explainer": "kernel_shap", "control": control, "difference": sign * gain, "low": ends[0],
-                          "high": ends[1], "p_holm": 0.2 if how == "undecided" else 0.01, "outcome": how})  # fmt: skip
+            outcome = outcomes.get(control.partition(" ")[0], "better")
+            gain = {"better": gain, "worse": -gain, "undecided": 0.05}[outcome]
+            low, high = sorted((sign * (gain - 0.1), sign * (gain + 0.1)))
+            about = {"explainer": "kernel_shap", "control": control, "outcome": outcome}
+            tests.append(about | {"difference": sign * gain, "low": low, "high": high})
         tests.append(tests[0] | {"explainer": "lime", "outcome": "worse"})
+        direction = "higher is better" if sign == 1 else "lower is better"
         metrics[metric] = {"direction": direction, "n": 20, "controls": tests}
     return {"metrics": metrics}
 
 
-def verdicts(**changes) -> list[str]:
-    return [row["verdict"] for row in hypotheses.check(**tables() | changes)]
+@pytest.fixture
+def check(params):
+    """Checks the hypotheses on `tables` with some of them changed; the target accuracy is 0.8."""
+
+    def run(n: int = 48, **changes) -> list[dict]:
+        nothing = dict.fromkeys(Study.__dataclass_fields__)
+        return hypotheses.check(Study(**nothing | {"params": params} | tables(n) | changes))
+
+    return run
 
 
-def test_numbers_intervals_and_verdicts():
-    first, second, third = hypotheses.check(**tables())
-    assert [first["number"], second["number"], third["number"]] == [1, 2, 3]
-    assert [first["verdict"], second["verdict"], third["verdict"]] == [SUPPORTED] * 3
+def verdicts(checked: dict) -> list[str]:
+    return [check["verdict"] for check in checked["checks"]]
+
+
+def test_numbers_intervals_and_verdicts(check):
+    first, second, third = checked = check()
+    assert [row["number"] for row in checked] == [1, 2, 3]
+    assert [row["verdict"] for row in checked] == [SUPPORTED] * 3
     assert first["checks"][0]["value"] == 0.85
+    assert hypotheses.sentence(first["checks"][0]) == (
+        "Share of the test images that are recognised: 0.85 [0.84, 0.86] on 1,000 images; above 0.8 is supported."
+    )
     additive, deletion, road, specific, inside = second["checks"]
     assert (additive["value"], additive["maps"], additive["images"]) == (1e-6, 48, 48)
     assert specific["value"] == pytest.approx(0.3 + 0.235)
     assert specific["low"] < specific["value"] < specific["high"]
-    for check in (deletion, road, inside):  # against Sobel edges, which come closest; lower is better by deletion
-        assert [check[name] for name in ("value", "low", "high", "images")] == pytest.approx([0.3, 0.2, 0.4, 20])
-        assert check["controls"] == {
-            "better": ["Sobel edges", "random", "itself on an untrained network"], "worse": [], "undecided": []
-        }  # fmt: skip
+    controls = {"better": ["Sobel edges", "random", "itself on an untrained network"], "worse": [], "undecided": []}
+    for row in (deletion, road, inside):  # against Sobel edges, which come closest; lower is better by deletion
+        assert [row[name] for name in ("value", "low", "high", "images")] == pytest.approx([0.3, 0.2, 0.4, 20])
+        assert row["controls"] == controls
     (correction,) = third["checks"]
     assert correction["value"] == pytest.approx(1 - 0.235)
     assert correction["images"] == 48
     assert (correction["low"], correction["high"]) == paired.share_interval(1 - np.arange(48) / 100)
-    assert hypotheses.check(**tables()) == hypotheses.check(**tables())
+    assert check() == checked
 
 
-def test_the_accuracy_must_be_above_the_target_with_its_whole_interval():
-    for low, high, verdict in ((0.81, 0.9, SUPPORTED), (0.79, 0.83, OPEN), (0.7, 0.79, REFUTED)):
-        metrics = {"accuracy": 0.8, "accuracy_low": low, "accuracy_high": high, "images": 9}
-        assert verdicts(metrics=metrics)[0] == verdict
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.81, 0.9, SUPPORTED), (0.79, 0.83, OPEN), (0.7, 0.79, REFUTED)])
+def test_the_accuracy_must_be_above_the_target_with_its_whole_interval(check, low, high, verdict):
+    metrics = {"accuracy": 0.8, "accuracy_low": low, "accuracy_high": high, "images": 9}
+    assert check(metrics=metrics)[0]["verdict"] == verdict
 
 
-def test_one_map_that_does_not_add_up_is_enough():
+def test_one_map_that_does_not_add_up_refutes(check):
     index = tables()["index"]
     index.iloc[3, index.columns.get_loc("additivity_error")] = 0.002
-    assert verdicts(index=index)[1] == REFUTED
-
-
-def test_panels_are_checked_where_there_are_any():
-    panels = pd.DataFrame({"image": [1, 1], "additivity_error": [1e-7, 2e-3]})
-    assert verdicts(panels=panels)[1] == REFUTED
-    check = hypotheses.check(**tables() | {"panels": panels})[1]["checks"][0]
-    assert (check["value"], check["maps"], check["images"]) == (2e-3, 2, 1)
+    assert check(index=index)[1]["verdict"] == REFUTED
+    panels = pd.DataFrame({"image": [1, 1], "additivity_error": [1e-7, 2e-3]})  # checked instead, where they exist
+    checked = check(panels=panels)[1]
+    assert checked["verdict"] == REFUTED
+    assert [checked["checks"][0][name] for name in ("value", "maps", "images")] == [2e-3, 2, 1]
 
 
 @pytest.mark.parametrize("masks", [True, False])
-@pytest.mark.parametrize(("outcomes", "verdict"), [
-    ({}, SUPPORTED), ({"edges": "worse"}, REFUTED), ({"random": "undecided"}, OPEN),
-    ({"random": "undecided", "untrained": "worse"}, REFUTED),
-])  # fmt: skip
-def test_maps_must_be_better_than_every_control(outcomes, verdict, masks):
-    """What a map that ignores the model has is not enough: every control is one."""
-    made = hypotheses.check(**tables() | {"ranking": ranking(**outcomes), "masks": masks})[1]
-    localization = verdict if masks else UNTESTED
-    assert [check["verdict"] for check in made["checks"]] == [SUPPORTED, verdict, verdict, SUPPORTED, localization]
-    assert made["verdict"] == (OPEN if verdict == SUPPORTED and not masks else verdict)
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ({}, SUPPORTED),
+        ({"edges": "worse"}, REFUTED),
+        ({"random": "undecided"}, OPEN),
+        ({"random": "undecided", "untrained": "worse"}, REFUTED),
+    ],
+)
+def test_maps_must_be_better_than_every_control(check, outcomes, verdict, masks):
+    checked = check(ranking=ranking(**outcomes), card={"has_masks": masks})[1]
+    assert verdicts(checked) == [SUPPORTED, verdict, verdict, SUPPORTED, verdict if masks else UNTESTED]
+    assert checked["verdict"] == (OPEN if verdict == SUPPORTED and not masks else verdict)
+    if not masks:
+        row = checked["checks"][-1]
+        assert (row["value"], row["images"]) == (None, 0)
+        assert hypotheses.sentence(row) == (
+            "Localization by excess relevance mass, Shapley values (superpixels) against the controls: not tested, "
+            "because the data have no true masks."
+        )
 
 
-def test_without_true_masks_nothing_is_said_of_objects():
-    check = hypotheses.check(**tables() | {"masks": False})[1]["checks"][-1]
-    assert (check["value"], check["images"], check["verdict"]) == (None, 0, UNTESTED)
-    assert hypotheses.sentence(check) == (
-        "Localization by excess relevance mass, Shapley values (superpixels) against the controls: not tested, because "
-        "the data have no true masks."
-    )
-
-
-def test_a_map_that_ignores_the_model_is_not_class_discriminative():
-    """It is the same for every class, so that what it hides of both is the same."""
+def test_a_map_that_ignores_the_model_is_not_class_discriminative(check):
+    """It is the same for every class, and so are the regions that it hides."""
     recognised = tables()["recognised"].assign(drop_own=np.arange(48) / 48, drop_other=np.arange(48) / 48)
-    check = hypotheses.check(**tables() | {"recognised": recognised})[1]["checks"][3]
-    assert (check["value"], check["verdict"]) == (0, OPEN)
-    assert (check["low"], check["high"], "images_needed" in check) == (None, None, False)
-    assert hypotheses.sentence(check).endswith(
+    row = check(recognised=recognised)[1]["checks"][3]
+    assert (row["value"], row["verdict"]) == (0, OPEN)
+    assert (row["low"], row["high"], "images_needed" in row) == (None, None, False)
+    assert hypotheses.sentence(row).endswith(
         ": 0 on 48 images; above 0 is undecided; an interval takes values that differ, and all are the same."
     )
+    json.dumps(row, allow_nan=False)
 
 
-def test_explainers_that_were_not_scored_are_not_tested():
-    made = hypotheses.check(**tables() | {"ranking": None})[1]
-    assert [check["verdict"] for check in made["checks"]] == [SUPPORTED, UNTESTED, UNTESTED, SUPPORTED, UNTESTED]
-    assert made["checks"][1]["why"] == "the explainers were not scored"
-    assert made["verdict"] == OPEN
-    for row in (few := ranking())["metrics"].values():
-        row["controls"] = []
-    assert "not scored by ROAD" in hypotheses.check(**tables() | {"ranking": few})[1]["checks"][2]["why"]
+def test_explainers_that_were_not_scored_are_not_tested(check):
+    checked = check(ranking=None)[1]
+    assert verdicts(checked) == [SUPPORTED, UNTESTED, UNTESTED, SUPPORTED, UNTESTED]
+    assert checked["checks"][1]["why"] == "the explainers were not scored"
+    assert checked["verdict"] == OPEN
+    unscored = {"metrics": {name: row | {"controls": []} for name, row in ranking()["metrics"].items()}}
+    assert "not scored by ROAD" in check(ranking=unscored)[1]["checks"][2]["why"]
 
 
 def test_the_outcome_is_that_of_the_corrected_test():
-    """Neither the sign of the difference nor an interval that leaves out 0 makes it better or worse."""
+    """Neither the sign of the difference nor an interval that excludes 0 makes it better or worse."""
     tests = [
-        {
-            "control": name,
-            "difference": sign * 0.1,
-            "low": sign * 0.1 - 0.05,
-            "high": sign * 0.1 + 0.05,
-            "p": 0.01,
-            "p_holm": 0.2,
-            "outcome": outcome,
-        }
-        for name, sign, outcome in (("edges", 1, "undecided"), ("random", -1, "undecided"), ("centre", -1, "better"))
+        {"control": name, "difference": d, "low": d - 0.05, "high": d + 0.05, "p": 0.01, "outcome": outcome}
+        for name, d, outcome in (("edges", 0.1, "undecided"), ("random", -0.1, "undecided"), ("centre", -0.1, "better"))
     ]
-    assert hypotheses.by_outcome(tests) == {
-        "better": ["centred Gaussian"],
-        "worse": [],
-        "undecided": ["Sobel edges", "random"],
-    }
+    better, undecided = ["centred Gaussian"], ["Sobel edges", "random"]
+    assert hypotheses.by_outcome(tests) == {"better": better, "worse": [], "undecided": undecided}
 
 
-def test_controls_with_which_no_image_is_compared():
-    found = ranking()
-    tests = found["metrics"]["road"]["controls"]
+def test_controls_that_share_no_image_with_the_explainer(check):
+    scores = ranking()
+    tests = scores["metrics"]["road"]["controls"]
     tests[0] |= {"difference": None, "low": None, "high": None, "outcome": "undecided"}
-    check = hypotheses.check(**tables() | {"ranking": found})[1]["checks"][2]
-    assert (check["value"], check["verdict"], check["controls"]["undecided"]) == (0.4, OPEN, ["Sobel edges"])
+    row = check(ranking=scores)[1]["checks"][2]
+    assert (row["value"], row["verdict"], row["controls"]["undecided"]) == (0.4, OPEN, ["Sobel edges"])
     for test in tests:
         test["difference"] = None
-    assert hypotheses.check(**tables() | {"ranking": found})[1]["checks"][2]["verdict"] == UNTESTED
+    assert check(ranking=scores)[1]["checks"][2]["verdict"] == UNTESTED
 
 
-def test_controls_without_an_interval():
-    found = ranking(random="undecided")
-    for row in found["metrics"].values():
+def test_controls_without_an_interval(check):
+    scores = ranking(random="undecided")
+    for row in scores["metrics"].values():
         for test, missing in zip(row["controls"], (None, np.nan, None, None), strict=True):
             test["low"] = test["high"] = missing
-    check = hypotheses.check(**tables() | {"ranking": found})[1]["checks"][1]
-    assert (check["low"], check["high"]) == (None, None)
-    assert hypotheses.sentence(check) == (
+    row = check(ranking=scores)[1]["checks"][1]
+    assert (row["low"], row["high"]) == (None, None)
+    assert hypotheses.sentence(row) == (
         "Faithfulness by deletion AUC: by how much Shapley values (superpixels) is better than random, the closest "
-        "of 3 controls: 0.05 on 20 images; better than every control is undecided; it is better than Sobel edges and "
-        "itself on an untrained network, undecided against random."
+        "of 3 controls: 0.05 on 20 images; better than every control is undecided; it is better than Sobel edges and itself on an "
+        "untrained network, undecided against random."
     )
 
 
-def test_how_many_images_would_decide():
+def test_how_many_images_would_decide(check):
     """The mean of n values has an interval of 1.96 s / sqrt(n); 80 % of the samples decide where the mean is
     (1.96 + 0.84) s / sqrt(n) from the bound."""
     n, s, mean = 50, 1.0, 0.1
     half = 1.96 * s / n**0.5
     assert hypotheses._needed(n, mean, mean - half, mean + half) == int(np.ceil((2.8 * s / mean) ** 2)) == 784
     metrics = {"accuracy": 0.82, "accuracy_low": 0.78, "accuracy_high": 0.86, "images": 350}
-    check = hypotheses.check(**tables() | {"metrics": metrics})[0]["checks"][0]
-    assert check["images_needed"] == int(np.ceil(350 * (2.8 / 1.96 * 0.04 / 0.02) ** 2)) == 2858
-    assert hypotheses.sentence(check).endswith(
+    row = check(metrics=metrics)[0]["checks"][0]
+    assert row["images_needed"] == int(np.ceil(350 * (2.8 / 1.96 * 0.04 / 0.02) ** 2)) == 2858
+    assert hypotheses.sentence(row).endswith(
         "is undecided; with this mean and spread about 2,900 images would decide it."
     )
 
 
-def test_corrections_that_chance_makes_as_well_leave_it_open():
-    mistakes = tables()["mistakes"].assign(corrected=[1, 0] * 24, corrected_at_random=0.5)
-    assert verdicts(mistakes=mistakes)[2] == OPEN
-
-
-def test_few_images_are_undecided_and_none_are_untested():
-    few = hypotheses.check(**tables(bootstrap.FEWEST - 1))[1]["checks"][3]
+def test_few_images_are_undecided_and_none_are_untested(check):
+    few = check(bootstrap.FEWEST - 1)[1]["checks"][3]
     assert (few["low"], few["high"], few["verdict"]) == (None, None, OPEN)
     assert hypotheses.sentence(few).endswith(
         f"on {bootstrap.FEWEST - 1} images; above 0 is undecided; an interval takes at least {bootstrap.FEWEST} images."
     )
-    none = tables()["mistakes"].iloc[:0]
-    third = hypotheses.check(**tables() | {"mistakes": none})[2]
+    third = check(mistakes=tables(0)["mistakes"])[2]
     assert third["verdict"] == UNTESTED
     assert third["checks"][0]["value"] is None
     assert hypotheses.sentence(third["checks"][0]).endswith("not tested, because no mistake was explained.")
 
 
-def test_corrected_mistakes_have_an_interval_however_many_and_however_alike():
-    """One image more that turns right, and one that random regions turn right: of two images mean 2 / 4, variance
-    4 / 4 - 1 / 4; of eight mean 8 / 10, variance 10 / 10 - 64 / 100."""
-    for n, mean, variance, verdict in ((2, 0.5, 0.75, OPEN), (8, 0.8, 0.36, SUPPORTED)):
-        mistakes = tables(n)["mistakes"].assign(corrected_at_random=0)
-        (check,) = hypotheses.check(**tables() | {"mistakes": mistakes})[2]["checks"]
-        half = 1.959964 * (variance / (n + 2)) ** 0.5
-        assert [check["low"], check["high"]] == pytest.approx([mean - half, min(1, mean + half)])
-        assert (check["value"], check["verdict"]) == (1, verdict)
-    (check,) = hypotheses.check(**tables() | {"mistakes": mistakes.assign(corrected=0)})[2]["checks"]
-    assert (check["value"], check["verdict"]) == (0, OPEN)
-    assert -check["low"] == check["high"] > 0.2  # that none of eight turned right does not say that none ever does
+@pytest.mark.parametrize(
+    ("n", "corrected", "at_random", "mean", "variance", "verdict"),
+    [
+        (2, 1, 0, 2 / 4, 4 / 4 - 1 / 4, OPEN),
+        (8, 1, 0, 8 / 10, 10 / 10 - 64 / 100, SUPPORTED),
+        (8, 0, 0, 0, 2 / 10, OPEN),  # none of eight is corrected, which does not mean that none ever is
+        (48, [1, 0] * 24, 0.5, 0, (48 / 4 + 2) / 50, OPEN),  # random regions correct as many
+    ],
+)
+def test_corrected_mistakes_have_an_interval_for_any_number(check, n, corrected, at_random, mean, variance, verdict):
+    """Two images are added, of which one is corrected by the named regions and the other by random ones: the interval
+    is that of the mean of n + 2 values."""
+    mistakes = tables(n)["mistakes"].assign(corrected=corrected, corrected_at_random=at_random)
+    (row,) = check(mistakes=mistakes)[2]["checks"]
+    half = 1.959964 * (variance / (n + 2)) ** 0.5
+    assert [row["low"], row["high"]] == pytest.approx([mean - half, min(1, mean + half)])
+    assert (row["value"], row["verdict"]) == (np.mean(corrected) - at_random, verdict)
 
 
-def test_an_interval_that_cannot_be_had_decides_nothing(monkeypatch):
-    monkeypatch.setattr(bootstrap, "interval", lambda *_: (float("nan"), float("nan")))
-    check = hypotheses.check(**tables())[1]["checks"][3]
-    assert (check["low"], check["high"], check["verdict"]) == (None, None, OPEN)
-    json.dumps(check, allow_nan=False)
-
-
-def test_without_kernel_shap_the_first_explainer_is_judged():
-    index = tables()["index"].replace({"explainer": {"kernel_shap": "lime"}})
-    index = index.drop(columns="additivity_error")
-    mistakes = tables()["mistakes"].assign(explainer="lime")
-    lime = ranking()
-    for row in lime["metrics"].values():
-        row["controls"] = [test for test in row["controls"] if test["explainer"] == "lime"]
-    made = hypotheses.check(
-        **tables() | {"index": index, "mistakes": mistakes, "analyst": "lime", "recognised": tables(0)["recognised"],
-                    "ranking": lime}
-    )  # fmt: skip
-    assert [check["verdict"] for check in made[1]["checks"]] == [UNTESTED] * 5  # it speaks of SHAP
-    assert made[1]["verdict"] == UNTESTED
-    assert made[2]["verdict"] == SUPPORTED
-    assert "LIME" in made[2]["checks"][0]["what"]
-
-
-def test_only_images_drawn_at_random_are_judged():
-    for group in ("chosen", "pair"):
-        index, recognised, mistakes = (tables()[name].copy() for name in ("index", "recognised", "mistakes"))
-        for table in (index, recognised, mistakes):
-            table.loc[table.index[0], "group"] = group
-        _, second, third = hypotheses.check(
-            **tables() | {"index": index, "recognised": recognised, "mistakes": mistakes}
-        )
-        assert [second["checks"][place]["images"] for place in (0, 3)] == [48, 47]  # every map must add up
-        assert third["checks"][0]["images"] == 47
-
-
-def test_a_check_in_words():
-    sentence = hypotheses.sentence(hypotheses.check(**tables())[0]["checks"][0])
-    assert sentence == (
-        "Share of the test images that are recognised: 0.85 [0.84, 0.86] on 1,000 images; above 0.8 is supported."
+def test_without_kernel_shap_only_the_mistakes_are_judged(check, params):
+    explain = params.explain.model_copy(update={"explainers": ("lime",)})
+    scores = {"metrics": {}}
+    for name, row in ranking()["metrics"].items():
+        tests = [test for test in row["controls"] if test["explainer"] == "lime"]
+        scores["metrics"][name] = row | {"controls": tests}
+    _, second, third = check(
+        params=params.model_copy(update={"explain": explain}),
+        index=tables()["index"].replace({"explainer": {"kernel_shap": "lime"}}).drop(columns="additivity_error"),
+        mistakes=tables()["mistakes"].assign(explainer="lime"),
+        recognised=tables(0)["recognised"],
+        ranking=scores,
     )
+    assert verdicts(second) == [UNTESTED] * 5  # they are about SHAP
+    assert second["verdict"] == UNTESTED
+    assert third["verdict"] == SUPPORTED
+    assert "LIME" in third["checks"][0]["what"]
+
+
+@pytest.mark.parametrize("group", ["chosen", "pair"])
+def test_only_images_drawn_at_random_are_judged(check, group):
+    changed = {name: tables()[name] for name in ("index", "recognised", "mistakes")}
+    for table in changed.values():
+        table.loc[table.index[0], "group"] = group
+    _, second, third = check(**changed)
+    assert [second["checks"][place]["images"] for place in (0, 3)] == [48, 47]  # every map must add up
+    assert third["checks"][0]["images"] == 47

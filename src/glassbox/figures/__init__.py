@@ -1,1 +1,1 @@
-"""Figures as PNG files, by matplotlib. Imports explaining, scoring and what is below them."""
+"""Figures as PNG files (matplotlib)."""

@@ -1,4 +1,4 @@
-"""What the data look like."""
+"""Samples of the data."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,8 @@ from glassbox.figures.style import FONT, figure, short, undrawable
 
 
 def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], each: int = 10) -> None:
-    """A row of the first `each` images of every class (at most 20 classes). Classes whose names figures cannot show are
-    told of on stderr: this is the first figure of a study.
+    """The first `each` images of every class, one row per class (at most 20). As the first figure of a study, it warns
+    on stderr of class names that the figures' font cannot show.
 
     Args:
         pixels: (N, H, W, 3) uint8.
@@ -21,8 +21,8 @@ def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: t
     if boxes:
         listed = f"{', '.join(boxes[:3])}{' …' if len(boxes) > 3 else ''}"
         print(
-            f"warning: {FONT}, the font of the figures, lacks letters of class names ({listed}): figures have boxes in "
-            "their place, tables and the report the names",
+            f"warning: {FONT}, the font of the figures, lacks letters of class names ({listed}): figures show boxes "
+            "instead, tables and the report the names",
             file=sys.stderr,
         )
     with figure(path, 0.62 * each + 1.4, 0.62 * len(shown) + 0.4) as drawing:

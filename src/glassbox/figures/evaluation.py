@@ -1,4 +1,4 @@
-"""How well the classifier does, where it fails, and how well it knows it."""
+"""Confusion matrix, calibration and mistakes of the classifier."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from glassbox.figures.style import BLUE, COUNTS, GREY, ORANGE, figure, short
 
 
 def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) -> None:
-    """Counts, with rows (true classes) coloured by their share; numbers are left out above 30 classes, and above 60
-    all but every fifth, tenth, ... name."""
+    """Counts, coloured by their share of the row (true class). Above 30 classes there are no numbers, above 60 only
+    every fifth, tenth, ... class is named."""
     k = len(classes)
     side = min(max(0.52 * k + 1.6, 4.2), 14)
     with figure(path, side + 0.6, side) as drawing:
@@ -29,8 +29,8 @@ def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) ->
 
 
 def heatmap(axis: Axes, matrix: np.ndarray, fontsize: float) -> AxesImage:
-    """The cells of a confusion matrix of counts or of mean counts, coloured by their share of the row, with rounded
-    numbers where there are at most 30 classes; returned for a colour bar."""
+    """The cells of a confusion matrix of counts or mean counts, coloured by their share of the row; rounded numbers for
+    at most 30 classes. Returns the image, for a colour bar."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axis.spines[:].set_visible(False)
     if len(matrix) <= 30:
@@ -45,8 +45,8 @@ def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
     """Accuracy against confidence in bins, and how many test images each bin holds.
 
     Args:
-        path: of the picture.
-        tables: of `calibration.reliability` by the name of the probabilities, like "as trained"; a column each.
+        path: the figure's file.
+        tables: by name of the probabilities, like "as trained", a table of `calibration.reliability`; one column each.
     """
     images, bins = next((int(table["count"].sum()), len(table)) for table in tables.values())
     with figure(path, 4.0 * len(tables), 4.8) as drawing:
@@ -72,7 +72,7 @@ def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
 def mistakes(
     path: str | Path, images: np.ndarray, labels: np.ndarray, p: np.ndarray, classes: tuple[str, ...], n: int
 ) -> None:
-    """The `n` most confident mistakes, at most eight in a row; says so when there is none.
+    """The `n` most confident mistakes, at most eight in a row; without any, a title that says so.
 
     Args:
         images: (N, H, W, 3) uint8.
@@ -91,7 +91,7 @@ def mistakes(
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, row in zip(axes.flat, shown, strict=False):
-            guess = int(p[row].argmax())
+            guess = p[row].argmax()
             axis.imshow(images[row], interpolation="nearest")
-            said, truly = short(classes[guess], 12), short(classes[labels[row]], 18)
-            axis.set_title(f"said {said} ({100 * p[row, guess]:.0f} %)\ntruly {truly}", fontsize=7.5)
+            predicted, true = short(classes[guess], 12), short(classes[labels[row]], 18)
+            axis.set_title(f"{predicted} ({100 * p[row, guess]:.0f} %)\ntrue: {true}", fontsize=7.5)

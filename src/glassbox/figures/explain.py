@@ -1,4 +1,4 @@
-"""All pictures of the stage explain."""
+"""All figures of the stage *explain*."""
 
 from pathlib import Path
 
@@ -16,26 +16,26 @@ def draw_all(
     cases: Cases,
     request: Request,
     results: list[Explained],
-    found: Analyses,
+    findings: Analyses,
     stability: Stability | None,
     again: list[Pick],
     settings: Explain,
 ) -> None:
-    """`figures/` with one an image, `analyses/`, and `lime_stability.png` where it was measured.
+    """`figures/` with one per image, `analyses/`, and `lime_stability.png` where it was measured.
 
     Args:
-        folder: for the pictures.
+        folder: the figures' folder.
         cases: images and explained classes.
-        request: rows of the results.
-        results: of every explainer.
-        found: the analyses.
-        stability: of LIME, or None.
-        again: its images.
+        request: the explained images and classes, row by row.
+        results: the explainers' maps, in the same rows.
+        findings: the results of the analyses.
+        stability: LIME's stability, or None.
+        again: the images of `stability`.
         settings: the section `explain`.
     """
     p, regions = cases.probabilities, settings.lime.regions
     shown = request.images.numpy()
     explanations.draw_all(folder / "figures", cases.picks, results, shown, p, cases.labels, cases.classes, regions)
-    analyses.draw_all(folder / "analyses", cases, results, found, settings)
+    analyses.draw_all(folder / "analyses", cases, results, findings, settings)
     if stability is not None:
         lime_stability.draw(folder / "lime_stability.png", stability, again, cases.images.numpy(), regions)

@@ -1,8 +1,10 @@
-"""How far LIME's picture of an image can be trusted: the same image explained again and again."""
+"""Stability of LIME: maps of the same image with several seeds and numbers of samples, and their agreement."""
 
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 
 from glassbox.explaining.lime_stability import Stability
 from glassbox.explaining.selection import Pick
@@ -18,69 +20,66 @@ PANELS = {
 
 
 def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.ndarray, regions: int) -> None:
-    """Above, a row an image: two seeds at each number of samples. Below, agreement and local R² by number of samples.
+    """Above, one row per image: the maps of two seeds for each number of samples. Below: agreement and local R² by
+    number of samples.
 
     Args:
-        stability: what was measured.
-        picks: the images, in its order.
+        path: the figure's file.
+        stability: the table and the maps.
+        picks: the images, in the order of `stability`.
         images: (N, H, W, 3) uint8, the test split.
         regions: how many strongest regions are compared.
     """
     table, n = stability.table, len(picks)
     samples = list(dict.fromkeys(table["samples"]))
-    columns, empty = 1 + 2 * len(samples), table["local_r2"].isna().any()
-    with figure(path, 0.95 * columns + 0.4, 1.2 * n + 3.0) as drawing:
+    with figure(path, 0.95 * (1 + 2 * len(samples)) + 0.4, 1.2 * n + 3.0) as drawing:
         above, below = drawing.subfigures(2, 1, height_ratios=[1.2 * n + 0.3, 2.7])
-        grid = above.subplots(n, columns, squeeze=False)
-        for row, pick in enumerate(picks):
-            axes = grid[row]
-            axes[0].imshow(images[pick.row], interpolation="nearest")
-            axes[0].set_ylabel(f"image {pick.row}", fontsize=8)
-            for place, count in enumerate(samples):
-                for seed in range(2):
-                    axis = axes[1 + 2 * place + seed]
-                    axis.imshow(
-                        blend(images[pick.row], normalise(stability.maps[row, place, seed])), interpolation="nearest"
-                    )
-                    if row == 0:
-                        axis.set_title(f"{count}\nseed {'ab'[seed]}", fontsize=8)
-            for axis in axes:
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-        grid[0][0].set_title("number of\nsamples", fontsize=8)
-        for axis, (name, label) in zip(below.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-            for place, (pick, (_, part)) in enumerate(zip(picks, table.groupby("image", sort=False), strict=True)):
-                axis.plot(
-                    part["samples"],
-                    part[name],
-                    color=COLOURS[place % 4],
-                    marker=MARKS[place % 7],
-                    markersize=4,
-                    label=literal(f"image {pick.row}: {pick.note}{' (none)' if part['local_r2'].isna().all() else ''}"),
-                )
+        _maps(above, stability.maps, picks, images, samples)
+        undefined = "\n(none): near the image the class's probability does not vary"
+        above.suptitle(
+            f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared"
+            f"{undefined if table['local_r2'].isna().any() else ''}",
+            fontsize=10,
+        )
+        by_image = [part for _, part in table.groupby("image", sort=False)]
+        axes = below.subplots(1, len(PANELS))
+        for axis, (name, label) in zip(axes, PANELS.items(), strict=True):
+            for place, (pick, part) in enumerate(zip(picks, by_image, strict=True)):
+                title = f"image {pick.row}: {pick.note}{' (none)' if part['local_r2'].isna().all() else ''}"
+                look = {"color": COLOURS[place % 4], "marker": MARKS[place % 7], "markersize": 4}
+                axis.plot(part["samples"], part[name], label=literal(title), **look)
             lowest = table[name].min()
             if name == "top_overlap":
                 chance = table["top_overlap_by_chance"].mean()
                 lowest = min(lowest, chance)
-                axis.axhline(chance, color=GREY, linestyle=":", linewidth=1)
-                axis.annotate(
-                    "by chance",
-                    (samples[-1], chance),
-                    (0, 2),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=7,
-                    color=GREY,
-                )
+                _chance(axis, chance, samples[-1])
             axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(min(0.5, lowest - 0.05), 1.03))
             axis.set_xticks(samples, [str(count) for count in samples])
             axis.minorticks_off()
             axis.grid(axis="y")
-        handles, labels = axis.get_legend_handles_labels()
-        below.legend(handles, labels, loc="outside lower center", ncols=min(n, 3), fontsize=8)
-        above.suptitle(
-            f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared"
-            + ("\n(none): near the image the class's probability does not vary" if empty else ""),
-            fontsize=10,
-        )
+        lines = axes[0].get_legend_handles_labels()
+        below.legend(*lines, loc="outside lower center", ncols=min(n, 3), fontsize=8)
+
+
+def _maps(drawing: SubFigure, maps: np.ndarray, picks: list[Pick], images: np.ndarray, samples: list[int]) -> None:
+    grid = drawing.subplots(len(picks), 1 + 2 * len(samples), squeeze=False)
+    for axis in grid.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    grid[0, 0].set_title("number of\nsamples", fontsize=8)
+    for axis, (count, seed) in zip(grid[0, 1:], [(count, seed) for count in samples for seed in "ab"], strict=True):
+        axis.set_title(f"{count}\nseed {seed}", fontsize=8)
+    for row, pick in enumerate(picks):
+        image = images[pick.row]
+        grid[row, 0].imshow(image, interpolation="nearest")
+        grid[row, 0].set_ylabel(f"image {pick.row}", fontsize=8)
+        first_two = maps[row, :, :2].reshape(-1, *image.shape[:2])  # of the seeds
+        for axis, values in zip(grid[row, 1:], first_two, strict=True):
+            axis.imshow(blend(image, normalise(values)), interpolation="nearest")
+
+
+def _chance(axis: Axes, chance: float, right: float) -> None:
+    axis.axhline(chance, color=GREY, linestyle=":", linewidth=1)
+    look = {"textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY}
+    axis.annotate("by chance", (right, chance), (0, 2), **look)

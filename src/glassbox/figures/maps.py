@@ -1,4 +1,4 @@
-"""Attribution maps on top of their image: the only place where maps are normalised and coloured."""
+"""Attribution maps drawn over their image. Maps are normalised and coloured only here."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +12,7 @@ from glassbox.figures.style import DIVERGING
 
 
 def normalise(values: np.ndarray) -> np.ndarray:
-    """A map divided by its largest absolute value: -1..1 with 0 kept at 0. A map of zeros stays one."""
+    """A map divided by its largest absolute value: -1..1, with 0 at 0. A map of zeros stays as it is."""
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 
@@ -28,14 +28,32 @@ def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     span = grey.max() - grey.min()
     faint = 0.72 + 0.28 * ((grey - grey.min()) / span if span > 0 else np.ones_like(grey))
     cover = np.abs(values)[..., None] ** 0.6
-    # The scale's own white centre would hide the image: cover by strength, colour by the scale's saturated part.
+    # The white centre of the scale would hide the image: strength sets the cover, the saturated part the colour.
     colour = colormaps[DIVERGING](0.5 + 0.5 * np.sign(values) * (0.35 + 0.65 * np.abs(values)))[..., :3]
     mixed = (1 - cover) * faint[..., None] + cover * colour
-    return mixed.clip(0, 1)  # rounding may lead a little outside
+    return mixed.clip(0, 1)  # rounding errors may exceed it
+
+
+def show_image(axis: Axes, image: np.ndarray) -> None:
+    """An image without a frame."""
+    axis.imshow(image, interpolation="nearest")
+    axis.set_axis_off()
+
+
+def show_map(axis: Axes, image: np.ndarray, values: np.ndarray | None) -> None:
+    """A map over its image, see `blend`, with a frame; None leaves it white."""
+    frame(axis)
+    axis.imshow(np.full_like(image, 255) if values is None else blend(image, values), interpolation="nearest")
+
+
+def outline(axis: Axes, mask: np.ndarray, colour: str) -> None:
+    """The outline of a mask (H, W) bool."""
+    if mask.any() and not mask.all():
+        axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.0)
 
 
 def frame(axis: Axes) -> None:
-    """A thin box without ticks: where a map is pale, the eye still finds its edge."""
+    """A thin box without ticks, which shows the edge of a pale map."""
     axis.set_axis_on()
     axis.set_xticks([])
     axis.set_yticks([])
@@ -49,12 +67,12 @@ def colour_bar(
     """The scale of signed maps beside them.
 
     Args:
-        drawing: of the maps.
-        axes: the maps.
-        label: what is shown, and in which unit.
-        largest: value at the ends; None for maps that are each on a scale of their own, whose ends are words.
-        aspect: of the bar, height by width.
-        fontsize: of its ticks.
+        drawing: the figure.
+        axes: the maps' axes.
+        label: the shown quantity and its unit.
+        largest: value at the ends; None where each map has its own scale: the ends are then words.
+        aspect: height of the bar by its width.
+        fontsize: font size of its ticks.
     """
     limit = largest or 1.0
     bar = drawing.colorbar(

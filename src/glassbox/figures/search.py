@@ -1,17 +1,18 @@
-"""The course and the outcome of the search."""
+"""History and results of the search."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from glassbox.config.tune import Range, Space
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
 
-ACCURACY = "validation_accuracy"  # the measure, unless training counts every class the same
+ACCURACY = "validation_accuracy"  # the default measure
 STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 
 
@@ -20,44 +21,42 @@ def _label(measure: str) -> str:
 
 
 def history(path: str | Path, trials: pd.DataFrame, measure: str = ACCURACY) -> None:
-    """The measure of every trial, and the best so far among the complete ones."""
+    """The measure of every trial, and the best complete one so far."""
     with figure(path, 6.5, 3.4) as drawing:
         axis = drawing.subplots()
         floor = trials[measure].min(skipna=True)
         for state, (colour, marker) in STATES.items():
-            part = trials[trials["state"] == state]
+            part = trials[trials["state"] == state].fillna({measure: floor})
             if len(part):
-                values = part[measure].fillna(floor)
-                axis.scatter(
-                    part["trial"], 100 * values, c=colour, marker=marker, label=f"{state} ({len(part)})", zorder=3
-                )
+                label = f"{state} ({len(part)})"
+                axis.scatter(part["trial"], 100 * part[measure], c=colour, marker=marker, label=label, zorder=3)
         best = trials[measure].where(trials["state"] == "complete").cummax().ffill()
         axis.step(trials["trial"], 100 * best, where="post", color=GREY, label="best so far")
         axis.set(xlabel="trial", ylabel=_label(measure), title="Search history")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(axis="y")
-        axis.legend()
+        _finish(axis)
 
 
 def learning_curves(path: str | Path, curves: list[list[float]], states: list[str], measure: str = ACCURACY) -> None:
     """The measure after each epoch of every trial; a curve that ends early was pruned or stopped."""
     with figure(path, 6.5, 3.4) as drawing:
         axis = drawing.subplots()
-        named: set[str] = set()
-        for curve, state in zip(curves, states, strict=True):
+        for number, (curve, state) in enumerate(zip(curves, states, strict=True)):
             colour, marker = STATES[state]
-            label = None if state in named else state
-            named.add(state)
+            label = None if state in states[:number] else state
             epochs = np.arange(1, len(curve) + 1)
             axis.plot(epochs, 100 * np.array(curve), color=colour, alpha=0.6, marker=marker, markersize=3, label=label)
         axis.set(xlabel="epoch", ylabel=_label(measure), title="Trials, epoch by epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(axis="y")
-        axis.legend()
+        _finish(axis)
+
+
+def _finish(axis: Axes) -> None:
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis="y")
+    axis.legend()
 
 
 def importance(path: str | Path, importances: dict[str, float], n_complete: int) -> None:
-    """Share of each hyperparameter in the variation of the accuracy."""
+    """Importance of each hyperparameter: its share in the variation of the measure."""
     names = sorted(importances, key=lambda name: importances[name])
     with figure(path, 6.5, 0.24 * len(names) + 1.1) as drawing:
         axis = drawing.subplots()
@@ -71,12 +70,13 @@ def importance(path: str | Path, importances: dict[str, float], n_complete: int)
 
 
 def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, measure: str = ACCURACY) -> None:
-    """A line a trial through its hyperparameters; dashed where pruned, interrupted where one was not drawn.
+    """Each trial as a line through its hyperparameters; pruned trials are dashed, unused hyperparameters leave a gap.
 
     Args:
-        trials: one row a trial.
+        path: the figure's file.
+        trials: one row per trial.
         space: the search space.
-        measure: name of the column by which trials are compared.
+        measure: the column by which trials are compared.
     """
     shown = [name for name in Space.model_fields if name in trials and trials[name].notna().any()]
     done = trials[trials[measure].notna()].sort_values(measure)
@@ -89,26 +89,17 @@ def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, m
             style = "-" if row["state"] == "complete" else (0, (2, 2))
             colour = colours(scale(100 * row[measure]))
             axis.plot(heights, color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=3)
+        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
         for place, name in enumerate(shown):
             axis.axvline(place, color="#d0d7de", linewidth=0.8, zorder=0)
             for height, text in _ticks(getattr(space, name)):
-                axis.text(
-                    place + 0.06,
-                    height,
-                    text,
-                    fontsize=6.5,
-                    va="center",
-                    color="#24292f",
-                    bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6},
-                )
+                axis.text(place + 0.06, height, text, fontsize=6.5, va="center", color="#24292f", bbox=box)
         axis.set_xticks(range(len(shown)), shown, rotation=40, ha="right")
         axis.set_yticks([])
-        axis.set(
-            title="Trials through the search space (dashed: pruned)", xlim=(-0.3, len(shown) - 0.2), ylim=(-0.06, 1.06)
-        )
+        axis.set(title="Trials in the search space (dashed: pruned)")
+        axis.set(xlim=(-0.3, len(shown) - 0.2), ylim=(-0.06, 1.06))
         axis.spines[["left", "bottom"]].set_visible(False)
-        mappable = ScalarMappable(scale, colours)
-        drawing.colorbar(mappable, ax=axis, label=_label(measure), pad=0.01)
+        drawing.colorbar(ScalarMappable(scale, colours), ax=axis, label=_label(measure), pad=0.01)
 
 
 def draw_all(
@@ -119,7 +110,7 @@ def draw_all(
     space: Space,
     measure: str = ACCURACY,
 ) -> None:
-    """All pictures of a search; the importance only where two complete trials differ."""
+    """All figures of a search; the importance only if it is known (two complete trials differ)."""
     history(folder / "history.png", trials, measure)
     learning_curves(folder / "trials.png", curves, list(trials["state"]), measure)
     parallel_coordinates(folder / "parallel_coordinates.png", trials, space, measure)
@@ -128,8 +119,8 @@ def draw_all(
 
 
 def _height(value: object, choice: Range | tuple) -> float:
-    """Where a value stands on its axis, 0..1; NaN where it was not drawn."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    """Position of a value on its axis, 0..1; NaN where the trial did not use the hyperparameter."""
+    if pd.isna(value):
         return np.nan
     if not isinstance(choice, Range):
         # pandas holds whole numbers as floats where a column has gaps.

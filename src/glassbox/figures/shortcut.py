@@ -1,4 +1,4 @@
-"""The Clever Hans test in pictures."""
+"""Figures of the Clever Hans test."""
 
 from pathlib import Path
 
@@ -11,19 +11,20 @@ from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 from glassbox.statistics.outcomes import BETTER
 
 
-def contrast(path: str | Path, found: pd.DataFrame) -> None:
-    """The watermark's share of the positive attribution in both networks, and the contrast with its interval.
+def contrast(path: str | Path, table: pd.DataFrame) -> None:
+    """The watermark's share of the positive attribution in both networks, and their difference with its interval.
 
     Args:
-        found: of `shortcut.table`.
+        path: the figure's file.
+        table: one row per explainer, see `shortcut.table`.
     """
-    rows = found.iloc[::-1]
+    rows = table.iloc[::-1]
     heights = np.arange(len(rows))
     with figure(path, 7.2, 0.27 * len(rows) + 1.2) as drawing:
         left, right = drawing.subplots(1, 2, sharey=True)
         left.hlines(heights, rows["control"], rows["confounded"], color="#d0d7de", linewidth=2)
         left.plot(rows["control"], heights, "s", color=ORANGE, markerfacecolor="white", label="watermark was noise")
-        left.plot(rows["confounded"], heights, "o", color=BLUE, label="watermark told the class")
+        left.plot(rows["confounded"], heights, "o", color=BLUE, label="watermark predicted the class")
         left.set_xlabel("share of the positive attribution\nthat lies in the watermark")
         left.legend(fontsize=7, loc="lower right")
         for height, row in zip(heights, rows.itertuples(), strict=True):
@@ -32,7 +33,7 @@ def contrast(path: str | Path, found: pd.DataFrame) -> None:
             face = colour if row.outcome == BETTER else "white"
             right.plot(row.contrast, height, "o", color=colour, markerfacecolor=face)
         right.axvline(0, color=GREY, linewidth=0.8)
-        right.set_xlabel("typical difference of the two networks\n(filled: exposes the shortcut)")
+        right.set_xlabel("typical difference between the networks\n(filled: exposes the shortcut)")
         left.set_yticks(heights, [title_of(name) for name in rows["explainer"]])
         for axis in (left, right):
             axis.grid(axis="x")
@@ -42,11 +43,12 @@ def pictures(path: str | Path, image: np.ndarray, mask: np.ndarray, maps: dict[s
     """One image, and every explainer's maps of both networks.
 
     Args:
+        path: the figure's file.
         image: (H, W, 3) uint8, with the watermark.
-        mask: (H, W) bool, where it lies.
-        maps: (H, W) of the network that learnt it and of the one that did not, by explainer.
+        mask: (H, W) bool, the watermark's pixels.
+        maps: by explainer, (H, W) of the network that learnt the watermark and of the one that did not.
     """
-    texts = ("watermark told\nthe class", "watermark\nwas noise")
+    texts = ("watermark\npredicted\nthe class", "watermark\nwas noise")
     with figure(path, 1.3 * (1 + len(maps)) + 0.4, 3.2) as drawing:
         axes = drawing.subplots(2, 1 + len(maps))
         for row, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""The course of training."""
+"""Curves of the training."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 
 
 def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
-    """Loss, accuracy and learning rate against the epoch; a vertical line marks epoch `best`, whose weights were kept.
+    """Loss, accuracy and learning rate by epoch; a vertical line marks epoch `best`, whose weights were kept.
 
-    Training is judged on the epoch's own batches, with augmentation and dropout, and so may look worse than validation.
+    Training values come from the epoch's batches, with augmentation and dropout, and so may be worse than validation.
     """
     with figure(path, 9.5, 3.0) as drawing:
         loss, accuracy, rate = drawing.subplots(1, 3)

@@ -1,3 +1,1 @@
-"""The pages that people read. Reads what the stages wrote; computes nothing again. Imports everything but the command
-line.
-"""
+"""The HTML pages and the model card, from the files of the stages."""

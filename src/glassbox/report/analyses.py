@@ -1,4 +1,4 @@
-"""What the three analyses found, in words."""
+"""The results of the three analyses, in sentences."""
 
 from typing import Any
 
@@ -13,115 +13,124 @@ from glassbox.scoring import verdicts
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley values that add up to a probability
-FEW = 5  # single images that are told in words
+FEW = 5  # images that have a sentence each
 
 
 def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
-    """Does what speaks for the class speak for it alone, and, where the source has true masks, does it lie inside them?
+    """Recognised images: is the attribution inside the true mask, if there is one, and specific to the class?
 
     Args:
-        index: one row a map.
+        index: one row per map.
         tests: the analysis of recognised images.
         analyst: the explainer whose maps are shown.
-        ranking: of *score*; None where explainers were not scored.
+        ranking: the content of ranking.json; None where explainers were not scored.
     """
-    right = index[
-        (index["true_class"] == index["predicted_class"]) & (index["explained_class"] == index["predicted_class"])
-    ]
+    predicted = index["explained_class"] == index["predicted_class"]
+    right = index[predicted & (index["true_class"] == index["predicted_class"])]
     if right.empty:
         return ["No recognised image was explained."]
-    said = _inside(right, analyst, ranking)
+    sentences = _inside(right, analyst, ranking)
     if len(tests):
-        said.append(
+        sentences.append(
             f"Blurring the regions that {TITLES[hypotheses.SHAP]} ranks first for the class changes the class's "
             f"probability by {signed(-tests['drop_own'].mean())} on average, blurring those for the next class by "
             f"{signed(-tests['drop_other'].mean())} ({counted(len(tests))})."
         )
-    return said
+    return sentences
 
 
 def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
-    """How much of the positive attribution lies inside the true mask, and whether controls have as much; nothing where
-    the source has no masks."""
-    own = right[right["explainer"] == analyst]
-    if "relevance_mass" not in right or own["relevance_mass"].isna().all():
+    """Share of the positive attribution inside the true mask, compared with controls; nothing without masks."""
+    if "relevance_mass" not in right:
         return []
-    own = own.dropna(subset=["relevance_mass"])
-    inside, area = (percent(own[name].mean(), 0) for name in ("relevance_mass", "object_area"))
-    said = (
-        f"Of the positive attribution of {TITLES[analyst]} for the class of a recognised image {inside} lies inside "
-        f"the true mask, which covers {area} of the image (mean of {counted(own['image'].nunique())})."
+    maps = right[right["explainer"] == analyst].dropna(subset=["relevance_mass"])
+    if maps.empty:
+        return []
+    inside, area = (percent(maps[name].mean(), 0) for name in ("relevance_mass", "object_area"))
+    share = (
+        f"For the predicted class of recognised images, {inside} of the positive attribution of {TITLES[analyst]} lies "
+        f"inside the true mask, which covers {area} of the image (mean over {counted(maps['image'].nunique())})."
     )
     metric = hypotheses.LOCALIZATION
     tests = hypotheses.tests_of(ranking, metric, analyst)
     if not tests:
-        return [f"{said} Whether maps that ignore the model have as much was not tested."]
+        return [f"{share} Whether maps that ignore the model reach as much was not tested."]
     against = verdicts.against(hypotheses.by_outcome(tests))
     n = ranking["metrics"][metric]["n"]
-    return [f"{said} By {MEASUREMENTS[metric]} on {n} scored images {TITLES[analyst]} is {against}."]
+    return [f"{share} By {MEASUREMENTS[metric]} on {n} scored images, {TITLES[analyst]} is {against}."]
 
 
-def mistakes(found: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: float, n_classes: int) -> list[str]:
-    """What spoke for the wrong class, and what against the right one?
+def mistakes(table: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: float, n_classes: int) -> list[str]:
+    """Mistakes: does blurring the regions that favour the wrong class correct them?
 
     Args:
-        found: the analysis of mistakes.
-        index: one row a map.
+        table: the analysis of mistakes.
+        index: one row per map.
         analyst: the explainer whose maps are shown.
         hidden: share of the image that was blurred.
-        n_classes: of two, what speaks for one speaks against the other by definition.
+        n_classes: number of classes; of two, evidence for one is evidence against the other by definition.
     """
-    own = found[found["explainer"] == analyst]
-    if own.empty:
+    rows = table[table["explainer"] == analyst]
+    if rows.empty:
         return ["No mistake was explained."]
-    said = [
-        f"With {percent(hidden, 0)} of the image blurred, the regions that {TITLES[analyst]} names as speaking most "
-        f"for the class chosen and least for the true one, {own['corrected'].sum()} of {len(own)} mistakes turn right; "
-        f"with random regions {percent(own['corrected_at_random'].mean(), 0)} do."
-    ]
-    ranked = own["agreement"].dropna()
-    if len(ranked) and n_classes > 2:
-        said[0] += (
-            " The maps of the class chosen and of the true one agree on the order of the regions with a rank "
-            f"correlation of {signed(ranked.mean())}, on average over {counted(len(ranked))}."
+    summary = (
+        f"Blurring the regions that by {TITLES[analyst]} speak most for the predicted and least for the true class "
+        f"({percent(hidden, 0)} of the image) corrects {rows['corrected'].sum()} of {len(rows)} mistakes; blurring "
+        f"random regions corrects {percent(rows['corrected_at_random'].mean(), 0)}."
+    )
+    agreement = rows["agreement"].dropna()
+    if len(agreement) and n_classes > 2:
+        summary += (
+            " Between the maps of the two classes, the values of the regions have a rank correlation of "
+            f"{signed(agreement.mean())} (mean over {counted(len(agreement))})."
         )
     shap = index[index["explainer"] == "kernel_shap"].set_index(["image", "explained_class"])
-    for row in own.head(FEW).itertuples():
-        line = f"Image {row.image}, {row.true_class}, taken for {row.predicted_class}"
+    sentences = [summary]
+    for row in rows.head(FEW).itertuples():
+        sums = ""
         if len(shap):
-            (_, plus, minus, _), (_, right_plus, right_minus, _) = (
-                adding_up(*shap.loc[(row.image, name), list(SUM)]) for name in (row.predicted_class, row.true_class)
+            predicted, true = (_sums(shap.loc[(row.image, name)]) for name in (row.predicted_class, row.true_class))
+            sums = (
+                f"the Shapley values for {row.predicted_class} sum to {predicted}, those for {row.true_class} to "
+                f"{true}; "
             )
-            line += (
-                f": regions worth +{plus:.2f} spoke for {row.predicted_class} and {MINUS}{minus:.2f} against it; "
-                f"+{right_plus:.2f} for {row.true_class} and {MINUS}{right_minus:.2f} against it"
-            )
-        said.append(
-            f"{line}. Without the named regions {row.true_class} goes from {row.p_true:.2f} to {row.p_true_after:.2f}."
+        sentences.append(
+            f"Image {row.image} ({row.true_class}, taken for {row.predicted_class}): {sums}after blurring, the "
+            f"probability of {row.true_class} is {row.p_true_after:.2f} instead of {row.p_true:.2f}."
         )
-    return said
+    return sentences
 
 
-def pairs(found: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
-    """How do two classes that are confused differ?
+def _sums(values: pd.Series) -> str:
+    """The sums of a map's positive and of its negative Shapley values."""
+    _, evidence_for, evidence_against, _ = adding_up(*values[list(SUM)])
+    return f"+{evidence_for:.2f} and {MINUS}{evidence_against:.2f}"
+
+
+def pairs(table: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
+    """Confusable pairs: do the same regions speak for both classes?
 
     Args:
-        found: the analysis of pairs.
+        table: the analysis of pairs.
         analyst: the explainer whose maps are shown.
-        n_classes: of two, what speaks for one speaks against the other by definition.
+        n_classes: number of classes; of two, evidence for one is evidence against the other by definition.
     """
-    own = found[found["explainer"] == analyst]
-    if own.empty:
+    rows = table[table["explainer"] == analyst]
+    if rows.empty:
         return ["No confusable pair was explained."]
     if n_classes == 2:
         return ["There are two classes: what speaks for one speaks against the other by definition."]
-    said = []
-    for (a, b), part in own.groupby(["a_class", "b_class"], sort=False):
-        ranked = part["agreement"].dropna()
-        if ranked.empty:
-            said.append(f"{a} and {b}: no map ranks the regions, so there is nothing to compare.")
+    sentences = []
+    for (a, b), part in rows.groupby(["a_class", "b_class"], sort=False):
+        agreement = part["agreement"].dropna()
+        if agreement.empty:
+            sentences.append(f"{a} and {b}: no map ranks the regions, so there is nothing to compare.")
             continue
-        each = listed([signed(value) for value in ranked])
-        said.append(f"{a} and {b}, {counted(len(ranked))}: rank correlation of the regions for either class {each}.")
-    what = "Below 0 the regions that speak for one class tend to speak against the other, above 0 to speak for both."
-    return [*said, f"{what} These are single images, not a test."]
+        each = listed([signed(value) for value in agreement])
+        images = counted(len(agreement))
+        sentences.append(f"{a} and {b} ({images}): rank correlation of the regions' values for the two classes {each}.")
+    meaning = (
+        "Below 0, regions that speak for one class tend to speak against the other; above 0, they tend to speak for "
+        "both. These are single images, not a test."
+    )
+    return [*sentences, meaning]

@@ -1,9 +1,7 @@
-"""The model card (Mitchell et al. 2019), in Markdown: what a classifier is for, how well it does, and its limits."""
+"""The model card (Mitchell et al. 2019) in Markdown: intended use, metrics and limits of a classifier."""
 
 import re
 from typing import Any
-
-import pandas as pd
 
 from glassbox.config.types import CNN
 from glassbox.evaluation import chance_level
@@ -12,16 +10,16 @@ from glassbox.report import calibration
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, percent
 
-FEW = 100  # test images of a class, below which its scores are said to be uncertain
+FEW = 100  # test images of a class, below which the card calls its scores uncertain
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is: a class may be called *_a_* or <b>."""
+    """Text with Markdown's special characters escaped: a class may be called *_a_* or <b>."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&-])", r"\\\1", text.replace("\n", " "))
 
 
 def card(study: Study) -> str:
-    """The card of a finished study's classifier; its headings are of the second level and below."""
+    """The card of a finished study's classifier; its headings start at the second level."""
     p, data, m = study.params, study.card, study.metrics
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
     side, listed = data["image_size"], _listed(data["classes"])
@@ -29,30 +27,30 @@ def card(study: Study) -> str:
         "## Model",
         "",
         f"`glassbox-{p.study.name}`: {_network(study)}, {study.model['parameters']['total']:,} parameters, trained for "
-        f"{study.training['epochs']} epochs, of which epoch {study.training['best_epoch']} was kept. It takes RGB "
-        f"images of any size as uint8, makes them {side} x {side} pixels and normalises their colours itself, and "
-        "gives a class and a probability for each class.",
+        f"{study.training['epochs']} epochs; the weights of epoch {study.training['best_epoch']} were kept. Its input "
+        f"is RGB images of any size as uint8, which it resizes to {side} x {side} pixels and normalises; its output is "
+        "the predicted class and a probability for each class.",
         "",
         "## Intended use",
         "",
-        f"To tell {len(data['classes'])} classes apart ({listed}) in images like those of its data, and to study how "
-        "its decisions are explained. It always answers with one of these classes, whatever an image shows. It is no "
-        "basis for decisions about people, nor for any on which safety depends: nobody has tested it for that.",
+        f"To classify images like those of its data into {len(data['classes'])} classes ({listed}), and to study "
+        "explanations of its predictions. It predicts one of these classes whatever an image shows. It must not be "
+        "used for decisions about people or decisions that affect safety: it was not tested for them.",
         "",
         "## Data",
         "",
         f"Source `{data['source']}`: {_sizes(data['sizes'])} images; {_duplicates(data['duplicates'])} "
-        f"SHA-256 of images and labels `{data['digest'][:16]}`.",
+        f"SHA-256 of images and labels: `{data['digest'][:16]}`.",
         "",
         "## Metrics",
         "",
-        f"On {m['images']:,} test images, at which nothing looked before the end: accuracy {percent(m['accuracy'])} "
+        f"On {m['images']:,} test images, not used before this evaluation: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
         f"{markdown(chance_level.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
         f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} "
         f"mistakes. {markdown(chance_level.sentence(m))}",
         "",
-        f"Of each class, with {level} intervals:",
+        f"By class, with {level} intervals:",
         "",
         "| class | precision | recall | F1 | images |",
         "| :--- | ---: | ---: | ---: | ---: |",
@@ -74,54 +72,55 @@ def card(study: Study) -> str:
 
 
 def limits(study: Study) -> list[str]:
-    """What the study cannot tell, in sentences with its numbers."""
+    """Limits of the classifier and of what was measured, in sentences."""
     data, rows = study.card, study.report.iloc[:-1]
     worst = rows.sort_values("recall", kind="stable").iloc[0]
-    said = [
-        "Its intervals are over test images. Of another training, with another seed, they say nothing: this is one.",
-        f"It does worst on {worst['class']}: {percent(worst['recall'])} of its {int(worst['support'])} test images "
+    sentences = [
+        "The intervals cover the choice of test images, not the variation between trainings: this is one training with "
+        "one seed.",
+        f"Recall is lowest for {worst['class']}: {percent(worst['recall'])} of its {int(worst['support'])} test images "
         f"are recognised (interval {percent(worst['recall_low'])} to {percent(worst['recall_high'])}).",
     ]
     if data["groups"]:
-        said.append(
-            f"Its intervals treat images as independent, but the {data['sizes']['test']:,} test images come in "
+        sentences.append(
+            f"The intervals treat images as independent, but the {data['sizes']['test']:,} test images come in "
             f"{data['groups']['by_split']['test']:,} groups: they are too narrow where images of a group are alike."
         )
     pair = study.pairs.iloc[0] if len(study.pairs) else None
     if pair is not None and pair["a_as_b"] + pair["b_as_a"]:
-        said.append(
-            f"It confuses {pair['a_class']} and {pair['b_class']} most: {pair['a_as_b']} times as the second, "
-            f"{pair['b_as_a']} times as the first."
+        sentences.append(
+            f"The most confused classes are {pair['a_class']} and {pair['b_class']}: {pair['a_as_b']} images of the "
+            f"first are taken for the second, {pair['b_as_a']} of the second for the first."
         )
     few = rows[rows["support"] < FEW]
     if len(few):
-        said.append(
-            f"{len(few)} of {len(rows)} classes have fewer than {FEW} test images each, so that their own scores are "
-            "uncertain."
+        sentences.append(
+            f"{len(few)} of {len(rows)} classes have fewer than {FEW} test images each: their scores are uncertain."
         )
     shared = data["duplicates"]["also_in_another_split"].get("test", 0)
     if shared:
-        said.append(f"{shared} test images occur in another split as well, and make it look better than it is.")
-    said.append(
-        f"Everything was measured on images of {data['source']}. On others, blurred, darker, or of something else, it "
-        "may do much worse, and be no less sure."
+        sentences.append(f"{shared} test images also occur in another split, which makes the scores too good.")
+    sentences.append(
+        f"Everything was measured on images of {data['source']}. On other images, such as blurred or darker ones or "
+        "other subjects, the model may do much worse with the same confidence."
     )
     if study.scorecard is None:
-        said.append("Its explanations were not scored.")
+        sentences.append("Its explanations were not scored.")
     else:
-        said.append(
-            f"Explainers were scored on {_scored(study.scorecard)} images, for the predicted class. That an explainer "
-            "is faithful on the whole does not make each of its maps so."
+        scored = int(study.scorecard[study.scorecard["ranks"]]["n"].max())
+        sentences.append(
+            f"Explainers were scored on {scored} images, for the predicted class. An explainer that is faithful on "
+            "average may still give an unfaithful map."
         )
     squares = study.index.loc[study.index["squares"], "image"].unique().tolist()
-    said += on_squares(squares, study.n_explained)
-    said += study.model["contradictions"]
+    sentences += on_squares(squares, study.n_explained)
+    sentences += study.model["contradictions"]
     if not data["has_masks"]:
-        said.append(
-            "Nobody has marked where the evidence is: whether a map shows the right place, as opposed to the place "
-            "that the model uses, is not known."
+        sentences.append(
+            "There are no masks of the evidence: whether a map shows the right place, as opposed to the place that the "
+            "model uses, is not known."
         )
-    return said
+    return sentences
 
 
 def _network(study: Study) -> str:
@@ -138,16 +137,12 @@ def _sizes(sizes: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {split}" for split, n in sizes.items())
 
 
-def _duplicates(found: dict[str, Any]) -> str:
-    if not found["groups"]:
+def _duplicates(counts: dict[str, Any]) -> str:
+    if not counts["groups"]:
         return "none occurs twice."
-    return f"{found['groups']} groups of identical ones, {found['dropped_from_training']} dropped from training for it."
+    return f"{counts['groups']} groups of identical images, {counts['dropped_from_training']} dropped from training."
 
 
 def _row(row: dict[str, Any]) -> str:
     scores = (f"{row[s]:.3f} [{row[f'{s}_low']:.3f}, {row[f'{s}_high']:.3f}]" for s in ("precision", "recall", "f1"))
     return f"| {markdown(str(row['class']))} | {' | '.join(scores)} | {int(row['support'])} |"
-
-
-def _scored(scorecard: pd.DataFrame) -> int:
-    return int(scorecard[scorecard["ranks"]]["n"].max())

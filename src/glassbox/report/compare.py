@@ -19,12 +19,12 @@ UNITS = {"log_loss": " (nats)"}
 
 
 def sentences(sides: Sides) -> list[str]:
-    """What page and terminal begin with: the verdict, and in what the two studies differ."""
+    """The first sentences of page and terminal: the verdict, and what differs between the two studies."""
     return [*verdict(sides.found, sides.a.name, sides.b.name), causes(sides)]
 
 
 def page(sides: Sides) -> str:
-    """The page."""
+    """The page as HTML."""
     a, b = sides.a.name, sides.b.name
     return render(
         "compare.html",
@@ -55,8 +55,8 @@ def page(sides: Sides) -> str:
 
 
 def summary(sides: Sides) -> dict[str, float]:
-    """The metrics that MLflow gets: differences, p-values before and after Holm's correction where there is a test,
-    images that one alone recognises, and means of the maps' agreement."""
+    """The metrics for MLflow: differences, p-values before and after Holm's correction where there is a test, numbers
+    of images that only one study recognises, and means of the maps' agreement."""
     numbers: dict[str, float] = {}
     for row in sides.found.metrics.itertuples():
         values = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p, "p_holm": row.p_holm}
@@ -67,13 +67,13 @@ def summary(sides: Sides) -> dict[str, float]:
 
 
 def outcomes(sides: Sides) -> dict[str, str]:
-    """The tags that MLflow gets: of each metric whether B is better, worse, undecided or not tested."""
+    """The tags for MLflow: by metric whether B is better, worse, undecided or not tested."""
     return {f"outcome/{row.metric}": row.outcome for row in sides.found.metrics.itertuples()}
 
 
 def _matrix(sides: Sides) -> list[dict[str, Any]]:
-    """Rows of the difference of the confusion matrices: `name` and `cells`, each with its `count` and its `share` of
-    the largest."""
+    """Rows of the difference of the confusion matrices: `name` and `cells`, each with its `count`, and its `share` of
+    the largest count."""
     matrix, classes = sides.found.matrix, sides.a.card["classes"]
     largest = max(1, int(np.abs(matrix).max()))
     return [
@@ -83,17 +83,16 @@ def _matrix(sides: Sides) -> list[dict[str, Any]]:
 
 
 def _most(sides: Sides) -> list[dict[str, Any]]:
-    """Classes of which one recognises more images, those with the largest change in number first, five at most: `name`,
-    and how many images more B recognises."""
+    """The five classes at most whose numbers of recognised images differ most: `name`, and how many images `more` B
+    recognises."""
     gained = np.diag(sides.found.matrix)
     order = np.argsort(-np.abs(gained), kind="stable")
     return [{"name": sides.a.card["classes"][k], "more": int(gained[k])} for k in order[:5] if gained[k]]
 
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:
-    """A row an explainer: `title`, `images`, the overlap by `chance`, and of each measure the mean over the images that
-    have it, None where none has since all maps are empty, and the ends of its 95 % interval, None where they are too
-    few for one."""
+    """One row per explainer: `title`, `images`, the overlap by `chance`, and by measure the mean over the images with a
+    value (None where all maps are empty) and the ends of its 95 % interval (None where the images are too few)."""
     rows = []
     seed = derive(sides.a.params.study.seed, "compare", "agreement")
     for name, part in sides.agreement.groupby("explainer", sort=False):
@@ -110,7 +109,10 @@ def _agreement(sides: Sides) -> list[dict[str, Any]]:
 def _flip(flip: Flip) -> dict[str, Any]:
     maps = [
         {"title": title_of(name)}
-        | {side: map_uri(flip.image, one) if one is not None else None for side, one in zip("ab", both, strict=True)}
+        | {
+            side: None if values is None else map_uri(flip.image, values)
+            for side, values in zip("ab", both, strict=True)
+        }
         for name, both in flip.maps.items()
     ]
     return {"row": flip.row, "truth": flip.truth, "guesses": flip.guesses, "image": uri(flip.image), "maps": maps}

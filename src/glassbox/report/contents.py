@@ -1,14 +1,13 @@
-"""The study on one page, and in one small file: read from what the stages wrote, nothing is computed again."""
+"""What the study's summary, its row in MLflow and the tables of its page hold."""
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from glassbox.evaluation import chance_level
 from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, MATCHED, title_of
 from glassbox.report import card as cards
-from glassbox.report import hypotheses, words
+from glassbox.report import words
 from glassbox.report.study import Study
 from glassbox.scoring import summary_metrics as scores
 from glassbox.scoring import verdicts
@@ -16,8 +15,7 @@ from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """What studies are compared by at first sight, the metrics of DVC's own tables: small enough for git, and the same
-    bytes whenever the results are the same."""
+    """The metrics of DVC's tables: small enough for git, and the same bytes whenever the results are the same."""
     names = (
         "accuracy",
         "accuracy_low",
@@ -28,9 +26,11 @@ def summary(study: Study) -> dict[str, Any]:
         "ece",
         "log_loss",
     )
-    found = {f"test_{name}": study.metrics[name] for name in names}
-    found["against_majority"] = study.metrics["against_majority"]
-    return found | {"best_epoch": study.training["best_epoch"], "best_explainer": study.best_explainer}
+    return {f"test_{name}": study.metrics[name] for name in names} | {
+        "against_majority": study.metrics["against_majority"],
+        "best_epoch": study.training["best_epoch"],
+        "best_explainer": study.best_explainer,
+    }
 
 
 def headline(study: Study) -> dict[str, float]:
@@ -66,46 +66,30 @@ def headline(study: Study) -> dict[str, float]:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
         row[f"best_{study.judged_by}"] = study.search[study.judged_by]
-    known = study.index["local_r2"].dropna() if "local_r2" in study.index else ()  # of LIME's maps
-    if len(known):
-        row |= {"local_r2/lime": known.mean(), "local_r2_maps/lime": len(known)}
-    used = stability_of_the_study(study)
-    if used is not None and used["images"]:
-        row |= {f"{name}/lime": used[name] for name in ("rank_agreement", "top_overlap")}
+    local_r2 = study.index["local_r2"].dropna() if "local_r2" in study.index else ()  # of LIME's maps
+    if len(local_r2):
+        row |= {"local_r2/lime": local_r2.mean(), "local_r2_maps/lime": len(local_r2)}
+    stability = stability_of_the_study(study)
+    if stability is not None and stability["images"]:
+        row |= {f"{name}/lime": stability[name] for name in ("rank_agreement", "top_overlap")}
     return row if study.scorecard is None else row | scores.flat(scores.headline(study.scorecard))
 
 
-def hypotheses_of(study: Study) -> list[dict[str, Any]]:
-    """The ResNet-50 paper's hypotheses, checked on this study."""
-    return hypotheses.check(
-        study.metrics,
-        study.params.evaluate.target_accuracy,
-        study.index,
-        study.panels,
-        study.recognised,
-        study.mistakes,
-        study.analyst,
-        study.params.study.seed,
-        study.card["has_masks"],
-        study.ranking,
-    )
-
-
 def stability_of_the_study(study: Study) -> dict[str, float] | None:
-    """LIME's stability at the number of samples nearest to the one that the study takes: means over the `images` whose
-    probability varies near the image, the only ones that have weights."""
+    """LIME's stability at the number of samples nearest to the study's own: means over the `images` whose probability
+    varies near the image; LIME has no weights for the others. None where it was not measured."""
     if study.stability is None:
         return None
-    by = study.stability.groupby("samples", as_index=False)
-    means = by.mean().assign(images=by["rank_agreement"].count()["rank_agreement"])
+    by_samples = study.stability.groupby("samples", as_index=False)
+    means = by_samples.mean().assign(images=by_samples["rank_agreement"].count()["rank_agreement"])
     nearest = (means["samples"] - study.params.explain.lime.samples).abs().idxmin()
     return means.loc[nearest].to_dict()
 
 
 def explainer_table(study: Study) -> list[dict[str, Any]]:
-    """One row for each explainer and control: title, whether it is a control, for each metric the setting that ranks as
-    text, mean and interval; the outcome of eMPRT; constant maps; and what a map costs. Explainers that only ask the
-    model have `matched`, the same at the common number of forward passes, if there are at least two of them."""
+    """One row for each explainer and control: title, whether it is a control, mean and interval by each metric (with
+    its ranking setting) as text, the outcome of eMPRT, constant maps, and the cost of a map. `matched` holds the scores
+    at the common number of forward passes, measured for explainers without gradients if there are at least two."""
     card = study.scorecard
     if card is None:
         return []
@@ -141,12 +125,7 @@ def _scores(part: pd.DataFrame) -> dict[str, str]:
 
 
 def description(study: Study, study_digest: str) -> str:
-    """The study in a few lines of Markdown: what MLflow shows above its row's parameters and metrics.
-
-    Args:
-        study: a finished one.
-        study_digest: of its state.
-    """
+    """The study in a few lines of Markdown, which MLflow shows above its row's parameters and metrics."""
     m, level = study.metrics, f"{100 * study.params.evaluate.confidence:g} %"
     low, high = 100 * m["accuracy_low"], 100 * m["accuracy_high"]
     lines = [
@@ -170,43 +149,13 @@ def description(study: Study, study_digest: str) -> str:
 
 
 def columns(study: Study) -> dict[str, dict[str, str]]:
-    """Titles of the metrics that were measured, with the way that is better: those "against the controls", faithfulness
-    and localization, and "further" ones."""
-    found: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
+    """Titles of the metrics that were measured, with an arrow to better: those "against the controls" (faithfulness and
+    localization), and "further" ones."""
+    titles: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
     if study.scorecard is not None:
         arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
         rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
         for row in rows.itertuples():
             kind = "against the controls" if row.property in ("faithfulness", "localization") else "further"
-            found[kind][row.metric] = MEASUREMENTS[row.metric] + arrows[row.direction]
-    return found
-
-
-def browsable(study: Study) -> list[tuple[str, int, bytes]]:
-    """The explanations that MLflow shows step by step; see `pictures.browsable`."""
-    from glassbox.report import pictures
-
-    return list(pictures.browsable(study.index, study.arrays["maps"], study.arrays["images"]))
-
-
-def index_page(study: Study, images: np.ndarray, study_digest: str) -> str:
-    """The whole study as one HTML file that needs no network.
-
-    Args:
-        study: a finished one.
-        images: (N, H, W, 3) uint8, its test split.
-        study_digest: of its state.
-    """
-    from glassbox.report import page  # matplotlib's colours take half a second, and a summary does without
-
-    return page.page(
-        study,
-        images,
-        study_digest,
-        explainers=explainer_table(study),
-        columns=columns(study),
-        used=stability_of_the_study(study),
-        hypotheses=hypotheses_of(study),
-        sentence=hypotheses.sentence,
-        machine=study.machine,
-    )
+            titles[kind][row.metric] = MEASUREMENTS[row.metric] + arrows[row.direction]
+    return titles

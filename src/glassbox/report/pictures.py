@@ -1,4 +1,4 @@
-"""Images and maps as pictures: data URIs, small enough for one page that holds hundreds, and PNG files."""
+"""Images and maps as pictures: small data URIs, of which a page can hold hundreds, and PNG files."""
 
 import base64
 import io
@@ -13,23 +13,23 @@ from glassbox.explainers.catalog import CONTROL
 from glassbox.figures.maps import blend, normalise
 from glassbox.tracking.mlflow_view import IMAGES, image_key
 
-EXACT = 64  # side in pixels up to which pictures are kept as they are; larger ones lose what the eye hardly sees
+EXACT = 64  # side in pixels up to which pictures are compressed without loss
 LARGEST = 160  # side of a picture on the page
 QUALITY = 80  # of WebP
 
 
 def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iterator[tuple[str, int, bytes]]:
-    """What MLflow shows step by step: every image that is drawn, and those of its maps of the predicted class that may
-    be shown, each as key, number of the test image, and content of a PNG file.
+    """What MLflow shows step by step: every image that is drawn, and its maps of the predicted class that may be shown,
+    each as key, row in the test split, and content of a PNG file.
 
     Args:
-        index: one row a map.
+        index: one row per map.
         maps: (M, H, W).
         images: (R, H, W, 3) uint8, see `explaining.arrays`.
     """
     for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
         key, pixels = f"{IMAGES}/image", images[row["map"] % len(images)]
-        if row["explainer"] != CONTROL:  # which has one map for each image, too
+        if row["explainer"] != CONTROL:
             error = row.get("additivity_error")
             if pd.notna(error) and not sound({"additivity_error": error}):
                 continue
@@ -44,7 +44,7 @@ def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
 
     Args:
         pixels: (H, W, 3) uint8.
-        largest: side in pixels to which a larger one is made smaller.
+        largest: side in pixels to which larger pictures are reduced.
     """
     image = Image.fromarray(pixels)
     if max(image.size) > largest:
@@ -61,7 +61,7 @@ def map_uri(image: np.ndarray, values: np.ndarray, largest: float | None = None)
 
 
 def enlarged(pixels: np.ndarray, least: int = 192) -> Image.Image:
-    """A picture whose pixels are large enough to be seen: a small one many times as large.
+    """A picture enlarged by a whole factor until its shorter side has `least` pixels or more.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -77,7 +77,7 @@ def drawn(image: np.ndarray, values: np.ndarray, largest: float | None = None) -
     Args:
         image: (H, W, 3) uint8.
         values: (H, W).
-        largest: absolute value that has the full colour; None takes the map's own largest.
+        largest: absolute value with the full colour; None takes the map's own largest.
     """
     scaled = normalise(values) if largest is None else np.clip(values / (largest or 1.0), -1, 1)
     return (255 * blend(image, scaled)).round().astype(np.uint8)

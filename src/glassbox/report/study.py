@@ -1,4 +1,4 @@
-"""All that the stages of a study have written, as the report reads it."""
+"""The files of a finished study, as the report reads them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,26 +23,24 @@ class Study:
     Attributes:
         params: the parameters.
         folder: reports/.
-        card: of the data.
-        search: outcome of the search.
-        trials: one row a trial.
+        card: the data's card.
+        search: the search's outcome; `trials` has one row per trial.
         model: the model's card.
-        training: best epoch and its scores.
-        curves: one row an epoch.
-        machine: that trained.
-        metrics: on the test split.
+        training: the best epoch and its scores; `curves` has one row per epoch.
+        machine: the machine of the training.
+        metrics: scores on the test split.
         calibration: which probabilities the study gives, and why; see `evaluation.calibration.Scaling`.
-        predictions: one row a test image.
-        report: per class.
-        pairs: most-confused pairs.
-        index: one row a map.
-        gate: whether the model uses what was planted, where something was.
-        scorecard: one row for each explainer, metric and setting; None where the gate refused it.
+        predictions: one row per test image.
+        report: scores by class.
+        pairs: the most confused pairs.
+        index: one row per map.
+        gate: whether the model uses the planted evidence, where there is any.
+        scorecard: one row per explainer, metric and setting; None where the gate refused to score.
         ranking: orders, tests and verdicts; None likewise.
-        costs: of a map, by kind and explainer.
-        shortcut: what a watermark does to predictions and maps, or None where the data have none.
-        stability: one row for each image and number of samples of LIME, or None where it was not asked for.
-        panels: one row for each map of Shapley values of many classes, or None without them.
+        costs: the cost of a map, by kind and explainer.
+        shortcut: what a watermark does to predictions and maps; None where the data have none.
+        stability: one row per image and number of LIME's samples; None where it was not measured.
+        panels: one row per map of Shapley values of many classes; None where there are none.
         recognised, mistakes, confusable: the three analyses.
     """
 
@@ -79,7 +77,7 @@ class Study:
 
     @property
     def judged_by(self) -> str:
-        """The measure by which the search compared its trials; see `judged_by`."""
+        """The measure by which the search compared its trials."""
         return judged_by(self.params.train.class_weights, self.params.train.sampling)
 
     @property
@@ -99,9 +97,9 @@ class Study:
 
     @property
     def verdicts(self) -> list[str]:
-        """Which explanation to believe, in words; or why that was not measured."""
-        said = [self.gate["refusal"]] if self.gate["refusal"] else self.ranking["verdicts"]
-        return said + (self.shortcut["verdicts"] if self.shortcut else [])
+        """Which explanation to believe, in sentences; or why that was not measured."""
+        scored = [self.gate["refusal"]] if self.gate["refusal"] else self.ranking["verdicts"]
+        return scored + (self.shortcut["verdicts"] if self.shortcut else [])
 
     @property
     def best_explainer(self) -> str:
@@ -110,7 +108,7 @@ class Study:
 
     @property
     def opening(self) -> list[str]:
-        """The study in three sentences at most, each of which a table of the report shows."""
+        """The study in three sentences at most; a table of the report shows the numbers of each."""
         m, level = self.metrics, f"{100 * self.params.evaluate.confidence:g} %"
         accuracy = (
             f"The classifier recognises {words.percent(m['accuracy'])} of {m['images']:,} test images ({level} "
@@ -130,34 +128,40 @@ def read(params: Params, reports: str | Path = "reports", model: str | Path = "m
     """
     folder = Path(reports)
 
-    def optional(name: str) -> pd.DataFrame | None:
-        return files.read_csv(folder / name) if (folder / name).exists() else None
+    def table(name: str) -> pd.DataFrame:
+        return files.read_csv(folder / name)
 
-    card, gate = (files.read_json(folder / name) for name in ("prepare/card.json", "score/gate.json"))
+    def content(name: str) -> dict[str, Any]:
+        return files.read_json(folder / name)
+
+    def exists(name: str) -> bool:
+        return (folder / name).exists()
+
+    card, gate = content("prepare/card.json"), content("score/gate.json")
     return Study(
         params=params,
         folder=folder,
         card=card,
-        search=files.read_json(folder / "tune/best.json"),
-        trials=files.read_csv(folder / "tune/trials.csv"),
+        search=content("tune/best.json"),
+        trials=table("tune/trials.csv"),
         model=files.read_json(Path(model) / "model.json"),
-        training=files.read_json(folder / "train/metrics.json"),
-        curves=files.read_csv(folder / "train/curves.csv"),
-        machine=files.read_json(folder / "train" / files.TIMES)["machine"],
-        metrics=files.read_json(folder / "evaluate/metrics.json"),
-        calibration=files.read_json(folder / "evaluate/calibration.json"),
-        predictions=files.read_csv(folder / "evaluate/predictions.csv"),
-        report=files.read_csv(folder / "evaluate/classification_report.csv"),
-        pairs=files.read_csv(folder / "evaluate/confused_pairs.csv"),
-        index=files.read_csv(folder / "explain/index.csv"),
+        training=content("train/metrics.json"),
+        curves=table("train/curves.csv"),
+        machine=content(f"train/{files.TIMES}")["machine"],
+        metrics=content("evaluate/metrics.json"),
+        calibration=content("evaluate/calibration.json"),
+        predictions=table("evaluate/predictions.csv"),
+        report=table("evaluate/classification_report.csv"),
+        pairs=table("evaluate/confused_pairs.csv"),
+        index=table("explain/index.csv"),
         gate=gate,
-        scorecard=None if gate["refusal"] else files.read_csv(folder / "score/scorecard.csv"),
-        ranking=None if gate["refusal"] else files.read_json(folder / "score/ranking.json"),
-        costs=files.read_json(folder / "score" / files.TIMES),
-        shortcut=files.read_json(folder / "score/shortcut.json") if (folder / "score/shortcut.json").exists() else None,
-        stability=optional("explain/lime_stability.csv"),
-        panels=optional("explain/panels.csv"),
-        recognised=files.read_csv(folder / "explain/recognised.csv"),
-        mistakes=files.read_csv(folder / "explain/mistakes.csv"),
-        confusable=files.read_csv(folder / "explain/pairs.csv"),
+        scorecard=None if gate["refusal"] else table("score/scorecard.csv"),
+        ranking=None if gate["refusal"] else content("score/ranking.json"),
+        costs=content(f"score/{files.TIMES}"),
+        shortcut=content("score/shortcut.json") if exists("score/shortcut.json") else None,
+        stability=table("explain/lime_stability.csv") if exists("explain/lime_stability.csv") else None,
+        panels=table("explain/panels.csv") if exists("explain/panels.csv") else None,
+        recognised=table("explain/recognised.csv"),
+        mistakes=table("explain/mistakes.csv"),
+        confusable=table("explain/pairs.csv"),
     )

@@ -1,4 +1,4 @@
-"""Values for people, and the templates of pages that show them."""
+"""Numbers as text, and the templates of the pages."""
 
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ def macro_f1_ends(metrics: dict[str, Any], level: str) -> str:
     """The interval of the macro F1, or why there is none.
 
     Args:
-        metrics: of metrics.json.
-        level: of the interval, like "95 %".
+        metrics: the content of metrics.json.
+        level: the interval's, like "95 %".
     """
     if metrics["macro_f1_low"] is None:
         return f"no interval: {metrics['macro_f1_without_interval']}"
@@ -41,11 +41,11 @@ def short(value: Any) -> str:
 
 
 def render(template: str, **shown: Any) -> str:
-    """A page of one file that needs no network.
+    """A page in one file that needs no network.
 
     Args:
-        template: name of its file in this folder.
-        shown: what it shows, by name; a name that is not given is an error.
+        template: name of the template's file in this folder.
+        shown: its variables; a missing one is an error.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
