@@ -18,7 +18,7 @@ from glassbox.data.store import Split
 from glassbox.execution import compute
 from glassbox.models import Classifier
 from glassbox.search import hyperparameters
-from glassbox.training import loop, optimizers, records
+from glassbox.training import loop, optimizers, recipe, records
 
 SIDE, CLASSES = 32, 10
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -76,10 +76,8 @@ def training_epochs(
 ) -> Iterator[records.Epoch]:  # fmt: skip
     """Of `fit`, as many as are asked for; two images validate, so that training is what takes the time."""
     few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
-    return loop.fit(
-        classifier, split, few, optimizers.make_optimizer(classifier, settings), place=place, epochs=10**6,
-        batch_size=batch, how=how, patience=10**6, keep="last", seed=0,
-    )  # fmt: skip
+    made = recipe.Recipe(epochs=10**6, batch_size=batch, augment=how, seed=0, patience=10**6, keep="last")
+    return loop.fit(classifier, split, few, optimizers.make_optimizer(classifier, settings), made, place=place)
 
 
 def unsearched(params: Params) -> models.Spec:
@@ -107,7 +105,7 @@ def usual(classifier: Classifier) -> nn.Sequential:
     drop1, drop2 = nn.Dropout(n.dropout1.p), nn.Dropout(n.dropout2.p)
     blocks.insert(4, drop1)
     model = nn.Sequential(
-        Normalize(classifier.mean, classifier.std), *blocks, n.flatten, n.dense, n.activation, drop2, n.output
+        Normalize(classifier.mean, classifier.std), *blocks, nn.Flatten(), n.dense, n.activation, drop2, n.output
     )
     return copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
 

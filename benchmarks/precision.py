@@ -21,7 +21,7 @@ from glassbox.execution import compute
 from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.explainers.lime import Lime
-from glassbox.training import loop, optimizers
+from glassbox.training import loop, optimizers, recipe
 from glassbox.xai_metrics.faithfulness import deletion_auc, insertion_auc
 
 IMAGES, EPOCHS, BATCH, STEPS = 12, 10, 128, 32
@@ -37,10 +37,8 @@ def trained(params: Params, place: compute.Place) -> tuple[models.Classifier, st
     made = models.build("cnn", common.NETWORK, data.image_size, len(data.classes), data.mean, data.std)
     made.to(place.device)
     optimizer = optimizers.make_optimizer(made, optimizers.OptimizerSettings("adam", 1e-3))
-    epochs = loop.fit(
-        made, train.to(place.device), validation.to(place.device), optimizer, place=place, epochs=EPOCHS,
-        batch_size=BATCH, how=params.augment, patience=EPOCHS, seed=0,
-    )  # fmt: skip
+    plain = recipe.Recipe(epochs=EPOCHS, batch_size=BATCH, augment=params.augment, seed=0, patience=EPOCHS)
+    epochs = loop.fit(made, train.to(place.device), validation.to(place.device), optimizer, plain, place=place)
     best = max(epoch.validation_accuracy for epoch in epochs)
     print(f"precision: trained to {100 * best:.1f} % on {params.data.source}", flush=True)
     return made, train, test, data.mean

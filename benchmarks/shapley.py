@@ -28,7 +28,7 @@ from glassbox.data.store import Split, statistics
 from glassbox.execution import compute
 from glassbox.explainers import shapley
 from glassbox.models import Classifier
-from glassbox.training import loop, losses, optimizers
+from glassbox.training import loop, losses, optimizers, recipe
 
 SIDE, TRAINING, EPOCHS, BATCH = 16, 1400, 15, 1024
 BARS = {(12, 256): 0.6, (12, 1024): 0.5}  # by players and evaluations
@@ -63,8 +63,8 @@ def trained(place: compute.Place) -> tuple[Classifier, Split, float]:
     model = models.build("cnn", NETWORK | SMALL, SIDE, len(images.classes), mean, std).to(place.device)
     how = AUGMENT.model_copy(update={"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0})
     optimizer = optimizers.make_optimizer(model, optimizers.OptimizerSettings("adam", 1e-3))
-    settings = {"epochs": EPOCHS, "batch_size": 128, "how": how, "patience": EPOCHS, "seed": 0}
-    for _ in loop.fit(model, learn, test, optimizer, place=place, **settings):
+    made = recipe.Recipe(epochs=EPOCHS, batch_size=128, augment=how, seed=0, patience=EPOCHS)
+    for _ in loop.fit(model, learn, test, optimizer, made, place=place):
         pass
     return model.eval(), test, losses.assess(model, test, place)[1]
 

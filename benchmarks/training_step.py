@@ -12,7 +12,7 @@ from benchmarks.harness import Bar
 from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 from glassbox.execution import compute
-from glassbox.training import loop, optimizers
+from glassbox.training import loop, optimizers, recipe
 
 BATCH, STEPS = 128, 24
 
@@ -30,10 +30,8 @@ def check(split: Split, place: compute.Place) -> None:
     loss = cross_entropy(plain(to_float(few.images)), few.labels)
     loss.backward()
     optimizer.step()
-    epochs = loop.fit(
-        ours, few, few, optimizers.make_optimizer(ours, common.ADAM), place=exact, epochs=1, batch_size=BATCH,
-        how=common.OFF, patience=1, keep="last", seed=0,
-    )  # fmt: skip
+    one_step = recipe.Recipe(epochs=1, batch_size=BATCH, augment=common.OFF, seed=0, patience=1, keep="last")
+    epochs = loop.fit(ours, few, few, optimizers.make_optimizer(ours, common.ADAM), one_step, place=exact)
     assert abs(next(epochs).train_loss - loss.item()) < 1e-5 * loss.item()
     for a, b in zip(plain.parameters(), ours.parameters(), strict=True):
         # Adam's first step has the length of the rate, whichever the gradient; its sign is rounding where that is 0.

@@ -85,7 +85,7 @@ def main() -> None:
             files.write_csv(folder / f"curves{suffix}.csv", table.drop(columns=[*records.COSTS, "is_best"]))
             figures.curves(folder / f"curves{suffix}.png", table, int(summary["best_epoch"]))
             trained = f"the arm {arm}, " if arm else ""
-            print(f"trained {trained}{len(table)} epochs on {engine.place}; {records.told(summary, measure)}")
+            print(f"trained {trained}{len(table)} epochs on {engine.place}; {records.in_words(summary, measure)}")
         files.write_json(folder / "hyperparameters.json", made_from)
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, times)
@@ -93,7 +93,7 @@ def main() -> None:
         tracked.log_files(record.seal(folder, MODEL))
         for checkpoint in checkpoints:
             checkpoint.finish()
-        print(card.told())
+        print(card.in_words())
 
 
 if __name__ == "__main__":

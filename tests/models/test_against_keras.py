@@ -14,6 +14,7 @@ from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import totals
 from glassbox.training.loop import fit
 from glassbox.training.optimizers import OptimizerSettings, make_optimizer
+from glassbox.training.recipe import Recipe
 from tests.models import keras_reference as reference
 
 KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())
@@ -42,10 +43,8 @@ def test_it_learns_what_keras_learns(name):
     model = Classifier(network(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     optimizer = make_optimizer(model, OptimizerSettings(name, **reference.OPTIMIZERS[name]))
     place = Place(torch.device("cpu"), torch.float32, 16)
-    epochs = list(
-        fit(model, split, split, optimizer, place=place, epochs=reference.STEPS, batch_size=16, how=PLAIN,
-            patience=99, seed=0)
-    )  # fmt: skip
+    recipe = Recipe(epochs=reference.STEPS, batch_size=16, augment=PLAIN, seed=0, patience=99)
+    epochs = list(fit(model, split, split, optimizer, recipe, place=place))
     expected = KERAS[name]["history"]
     losses = [epoch.validation_loss + epoch.weight_penalty for epoch in epochs]
     assert losses == pytest.approx([step["val_loss"] for step in expected], rel=1e-5)

@@ -6,8 +6,7 @@ from torch import nn
 
 from glassbox import models
 from glassbox.core.errors import UserError
-from glassbox.execution import compute
-from glassbox.models.cnn import Dropout, Hyperparameters, TwoBlockCNN, _maxima
+from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import layers, single_path, totals
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.
@@ -64,20 +63,6 @@ def test_writing_the_papers_study_anew_keeps_its_values(tmp_path):
     assert {key for key in before if before[key] != after[key]} == {"study.seed"}
 
 
-def test_the_papers_shapes():
-    network = TwoBlockCNN(PAPER, 32, 10).eval()
-    shapes = {}
-    for name in ("block1.conv", "block1.pool", "block2.conv", "block2.pool", "dense"):
-        network.get_submodule(name).register_forward_hook(
-            lambda _, __, out, name=name: shapes.update({name: tuple(out.shape[1:])})
-        )
-    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-    assert shapes == {
-        "block1.conv": (32, 32, 32), "block1.pool": (32, 10, 10), "block2.conv": (256, 10, 10),
-        "block2.pool": (256, 5, 5), "dense": (64,),
-    }  # fmt: skip
-
-
 def test_kerass_semantics():
     network = TwoBlockCNN(replace(PAPER, pool_size_2=3), 32, 10)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -99,15 +84,6 @@ def test_penalties_are_on_the_three_kernels_only():
     assert all(found is kernel for (found, _), kernel in zip(network.penalties(), kernels, strict=True))
 
 
-def test_grad_cam_sees_the_last_convolution_before_its_pooling():
-    network = TwoBlockCNN(PAPER, 32, 10).eval()
-    seen = []
-    network.grad_cam_layer().register_forward_hook(lambda _, __, out: seen.append(out))
-    network(torch.randn(1, 3, 32, 32))
-    assert seen[0].shape == (1, 256, 10, 10)
-    assert seen[0].min() == 0  # after the activation
-
-
 @pytest.mark.parametrize(("pool", "block", "places"), [(3, "block2", 2), (8, "block1", 8)])
 def test_the_layer_of_grad_cam_is_on_the_only_path_and_has_several_places(pool, block, places):
     network = TwoBlockCNN(replace(PAPER, pool_size_1=pool, pool_size_2=1), 8, 10)
@@ -122,74 +98,3 @@ def test_an_image_that_is_pooled_away_is_refused():
         UserError, match=r"model.pool_size_1 = 3 and model.pool_size_2 = 3 leave nothing of an image of 8"
     ):
         TwoBlockCNN(replace(PAPER, pool_size_2=3), 8, 10)
-
-
-@pytest.mark.parametrize("negative", [False, True])
-@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("activation", [("relu", None), ("leaky_relu", 0.2)])
-def test_maxima_taken_first_change_no_bit(negative, number, activation):
-    torch.manual_seed(0)
-    kind, alpha = activation
-    block = TwoBlockCNN(replace(PAPER, activation_func1=kind, leaky_relu_alpha_1=alpha), 32, 10).block1
-    x = torch.rand(4, 3, 32, 32)
-    block(x)  # running statistics other than 0 and 1
-    with torch.no_grad(), compute.autocast(x.device, number):
-        block.norm.weight.uniform_(-1 if negative else 0, 1)
-        block.eval()
-        assert block._pools_first(x) is not negative
-        expected = block.pool(block.norm(block.activation(block.conv(x))))
-        assert torch.equal(block(x), expected)
-
-
-def test_a_hook_sees_the_layers_in_their_order():
-    block = TwoBlockCNN(PAPER, 32, 10).eval().block1
-    seen = []
-    block.activation.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape)))
-    block(torch.rand(2, 3, 32, 32))
-    assert seen == [(2, 32, 32, 32)]
-
-
-@pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_dropout_drops_its_share_and_keeps_the_mean(p, order):
-    x = (torch.rand(64, 16, 10, 10) + 1).to(memory_format=order).requires_grad_(True)
-    layer = Dropout(p).train()
-    torch.manual_seed(0)
-    out = layer(x)
-    kept = out != 0
-    # 102,400 draws: five standard deviations of the share.
-    assert kept.float().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / kept.numel()) ** 0.5)
-    assert torch.allclose(out[kept], x[kept] / (1 - p))
-    assert out.is_contiguous(memory_format=order)
-    out.sum().backward()
-    assert torch.allclose(x.grad, kept.float() / (1 - p))  # the same ones
-    # Neighbours, images and passes are dropped independently.
-    again = layer(x) != 0
-    pairs = ((kept[1:], kept[:-1]), (kept[..., 1:], kept[..., :-1]), (kept[:, 1:], kept[:, :-1]), (kept, again))
-    for a, b in pairs:
-        assert (a & b).float().mean().item() == pytest.approx((1 - p) ** 2, abs=0.01)
-    torch.manual_seed(0)
-    assert torch.equal(layer(x), out)
-    assert layer.eval()(x) is x
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 6, 6), (2, 4, 11, 8), (1, 3, 1, 9)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("k", [2, 3, 4])
-def test_maxima_are_those_of_pooling(shape, dtype, k):
-    pool = nn.MaxPool2d(k)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    x = x.to(memory_format=torch.channels_last).requires_grad_(True)
-    if min(shape[2:]) < k:
-        with pytest.raises(RuntimeError, match="too small"):
-            _maxima(x, pool)
-        return
-    with torch.no_grad():
-        assert torch.equal(_maxima(x, pool), pool(x))
-        # For ReLU all that is above 0 is the same, and nothing else is.
-        assert torch.equal(_maxima(x, pool, for_relu=True).relu(), pool(x).relu())
-        assert torch.isnan(_maxima(torch.full_like(x, torch.nan), pool, for_relu=True)).all()
-    # With gradients it is the pooling itself: of equal values one alone has the gradient.
-    equal = torch.ones(1, 1, k, k, requires_grad=True)
-    _maxima(equal, pool).sum().backward()
-    assert equal.grad.flatten().tolist() == [1] + [0] * (k * k - 1)

@@ -1,5 +1,4 @@
 import copy
-import pickle
 import re
 from collections import OrderedDict
 from dataclasses import replace
@@ -8,15 +7,11 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
 from torch import nn
 
 from glassbox import models
-from glassbox.config.explain import GradCam as Settings
 from glassbox.core.errors import UserError
 from glassbox.data.store import Description
-from glassbox.explainers.base import Request, constant
-from glassbox.explainers.grad_cam import GradCam
 from glassbox.models import registry, weights
 from glassbox.models.classifier import IMAGENET
 from glassbox.models.layers import layers, totals
@@ -50,12 +45,9 @@ def test_it_is_torchvisions_network_with_our_number_of_classes():
         assert torch.equal(ours(x), theirs(x))
     # The 11,689,512 that torchvision's documentation names less 512 x 1000 + 1000, and 512 x 3 + 3.
     assert totals(ours)["trainable"] == 11_176_512 + 1_539
-
-
-def test_each_layer_counts_once_though_a_relu_serves_twice():
-    rows = layers(resnet(), 32)
+    rows = layers(ours, 32)  # each one counts once, though a ReLU serves twice
     assert len({row.name for row in rows}) == len(rows)
-    assert sum(row.parameters for row in rows) == totals(resnet())["total"]
+    assert sum(row.parameters for row in rows) == totals(ours)["total"]
 
 
 def test_the_cifar_stem_keeps_the_size():
@@ -79,9 +71,7 @@ def test_other_families(name, head):
     net.eval()
     net.head().train()
     x = torch.rand(2, 3, 32, 32)
-    torch.manual_seed(0)
-    one, other = net(x), net(x)
-    assert not torch.equal(one, other)
+    assert not torch.equal(net(x), net(x))
     applied = [m.dropout for m in net.head().modules() if hasattr(m, "dropout")]
     applied += [m.p for m in net.modules() if isinstance(m, nn.Dropout)]
     assert [p for p in applied if p] == [0.4]
@@ -105,60 +95,43 @@ def test_running_statistics_keep_the_share_that_params_yaml_names():
     assert {norm.momentum for norm in norms} == {0.25}
 
 
-def test_grad_cam_looks_at_the_last_stage():
-    net = resnet(CIFAR)
-    assert net.grad_cam_layer() is net.body.layer4
-    assert not any(module._forward_hooks for module in net.modules())
-    assert all(module.training for module in net.modules())
-
-
 # One of each family, at sizes at which its last stage keeps several places, has one place left, or takes no image.
 LAYERS = [
     ("alexnet", 64, "features.11", 3),
     ("convnext_tiny", 32, "features.6.0", 2),
-    ("convnext_tiny", 64, "features", 2),
     ("densenet121", 32, "features.transition3.conv", 2),
     ("efficientnet_b0", 32, "features.6.0.block.0", 2),
-    ("efficientnet_v2_s", 64, "features", 2),
     ("googlenet", 32, "inception4e", 2),
     ("inception_v3", 75, "Mixed_6e", 3),  # Mixed_7c has one place; parts of Mixed_7a lie in parallel branches
     ("inception_v3", 107, "Mixed_7c", 2),
     ("mnasnet0_5", 32, "layers.12.0.layers.2", 2),
     ("mobilenet_v2", 64, "features", 2),
-    ("mobilenet_v3_small", 32, "features.9.block.0", 2),
     ("regnet_y_400mf", 32, "trunk_output.block3", 2),  # of block4 only what its shortcut bypasses has several places
     ("resnet50", 32, "layer3", 2),  # layer4.0.relu runs three times, the last time on one place
     ("resnet50", 224, "layer4", 7),
-    ("resnext50_32x4d", 64, "layer4", 2),
     ("shufflenet_v2_x1_0", 32, "stage3", 2),
     ("squeezenet1_1", 64, "classifier.2", 3),
     ("swin_t", 64, "permute", 2),
     ("vgg11", 32, "features.19", 2),  # and not its pooling, which makes 7 x 7 places of one
     ("vgg11", 224, "features", 7),
-    ("wide_resnet50_2", 32, "layer3", 2),
     ("maxvit_t", 224, "blocks.3", 7),
     ("swin_t", 32, None, 0),
-    ("swin_v2_t", 32, None, 0),
     ("vit_b_16", 64, None, 0),
-    ("vit_b_32", 224, None, 0),
 ]
 
 
 @pytest.mark.parametrize(("name", "size", "where", "places"), LAYERS)
 def test_the_layer_of_grad_cam_runs_once_is_passed_by_all_and_tells_places_apart(name, size, where, places):
-    device = (
-        "cpu" if name.startswith("regnet") else "meta"
-    )  # meta: shapes without numbers; regnet computes with its own
+    # meta: shapes without numbers; regnet computes with its own.
+    device = "cpu" if name.startswith("regnet") else "meta"
     with torch.device(device):
-        net = TorchvisionNetwork(name, PLAIN, size, 3).eval().requires_grad_(False)
+        net = models.Classifier(TorchvisionNetwork(name, PLAIN, size, 3)).eval().requires_grad_(False)
     if where is None:
-        with pytest.raises(
-            UserError, match=rf"grad_cam, .* and {name} \(model.name\) on {size} x {size} .* take grad_cam"
-        ):
-            net.grad_cam_layer()
+        with pytest.raises(UserError, match=rf"^Grad-CAM .* and {name} on {size} x {size} .* take grad_cam"):
+            net.grad_cam_layer(size)
         return
-    layer, calls = net.grad_cam_layer(), []
-    assert layer is net.body.get_submodule(where)
+    layer, calls = net.grad_cam_layer(size), []
+    assert layer is net.network.body.get_submodule(where)
 
     def detach(_: nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
         calls.append(tuple(output.shape[2:]))
@@ -171,16 +144,8 @@ def test_the_layer_of_grad_cam_runs_once_is_passed_by_all_and_tells_places_apart
     assert not logits.requires_grad  # nothing of the image gets around the layer
     handle.remove()
     assert net(x).requires_grad
-    assert net.grad_cam_layer() is layer  # which is looked for once
+    assert net.grad_cam_layer(size) is layer  # which is looked for once
     assert not any(module._forward_hooks for module in net.modules())
-
-
-@pytest.mark.parametrize("name", ["resnet50", "regnet_y_400mf", "shufflenet_v2_x1_0"])
-def test_grad_cam_of_a_small_image_is_no_flat_map(name):
-    torch.manual_seed(0)
-    model = models.build(name, dict(vars(PLAIN)), 32, 5, (0.5,) * 3, (0.25,) * 3).eval()
-    request = Request(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8), torch.tensor([1, 2]), (0, 1))
-    assert not constant(GradCam(Settings(relu=False), 8)(model, request).maps).any()
 
 
 @pytest.mark.parametrize(
@@ -199,48 +164,13 @@ def test_what_cannot_be_built_is_one_sentence(name, stem, size, sentence):
     assert "\n" not in str(refused.value)
 
 
-def taken(net: TorchvisionNetwork, source: dict[str, torch.Tensor]) -> set[str]:
-    return {name for name, t in net.body.state_dict().items() if name in source and torch.equal(t, source[name])}
-
-
-@pytest.mark.parametrize("form", ["pth", "pt", "safetensors", "wrapped", "parallel"])
-def test_weights_from_a_file_leave_only_the_head_fresh(imagenet, tmp_path, form):
-    file = tmp_path / f"mine.{form if form in ('pt', 'safetensors') else 'pth'}"
-    if form == "safetensors":
-        save_file(imagenet, file)
-    elif form == "wrapped":
-        torch.save({"epoch": torch.tensor(3), "state_dict": imagenet}, file)
-    elif form == "parallel":
-        torch.save({f"module.{name}": tensor for name, tensor in imagenet.items()}, file)
-    else:
-        torch.save(imagenet, file)
-    net = resnet()
-    head = copy.deepcopy(net.head().state_dict())
-    assert registry.load_weights(net, str(file)) == ["fc.weight", "fc.bias"]
-    assert set(imagenet) - taken(net, imagenet) == {"fc.weight", "fc.bias"}
-    assert torch.equal(net.head().weight, head["weight"])
-
-
-def test_half_a_head_is_a_fresh_head(imagenet, tmp_path):
-    own = resnet()
-    given = {name: tensor for name, tensor in imagenet.items() if not name.startswith("fc.")}
-    torch.save(given | {"fc.weight": torch.ones_like(own.head().weight)}, tmp_path / "w.pth")
-    before = own.head().weight.clone()
-    assert registry.load_weights(own, str(tmp_path / "w.pth")) == ["fc.weight", "fc.bias"]
-    assert torch.equal(own.head().weight, before)
-    card = models.describe(
-        models.Spec("resnet18", dict(vars(PLAIN)), "data", None),
-        models.Classifier(own, (0.0,) * 3, (1.0,) * 3),
-        DATA,
-        [],
-    )
-    assert card.began_fresh == ["fc.weight", "fc.bias"]
-
-
 def test_the_cifar_stem_cannot_take_a_larger_convolution(imagenet, tmp_path):
     torch.save(imagenet, tmp_path / "w.pth")
     net = resnet(CIFAR)
-    assert registry.load_weights(net, str(tmp_path / "w.pth")) == ["conv1.weight", "fc.weight", "fc.bias"]
+    fresh = registry.load_weights(net, str(tmp_path / "w.pth"))
+    assert fresh == ["conv1.weight", "fc.weight", "fc.bias"]
+    spec = models.Spec("resnet18", dict(vars(CIFAR)), "data", None)
+    assert models.describe(spec, models.Classifier(net), DATA, []).began_fresh == fresh
 
 
 def test_weights_that_glassbox_saved_are_taken_whole(tmp_path):
@@ -260,17 +190,18 @@ def test_weights_that_glassbox_saved_are_taken_whole(tmp_path):
         assert torch.equal(loaded(x), second(x))
 
 
-def test_torchvisions_own_weights_by_name(imagenet, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["IMAGENET1K_V1", "DEFAULT"])
+def test_torchvisions_own_weights_by_name_leave_only_the_head_fresh(imagenet, tmp_path, monkeypatch, name):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
     torch.save(imagenet, tmp_path / "hub/checkpoints" / url.rsplit("/", 1)[-1])  # as after the download
     net = resnet()
-    registry.load_weights(net, "IMAGENET1K_V1")
-    assert set(imagenet) - taken(net, imagenet) == {"fc.weight", "fc.bias"}
-    net = resnet()
-    registry.load_weights(net, "DEFAULT")
-    assert len(taken(net, imagenet)) > 100
+    head = copy.deepcopy(net.head().state_dict())
+    assert registry.load_weights(net, name) == ["fc.weight", "fc.bias"]
+    state = net.body.state_dict()
+    assert all(torch.equal(state[key], tensor) for key, tensor in imagenet.items() if not key.startswith("fc."))
+    assert torch.equal(net.head().weight, head["weight"])
 
 
 def test_without_a_network_one_sentence_says_where_the_file_may_lie(tmp_path, monkeypatch):
@@ -282,10 +213,10 @@ def test_without_a_network_one_sentence_says_where_the_file_may_lie(tmp_path, mo
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     with pytest.raises(UserError) as refused:
         registry.load_weights(resnet(), "IMAGENET1K_V1")
-    said = str(refused.value)
-    assert said.startswith("model.weights: IMAGENET1K_V1 of resnet18 cannot be had from https://")
-    assert f"put that file at {tmp_path}/hub/checkpoints/resnet18-" in said
-    assert "no route to host" in said
+    message = str(refused.value)
+    assert message.startswith("model.weights: IMAGENET1K_V1 of resnet18 cannot be had from https://")
+    assert f"put that file at {tmp_path}/hub/checkpoints/resnet18-" in message
+    assert "no route to host" in message
 
 
 @pytest.mark.parametrize(
@@ -294,38 +225,12 @@ def test_without_a_network_one_sentence_says_where_the_file_may_lie(tmp_path, mo
         ("IMAGENET21K", r"model.weights is 'IMAGENET21K', but must be null, a file .*, or for resnet18 IMAGENET1K_V1"),
         ("none.pth", r"model.weights names the file none.pth, which does not exist"),
         ("none.safetensors", r"model.weights names the file none.safetensors, which does not exist"),
-        ("{tmp}/text.pth", r"text.pth holds no weights, or more than weights"),
-        ("{tmp}/text.safetensors", r"text.safetensors cannot be read as weights \("),
-        ("{tmp}/code.pth", r"code.pth holds no weights, or more than weights, which could run code when it is opened"),
-        ("{tmp}/list.pth", r"list.pth holds no weights by name \(a state_dict\)"),
-        (
-            "{tmp}/resnet34.pth",
-            r"resnet34.pth does not fit resnet18 \(layer1.2.conv1.weight is not part of it, and \d+",
-        ),
-        ("{tmp}/part.pth", r"part.pth does not fit resnet18 \(layer4.1.bn2.bias is missing\)"),
-        ("{tmp}/wide.pth", r"wide.pth does not fit resnet18 \(layer1.0.conv1.weight is 2x2 there and 64x64x3x3 here\)"),
     ],
 )
-def test_weights_that_cannot_be_had_or_do_not_fit(imagenet, tmp_path, which, sentence):
-    class Harmful:
-        def __reduce__(self):
-            return (tmp_path / "it-ran").touch, ()
-
-    (tmp_path / "text.pth").write_text("no weights")
-    (tmp_path / "text.safetensors").write_text("no weights")
-    (tmp_path / "code.pth").write_bytes(pickle.dumps({"a": Harmful()}, protocol=2))
-    others = {
-        "list": lambda: [torch.zeros(1)],
-        "resnet34": lambda: torchvision.models.resnet34(weights=None).state_dict(),
-        "part": lambda: {k: v for k, v in imagenet.items() if k != "layer4.1.bn2.bias"},
-        "wide": lambda: imagenet | {"layer1.0.conv1.weight": torch.zeros(2, 2)},
-    }
-    if (name := which.split("/")[-1].split(".")[0]) in others:
-        torch.save(others[name](), tmp_path / f"{name}.pth")
-    with pytest.raises(UserError, match=sentence) as refused:
-        registry.load_weights(resnet(), which.format(tmp=tmp_path))
+def test_weights_that_cannot_be_had(which, sentence):
+    with torch.device("meta"), pytest.raises(UserError, match=sentence) as refused:
+        registry.load_weights(resnet(), which)
     assert "\n" not in str(refused.value)
-    assert not (tmp_path / "it-ran").exists()
 
 
 def test_the_digest_of_weights_follows_the_file(tmp_path):
@@ -334,9 +239,9 @@ def test_the_digest_of_weights_follows_the_file(tmp_path):
     with pytest.raises(UserError, match=r"model.weights names the file .*w.pth, which does not exist"):
         models.digest_of_weights(spec)
     file.write_bytes(b"one")
-    one = models.digest_of_weights(spec)
+    digest = models.digest_of_weights(spec)
     file.write_bytes(b"two")
-    assert one != models.digest_of_weights(spec)
+    assert digest != models.digest_of_weights(spec)
     assert models.digest_of_weights(replace(spec, hyperparameters={"weights": "DEFAULT"})) is None
     assert models.digest_of_weights(replace(spec, hyperparameters={"weights": None})) is None
 
@@ -356,7 +261,7 @@ def old_names(name: str) -> str:
 @pytest.mark.parametrize(
     ("name", "size", "options"),
     [("googlenet", 64, {"init_weights": False}), ("inception_v3", 75, {"init_weights": False}), ("resnet18", 32, {}),
-     ("densenet121", 32, {}), ("mnasnet0_5", 32, {}), ("squeezenet1_1", 64, {}), ("shufflenet_v2_x0_5", 32, {})],
+     ("densenet121", 32, {}), ("mnasnet0_5", 32, {})],
 )  # fmt: skip
 def test_with_torchvisions_weights_it_answers_as_torchvisions_network_does(name, size, options, monkeypatch, tmp_path):
     torch.manual_seed(0)
@@ -371,17 +276,17 @@ def test_with_torchvisions_weights_it_answers_as_torchvisions_network_does(name,
     x = torch.rand(2, 3, size, size)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
     with torch.no_grad():
-        expected, made = theirs((x - mean) / std), ours(x)
+        expected, logits = theirs((x - mean) / std), ours(x)
     spread = expected.std().item()  # small, as no statistics were learnt
     assert spread > 0
-    torch.testing.assert_close(made, expected, rtol=1e-3, atol=1e-3 * spread)
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3 * spread)
     if name not in ("googlenet", "mnasnet0_5"):
         return
     # It stays so when it is saved and loaded, without the weights that it began with.
     models.save(tmp_path, ours, models.describe(spec, ours, data, []))
     loaded, _ = models.load(tmp_path)
     with torch.no_grad():
-        assert torch.equal(loaded(x), made)
+        assert torch.equal(loaded(x), logits)
 
 
 def test_vits_old_names_are_read_as_torchvision_reads_them():
@@ -401,13 +306,11 @@ def test_fresh_weights_and_files_of_others_take_colours_as_they_come(tmp_path):
         assert TorchvisionNetwork("googlenet", replace(PLAIN, weights="DEFAULT"), 64, 3).body.transform_input
     url = torchvision.models.GoogLeNet_Weights.DEFAULT.url
     for file, scaled in (("mine.pth", False), (url.rpartition("/")[2], True)):
-        torch.save(
-            torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False).state_dict(),
-            tmp_path / file,
-        )
-        own = TorchvisionNetwork("googlenet", PLAIN, 64, 3)
-        registry.load_weights(own, str(tmp_path / file))
-        assert own.body.transform_input is scaled
+        network = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False)
+        torch.save(network.state_dict(), tmp_path / file)
+        ours = TorchvisionNetwork("googlenet", PLAIN, 64, 3)
+        registry.load_weights(ours, str(tmp_path / file))
+        assert ours.body.transform_input is scaled
 
 
 def test_of_all_that_torchvision_builds_only_these_are_set_up_by_their_weights():
@@ -450,19 +353,13 @@ def test_what_weights_were_made_for_and_do_not_get_is_said(name, weights, normal
     spec = models.Spec(name, dict(vars(PLAIN)) | {"weights": weights}, normalization, None)
     assert models.contradictions(spec, size) == sentences
     assert models.contradictions(replace(spec, input_size=size), 20) == sentences
+    assert models.contradictions(models.Spec("cnn", {}, "data", None), size) == []
 
 
-def test_the_cnn_has_no_weights_to_contradict():
-    assert models.contradictions(models.Spec("cnn", {}, "data", None), 32) == []
-
-
-@pytest.mark.parametrize("name", ["swin_t", "vit_b_32"])
-def test_grad_cam_is_refused_before_anything_is_trained(name, monkeypatch):
-    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # which take their time
-    spec = models.Spec(name, dict(vars(PLAIN)), "data", None)
-    with pytest.raises(
-        UserError, match=rf"explain.explainers has grad_cam, .* {name} \(model.name\) on 32 x 32"
-    ) as refused:
+def test_grad_cam_is_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # which takes its time
+    spec = models.Spec("swin_t", dict(vars(PLAIN)), "data", None)
+    with pytest.raises(UserError, match=r"^Grad-CAM .* and swin_t on 32 x 32 pixels has none: take") as refused:
         models.check(spec, 32, ("lime", "grad_cam"))
     assert "\n" not in str(refused.value)
     assert models.check(spec, 32, ("lime",)) == []

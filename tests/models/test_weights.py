@@ -1,48 +1,49 @@
 import pickle
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from glassbox import models
 from glassbox.core.errors import UserError
 from glassbox.data.store import Description
-from glassbox.models import registry, weights
-from glassbox.models.registry import Hyperparameters, TorchvisionNetwork
+from glassbox.models import weights
+from glassbox.models.weights import Fitted
 
-PLAIN = Hyperparameters(weights=None, stem="imagenet", dropout=0.0, batch_norm_momentum=0.9)
 CLASSES = ("ant", "bee", "cat")
-DATA = Description("toy", CLASSES, 32, {"test": 9}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
 
 
-def network(name: str = "resnet18", size: int = 32) -> TorchvisionNetwork:
-    torch.manual_seed(0)
-    return TorchvisionNetwork(name, PLAIN, size, len(CLASSES))
+def network(head: str = "fc", width: int = 4) -> dict[str, torch.Tensor]:
+    """Fresh tensors of a network of three classes."""
+    layers = {"conv": nn.Conv2d(3, width, 1, bias=False), "norm": nn.BatchNorm2d(width), head: nn.Linear(width, 3)}
+    return {f"{name}.{part}": t for name, layer in layers.items() for part, t in layer.state_dict().items()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def trained() -> dict[str, torch.Tensor]:
-    """Weights of a network of three classes, whose head has a row of ones, of twos and of threes."""
-    torch.manual_seed(1)
-    state = torchvision.models.resnet18(weights=None, num_classes=3).state_dict()
-    state["fc.weight"] = torch.arange(1.0, 4)[:, None].expand(3, 512).contiguous()
-    state["fc.bias"] = torch.arange(1.0, 4)
-    return state
+    """Weights of such a network, whose head has a row of ones, of twos and of threes."""
+    rows = torch.arange(1.0, 4)
+    return network() | {"fc.weight": rows[:, None].expand(3, 4).contiguous(), "fc.bias": rows}
 
 
-def load(content: object, file: str, name: str = "resnet18") -> TorchvisionNetwork:
-    """A network with the weights of a file."""
+def fit(file: Path, head: str = "fc") -> Fitted:
+    """What the network takes of a file."""
+    given, own = weights.read(str(file)), network(head)
+    return weights.fit(given, own, head, None, which=str(file), network="resnet18", classes=CLASSES)
+
+
+def load(content: object, file: Path, head: str = "fc") -> Fitted:
+    """What the network takes of a file with this content."""
     torch.save(content, file)
-    net = network(name)
-    registry.load_weights(net, str(file), CLASSES)
-    return net
+    return fit(file, head)
 
 
 FORMS = {
+    "plain.pth": lambda state: state,
     "lightning.ckpt": lambda state: {
         "epoch": 3, "global_step": 9, "pytorch-lightning_version": "2.5.0", "optimizer_states": [{"state": {0: {}}}],
         "state_dict": OrderedDict({f"model.{n}": t for n, t in state.items()} | {"loss.weight": torch.ones(3)}),
@@ -54,11 +55,16 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, "plain.safetensors"])
 def test_weights_are_found_wherever_training_scripts_put_them(trained, tmp_path, form):
-    net = load(FORMS[form](trained), tmp_path / form)
-    assert net.began_fresh == []
-    assert all(torch.equal(tensor, trained[name]) for name, tensor in net.body.state_dict().items())
+    if form == "plain.safetensors":
+        save_file(trained, tmp_path / form)
+        fitted = fit(tmp_path / form)
+    else:
+        fitted = load(FORMS[form](trained), tmp_path / form)
+    assert fitted.fresh == []
+    assert sorted(fitted.tensors) == sorted(trained)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in fitted.tensors.items())
 
 
 class Hyper(dict):
@@ -66,6 +72,13 @@ class Hyper(dict):
 
 
 REFUSED = {
+    "list.pth": (lambda s: [torch.zeros(1)], r"list.pth holds no weights by name \(a state_dict\)"),
+    "larger.pth": (lambda s: s | {"layer.weight": torch.ones(1), "layer.bias": torch.ones(1)},
+                   r"larger.pth does not fit resnet18 \(layer.weight is not part of it, and 1 more\)"),
+    "part.pth": (lambda s: {k: v for k, v in s.items() if k != "norm.bias"},
+                 r"part.pth does not fit resnet18 \(norm.bias is missing\)"),
+    "wide.pth": (lambda s: s | {"conv.weight": torch.zeros(2, 2)},
+                 r"wide.pth does not fit resnet18 \(conv.weight is 2x2 there and 4x3x1x1 here\)"),
     "numbers.pth": (lambda s: {0: torch.zeros(1), 1: torch.zeros(1)}, r"numbers.pth holds no weights by name"),
     "mixed.pth": (lambda s: {0: torch.zeros(1), "a": torch.zeros(1)}, r"mixed.pth holds no weights by name"),
     "empty.pth": (lambda s: {}, r"empty.pth holds no weights by name"),
@@ -90,6 +103,20 @@ def test_what_cannot_be_taken_is_one_sentence_with_what_to_do(trained, tmp_path,
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("text.pth", r"text.pth holds no weights, or more than weights"),
+        ("text.safetensors", r"text.safetensors cannot be read as weights \("),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, file, sentence):
+    (tmp_path / file).write_text("no weights")
+    with pytest.raises(UserError, match=sentence) as refused:
+        weights.read(str(tmp_path / file))
+    assert "\n" not in str(refused.value)
+
+
 def test_a_checkpoint_that_holds_itself_has_an_end(tmp_path):
     content: dict = {}
     content["model"] = content
@@ -100,9 +127,8 @@ def test_a_checkpoint_that_holds_itself_has_an_end(tmp_path):
 def test_a_torchscript_archive_is_refused_with_what_to_do(tmp_path, recwarn):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
     recwarn.clear()
-    with pytest.raises(
-        UserError, match=r"script.pt is a TorchScript archive, .* torch.save\(torch.jit.load\('.*script.pt'"
-    ):
+    message = r"script.pt is a TorchScript archive, .* torch.save\(torch.jit.load\('.*script.pt'"
+    with pytest.raises(UserError, match=message):
         weights.read(str(tmp_path / "script.pt"))
     assert not recwarn.list
 
@@ -111,107 +137,106 @@ def head_of(*layers: nn.Module) -> dict[str, torch.Tensor]:
     return nn.Sequential(*layers).state_dict()
 
 
-HEADS = {  # of a network: what stands in the place of its head, and whether that is taken
-    "dropout before": ("resnet18", "fc.", lambda: head_of(nn.Dropout(), nn.Linear(512, 3)), True),
-    "one in a sequence": ("resnet18", "fc.", lambda: head_of(nn.Linear(512, 3)), True),
-    "two layers": ("resnet18", "fc.", lambda: head_of(nn.Linear(512, 8), nn.ReLU(), nn.Linear(8, 3)), False),
-    "another width": ("resnet18", "fc.", lambda: head_of(nn.Dropout(), nn.Linear(512, 5)), False),
-    "none": ("resnet18", "fc.", dict, False),
-    "no sequence": ("mobilenet_v2", "classifier.", lambda: nn.Linear(1280, 3).state_dict(), True),
-    "a longer sequence": ("mobilenet_v2", "classifier.",
-                          lambda: head_of(nn.Dropout(), nn.Linear(1280, 8), nn.ReLU(), nn.Linear(8, 3)), False),
-}  # fmt: skip
+HEADS = {  # name of a head, what the file has in its place, and whether that is taken
+    "dropout before": ("fc", lambda: head_of(nn.Dropout(), nn.Linear(4, 3)), True),
+    "one in a sequence": ("fc", lambda: head_of(nn.Linear(4, 3)), True),
+    "two layers": ("fc", lambda: head_of(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), False),
+    "another width": ("fc", lambda: head_of(nn.Dropout(), nn.Linear(4, 5)), False),
+    "half a head": ("fc", lambda: {"weight": torch.ones(3, 4)}, False),
+    "none": ("fc", dict, False),
+    "no sequence": ("classifier.1", lambda: nn.Linear(4, 3).state_dict(), True),
+    "a longer sequence": (
+        "classifier.1",
+        lambda: head_of(nn.Dropout(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
+        False,
+    ),
+}
 
 
 @pytest.mark.parametrize("case", HEADS)
 def test_a_head_in_a_sequence_is_taken_where_it_is_one_layer_and_begins_fresh_otherwise(tmp_path, case):
-    name, region, head, whole = HEADS[case]
-    body = network(name).body.state_dict()
-    torch.manual_seed(5)
-    given = {n: t for n, t in body.items() if not n.startswith(region)} | {region + n: t for n, t in head().items()}
-    net = load(given, tmp_path / "w.pth", name)
-    own = [f"{net.head_name}.{part}" for part in ("weight", "bias")]
-    assert net.began_fresh == ([] if whole else own)
-    (layer,) = [t for n, t in given.items() if n.startswith(region) and t.ndim == 2] if whole else [body[own[0]]]
-    assert torch.equal(net.body.state_dict()[own[0]], layer)
+    head, layers, is_taken = HEADS[case]
+    region = head.partition(".")[0]
+    given = {name: t for name, t in network(head).items() if not name.startswith(region)}
+    given |= {f"{region}.{name}": t for name, t in layers().items()}
+    fitted = load(given, tmp_path / "w.pth", head)
+    assert fitted.fresh == ([] if is_taken else [f"{head}.weight", f"{head}.bias"])
+    if is_taken:
+        (layer,) = [t for name, t in given.items() if name.startswith(region) and t.ndim == 2]
+        assert torch.equal(fitted.tensors[f"{head}.weight"], layer)
 
 
-def told(content: object, path, classes: tuple[str, ...] = CLASSES) -> list[str]:
-    torch.save(content, path)
-    spec = models.Spec("resnet18", dict(vars(PLAIN)) | {"weights": str(path)}, "data", None)
-    return models.fresh(spec, replace(DATA, classes=classes), 0, torch.device("cpu")).network.notes
-
-
-def test_a_head_of_another_number_of_classes_is_told(trained, tmp_path):
-    eleven = trained | {"fc.weight": torch.zeros(11, 512), "fc.bias": torch.zeros(11)}
-    assert told(eleven, tmp_path / "w.pth") == [
+def test_a_fresh_head_is_noted(trained, tmp_path):
+    eleven = trained | {"fc.weight": torch.zeros(11, 4), "fc.bias": torch.zeros(11)}
+    assert load(eleven, tmp_path / "w.pth").notes == [
         f"model.weights: {tmp_path}/w.pth has 11 outputs, and the data have 3 classes: the last layer begins with "
         "fresh weights."
     ]
     without = {name: tensor for name, tensor in trained.items() if not name.startswith("fc.")}
-    assert told(without, tmp_path / "w.pth") == [
+    assert load(without, tmp_path / "w.pth").notes == [
         f"model.weights: {tmp_path}/w.pth has no head that fits: the last layer begins with fresh weights."
     ]
 
 
 NAMED = {
     "list": lambda names: {"classes": list(names)},
-    "places": lambda names: {"class_to_idx": {name: place for place, name in enumerate(names)}},
+    "positions": lambda names: {"class_to_idx": {name: position for position, name in enumerate(names)}},
     "names": lambda names: {"idx_to_class": dict(enumerate(names))},
 }
 
 
-@pytest.mark.parametrize("how", NAMED)
-def test_rows_of_a_head_come_into_the_order_of_the_data_where_the_file_names_its_classes(trained, tmp_path, how):
-    theirs = ("cat", "ant", "bee")
-    net = load({"state_dict": trained} | NAMED[how](theirs), tmp_path / "w.pth")
-    assert net.head().weight[:, 0].tolist() == net.head().bias.tolist() == [2, 3, 1]
-    assert net.notes == [
+@pytest.mark.parametrize("form", NAMED)
+def test_rows_of_a_head_come_into_the_order_of_the_data_where_the_file_names_its_classes(trained, tmp_path, form):
+    fitted = load({"state_dict": trained} | NAMED[form](("cat", "ant", "bee")), tmp_path / "w.pth")
+    assert fitted.tensors["fc.weight"][:, 0].tolist() == fitted.tensors["fc.bias"].tolist() == [2, 3, 1]
+    assert fitted.notes == [
         f"model.weights: {tmp_path}/w.pth has the classes in the order cat, ant, bee: the rows of its last layer are "
         "put in that of the data."
     ]
-    same = load({"state_dict": trained} | NAMED[how](CLASSES), tmp_path / "w.pth")
-    assert same.head().bias.tolist() == [1, 2, 3]
+    same = load({"state_dict": trained} | NAMED[form](CLASSES), tmp_path / "w.pth")
+    assert same.tensors["fc.bias"].tolist() == [1, 2, 3]
     assert same.notes == []
 
 
 def test_a_file_beside_the_weights_names_their_classes(trained, tmp_path):
-    save_file(trained, tmp_path / "w.safetensors", {"classes": '["bee", "ant", "cat"]'})
-    net = network()
-    registry.load_weights(net, str(tmp_path / "w.safetensors"), CLASSES)
-    assert net.head().bias.tolist() == [2, 1, 3]
-    one = weights.digest(str(tmp_path / "w.safetensors"))
+    file = tmp_path / "w.safetensors"
+    save_file(trained, file, {"classes": '["bee", "ant", "cat"]'})
+    assert fit(file).tensors["fc.bias"].tolist() == [2, 1, 3]
+    digest = weights.digest(str(file))
     (tmp_path / "w.json").write_text('{"classes": ["cat", "bee", "ant"], "weights_sha256": "as glassbox writes it"}')
-    registry.load_weights(net, str(tmp_path / "w.safetensors"), CLASSES)
-    assert net.head().bias.tolist() == [3, 2, 1]
-    assert weights.digest(str(tmp_path / "w.safetensors")) != one  # it is another training
+    assert fit(file).tensors["fc.bias"].tolist() == [3, 2, 1]
+    assert weights.digest(str(file)) != digest  # it is another training
     (tmp_path / "w.json").write_text("{")
     with pytest.raises(UserError, match=r"w.json, which names the classes of model.weights, cannot be read \("):
-        registry.load_weights(net, str(tmp_path / "w.safetensors"), CLASSES)
+        fit(file)
 
 
-def test_an_order_that_nobody_knows_is_told(trained, tmp_path):
-    assert told(trained, tmp_path / "w.pth") == [
+def test_an_unknown_order_of_classes_is_noted(trained, tmp_path):
+    assert load(trained, tmp_path / "w.pth").notes == [
         f"model.weights: {tmp_path}/w.pth does not name its classes: its outputs are taken for ant, bee, cat, in this "
         f'order. If theirs is another one, write it to {tmp_path}/w.json as {{"classes": [...]}}.'
     ]
     others = {"state_dict": trained, "classes": ["x", "y", "z"]}
-    assert told(others, tmp_path / "w.pth") == [
+    assert load(others, tmp_path / "w.pth").notes == [
         f"model.weights: the classes of {tmp_path}/w.pth (x, y, z) are not called like those of the data (ant, bee, "
         "cat): its outputs are taken for these, in their order."
     ]
 
 
-def test_it_is_told_before_the_search_and_in_the_model_card(trained, tmp_path):
-    torch.save(trained, tmp_path / "w.pth")
-    spec = models.Spec("resnet18", dict(vars(PLAIN)) | {"weights": str(tmp_path / "w.pth")}, "data", None)
-    (sentence,) = models.check_data(spec, DATA)
+def test_notes_come_before_the_search_and_in_the_model_card(tmp_path):
+    data = Description("toy", CLASSES, 32, {"test": 9}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
+    hyperparameters = {"weights": None, "stem": "imagenet", "dropout": 0.0, "batch_norm_momentum": 0.9}
+    spec = models.Spec("resnet18", hyperparameters, "data", None)
+    body = models.fresh(spec, data, 0, torch.device("cpu")).network.body
+    torch.save(body.state_dict(), tmp_path / "w.pth")
+    spec = replace(spec, hyperparameters=hyperparameters | {"weights": str(tmp_path / "w.pth")})
+    (sentence,) = models.check_data(spec, data)
     assert sentence.startswith(f"model.weights: {tmp_path}/w.pth does not name its classes")
-    classifier = models.fresh(spec, DATA, 0, torch.device("cpu"))
-    assert models.describe(spec, classifier, DATA, []).contradictions == [sentence]
-    named = replace(spec, hyperparameters=spec.hyperparameters | {"weights": "DEFAULT"})
-    assert models.check_data(named, DATA) == []  # nothing is downloaded
-    assert models.check_data(models.Spec("cnn", {}, "data", None), DATA) == []
+    classifier = models.fresh(spec, data, 0, torch.device("cpu"))
+    assert models.describe(spec, classifier, data, []).contradictions == [sentence]
+    named = replace(spec, hyperparameters=hyperparameters | {"weights": "DEFAULT"})
+    assert models.check_data(named, data) == []  # nothing is downloaded
+    assert models.check_data(models.Spec("cnn", {}, "data", None), data) == []
 
 
 def test_no_code_in_a_file_runs(tmp_path):

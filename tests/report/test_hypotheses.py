@@ -172,8 +172,8 @@ def test_controls_without_an_interval(check):
     assert (row["low"], row["high"]) == (None, None)
     assert hypotheses.sentence(row) == (
         "Faithfulness by deletion AUC: by how much Shapley values (superpixels) is better than random, the closest "
-        "of 3 controls: 0.05 on 20 images; better than every control is undecided; it is better than Sobel edges and itself on an "
-        "untrained network, undecided against random."
+        "of 3 controls: 0.05 on 20 images; better than every control is undecided; it is better than Sobel edges and "
+        "itself on an untrained network, undecided against random."
     )
 
 

@@ -244,17 +244,17 @@ def test_trials_of_a_balanced_training_are_compared_by_balanced_accuracy(search,
 
 def test_a_trial_is_trained_as_the_network_will_be_and_copies_no_weights(search, monkeypatch):
     """Nobody asks for the weights of a trial, pruned or not: its parameters are trained anew."""
-    asked = []
+    recipes = []
     fit = trainer.fit
-    monkeypatch.setattr(trainer, "fit", lambda *of, **options: asked.append(options) or fit(*of, **options))
-    monkeypatch.setattr("glassbox.training.loop.copy", None)  # the module
+    monkeypatch.setattr(trainer, "fit", lambda *args, **options: recipes.append(args[-1]) or fit(*args, **options))
+    monkeypatch.setattr("glassbox.training.early_stopping.copy", None)  # the module
     of_trials = search(kind=trainer.Trainer, n_trials=1).trainer
     of_trials = replace(of_trials, class_weights="balanced", sampling="balanced", watch="penalized_loss")
     records = of_trials.records(0, black_and_white("train"), black_and_white("validation"))
     assert next(records) == trainer.Ready()
     epochs = [records.send(run(search(n_trials=1))[0].params), *records]
     assert epochs.pop() == trainer.Ended("")
-    assert [(o["class_weights"], o["sampling"], o["watch"]) for o in asked] == [
+    assert [(recipe.class_weights, recipe.sampling, recipe.watch) for recipe in recipes] == [
         ("balanced", "balanced", "penalized_loss")
     ]
 

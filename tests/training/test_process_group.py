@@ -1,6 +1,10 @@
+"""Trainings and batch norms on two and three processes."""
+
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +13,21 @@ import pytest
 import torch
 from together import together
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from glassbox import models
-from glassbox.config.augment import Augment
 from glassbox.core.errors import UserError
 from glassbox.data.store import Split
-from glassbox.execution.compute import Place
 from glassbox.models import Classifier
 from glassbox.provenance.resume import Checkpoint
-from glassbox.training.batching import stream
+from glassbox.training import data_parallel
 from glassbox.training.loop import fit
-from glassbox.training.losses import mean_loss
 from glassbox.training.optimizers import OptimizerSettings, make_optimizer
-from glassbox.training.process_group import Ranks
-from glassbox.training.records import Diverged, Epoch
+from glassbox.training.process_group import ALONE, Ranks
+from glassbox.training.recipe import Recipe
+from glassbox.training.records import COSTS, Diverged, Epoch
 from glassbox.training.schedules import OneCycle, Plateau
+from tests.training.toys import CHANGED, PLACE, PLAIN, images_of
 
-PLACE = Place(torch.device("cpu"), torch.float32, 8)
-CHANGED = Augment(
-    flip=True, crop=1, brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False, validation_and_test=True
-)
-PLAIN = Augment(
-    flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
-)
 CNN = {
     "conv1_filters": 4, "conv1_kernel_size": 3, "activation_func1": "relu", "leaky_relu_alpha_1": None,
     "l2_reg_1": 0.001, "pool_size_1": 2, "dropout_1": 0.2, "conv2_filters": 6, "conv2_kernel_size": 3,
@@ -40,7 +35,7 @@ CNN = {
     "dense_units_1": 8, "dense_l2_reg_1": 0.003, "activation_func_dense": "relu", "leaky_relu_alpha_3": None,
     "dense_dropout_1": 0.3, "batch_norm_momentum": 0.9,
 }  # fmt: skip
-TORCHVISIONS = {"weights": None, "stem": "imagenet", "dropout": 0.3, "batch_norm_momentum": 0.9}
+EFFICIENTNET = {"weights": None, "stem": "imagenet", "dropout": 0.3, "batch_norm_momentum": 0.9}
 SGD = OptimizerSettings("sgd", 0.02, momentum=0.9)
 
 
@@ -48,16 +43,8 @@ SGD = OptimizerSettings("sgd", 0.02, momentum=0.9)
 class Case:
     """A training. Of 34 images in batches of 8 the last two are a batch, so that of three ranks one has no share.
 
-    Attributes:
-        optimizer: its settings.
-        options: of `fit`, but for those of all.
-        network: and its hyperparameters.
-        n, side: of the training images.
-        input_size: to which the classifier resizes them.
-        double: whether weights are of 64 bits: sums in another order then differ by next to nothing, where with fewer
-            bits a value that ReLU lets pass on one side and not on the other soon leads to other weights.
-        near: by how much weights and losses may differ.
-        dtype, weight_decay: of the training.
+    Weights have 64 bits if `double`: sums in another order then differ by next to nothing. With fewer bits, a value on
+    the other side of ReLU's kink soon leads to other weights. `near` is the tolerance, `sizes` are numbers of ranks.
     """
 
     optimizer: OptimizerSettings = SGD
@@ -70,35 +57,39 @@ class Case:
     near: float = 1e-5  # logits are cast to 32 bits for the loss
     dtype: torch.dtype = torch.float32
     weight_decay: float = 0.0
+    sizes: tuple[int, ...] = (2,)
 
 
 CASES = {
-    "sgd, one cycle, smoothed": Case(options={"schedule": OneCycle(0.3), "label_smoothing": 0.1}, weight_decay=0.01),
-    "adam, plateau": Case(OptimizerSettings("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2}),
+    "sgd, one cycle, smoothed": Case(
+        options={"schedule": OneCycle(0.3), "label_smoothing": 0.1}, weight_decay=0.01, sizes=(2, 3)
+    ),
+    "adam, plateau": Case(
+        OptimizerSettings("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2, "epochs": 4}
+    ),
     "rmsprop, stops early": Case(OptimizerSettings("rmsprop", 0.02, rho=0.9), {"patience": 1, "epochs": 12}),
-    "class weights": Case(options={"class_weights": "balanced", "label_smoothing": 0.1, "epochs": 2}),
-    "balanced sampling": Case(options={"sampling": "balanced", "epochs": 2}),
-    "the last weights": Case(options={"keep": "last", "how": PLAIN}),
-    "the head first": Case(options={"head_epochs": 2}),
-    "resized": Case(options={"how": CHANGED.model_copy(update={"resize_first": True})}, input_size=12),
-    "fewer images than ranks": Case(n=2, options={"epochs": 2}),
-    "resnet18": Case(options={"epochs": 1}, network=("resnet18", TORCHVISIONS | {"stem": "cifar"}), n=10),
+    "class weights, the last kept": Case(
+        options={"class_weights": "balanced", "label_smoothing": 0.1, "keep": "last", "augment": PLAIN}, sizes=(2, 3)
+    ),
+    "balanced sampling, the head first": Case(options={"sampling": "balanced", "head_epochs": 1}),
+    "resized": Case(options={"augment": CHANGED.model_copy(update={"resize_first": True})}, input_size=12),
+    "fewer images than ranks": Case(n=2, sizes=(2, 3)),
     # At a higher rate its loss explodes, and with it what sums in another order change.
     "efficientnet": Case(
-        replace(SGD, learning_rate=0.001), {"epochs": 1}, network=("efficientnet_b0", TORCHVISIONS), n=8, side=32
+        replace(SGD, learning_rate=0.001), {"epochs": 1}, network=("efficientnet_b0", EFFICIENTNET), n=8, side=32
     ),
     "float32": Case(double=False, near=1e-3),
     "bfloat16": Case(replace(SGD, learning_rate=0.003), double=False, dtype=torch.bfloat16, near=0.02),
 }
+RUNS = [(name, size) for name, case in CASES.items() for size in case.sizes]
 
 
 def split(n: int, side: int, seed: int = 0) -> Split:
     """Noise, of a little more red, green or blue."""
-    rng = np.random.default_rng(seed)
     labels = np.arange(n) % 3
-    images = rng.integers(0, 120, (n, side, side, 3), dtype=np.uint8)
+    images = np.random.default_rng(seed).integers(0, 120, (n, side, side, 3), dtype=np.uint8)
     images[np.arange(n), :, :, labels] += 80
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), None, torch.arange(n), None)
+    return images_of(images, labels)
 
 
 def build(case: Case, seed: int = 0) -> Classifier:
@@ -107,15 +98,23 @@ def build(case: Case, seed: int = 0) -> Classifier:
     return model.double() if case.double else model
 
 
-def start(case: Case, ranks: Ranks | None, model: Classifier, **options: Any):
-    optimizer = make_optimizer(model, case.optimizer, case.weight_decay)
-    options = {"epochs": 4, "batch_size": 8, "patience": 99, "seed": 3, "how": CHANGED} | case.options | options
-    place = options.pop("place", replace(PLACE, dtype=case.dtype))
-    data = split(case.n, case.side), split(13, case.side, 1)
-    return fit(model, *data, optimizer, place=place, ranks=ranks, **options)
+def start(
+    case: Case, ranks: Ranks, model: Classifier, checkpoint: Checkpoint | None = None, **place: Any
+) -> Iterator[Epoch]:
+    common = {"epochs": 2, "batch_size": 8, "patience": 99, "seed": 3, "augment": CHANGED}
+    return fit(
+        model,
+        split(case.n, case.side),
+        split(13, case.side, 1),
+        make_optimizer(model, case.optimizer, case.weight_decay),
+        Recipe(**common | case.options),
+        place=replace(PLACE, batch_size=8, dtype=case.dtype, **place),
+        checkpoint=checkpoint,
+        ranks=ranks,
+    )
 
 
-def train(case: Case, ranks: Ranks | None) -> dict[str, Any]:
+def train(case: Case, ranks: Ranks) -> dict[str, Any]:
     model = build(case)
     records = list(start(case, ranks, model))
     assert not any("forward" in vars(module) for module in model.modules()), "the classifier is the ordinary one"
@@ -123,20 +122,19 @@ def train(case: Case, ranks: Ranks | None) -> dict[str, Any]:
 
 
 def killed_and_resumed(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    """A training whose processes end after two of five epochs, and which other processes go on with. Each rank has a
+    """A training whose processes end after one of three epochs, and which other processes go on with. Each rank has a
     folder of its own, as on machines of their own."""
-    case = Case(options={"epochs": 5, "schedule": OneCycle(0.3)})
-    own = folder / f"folder{ranks.rank}"
-    model = build(case)
-    epochs = start(case, ranks, model, checkpoint=Checkpoint("train", "key", own))
-    list(itertools.islice(epochs, 2))
+    case, own_folder = Case(options={"epochs": 3, "schedule": OneCycle(0.3)}), folder / f"folder{ranks.rank}"
+    epochs = start(case, ranks, build(case), Checkpoint("train", "key", own_folder))
+    next(epochs)
     epochs.close()
-    other = build(case, seed=1)
-    records = list(start(case, ranks, other, checkpoint=Checkpoint("train", "key", own)))
+    model = build(case, seed=1)
+    records = list(start(case, ranks, model, Checkpoint("train", "key", own_folder)))
     return {
-        "whole": train(case, ranks), "resumed": {"records": records, "weights": other.state_dict()},
-        "files": [path.name for path in own.iterdir()],
-    }  # fmt: skip
+        "whole": train(case, ranks),
+        "resumed": {"records": records, "weights": model.state_dict()},
+        "files": [path.name for path in own_folder.iterdir()],
+    }
 
 
 def diverged(ranks: Ranks) -> str:
@@ -151,99 +149,92 @@ def diverged(ranks: Ranks) -> str:
 
 def sums(ranks: Ranks) -> dict[str, Any]:
     device = torch.device("cpu")
-    mine = torch.tensor([ranks.rank + 1.0, 10.0])
-    found = {"sum": ranks.sum(mine), "highest": ranks.highest(ranks.rank / 4, device), "mine": mine}
-    found["of first"] = ranks.of_first({"rank": ranks.rank, "of": torch.tensor([ranks.rank])}, device)
-    found["follow"] = ranks.follow(torch.tensor([ranks.rank + 7]))
+    values = torch.tensor([ranks.rank + 1.0, 10.0])
     layer = nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(ranks.rank + 5.0)
     averaging = ranks.averaging(layer)
     averaging(torch.tensor([[ranks.rank + 1.0]])).sum().backward()
-    return found | {"gradient": layer.weight.grad.item(), "weight": layer.weight.item()}
-
-
-def on_each_rank(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    found = {"ranks": ranks, "sums": sums(ranks), "diverged": diverged(ranks)}
-    found["resumed"] = killed_and_resumed(ranks, folder)
-    return found | {name: train(case, ranks) for name, case in CASES.items()}
-
-
-@pytest.fixture(scope="module", params=[2, 3])
-def found(request, tmp_path_factory) -> list[dict[str, Any]]:
-    """What each of two and of three ranks finds."""
-    folder = tmp_path_factory.mktemp("ranks")
-    return together(on_each_rank, request.param, folder, folder)
-
-
-def lasting(records: list[Epoch]) -> np.ndarray:
-    """What does not depend on the clock or the machine."""
-    names = [key for key in vars(records[0]) if key not in ("seconds", "images_per_second", "peak_memory")]
-    return np.array([[float(getattr(record, name)) for name in names] for record in records])
-
-
-@pytest.fixture(scope="module")
-def alone() -> dict[str, dict[str, Any]]:
-    """What one process finds."""
-    return {name: train(case, None) for name, case in CASES.items()}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_ranks_find_what_one_process_finds(found, alone, name):
-    expected, near = alone[name], CASES[name].near
-    for rank in found:
-        np.testing.assert_allclose(lasting(rank[name]["records"]), lasting(expected["records"]), rtol=near, atol=near)
-        assert list(rank[name]["weights"]) == list(expected["weights"])
-        for key, value in expected["weights"].items():
-            torch.testing.assert_close(rank[name]["weights"][key], value, rtol=near, atol=near)
-            assert torch.equal(rank[name]["weights"][key], found[0][name]["weights"][key]), "the same on all ranks"
-        assert np.array_equal(lasting(rank[name]["records"]), lasting(found[0][name]["records"]))
-        peaks = [[record.peak_memory for record in other[name]["records"]] for other in (rank, found[0])]
-        assert peaks[0] == peaks[1], "the highest of all"
-
-
-def test_the_cases_do_what_their_names_say(alone):
-    records = {name: case["records"] for name, case in alone.items()}
-    assert len(records["rmsprop, stops early"]) < 12
-    assert len({record.learning_rate for record in records["adam, plateau"]}) > 1
-    body = "network.block1.conv.weight"
-    start = build(CASES["the head first"]).state_dict()[body]
-    assert not torch.equal(alone["the head first"]["weights"][body], start)
-    assert records["the last weights"][-1].weight_penalty > 0
-
-
-def test_a_killed_training_goes_on_to_the_same_bits(found):
-    for rank in found:
-        whole, resumed = rank["resumed"]["whole"], rank["resumed"]["resumed"]
-        assert np.array_equal(lasting(whole["records"]), lasting(resumed["records"]))
-        assert len(whole["records"]) == 5
-        for key, value in whole["weights"].items():
-            assert torch.equal(resumed["weights"][key], value), key
-    files = [rank["resumed"]["files"] for rank in found]
-    assert files == [["train-key.unfinished"], *[[] for _ in found[1:]]], "the first one reads and writes for all"
-
-
-def test_all_ranks_find_alike_that_the_loss_is_no_number(found):
-    assert {rank["diverged"] for rank in found} == {
-        "the loss is not a number after epoch 1: lower train.learning_rate (0.02)"
+    return {
+        "sum": ranks.sum(values).tolist(),
+        "values": values.tolist(),
+        "highest": ranks.highest(ranks.rank / 4, device),
+        "of first": ranks.of_first({"rank": ranks.rank, "tensor": torch.tensor([ranks.rank])}, device),
+        "follow": ranks.follow(torch.tensor([ranks.rank + 7])).tolist(),
+        "averaged gradient": layer.weight.grad.item(),
+        "weight": layer.weight.item(),
     }
 
 
-def test_sums_by_hand(found):
-    size = len(found)
-    for number, rank in enumerate(found):
-        assert rank["ranks"] == Ranks(number, size)
-        assert rank["sums"]["sum"].tolist() == {2: [3.0, 20.0], 3: [6.0, 30.0]}[size]
-        assert rank["sums"]["mine"].tolist() == [number + 1.0, 10.0]
-        assert rank["sums"]["highest"] == (size - 1) / 4
-        assert rank["sums"]["of first"] == {"rank": 0, "of": torch.tensor([0])}
-        assert rank["sums"]["follow"].tolist() == [7]
-        # The gradient of w x is x: 1 and 2, or 1, 2 and 3.
-        assert rank["sums"]["gradient"] == {2: 1.5, 3: 2.0}[size]
-        assert rank["sums"]["weight"] == 5.0
+SHARES = [[3, 2], [4, 1], [5, 0]]  # of five images on two ranks
+NORMS = {
+    "float64": (partial(nn.BatchNorm2d, 4, dtype=torch.float64), (5, 4, 3, 2), 1e-12),
+    "float32": (partial(nn.BatchNorm2d, 4), (5, 4, 3, 2), 1e-6),
+    "of vectors": (partial(nn.BatchNorm1d, 4, eps=1e-3, momentum=0.3), (5, 4), 1e-6),
+    "without weights": (partial(nn.BatchNorm2d, 4, affine=False), (5, 4, 3, 2), 1e-6),
+    "cumulative": (partial(nn.BatchNorm2d, 4, momentum=None), (5, 4, 3, 2), 1e-6),
+    "without statistics": (partial(nn.BatchNorm2d, 4, track_running_stats=False), (5, 4, 3, 2), 1e-6),
+}
+
+
+def norm_and_values(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A batch norm with random weights, its input and the gradient of its output."""
+    make, shape, _ = NORMS[name]
+    torch.manual_seed(0)
+    layer, dtype = make(), torch.float64 if name == "float64" else torch.float32
+    if layer.affine:
+        nn.init.normal_(layer.weight)
+        nn.init.normal_(layer.bias)
+    x, gradient = (torch.randn(shape, dtype=dtype) + offset for offset in (2.0, 0.0))
+    if x.ndim == 4:
+        x, gradient = (values.contiguous(memory_format=torch.channels_last) for values in (x, gradient))
+    return layer, x, gradient
+
+
+def two_steps(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Outputs and gradients of two steps, the second one of larger values; statistics and evaluation after them."""
+    results = {}
+    for step in range(2):
+        values = (x.detach() * (1 + step)).requires_grad_()
+        y = layer(values)
+        y.backward(gradient)
+        results |= {f"y{step}": y.detach(), f"dx{step}": values.grad}
+    results |= {f"d{name}": weight.grad for name, weight in layer.named_parameters()}
+    results |= {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    return results if layer.running_mean is None else results | {"y in evaluation": layer.eval()(x).detach()}
+
+
+def joined(layer: nn.Module, ranks: Ranks, images: int) -> nn.Module:
+    """The layer for a share of a batch."""
+    twin, batch = data_parallel.joined(Classifier(nn.Sequential(layer)), ranks)
+    batch.images = images
+    return twin.network[0]
+
+
+def norm_of_bfloat16(ranks: Ranks) -> torch.Tensor:
+    """A batch norm of bfloat16 values, whose mean is large for their deviation."""
+    layer = joined(nn.BatchNorm2d(2), ranks, images=6)
+    x = (10 + torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(0))).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        return layer(x[ranks.share(6)]).detach()
+
+
+def norm_of_one_value(ranks: Ranks) -> str:
+    with pytest.raises(ValueError, match="more than one value a channel") as error:
+        joined(nn.BatchNorm1d(3), ranks, images=1)(torch.zeros(1 - ranks.rank, 3))
+    return str(error.value)
+
+
+def norms(ranks: Ranks) -> dict[Any, Any]:
+    results: dict[Any, Any] = {"bfloat16": norm_of_bfloat16(ranks), "one value": norm_of_one_value(ranks)}
+    for name, shares in itertools.product(NORMS, SHARES):
+        layer, *values = norm_and_values(name)
+        own_values = (value.split(shares)[ranks.rank] for value in values)
+        results[name, tuple(shares)] = two_steps(joined(layer, ranks, images=5), *own_values)
+    return results
 
 
 class Normalized(nn.Module):
-    """Batch norm and a layer on the mean colour: it takes the compiler little time."""
+    """Batch norm and a layer on the mean colour."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,27 +248,146 @@ class Normalized(nn.Module):
         return ()
 
 
-def of_normalized(ranks: Ranks | None, compiled: bool) -> tuple[list[Epoch], int]:
-    model = Classifier(Normalized(), (0.4,) * 3, (0.3,) * 3)
-    records = list(start(Case(n=16), ranks, model, epochs=2, place=replace(PLACE, compiled=compiled)))
-    return records, torch._dynamo.utils.counters["stats"]["unique_graphs"]
+def train_compiled(ranks: Ranks, compiled: bool = True) -> tuple[list[Epoch], int]:
+    """Records of a training, and the number of graphs. The compiler makes no machine code, which would take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.compile", partial(torch.compile, backend="aot_eager"))
+        model = Classifier(Normalized(), (0.4,) * 3, (0.3,) * 3)
+        records = list(start(Case(n=16, options={"epochs": 1}), ranks, model, compiled=compiled))
+    return records, torch._dynamo.utils.counters["stats"]["unique_graphs"] if compiled else 0
 
 
-def test_a_compiled_network_trains_alike(tmp_path):
-    expected = lasting(of_normalized(None, False)[0])
-    for records, graphs in together(of_normalized, 2, tmp_path, True):
+def on_each_rank(ranks: Ranks, folder: Path) -> dict[str, Any]:
+    results = {name: train(case, ranks) for name, case in CASES.items() if ranks.size in case.sizes}
+    results |= {"ranks": ranks, "sums": sums(ranks), "diverged": diverged(ranks)}
+    results["resumed"] = killed_and_resumed(ranks, folder)
+    if ranks.size == 2:
+        results |= {"norms": norms(ranks), "compiled": train_compiled(ranks)}
+    return results
+
+
+@pytest.fixture(scope="module")
+def by_size(tmp_path_factory) -> dict[int, list[dict[str, Any]]]:
+    """Results of each of two and of three ranks."""
+    folders = {size: tmp_path_factory.mktemp("ranks") for size in (2, 3)}
+    return {size: together(on_each_rank, size, folder, folder) for size, folder in folders.items()}
+
+
+@pytest.fixture(params=[2, 3])
+def results(request, by_size) -> list[dict[str, Any]]:
+    return by_size[request.param]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, dict[str, Any]]:
+    """Results of one process."""
+    return {name: train(case, ALONE) for name, case in CASES.items()}
+
+
+def lasting(records: list[Epoch]) -> np.ndarray:
+    """What does not depend on the clock or the machine."""
+    names = [key for key in vars(records[0]) if key not in COSTS]
+    return np.array([[float(getattr(record, name)) for name in names] for record in records])
+
+
+@pytest.mark.parametrize(("name", "size"), RUNS)
+def test_ranks_find_what_one_process_finds(by_size, alone, name, size):
+    expected, near, first = alone[name], CASES[name].near, by_size[size][0][name]
+    for rank in by_size[size]:
+        records, weights = rank[name]["records"], rank[name]["weights"]
+        np.testing.assert_allclose(lasting(records), lasting(expected["records"]), rtol=near, atol=near)
+        assert list(weights) == list(expected["weights"])
+        for key, value in expected["weights"].items():
+            torch.testing.assert_close(weights[key], value, rtol=near, atol=near)
+            assert torch.equal(weights[key], first["weights"][key]), "the same on all ranks"
+        assert np.array_equal(lasting(records), lasting(first["records"]))
+        peaks = [[record.peak_memory for record in one] for one in (records, first["records"])]
+        assert peaks[0] == peaks[1], "the highest of all"
+
+
+def test_the_cases_do_what_their_names_say(alone):
+    records = {name: case["records"] for name, case in alone.items()}
+    assert len(records["rmsprop, stops early"]) < 12
+    assert len({record.learning_rate for record in records["adam, plateau"]}) > 1
+    body, name = "network.block1.conv.weight", "balanced sampling, the head first"
+    assert not torch.equal(alone[name]["weights"][body], build(CASES[name]).state_dict()[body])
+    assert records["class weights, the last kept"][-1].weight_penalty > 0
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(results):
+    for rank in results:
+        whole, resumed = rank["resumed"]["whole"], rank["resumed"]["resumed"]
+        assert np.array_equal(lasting(whole["records"]), lasting(resumed["records"]))
+        assert len(whole["records"]) == 3
+        for key, value in whole["weights"].items():
+            assert torch.equal(resumed["weights"][key], value), key
+    files = [rank["resumed"]["files"] for rank in results]
+    assert files == [["train-key.unfinished"], *[[] for _ in results[1:]]], "the first one reads and writes for all"
+
+
+def test_all_ranks_find_alike_that_the_loss_is_no_number(results):
+    assert {rank["diverged"] for rank in results} == {
+        "the loss is not a number after epoch 1: lower train.learning_rate (0.02)"
+    }
+
+
+def test_sums_by_hand(results):
+    size = len(results)
+    for number, rank in enumerate(results):
+        assert rank["ranks"] == Ranks(number, size)
+        assert rank["sums"] == {
+            "sum": {2: [3.0, 20.0], 3: [6.0, 30.0]}[size],
+            "values": [number + 1.0, 10.0],
+            "highest": (size - 1) / 4,
+            "of first": {"rank": 0, "tensor": torch.tensor([0])},
+            "follow": [7],
+            "averaged gradient": {2: 1.5, 3: 2.0}[size],  # that of w x is x: 1 and 2, or 1, 2 and 3
+            "weight": 5.0,
+        }
+
+
+@pytest.mark.parametrize("shares", SHARES, ids=str)
+@pytest.mark.parametrize("name", NORMS)
+def test_batch_norm_on_two_ranks_is_that_of_the_joined_batch(by_size, name, shares):
+    tolerance = NORMS[name][2]
+    ranks = [rank["norms"][name, tuple(shares)] for rank in by_size[2]]
+    for key, value in two_steps(*norm_and_values(name)).items():
+        parts = [rank[key] for rank in ranks]
+        if key.startswith(("y", "dx")):
+            assert [len(part) for part in parts] == shares
+            whole = torch.cat(parts)
+        else:
+            whole = parts[0] + parts[1] if key.startswith("d") else parts[0]
+            assert key.startswith("d") or torch.equal(*parts)
+        torch.testing.assert_close(whole, value, rtol=tolerance, atol=tolerance, msg=lambda m, key=key: key + m)
+
+
+def test_statistics_of_bfloat16_values_are_not_rounded_to_it(by_size):
+    joined = torch.cat([rank["norms"]["bfloat16"] for rank in by_size[2]])
+    assert joined.dtype == torch.bfloat16
+    torch.testing.assert_close(joined.float(), norm_of_bfloat16(ALONE).float(), rtol=2**-8, atol=0)
+
+
+def test_one_value_on_all_ranks_together_is_refused_by_all(by_size):
+    assert {rank["norms"]["one value"] for rank in by_size[2]} == {
+        "batch norm needs more than one value a channel in training, and 1 is there"
+    }
+
+
+def test_a_compiled_network_trains_alike_on_ranks(by_size):
+    expected = lasting(train_compiled(ALONE, compiled=False)[0])
+    for records, graphs in (rank["compiled"] for rank in by_size[2]):
         np.testing.assert_allclose(lasting(records), expected, atol=1e-5)
         assert graphs > 0, "it was compiled"
 
 
 def test_several_ranks_have_no_cuda_graphs():
-    place = replace(PLACE, compiled=True, graphs=True)
     with pytest.raises(UserError, match=r"compute\.compile is cuda_graphs, but 2 processes train together"):
-        next(start(Case(), Ranks(0, 2), build(Case()), place=place))
+        next(start(Case(), Ranks(0, 2), build(Case()), compiled=True, graphs=True))
 
 
 def test_a_process_without_a_group_is_alone():
-    assert Ranks.here() is None
+    assert Ranks.here() == ALONE
 
 
 @pytest.mark.parametrize(
@@ -287,28 +397,3 @@ def test_shares_are_pieces_of_nearly_the_same_size(n, size, shares):
     rows = [list(range(n))[Ranks(rank, size).share(n)] for rank in range(size)]
     assert [len(part) for part in rows] == shares
     assert list(itertools.chain(*rows)) == list(range(n))
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_mean_over_ranks_is_the_loss_of_the_batch(smoothing):
-    logits, y = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1, 1])
-    whole = cross_entropy(logits, y, label_smoothing=smoothing)
-    assert torch.equal(mean_loss(logits, y, 5, None, smoothing), whole)
-    for size in (1, 2, 3, 7):  # of seven, two have no image
-        ranks = [Ranks(rank, size) for rank in range(size)]
-        losses = [mean_loss(logits[r.share(5)], y[r.share(5)], 5, r, smoothing) for r in ranks]
-        torch.testing.assert_close(torch.stack(losses).mean(), whole)
-
-
-def test_shares_of_a_stream_are_the_rows_of_its_batches():
-    data, order = split(23, 4), torch.randperm(23, generator=torch.Generator().manual_seed(0))
-
-    def change(images: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
-        return (images if own is None else images[own]).permute(0, 3, 1, 2).float()
-
-    whole = list(stream(data, order, 5, change))
-    parts = [list(stream(data, order, 5, change, Ranks(rank, 4))) for rank in range(4)]
-    assert [len(y) for _, y in whole] == [5, 5, 5, 5, 3]
-    for number, (x, y) in enumerate(whole):
-        assert torch.equal(torch.cat([part[number][0] for part in parts]), x)
-        assert torch.equal(torch.cat([part[number][1] for part in parts]), y)

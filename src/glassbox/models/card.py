@@ -1,4 +1,4 @@
-"""What a network is made from, and what is kept of a classifier beside its weights."""
+"""The specification of a network, and the card of a classifier."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything that decides a network, but for the data.
+    """Everything that decides a network, except the data.
 
     Attributes:
-        name: "cnn", or one of torchvision's.
+        name: "cnn", or a network of torchvision.
         hyperparameters: by name; for "cnn" those of `cnn.Hyperparameters`, else those of `registry.Hyperparameters`.
-        normalization: of the colours, see `normalization`.
+        normalization: name of the colours' normalisation, see `normalization`.
         input_size: side in pixels to which images are resized on the device; None takes them as they are.
     """
 
@@ -23,11 +23,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Card:
-    """Everything but the weights: enough to build the network again and to say what it was made from.
+    """A classifier without its weights: enough to build the network again, and its origin.
 
     Attributes:
-        name: of the network.
-        hyperparameters: of the network.
+        name, hyperparameters: as in `Spec`.
         classes: names, in output order.
         image_size: side of the images, pixels.
         input_size: side to which the classifier resizes them, or None.
@@ -38,8 +37,7 @@ class Card:
         choices: value and origin of every hyperparameter of network and training.
         began_fresh: tensors that `model.weights` did not give: the head's, where it has other classes, and the first
             convolution's, where it has another size.
-        contradictions: what `model.weights` were made for and do not get, in sentences; see `contradictions` and
-            `check_data`.
+        contradictions: sentences on images that do not suit `model.weights`; see `contradictions` and `check_data`.
     """
 
     name: str
@@ -56,8 +54,8 @@ class Card:
     began_fresh: list[str]
     contradictions: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
-        """Its size and where it began, in words."""
+    def in_words(self) -> str:
+        """Its size, and tensors with fresh weights."""
         size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)
         if not self.began_fresh:
             return size

@@ -1,4 +1,4 @@
-"""A network with its normalisation and its record: what is trained, saved, loaded, predicted with and explained."""
+"""A classifier: a network with its normalisation and card. It is trained, saved, loaded and explained."""
 
 import json
 from collections.abc import Callable, Collection, Iterator
@@ -25,7 +25,7 @@ from glassbox.provenance.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-DIGEST = "weights_sha256"  # in it, of the file of weights
+DIGEST = "weights_sha256"  # key in the card
 
 
 class Classifier(nn.Module):
@@ -42,8 +42,8 @@ class Classifier(nn.Module):
         grad_cam_layer: name of a module of the network; None finds one, see `grad_cam_layer`.
 
     Attributes:
-        temperature: what the network's logits are divided by (Guo et al. 2017): 1 while it is trained and evaluated;
-            `load` sets that of the study, so that the softmax is the probability that the study speaks of everywhere.
+        temperature: divisor of the network's logits (Guo et al. 2017): 1 while it is trained and evaluated; `load` sets
+            the study's, so that the softmax is the same probability everywhere.
 
     Shape: images (N, 3, H, W) float in 0..1 to logits (N, K).
     """
@@ -89,11 +89,11 @@ class Classifier(nn.Module):
         return of_network() if of_network else self.normalized
 
     def grad_cam_layer(self, side: int) -> nn.Module:
-        """The layer whose output Grad-CAM weighs: the one that was named, else the network's own choice, else the last
-        one with feature maps, see `layers.last_feature_maps`.
+        """The layer whose output Grad-CAM weighs: the named one, else the network's own choice, else the last one with
+        feature maps, see `layers.last_feature_maps`.
 
         Args:
-            side: of the images, pixels.
+            side: side of the images, pixels.
 
         Raises:
             UserError: there is none.
@@ -101,19 +101,21 @@ class Classifier(nn.Module):
         if self._grad_cam_name is None and hasattr(self.network, "grad_cam_layer"):
             return self.network.grad_cam_layer()
         if self._grad_cam_name is None:
-            layer = last_feature_maps(self.network, self.input_size or side)
+            size = self.input_size or side
+            layer = last_feature_maps(self.network, size)
             if layer is None:
+                name = getattr(self.network, "name", type(self.network).__name__)
                 raise UserError(
                     "Grad-CAM needs feature maps of more than one place that nothing bypasses on the way to the output,"
-                    f" and {type(self.network).__name__} has none: name a layer (grad_cam_layer), or take another "
-                    "explainer"
+                    f" and {name} on {size} x {size} pixels has none: take grad_cam out of explain.explainers, or "
+                    "change model.name or model.input_size; in Python, name a layer (grad_cam_layer)"
                 )
             self._grad_cam_name = next(name for name, module in self.network.named_modules() if module is layer)
         return self.network.get_submodule(self._grad_cam_name)
 
     def train_head_only(self, frozen: bool) -> None:
-        """In training mode: freeze all but the last layer, which then learns from fixed features, or undo that. What is
-        frozen keeps its weights and its running statistics, and drops nothing."""
+        """In training mode, freeze all but the last layer, or undo that. Frozen layers keep their weights and running
+        statistics, and drop nothing."""
         head = self.network.head()
         self.requires_grad_(not frozen)
         self.train(not frozen)
@@ -132,17 +134,17 @@ def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tupl
     Args:
         name: "data", the training images' own per-channel statistics; "imagenet", those of ImageNet; "half", which
             brings colours to -1..1; or "none", which keeps them in 0..1.
-        data: whose statistics.
+        data: description of the data.
     """
     return (data.mean, data.std) if name == "data" else FIXED[name]
 
 
 def contradictions(spec: Spec, image_size: int) -> list[str]:
-    """Where colours and size of the images are not those that the weights were made for, in sentences. Training can go
-    on from such weights, so nothing is refused. Nothing is known of weights that are not torchvision's.
+    """Sentences about colours and size of the images, if they are not those of the weights' own training. Training can
+    start from such weights, so nothing is refused. Only torchvision's weights are known.
 
     Args:
-        spec: of the network.
+        spec: the network's.
         image_size: side of the images, pixels.
     """
     if spec.name == CNN:
@@ -173,12 +175,12 @@ def _three(values: tuple[float, ...]) -> str:
 
 
 def check(spec: Spec, image_size: int, explainers: Collection[str] = ()) -> list[str]:
-    """Before anything is trained: whether there is such a network and such weights, and whether it can be explained.
+    """Check, before anything is trained, that there is such a network and such weights, and that it can be explained.
 
     Args:
-        spec: of the network.
+        spec: the network's.
         image_size: side of the images, pixels.
-        explainers: by name, where they are known.
+        explainers: their names, if known.
 
     Returns:
         `contradictions`.
@@ -192,16 +194,15 @@ def check(spec: Spec, image_size: int, explainers: Collection[str] = ()) -> list
 
     registry.check(spec.name, spec.hyperparameters["weights"])
     if "grad_cam" in explainers:
-        hyperparameters, size = registry.Hyperparameters(**spec.hyperparameters), spec.input_size or image_size
-        registry.TorchvisionNetwork(spec.name, hyperparameters, size, 2).grad_cam_layer()
+        build(spec.name, spec.hyperparameters, image_size, 2, *IMAGENET, spec.input_size).grad_cam_layer(image_size)
     return contradictions(spec, image_size)
 
 
 def check_data(spec: Spec, data: Description) -> list[str]:
-    """The same once there are data: whether weights in a file fit.
+    """Check that weights in a file fit the data.
 
     Returns:
-        How the weights go with the classes of the data, in sentences; see `weights.Fitted`.
+        Sentences about the head and the classes of the data; see `weights.Fitted`.
 
     Raises:
         UserError: they do not.
@@ -236,11 +237,11 @@ def build(
 
 
 def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Classifier:
-    """A classifier for the data, on the device, as training begins with it: fresh weights from a seed, which also seeds
-    what torch draws next, or those that `model.weights` names.
+    """A classifier for the data, on the device, before training: with fresh weights from a seed, which also seeds what
+    torch draws next, or those that `model.weights` names.
 
     Raises:
-        UserError: there is no such network, or its weights cannot be had or do not fit.
+        UserError: there is no such network, or its weights are missing or do not fit.
     """
     torch.manual_seed(seed)
     sizes = data.image_size, len(data.classes)
@@ -255,7 +256,7 @@ def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Cla
 
 
 def digest_of_weights(spec: Spec) -> str | None:
-    """SHA-256 of the file of weights that training begins with; None where it begins with others.
+    """SHA-256 of the file of starting weights; None if there is no such file.
 
     Raises:
         UserError: the file cannot be read.
@@ -341,10 +342,10 @@ def predict(
         classifier: on any device; left in the mode it was in.
         images: (N, H, W, 3) uint8 or (N, 3, H, W) float in 0..1, on any device; or what `prepare` makes images of.
         batch_size: images in one forward pass.
-        progress: called with the number of images of each batch that is done.
+        progress: called with the number of images after each batch.
         prepare: makes B rows of `images`, on the classifier's device, to (B, 3, H, W) float in 0..1.
-        precision: of the network's products.
-        keep: takes the logits of each batch as soon as they are there.
+        precision: number format of the network's products.
+        keep: stores the logits of each batch.
 
     Returns:
         (N, K) float32 on the CPU.
@@ -358,12 +359,10 @@ def predict(
         for batch in images.split(batch_size):
             yield None, prepare(batch.to(device)) if prepare else batch
 
-    # One tensor for all: kept one by one between what the batches free, outputs would part memory into pieces that are
-    # too small for the next batch.
-    outputs, done = torch.empty(0), 0
+    outputs, done = torch.empty(0), 0  # one tensor for all: many small ones would fragment memory
     with evaluating(classifier):
-        for found in keep.each("logits", partial(_logits, precision, batch_size), classifier, items()):
-            logits = torch.from_numpy(found["logits"])
+        for arrays in keep.each("logits", partial(_logits, precision, batch_size), classifier, items()):
+            logits = torch.from_numpy(arrays["logits"])
             outputs = outputs if done else torch.empty(len(images), logits.shape[1])
             outputs[done : done + len(logits)] = logits
             done += len(logits)
@@ -373,7 +372,7 @@ def predict(
 
 @torch.inference_mode()
 def _logits(precision: Precision, batch_size: int, classifier: nn.Module, _: None, batch: torch.Tensor) -> Arrays:
-    """Of a batch, on any device, of (B, H, W, 3) uint8 or (B, 3, H, W) float."""
+    """Logits of a batch (B, H, W, 3) uint8 or (B, 3, H, W) float, on any device."""
     device = next(classifier.parameters()).device
     batch = batch.to(device)
     x = to_float(batch) if batch.dtype == torch.uint8 else batch

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from glassbox.core.errors import UserError
+from glassbox.models.cnn_cpu import Dropout, Flatten, may_pool_first
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class TwoBlockCNN(nn.Module):
                 f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of an "
                 f"image of {image_size} pixels (data.image_size or model.input_size): their product must not exceed it"
             )
-        act1, act2 = (p.activation_func1, p.leaky_relu_alpha_1), (p.activation_func2, p.leaky_relu_alpha_2)
-        keep = p.batch_norm_momentum
-        self.block1 = Block(3, p.conv1_filters, p.conv1_kernel_size, *act1, p.pool_size_1, keep)
+        act1 = _activation(p.activation_func1, p.leaky_relu_alpha_1)
+        act2 = _activation(p.activation_func2, p.leaky_relu_alpha_2)
+        momentum = 1 - p.batch_norm_momentum
+        self.block1 = Block(3, p.conv1_filters, p.conv1_kernel_size, act1, p.pool_size_1, momentum)
         self.dropout1 = Dropout(p.dropout_1)
-        self.block2 = Block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, *act2, p.pool_size_2, keep)
-        self.flatten = nn.Flatten()
+        self.block2 = Block(p.conv1_filters, p.conv2_filters, p.conv2_kernel_size, act2, p.pool_size_2, momentum)
+        self.flatten = Flatten()
         self.dense = nn.Linear(p.conv2_filters * side * side, p.dense_units_1)
         self.activation = _activation(p.activation_func_dense, p.leaky_relu_alpha_3)
         self.dropout2 = Dropout(p.dense_dropout_1)
@@ -76,16 +78,12 @@ class TwoBlockCNN(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        self.places = image_size // p.pool_size_1  # along a side of what the second convolution takes
+        self.places = image_size // p.pool_size_1  # side of the second convolution's input
         self.l2 = (p.l2_reg_1, p.l2_reg_2, p.dense_l2_reg_1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout1(self.block1(x))  # (N, F1, H/p1, W/p1)
-        x = self.block2(x)
-        if x.requires_grad and not torch.compiler.is_compiling():
-            # The gradient comes back from the flat vector in another memory order than that of the features: the
-            # pooling would bring these into it, and its result back.
-            x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        x = self.block2(x)  # (N, F2, H/p1/p2, W/p1/p2)
         x = self.flatten(x)  # (N, F2 * H/p1/p2 * W/p1/p2)
         x = self.dropout2(self.activation(self.dense(x)))  # (N, D)
         return self.output(x)  # (N, K)
@@ -110,67 +108,23 @@ class TwoBlockCNN(nn.Module):
         return block.activation
 
 
-class Dropout(nn.Dropout):
-    """PyTorch's, which on the CPU takes a 64-bit random number for every value: here 16 bits of one decide, so that the
-    share that is dropped is p to within 1/65536, and drawing takes a quarter of the time (on two cores 7 % of that of
-    a training step)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x)
-        drawn = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        like_x = torch.empty_like(x, device="meta").stride()  # dense, in the memory order of x
-        kept = drawn.as_strided(x.shape, like_x) >= round(2**16 * self.p) - 2**15
-        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
-
-
 class Block(nn.Module):
     """conv - activation - batch norm - max pool."""
 
     def __init__(
-        self, channels: int, filters: int, kernel: int, activation: str, alpha: float | None, pool: int, momentum: float
+        self, channels: int, filters: int, kernel: int, activation: nn.Module, pool: int, momentum: float
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, filters, kernel, padding="same")
-        self.activation = _activation(activation, alpha)
-        self.norm = nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum)
+        self.activation = activation
+        self.norm = nn.BatchNorm2d(filters, eps=1e-3, momentum=momentum)
         self.pool = nn.MaxPool2d(pool)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
-        if self._pools_first(x):
-            return self.norm(self.activation(_maxima(x, self.pool, isinstance(self.activation, nn.ReLU))))
+        if may_pool_first(self.activation, self.norm, self.pool):
+            return self.norm(self.activation(self.pool(x)))  # the same bits
         return self.pool(self.norm(self.activation(x)))
-
-    def _pools_first(self, x: torch.Tensor) -> bool:
-        """Whether maxima may be taken at once, which leaves a fraction of the pixels to activation and batch norm. Both
-        keep the order of values, this one if its statistics are fixed and no weight is below 0: so the result is the
-        same to the last bit. Not on CUDA, which would have to wait for the weights' signs, nor in a graph that is
-        being made, nor under a hook, which sees the layers in their order."""
-        if self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return False
-        if self.activation._forward_hooks or self.norm._forward_hooks or self.pool._forward_hooks:
-            return False
-        return self.norm.weight.min().item() >= 0
-
-
-def _maxima(x: torch.Tensor, pool: nn.MaxPool2d, for_relu: bool = False) -> torch.Tensor:
-    """What `pool` gives: the largest of k rows, then of k columns, in two thirds of its time, but without the places,
-    which only a gradient asks for. For ReLU, where the largest is below 0 it may be another negative number: then the
-    bits of bfloat16 may be compared as whole numbers, whose order is the same above 0, in a third of the time again."""
-    k = pool.kernel_size
-    if k == 1 or torch.is_grad_enabled() or min(x.shape[2:]) < k:
-        return pool(x)
-    if for_relu and x.dtype == torch.bfloat16:
-        return _maxima(x.view(torch.int16), pool).view(torch.bfloat16)
-    high, wide = (side // k * k for side in x.shape[2:])
-    rows = torch.maximum(x[:, :, 0:high:k], x[:, :, 1:high:k])
-    for i in range(2, k):
-        torch.maximum(rows, x[:, :, i:high:k], out=rows)
-    found = torch.maximum(rows[..., 0:wide:k], rows[..., 1:wide:k])
-    for i in range(2, k):
-        torch.maximum(found, rows[..., i:wide:k], out=found)
-    return found
 
 
 def _activation(name: str, alpha: float | None) -> nn.Module:

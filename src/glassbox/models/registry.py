@@ -14,18 +14,18 @@ from torch import nn
 
 from glassbox.core.errors import UserError
 from glassbox.models import weights as stored
-from glassbox.models.layers import evaluating, last_feature_maps, load_tensors
+from glassbox.models.layers import evaluating, load_tensors
 from glassbox.models.weights import FILES, Weights, no_file, reason
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What params.yaml says of a network of torchvision.
+    """Hyperparameters of a network of torchvision.
 
     Attributes:
-        weights: where training starts: None (fresh), torchvision's name of them, or a file; see `load_weights`.
-        stem: "imagenet", as torchvision has it, or "cifar", which keeps the size of small images: the first convolution
-            is 3x3 with stride 1, and the max-pooling after it is left out.
+        weights: starting weights: None (fresh), torchvision's name of them, or a file; see `load_weights`.
+        stem: "imagenet" is torchvision's; "cifar" keeps the size of small images: the first convolution is 3x3 with
+            stride 1, and there is no max-pooling after it.
         dropout: share of the features dropped before the last layer.
         batch_norm_momentum: share that the running statistics keep at each step (PyTorch counts the other way).
     """
@@ -47,7 +47,7 @@ class DropoutLinear(nn.Linear):
         return super().forward(self.drop(x))
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
-        """What the dropout leaves of the features."""
+        """Dropout of the features."""
         return nn.functional.dropout(x, self.dropout, self.training)
 
 
@@ -63,7 +63,7 @@ class TorchvisionNetwork(nn.Module):
     Shape: (N, 3, input_size, input_size) float to logits (N, n_classes).
 
     Raises:
-        UserError: there is no such network, or it has no stem to change, or cannot take such images.
+        UserError: the network does not exist, has no stem to change, or cannot take such images.
     """
 
     def __init__(self, name: str, p: Hyperparameters, input_size: int, n_classes: int) -> None:
@@ -83,8 +83,7 @@ class TorchvisionNetwork(nn.Module):
         self.name, self.input_size = name, input_size
         self.suit(p.weights)
         self.began_fresh: list[str] = []
-        self.notes: list[str] = []  # of the weights in a file, what there is to know of the head
-        self.grad_cam_name: str | None = None  # name of Grad-CAM's layer; `grad_cam_layer` sets it
+        self.notes: list[str] = []  # about the head, if weights come from a file
         self.head_name = _replace_head(self.body, n_classes, p.dropout)
         self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
         for module in self.modules():
@@ -100,8 +99,8 @@ class TorchvisionNetwork(nn.Module):
         return self.body(x)
 
     def suit(self, weights: str | None) -> None:
-        """Set the network up as torchvision does for these weights: for their own, GoogLeNet and Inception take colours
-        that are normalised as ImageNet's and bring them to -1..1 themselves."""
+        """Set the network up as torchvision does for these weights: with torchvision's, GoogLeNet and Inception take
+        colours normalised as ImageNet's and bring them to -1..1 themselves."""
         if hasattr(self.body, "transform_input"):
             self.body.transform_input = torchvisions_own(self.name, weights) is not None
 
@@ -116,24 +115,6 @@ class TorchvisionNetwork(nn.Module):
             return head
         return self.body.get_submodule(self.head_name.rpartition(".")[0])  # a convolution, in a block of its own
 
-    def grad_cam_layer(self) -> nn.Module:
-        """The layer whose output Grad-CAM weighs; see `layers.last_feature_maps`.
-
-        Raises:
-            UserError: there is none.
-        """
-        if self.grad_cam_name is None:
-            layer = last_feature_maps(self.body, self.input_size)
-            if layer is None:
-                raise UserError(
-                    f"explain.explainers has grad_cam, which needs feature maps of more than one place that nothing "
-                    f"bypasses on the way to the output, and {self.name} (model.name) on {self.input_size} x "
-                    f"{self.input_size} pixels has none: take grad_cam out of explain.explainers, or change model.name "
-                    "or model.input_size"
-                )
-            self.grad_cam_name = next(name for name, module in self.body.named_modules() if module is layer)
-        return self.body.get_submodule(self.grad_cam_name)
-
 
 def names() -> list[str]:
     """The classification networks of torchvision's registry."""
@@ -141,7 +122,7 @@ def names() -> list[str]:
 
 
 def check(name: str, weights: str | None) -> None:
-    """Whether there is such a network, and such weights as far as can be told without reading them.
+    """Check that there is such a network, and such weights, without reading them.
 
     Raises:
         UserError: there is not.
@@ -154,12 +135,12 @@ def check(name: str, weights: str | None) -> None:
 
 
 def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str] = ()) -> list[str]:
-    """Put weights into a network.
+    """Put weights into a network: torchvision's ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash),
+    or those in a local file, see `weights.read`.
 
-    Taken are torchvision's own ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash), or a local file,
-    see `weights.read`. The head keeps its fresh weights where the other one has another number of classes or several
-    layers, and so does the first convolution of the "cifar" stem where the other one is larger. Where the weights name
-    their classes the head's rows are put in the order of the data.
+    The head keeps its fresh weights if the given one has another number of classes or several layers; so does the first
+    convolution of the "cifar" stem if the given one is larger. If the weights name their classes, the head's rows are
+    put in the order of the data.
 
     Args:
         network: changed in place.
@@ -172,9 +153,8 @@ def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str]
     Raises:
         UserError: they cannot be had, or belong to another network.
     """
-    given = stored.read(which) if which.endswith(FILES) else _of_torchvision(network.name, which)
     fitted = stored.fit(
-        given,
+        stored.read(which) if which.endswith(FILES) else _of_torchvision(network.name, which),
         network.body.state_dict(),
         network.head_name,
         network.stem_name,
@@ -185,13 +165,13 @@ def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str]
     load_tensors(network.body, fitted.tensors, strict=False)
     network.suit(which)
     network.began_fresh = fitted.fresh
-    network.notes = fitted.notes if which.endswith(FILES) else []  # of torchvision's own everyone knows
+    network.notes = fitted.notes if which.endswith(FILES) else []
     return fitted.fresh
 
 
 def torchvisions_own(name: str, which: str | None) -> torchvision.models.WeightsEnum | None:
-    """The weights of torchvision for a network that `model.weights` names, by their name or as a file that is called
-    like theirs; None for others."""
+    """Torchvision's weights that `model.weights` names, by their name or as a file with the name of theirs; None if it
+    names others."""
     known = torchvision.models.get_model_weights(name)
     if which is None or which in known.__members__:
         return known[which] if which else None
@@ -199,7 +179,7 @@ def torchvisions_own(name: str, which: str | None) -> torchvision.models.Weights
 
 
 def digest(which: str) -> str | None:
-    """SHA-256 of weights in a file; None for torchvision's, whose name stands for them.
+    """SHA-256 of weights in a file; None for torchvision's.
 
     Raises:
         UserError: the file cannot be read.
@@ -208,11 +188,7 @@ def digest(which: str) -> str | None:
 
 
 def check_name(name: str) -> None:
-    """Whether there is such a network.
-
-    Raises:
-        UserError: there is not.
-    """
+    """Raise a UserError if there is no such network."""
     if name not in (known := names()):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -245,13 +221,12 @@ def _of_torchvision(name: str, which: str) -> Weights:
 
 def _replace_head(body: nn.Module, n_classes: int, dropout: float) -> str:
     """Put the dropout before the last layer; returns the name of that layer."""
-    candidates = {
-        name: module
+    name, head = [
+        (name, module)
         for name, module in body.named_modules()
         if (isinstance(module, nn.Linear) and module.out_features == n_classes)
         or (isinstance(module, nn.Conv2d) and module.out_channels == n_classes)
-    }
-    name, head = list(candidates.items())[-1]
+    ][-1]
     parent = body.get_submodule(name.rpartition(".")[0])
     siblings = list(parent.children())
     before = siblings[siblings.index(head) - 1] if head in siblings[1:] else None

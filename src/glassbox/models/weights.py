@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ SHOWN = 10  # names of classes in a sentence
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         tensors: by name.
-        classes: of the outputs, in their order; None where the file does not say.
+        classes: of the outputs, in their order; None if the file does not name them.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -50,7 +50,7 @@ class Fitted:
     Attributes:
         tensors: by the network's own names.
         fresh: names of the tensors that the weights do not give.
-        notes: what there is to know of the head, in sentences.
+        notes: sentences about the head.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -59,24 +59,17 @@ class Fitted:
 
 
 def read(path: str) -> Weights:
-    """What is in a .safetensors file, or in a .pth, .pt or .ckpt file, which is read with `weights_only`: no code in it
-    runs. The classes are those that a file of the same name, but ending in .json, has under "classes", as glassbox
-    writes it beside its weights, or those that the file itself names.
+    """The weights in a .safetensors file, or in a .pth, .pt or .ckpt file, which is read with `weights_only`: no code
+    in it runs. Their classes are those that a file of the same name, but ending in .json, has under "classes", as
+    glassbox writes it beside its weights, or those that the file itself names.
 
     Raises:
         UserError: the file is missing or damaged, or holds something else.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        if path.endswith(".safetensors"):
-            with safe_open(path, framework="pt") as opened:
-                content: Any = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-                said: Any = {name: _parsed(value) for name, value in (opened.metadata() or {}).items()}
-        else:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*TorchScript archive")  # is said below
-                content = said = torch.load(path, map_location="cpu", weights_only=True)
+        content, about = _read_safetensors(path) if path.endswith(".safetensors") else _read_pickle(path)
     except FileNotFoundError:
         raise no_file(path) from None
     except pickle.UnpicklingError:
@@ -91,7 +84,24 @@ def read(path: str) -> Weights:
                 f"with torch.save(torch.jit.load({path!r}).state_dict(), 'weights.pth')"
             ) from None
         raise UserError(f"model.weights: the file {path} cannot be read as weights ({reason(error)})") from None
-    return Weights(_unwrapped(content, path), _classes_beside(path) or _classes_in(said))
+    return Weights(_unwrapped(content, path), _classes_beside(path) or _classes_in(about))
+
+
+def _read_safetensors(path: str) -> tuple[Any, Any]:
+    """Tensors, and metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        return tensors, {name: _parsed(value) for name, value in (opened.metadata() or {}).items()}
+
+
+def _read_pickle(path: str) -> tuple[Any, Any]:
+    """The content, which may name the classes as well."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*TorchScript archive")  # becomes an error of ours
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content, content
 
 
 def digest(path: str) -> str:
@@ -126,11 +136,10 @@ def fit(
     network: str,
     classes: Sequence[str],
 ) -> Fitted:
-    """What a network takes of weights. The head keeps its fresh weights where the other one has another number of
-    outputs or several layers, and so does the first convolution of the "cifar" stem where the other one is larger.
+    """What a network takes of weights; see `registry.load_weights`.
 
     Args:
-        weights: of a file, or torchvision's.
+        weights: from a file, or torchvision's.
         own: tensors of the network by name.
         head: name of its last layer.
         stem: name of its first convolution, if another size of it is to be left out.
@@ -145,9 +154,9 @@ def fit(
     given = _plain_head(given, own, head)
     other = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
     # A part is wholly taken over or wholly fresh.
-    may_differ = [f"{part}." for part in (head, stem) if part]
-    parts = [part for part in may_differ if any(n in other or n not in given for n in own if n.startswith(part))]
-    fresh = [name for name in own if name.startswith(tuple(parts))]
+    prefixes = [f"{part}." for part in (head, stem) if part]
+    differing = [part for part in prefixes if any(n in other or n not in given for n in own if n.startswith(part))]
+    fresh = [name for name in own if name.startswith(tuple(differing))]
     faults = [
         *(f"{name} is {_shape(given[name])} there and {_shape(own[name])} here" for name in other if name not in fresh),
         *(f"{name} is missing" for name in own if name not in given and name not in fresh and not _counts(name)),
@@ -156,19 +165,22 @@ def fit(
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise UserError(f"model.weights: {which} does not fit {network} ({faults[0]}{more})")
-    fitted = Fitted({name: given[name] for name in given if name not in fresh}, fresh, [])
+    tensors = {name: tensor for name, tensor in given.items() if name not in fresh}
     if f"{head}.weight" in fresh:
-        return replace(fitted, notes=_other_head(given.get(f"{head}.weight"), which, len(classes)))
-    return _in_order(fitted, f"{head}.", weights.classes, which, tuple(classes))
+        return Fitted(tensors, fresh, [_note_of_a_fresh_head(given.get(f"{head}.weight"), which, len(classes))])
+    note, rows = _order_of_classes(weights.classes, tuple(classes), which)
+    if rows is not None:
+        tensors |= {name: tensor[rows] for name, tensor in tensors.items() if name.startswith(f"{head}.")}
+    return Fitted(tensors, fresh, [note] if note else [])
 
 
 def no_file(path: str) -> UserError:
-    """That there is none."""
+    """The error that a file is missing."""
     return UserError(f"model.weights names the file {path}, which does not exist")
 
 
 def reason(error: Exception) -> str:
-    """What an error says, on one line of some length."""
+    """An error's message on one line of at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:160].rsplit(' ', 1)[0]} …"
 
@@ -180,10 +192,10 @@ def _save_alone(path: str) -> str:
 
 
 def _unwrapped(content: Any, path: str) -> dict[str, torch.Tensor]:
-    """The tensors by name, wherever in a checkpoint they lie.
+    """The tensors by name, at whatever level of a checkpoint.
 
     Raises:
-        UserError: there are none, or of several nothing tells which.
+        UserError: there are none, or several sets of them.
     """
     for _ in range(DEEPEST):
         if _are_weights(content):
@@ -224,16 +236,17 @@ def _classes_beside(path: str) -> tuple[str, ...] | None:
 def _classes_in(content: Any) -> tuple[str, ...] | None:
     if not isinstance(content, dict):
         return None
-    return next((found for key in CLASSES if (found := _names(content.get(key)))), None)
+    return next((names for key in CLASSES if (names := _names(content.get(key)))), None)
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    """Of a list, or of a mapping between names and places, in either direction."""
+    """Names in a list, or in a mapping between names and positions, in either direction."""
     if isinstance(value, dict):
-        pairs = {(place, name) if isinstance(place, int) else (name, place) for place, name in value.items()}
-        if not all(isinstance(place, int) for place, _ in pairs) or {p for p, _ in pairs} != set(range(len(value))):
+        by_position = {key: name for key, name in value.items() if isinstance(key, int)}
+        by_position = by_position or {position: name for name, position in value.items()}
+        if set(by_position) != set(range(len(value))):
             return None
-        value = [name for _, name in sorted(pairs)]
+        value = [by_position[position] for position in range(len(value))]
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
         return None
     return tuple(value)
@@ -253,21 +266,21 @@ def _name_today(name: str) -> str:
 
 
 def _unprefixed(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], which: str) -> dict[str, torch.Tensor]:
-    """Names without what stands before them where the network was a part of another module: "module." of DataParallel,
-    "model." of Lightning, "network.body." of glassbox. What else that module had is left out.
+    """The tensors of this network, if it was a part of another module, without that module's prefix: "module." of
+    DataParallel, "model." of Lightning, "network.body." of glassbox.
 
     Raises:
-        UserError: it had two such networks.
+        UserError: the module had two such networks.
     """
     if any(name in own for name in given):
         return given
-    found: Counter[str] = Counter()
+    prefixes: Counter[str] = Counter()
     for name in given:
         parts = name.split(".")
-        found.update(".".join(parts[:n]) + "." for n in range(1, len(parts)) if ".".join(parts[n:]) in own)
-    if not found:
+        prefixes.update(".".join(parts[:n]) + "." for n in range(1, len(parts)) if ".".join(parts[n:]) in own)
+    if not prefixes:
         return given
-    (prefix, most), *others = found.most_common()
+    (prefix, most), *others = prefixes.most_common()
     if rivals := [other for other, n in others if n == most]:
         raise UserError(
             f"model.weights: {which} holds the weights of several networks ({', '.join([prefix, *rivals])}): save "
@@ -277,58 +290,54 @@ def _unprefixed(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], wh
 
 
 def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: str) -> dict[str, torch.Tensor]:
-    """The weights with the head under its own name, where they have it in a sequence of layers, or as the only one of
-    what is a sequence here; without it where it has several layers with weights."""
+    """The weights with the head under this network's name, if there it is in a sequence of layers, or here; without the
+    head if it has several layers with weights."""
     region = f"{head}."  # of names that can only be the head's
     while (wider := region[:-1].rpartition(".")[0]) and all(
         n.startswith(f"{head}.") for n in own if n.startswith(f"{wider}.")
     ):
         region = f"{wider}."
-    mine = {name: tensor for name, tensor in given.items() if name.startswith(region)}
-    if set(mine) <= set(own):
+    theirs = {name: tensor for name, tensor in given.items() if name.startswith(region)}
+    if set(theirs) <= set(own):
         return given
-    rest = {name: tensor for name, tensor in given.items() if name not in mine}
-    layers = [name for name, tensor in mine.items() if name.endswith("weight") and tensor.ndim >= 2]
+    rest = {name: tensor for name, tensor in given.items() if name not in theirs}
+    layers = [name for name, tensor in theirs.items() if name.endswith("weight") and tensor.ndim >= 2]
     if len(layers) != 1:
         return rest
     before = layers[0].removesuffix("weight")
-    return rest | {f"{head}.{name.removeprefix(before)}": t for name, t in mine.items() if name.startswith(before)}
+    return rest | {f"{head}.{name.removeprefix(before)}": t for name, t in theirs.items() if name.startswith(before)}
 
 
-def _other_head(found: torch.Tensor | None, which: str, n_classes: int) -> list[str]:
-    if found is None:
-        return [f"model.weights: {which} has no head that fits: the last layer begins with fresh weights."]
-    return [
-        f"model.weights: {which} has {found.shape[0]} outputs, and the data have {n_classes} classes: the last layer "
+def _note_of_a_fresh_head(weight: torch.Tensor | None, which: str, n_classes: int) -> str:
+    if weight is None:
+        return f"model.weights: {which} has no head that fits: the last layer begins with fresh weights."
+    return (
+        f"model.weights: {which} has {weight.shape[0]} outputs, and the data have {n_classes} classes: the last layer "
         "begins with fresh weights."
-    ]
+    )
 
 
-def _in_order(
-    fitted: Fitted, head: str, theirs: tuple[str, ...] | None, which: str, classes: tuple[str, ...]
-) -> Fitted:
-    """With the head's rows in the order of the data's classes, where the weights name theirs."""
+def _order_of_classes(
+    theirs: tuple[str, ...] | None, classes: tuple[str, ...], which: str
+) -> tuple[str | None, list[int] | None]:
+    """What there is to know of the order of the weights' classes; and for each class of the data the row of the head
+    that is its own, None to leave the rows as they are."""
     if theirs == classes:
-        return fitted
+        return None, None
     if theirs is None or len(theirs) != len(classes):
-        said = (
+        return (
             f"model.weights: {which} does not name its classes: its outputs are taken for {_listed(classes)}, in this "
             f'order. If theirs is another one, write it to {beside(which)} as {{"classes": [...]}}.'
-        )
-    elif set(theirs) != set(classes):
-        said = (
+        ), None
+    if set(theirs) != set(classes):
+        return (
             f"model.weights: the classes of {which} ({_listed(theirs)}) are not called like those of the data "
             f"({_listed(classes)}): its outputs are taken for these, in their order."
-        )
-    else:
-        rows = torch.tensor([theirs.index(name) for name in classes])
-        tensors = {n: t[rows] if n.startswith(head) else t for n, t in fitted.tensors.items()}
-        said = (
-            f"model.weights: {which} has the classes in the order {_listed(theirs)}: the rows of its last layer are "
-            "put in that of the data."
-        )
-        return replace(fitted, tensors=tensors, notes=[said])
-    return replace(fitted, notes=[said])
+        ), None
+    return (
+        f"model.weights: {which} has the classes in the order {_listed(theirs)}: the rows of its last layer are put in "
+        "that of the data."
+    ), [theirs.index(name) for name in classes]
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ from glassbox.provenance import fingerprint
 from glassbox.search.hyperparameters import network_of, optimizer_of
 from glassbox.training.loop import fit
 from glassbox.training.optimizers import make_optimizer
+from glassbox.training.recipe import Recipe
 from glassbox.training.records import Epoch
 
 
@@ -97,23 +98,19 @@ class Trainer:
         """The epochs of a trial's training."""
         seed = derive(self.seed, "tune", "trial", number)
         model = models.fresh(network_of(params, self.known), self.description, seed, self.place.device)
-        yield from fit(
-            model,
-            train,
-            validation,
-            make_optimizer(model, optimizer_of(params)),
-            place=self.place,
+        recipe = Recipe(
             epochs=self.settings.epochs,
             batch_size=self.settings.batch_size,
-            how=self.how,
+            augment=self.how,
+            seed=seed,
             patience=self.settings.patience,
             class_weights=self.class_weights,
             sampling=self.sampling,
             watch=self.watch,
             keep="last",  # no trial's weights are wanted
-            seed=seed,
             section="tune",
         )
+        yield from fit(model, train, validation, make_optimizer(model, optimizer_of(params)), recipe, place=self.place)
 
 
 def serve(

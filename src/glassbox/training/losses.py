@@ -9,12 +9,12 @@ from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 from glassbox.execution.compute import Place, refusals
 from glassbox.models import Classifier, evaluating
-from glassbox.training.process_group import Ranks
+from glassbox.training.process_group import ALONE, Ranks
 
 
 def balanced_weights(labels: torch.Tensor) -> torch.Tensor:
-    """Weights (K,) float32 of the classes of labels (N,): N / (K * n_k) for a class with n_k images, as scikit-learn's
-    "balanced" has them, so that all classes weigh the same together and the mean weight of an image is 1."""
+    """Weights (K,) float32 of the classes of labels (N,): N / (K * n_k) for a class with n_k images, scikit-learn's
+    "balanced". All classes have the same sum of weights, and the mean weight of an image is 1."""
     counts = torch.bincount(labels)
     return len(labels) / ((counts > 0).sum() * counts.clamp_min(1)).float()
 
@@ -23,27 +23,33 @@ def mean_loss(
     logits: torch.Tensor,
     y: torch.Tensor,
     size: int,
-    ranks: Ranks | None,
+    ranks: Ranks = ALONE,
     label_smoothing: float = 0.0,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean cross-entropy (nats) of a batch; on several ranks, a number of the own share whose mean over ranks it is.
+    """Mean cross-entropy (nats) of a batch. On several ranks, a number for this rank's share; the mean of these numbers
+    over the ranks is the batch's loss.
 
     Args:
         logits: (B, K) of this rank's share, which may be empty.
         y: (B,) labels.
         size: images of the whole batch.
-        ranks: that share it, or None.
+        ranks: processes that share it.
         label_smoothing: share of the label that is spread over all classes.
         weights: (K,) by which an image's loss is multiplied, by its class; the sum is divided by the number of images,
-            as Keras does, not by that of the weights.
+            as in Keras, not by the sum of weights.
     """
-    if weights is not None:
-        losses = cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="none") * weights[y]
-        return losses.sum() * ((ranks.size if ranks else 1) / size)
-    if ranks is None:
+    if weights is None and ranks.size == 1:
         return cross_entropy(logits, y, label_smoothing=label_smoothing)
-    return cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="sum") * (ranks.size / size)
+    return _sum_of_losses(logits, y, weights, label_smoothing) * (ranks.size / size)
+
+
+def _sum_of_losses(
+    logits: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    if weights is None:
+        return cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="sum")
+    return (cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="none") * weights[y]).sum()
 
 
 @torch.inference_mode()
@@ -52,11 +58,11 @@ def assess(
     split: Split,
     place: Place,
     prepare: Callable[..., torch.Tensor] = to_float,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
     weights: torch.Tensor | None = None,
 ) -> tuple[float, float, float]:
-    """Mean cross-entropy (nats), accuracy and balanced accuracy (the mean over the classes that have images of the
-    share that is recognised) on a split that is on the device.
+    """Mean cross-entropy (nats), accuracy, and balanced accuracy (mean recall over the classes that have images) on a
+    split that is on the device.
 
     Args:
         classifier: in any mode, which it keeps.
@@ -64,32 +70,23 @@ def assess(
         place: device, precision and batch size.
         prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes; with `own`, only these
             rows.
-        ranks: that share each batch; all get the sums of all. None is this process alone.
+        ranks: processes that share each batch; all get the same result.
         weights: (K,) by which an image's cross-entropy is multiplied, by its class; None = 1.
     """
-    of_class = torch.bincount(split.labels)  # images
-    right_of = torch.zeros_like(of_class)
+    per_class = torch.bincount(split.labels)  # images
+    correct = torch.zeros_like(per_class)
     loss_sum = torch.zeros((), dtype=torch.float64, device=place.device)
     side = classifier.input_size or split.images.shape[1]
-    limits = refusals(place.device, "compute.batch_size", place.batch_size, side)
-    with limits, evaluating(classifier):
-        for images, labels in zip(
-            split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True
-        ):
-            if ranks:
-                own = ranks.share(len(images))
-                x, labels = prepare(images, own=own), labels[own]
-            else:
-                x = prepare(images)
+    batches = zip(split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True)
+    with refusals(place.device, "compute.batch_size", place.batch_size, side), evaluating(classifier):
+        for images, all_labels in batches:
+            own = ranks.share(len(images))
+            x, labels = prepare(images, own=own), all_labels[own]  # (B, 3, H, W), (B,)
             with place.autocast():  # not of colours
                 logits = classifier(x).float()
-            if weights is None:
-                loss_sum += cross_entropy(logits, labels, reduction="sum")
-            else:
-                loss_sum += (cross_entropy(logits, labels, reduction="none") * weights[labels]).sum()
-            right_of += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(of_class))
-    if ranks:
-        loss_sum, right_of = ranks.sum(loss_sum), ranks.sum(right_of)
-    there = of_class > 0
-    recalls = right_of[there].double() / of_class[there]
-    return loss_sum.item() / len(split), right_of.sum().item() / len(split), recalls.mean().item()
+            loss_sum += _sum_of_losses(logits, labels, weights)
+            correct += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(per_class))
+    loss, correct = ranks.sum(loss_sum).item() / len(split), ranks.sum(correct)
+    has_images = per_class > 0
+    recalls = correct[has_images].double() / per_class[has_images]
+    return loss, correct.sum().item() / len(split), recalls.mean().item()

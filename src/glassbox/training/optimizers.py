@@ -1,4 +1,4 @@
-"""Optimizers with their weight penalties, as Keras has them where PyTorch's would change results."""
+"""Optimizers with weight penalties, as in Keras where PyTorch's would change results."""
 
 import math
 from collections.abc import Iterable
@@ -23,8 +23,8 @@ class OptimizerSettings:
 
 
 class Adam(torch.optim.Adam):
-    """Adam as Keras has it: epsilon is added before the average of squares is corrected for its start at zero, which
-    PyTorch does the other way round. In PyTorch's terms epsilon is 32 times as large in the first step, and shrinks."""
+    """Keras's Adam: epsilon is added before the average of squares is corrected for its start at zero, in PyTorch after
+    it. In PyTorch's terms epsilon is 32 times as large in the first step, and shrinks."""
 
     def step(self) -> None:
         for group in self.param_groups:
@@ -34,7 +34,7 @@ class Adam(torch.optim.Adam):
 
 
 class RMSprop(torch.optim.Optimizer):
-    """RMSprop as Keras has it: w -= rate * g / sqrt(average of g^2 + epsilon).
+    """Keras's RMSprop: w -= rate * g / sqrt(average of g^2 + epsilon).
 
     PyTorch adds its epsilon outside of the root: with the same 1e-7 its steps for small gradients are much longer, 290
     times for a constant one of 1e-6.
@@ -100,5 +100,5 @@ def make_optimizer(
 
 @torch.no_grad()
 def weight_penalty(classifier: Classifier) -> float:
-    """Sum of lambda * sum(w^2) over the penalised kernels: what Keras adds to every loss that it reports."""
+    """Sum of lambda * sum(w^2) over the penalised kernels, which Keras adds to every loss that it reports."""
     return sum((penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties()), 0.0)

@@ -1,4 +1,4 @@
-"""What a training says of itself: a record an epoch, and their summary."""
+"""Records of a training: one for each epoch, and their summary."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -14,20 +14,20 @@ COSTS = ("seconds", "images_per_second", "peak_memory")  # fields of a record th
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch brought. Losses are mean cross-entropies in nats.
+    """Results of one epoch. Losses are mean cross-entropies in nats.
 
     Attributes:
         epoch: from 1.
         train_loss, train_accuracy: over the epoch's own batches, with augmentation and dropout.
-        validation_loss, validation_accuracy: after the epoch. Where training counts every class the same, the loss is
-            the mean over classes of the mean loss of each, which early stopping and schedule then watch.
+        validation_loss, validation_accuracy: after the epoch. If training counts every class the same, the loss is the
+            mean over classes of their mean losses.
         weight_penalty: sum of lambda * sum(w^2) over the penalised kernels, after the epoch.
         learning_rate: used in this epoch.
-        is_best: what is watched, see `fit`, is the lowest so far.
+        is_best: the watched loss, see `Recipe`, is the lowest so far.
         seconds: of the whole epoch.
         images_per_second: of its training part.
-        peak_memory: most that was in use so far, GiB; see `compute.peak_memory`.
-        validation_balanced_accuracy: mean over classes of the share of its validation images that is recognised.
+        peak_memory: highest memory use so far, GiB; see `compute.peak_memory`.
+        validation_balanced_accuracy: mean recall over the classes.
     """
 
     epoch: int
@@ -44,7 +44,7 @@ class Epoch:
     validation_balanced_accuracy: float
 
     def metrics(self) -> dict[str, float]:
-        """What is drawn against the epoch."""
+        """Numbers that are drawn against the epoch."""
         return {name: value for name, value in asdict(self).items() if name not in ("epoch", "is_best")}
 
 
@@ -53,15 +53,15 @@ class Diverged(UserError):
 
 
 def summary(table: "pd.DataFrame", keep: str) -> dict[str, float]:
-    """What is said of a training: the epoch whose weights were kept ("best" or "last"), its validation, and how many
-    there were; `table` has a row an epoch, with the fields of `Epoch`."""
+    """Number and validation of the epoch whose weights were kept ("best" or "last"), and the number of epochs; `table`
+    has a row for each epoch, with the fields of `Epoch`."""
     kept = (table if keep == "last" else table[table["is_best"]]).iloc[-1]
     names = ("validation_loss", "validation_accuracy", "validation_balanced_accuracy", "weight_penalty")
     numbers = {f"best_epoch_{name}": float(kept[name]) for name in names}
     return numbers | {"best_epoch": int(kept["epoch"]), "epochs": len(table)}
 
 
-def told(numbers: dict[str, float], measure: str) -> str:
-    """Which epoch's weights are kept, in words, from a `summary`; `measure` is of `config.judged_by`."""
+def in_words(numbers: dict[str, float], measure: str) -> str:
+    """A `summary` in words: the epoch whose weights are kept, with a measure from `config.judged_by`."""
     accuracy = 100 * numbers[f"best_epoch_{measure}"]
     return f"kept: epoch {numbers['best_epoch']}, {accuracy:.2f} % {measure.replace('_', ' ')}"

@@ -2,17 +2,32 @@
 
 from dataclasses import dataclass
 
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+
 from glassbox.config.train import Train
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """ReduceLROnPlateau: after `patience` epochs without a better validation loss multiply the rate by `factor`, but
-    not below `minimum`."""
+    """After `patience` epochs without a better validation loss multiply the rate by `factor`, but not below
+    `minimum`."""
 
     factor: float
     patience: int
     minimum: float
+
+    def scheduler(self, optimizer: Optimizer, min_delta: float) -> ReduceLROnPlateau:
+        """PyTorch's, to be stepped with the loss after each epoch, which is better if it falls by `min_delta`."""
+        return ReduceLROnPlateau(
+            optimizer,
+            factor=self.factor,
+            patience=self.patience - 1,  # PyTorch lowers the rate in the epoch after, Keras in the last of them
+            threshold=min_delta,
+            threshold_mode="abs",
+            min_lr=self.minimum,
+            eps=0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,11 @@ class OneCycle:
     from 1/25 of the optimizer's to the optimizer's, then falls to 1/10,000 of where it began, both along a cosine."""
 
     warmup: float
+
+    def scheduler(self, optimizer: Optimizer, steps: int) -> OneCycleLR:
+        """PyTorch's, to be stepped after each of `steps` batches."""
+        rate = optimizer.param_groups[0]["lr"]
+        return OneCycleLR(optimizer, rate, steps, pct_start=self.warmup, cycle_momentum=False)
 
 
 Schedule = Plateau | OneCycle

@@ -1,0 +1,102 @@
+"""A training whose process ended continues from its checkpoint."""
+
+import itertools
+
+import pytest
+import torch
+
+from glassbox.data.store import Description
+from glassbox.provenance.resume import Checkpoint
+from glassbox.search import hyperparameters
+from glassbox.training.loop import Training
+from glassbox.training.optimizers import OptimizerSettings
+from glassbox.training.records import COSTS
+from glassbox.training.schedules import OneCycle, Plateau
+from tests.training.toys import CHANGED, PLACE, PLAIN, SGD, classifier, run, split
+
+ADAM = OptimizerSettings("adam", 0.01)
+RUNS = {
+    "adam, plateau": (ADAM, {"schedule": Plateau(0.5, 1, 0.0)}),
+    "sgd, one cycle": (OptimizerSettings("sgd", 0.05, momentum=0.9), {"schedule": OneCycle(0.3)}),
+    "rmsprop, penalties": (OptimizerSettings("rmsprop", 0.003, rho=0.9), {"weight_decay": 0.01}),
+    "the last weights": (ADAM, {"keep": "last", "label_smoothing": 0.1}),
+    "stops early": (OptimizerSettings("adam", 0.3), {"patience": 1, "epochs": 12}),
+    "class weights": (ADAM, {"class_weights": "balanced"}),
+    "balanced sampling": (ADAM, {"sampling": "balanced"}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, small_cnn, name, killed_after):
+    settings, options = RUNS[name]
+    data = split(40, noise=0.3), split(20, seed=1, noise=0.3)
+
+    def start(seed: int, work: str):
+        model = small_cnn(4)
+        for weight in model.parameters():
+            torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(seed))
+        torch.manual_seed(seed)  # as in another process, nothing is as the first one left it
+        checkpoint = Checkpoint(work, "key", tmp_path)
+        return model, run(model, *data, settings, checkpoint=checkpoint, **{"epochs": 5, "augment": CHANGED} | options)
+
+    def without_costs(records):
+        return [{k: v for k, v in vars(record).items() if k not in COSTS} for record in records]
+
+    def check_weights(model):
+        for key, value in whole.state_dict().items():
+            assert torch.equal(model.state_dict()[key], value), key
+
+    whole, epochs = start(0, "whole")
+    expected = list(epochs)
+    assert len(expected) > killed_after or name == "stops early"
+    _, epochs = start(0, "killed")
+    first = list(itertools.islice(epochs, killed_after))
+    epochs.close()
+    resumed, epochs = start(1, "killed")
+    records = list(epochs)
+    assert without_costs(records) == without_costs(expected)
+    assert records[: len(first)] == first, "what an epoch took is not measured again"
+    check_weights(resumed)
+    again, epochs = start(2, "killed")  # killed once more, after the last epoch
+    assert list(epochs) == records
+    check_weights(again)
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_training_begins_anew(tmp_path, capsys):
+    def losses():
+        checkpoint = Checkpoint("train", "key", tmp_path)
+        return [record.train_loss for record in run(classifier(), split(16), split(8), SGD, checkpoint=checkpoint)]
+
+    expected = losses()
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert losses() == expected
+    assert capsys.readouterr().err == f"{file}: this checkpoint is damaged, so train begins anew\n"
+    losses()
+    assert capsys.readouterr().err == f"{file}: the training goes on after epoch 3\n"
+
+
+def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch, params):
+    monkeypatch.chdir(tmp_path)
+    network = hyperparameters.unsearched(
+        "resnet18", "none", None, weights=None, stem="cifar", dropout=0.0, batch_norm_momentum=0.9
+    )
+
+    def path(seed=0, digest="d" * 64, settings=params.train, rate=0.1, how=PLAIN, arm=""):
+        data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, digest)
+        return Training(network, data, OptimizerSettings("adam", rate), settings, how, seed, arm).checkpoint(PLACE).path
+
+    paths = [
+        path(),
+        path(seed=1),
+        path(digest="e" * 64),
+        path(how=CHANGED),
+        path(arm="noise"),
+        path(settings=params.train.model_copy(update={"epochs": 7})),
+        path(rate=0.2),
+    ]
+    assert path() == paths[0]
+    assert len(set(paths)) == len(paths)
