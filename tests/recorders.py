@@ -1,94 +1,75 @@
-"""Recorders for tests, as forks of a process that has imported mlflow: by itself each of them takes two seconds for
-that, and does in a tenth of one what a test asks of it."""
+"""Recorders for tests, as forks of the test's process: a process of its own would import mlflow for two seconds."""
 
-import json
 import os
-import socket
-import subprocess
+import signal
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+import weakref
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
-from conftest import ROOT, environment
-
-# For each connection, which brings folder, environment, stdin and stdout, a fork that is a recorder, and one that waits
-# for it and tells its exit code.
-ORIGIN = """
-import gc, json, os, signal, socket, sys
-gc.disable()
 from glassbox.tracking import recorder
-import mlflow.store.tracking.sqlalchemy_store
 
-of_mlflow = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-with socket.socket(socket.AF_UNIX) as server:
-    server.bind(sys.argv[1])
-    server.listen()
-    print("ready", flush=True)
-    while True:
-        connection, _ = server.accept()
-        request, ends, *_ = socket.recv_fds(connection, 2**20, 2)
-        if not os.fork():
-            break
-        connection.close()
-        for end in ends:
-            os.close(end)
-signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-if child := os.fork():
-    for end in (*ends, 0, 1):
-        os.close(end)
-    connection.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    os._exit(0)
-connection.close()
-for there, end in enumerate(ends):
-    os.dup2(end, there)
-    os.close(end)
-folder, environment = json.loads(request)
-os.chdir(folder)
-os.environ.clear()
-os.environ.update(of_mlflow | environment)
-recorder.serve()
-"""
+
+def fork(work: Callable[[], None]) -> int:
+    """Call a function in a fork of this process; the id of that."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return pid
+
+
+def killed_after(work: Callable[[], None]) -> None:
+    """Call a function in a fork of this process, which is then killed."""
+
+    def work_and_die() -> None:
+        work()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.WTERMSIG(os.waitpid(fork(work_and_die), 0)[1]) == signal.SIGKILL
+
+
+_pipes: weakref.WeakSet[Connection] = weakref.WeakSet()  # to all recorders
+
+
+def start_recorder() -> tuple["Recorder", Connection]:
+    """See `client.start_recorder`."""
+    reader, writer = Pipe(duplex=False)
+    _pipes.add(writer)
+    with reader:
+        return Recorder(reader), writer
 
 
 class Recorder:
     """What `client.StageRun` uses of a recorder's `subprocess.Popen`."""
 
-    def __init__(self, address: str) -> None:
-        self.returncode: int | None = None
-        (to_it, self_in), (self_out, from_it) = os.pipe(), os.pipe()
-        self.stdin, self.stdout = os.fdopen(self_in, "w", encoding="utf-8"), os.fdopen(self_out, encoding="utf-8")
-        self._ended = socket.socket(socket.AF_UNIX)
-        self._ended.connect(address)
-        socket.send_fds(self._ended, [json.dumps([str(Path.cwd()), dict(os.environ)]).encode()], [to_it, from_it])
-        os.close(to_it)
-        os.close(from_it)
+    def __init__(self, pipe: Connection) -> None:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (once, before the first fork)
 
-    def communicate(self) -> tuple[str, None]:
+        self.returncode: int | None = None
+        stdout, child_stdout = os.pipe()
+        self._pid = fork(lambda: _serve(pipe.fileno(), child_stdout))
+        os.close(child_stdout)
+        self.stdout = os.fdopen(stdout, "rb")
+
+    def communicate(self) -> tuple[bytes, None]:
         """See `subprocess.Popen.communicate`."""
-        with suppress(BrokenPipeError):
-            self.stdin.close()
-        with self.stdout, self._ended:
+        with self.stdout:
             output = self.stdout.read()
-            self.returncode = int(self._ended.recv(10))
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return output, None
 
 
-@contextmanager
-def origin() -> Iterator[str]:
-    """The process that they are forks of, and the address at which a `Recorder` is asked for."""
-    folder = tempfile.TemporaryDirectory()  # pytest's may be too long for an address
-    address = f"{folder.name}/recorders"
-    command = [sys.executable, "-c", ORIGIN, address]
-    known = environment(PYTHONPATH=str(ROOT / "src"))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known)
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield address
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        folder.cleanup()
+def _serve(stdin: int, stdout: int) -> None:
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.close(stdout)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for pipe in _pipes:  # a recorder waits for the end of all processes that could still write to its pipe
+        if not pipe.closed:
+            os.dup2(nothing, pipe.fileno())
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    recorder.serve()

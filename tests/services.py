@@ -1,31 +1,29 @@
-"""Real servers for tests, on loopback and ports of their own, gone with the block that started them: PostgreSQL,
-OpenSSH's sshd. Where Debian's package is missing the test is skipped, and says which."""
+"""Real servers for tests: PostgreSQL, OpenSSH's sshd, a password gate. They listen on ports of the loopback interface,
+and end with the block that started them. A test is skipped, with its name, if Debian's package is missing."""
 
 import base64
 import getpass
 import http.server
+import itertools
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import environment
 
-SECONDS = 60  # after which a server that does not answer is an error
-AS_ROOT = os.geteuid() == 0
+SECONDS = 60  # for which tests wait
 POSTGRES = Path("/usr/lib/postgresql")  # where Debian keeps its versions
 
 
@@ -35,30 +33,28 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(ready: Callable[[], bool], server: subprocess.Popen, log: Path) -> None:
-    """Until a server answers; one that ends first, or never answers, fails the test with its log."""
+def wait_until(ready: Callable[[], object], log: Path | None = None, server: subprocess.Popen | None = None) -> None:
+    """Wait for something; if it does not come, or a server ends first, the test fails with the log."""
     deadline = time.monotonic() + SECONDS
     while not ready():
-        if server.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"{server.args[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.05)
+        if (server and server.poll() is not None) or time.monotonic() > deadline:
+            pytest.fail(f"waited in vain: {log.read_text(errors='replace')[-2000:] if log else ''}")
+        time.sleep(0.1)
 
 
 def wait_for_page(address: str, log: Path) -> None:
-    """Until a server of HTTP on another machine answers; one that never does fails the test with its log."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                pytest.fail(f"{address} does not answer ({error}): {log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.2)
+    """Wait until an HTTP server answers."""
+
+    def answers() -> bool:
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return True
+        return False
+
+    wait_until(answers, log)
 
 
 class Watch(threading.Thread):
-    """Within its block, the arguments of every process that is at work at any time."""
+    """Collects the arguments of every process that runs during its block."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -66,13 +62,10 @@ class Watch(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        looked: Counter = Counter()  # a process may become another program soon after it began, and later does not
         while not self._over.wait(0.2):
-            new = [one for one in psutil.process_iter() if looked[one] < 10]
-            for one in new:
-                looked[one] += 1
+            for process in psutil.process_iter():
                 with suppress(psutil.Error):
-                    self.arguments.add(" ".join(one.cmdline()))
+                    self.arguments.add(" ".join(process.cmdline()))
 
     def __enter__(self) -> "Watch":
         self.start()
@@ -83,14 +76,14 @@ class Watch(threading.Thread):
         self.join()
 
 
-def end(server: subprocess.Popen, how: int = signal.SIGTERM) -> None:
-    """Stop a server and all that it has started, whatever session that is in."""
+def end(server: subprocess.Popen) -> None:
+    """Stop a server and all processes that it has started, in whatever session."""
     try:
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         family = []
     if server.poll() is None:
-        server.send_signal(how)
+        server.terminate()
     _, left = psutil.wait_procs(family, timeout=20)
     for process in left:
         process.kill()
@@ -102,95 +95,51 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@dataclass
 class Postgres:
-    """A PostgreSQL server that asks for a password (SCRAM). Made by `postgres`."""
+    """A PostgreSQL server without databases, made by `postgres`: what its clients need in their environment."""
 
-    user = "glassbox"
-
-    def __init__(self, programs: Path, place: Path, log: Path, host: str) -> None:
-        self.host, self.port, self.password, self.log = host, free_port(), secrets.token_urlsafe(16), log
-        self._programs, self._place = programs, place
-        # It refuses to be root. Debian's package has made a user for it.
-        self._who = {"user": "postgres", "group": "postgres", "extra_groups": []} if AS_ROOT else {}
-        self._server: subprocess.Popen | None = None
-        if AS_ROOT:
-            shutil.chown(place, "postgres", "postgres")
-        secret = place / "password"
-        secret.write_text(self.password)
-        secret.chmod(0o600)
-        if AS_ROOT:
-            shutil.chown(secret, "postgres", "postgres")
-        self._run("initdb", "--pgdata=data", f"--username={self.user}", "--auth=scram-sha-256", f"--pwfile={secret}",
-                  "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
-        secret.unlink()
-        with (place / "data" / "pg_hba.conf").open("a") as rules:
-            rules.write(f"host all all {host}/24 scram-sha-256\n")
-        self._where = ("--host", self.host, "--port", str(self.port), "--username", self.user, "--no-password")
-
-    def _run(self, program: str, *arguments: str, **changes: str) -> str:
-        done = subprocess.run([self._programs / program, *arguments], cwd=self._place, env=environment(**changes),
-                              capture_output=True, text=True, **self._who)  # fmt: skip
-        assert done.returncode == 0, f"{program}: {done.stdout}\n{done.stderr}"
-        return done.stdout
+    variables: dict[str, str]
 
     @property
-    def variables(self) -> dict[str, str]:
-        """What clients need in their environment."""
-        return {"PGPASSWORD": self.password}
-
-    def uri(self, database: str) -> str:
-        """SQLAlchemy's address of a database, for psycopg 3; without the password."""
-        return f"postgresql+psycopg://{self.user}@{self.host}:{self.port}/{database}"
+    def password(self) -> str:
+        return self.variables["PGPASSWORD"]
 
     def create(self, database: str) -> str:
-        """Make a database; its address."""
-        self._run("createdb", *self._where, database, **self.variables)
-        return self.uri(database)
-
-    def dump(self, database: str) -> str:
-        """Everything in a database, as SQL."""
-        return self._run("pg_dump", *self._where, database, **self.variables)
-
-    def start(self) -> None:
-        """Begin to serve, on the same port as before, and wait until it does."""
-        # Without fsync a commit outlives the server, killed or not, though not the machine.
-        options = {"listen_addresses": self.host, "port": self.port, "unix_socket_directories": "", "fsync": "off",
-                   "max_connections": 300}  # fmt: skip
-        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with self.log.open("a") as log:
-            self._server = subprocess.Popen(
-                [self._programs / "postgres", "-D", "data", *settings], cwd=self._place, env=environment(), stdout=log,
-                stderr=log, start_new_session=True, **self._who,
-            )  # fmt: skip
-        asked = [self._programs / "pg_isready", "-q", "-h", self.host, "-p", str(self.port)]
-        wait_until(lambda: subprocess.run(asked).returncode == 0, self._server, self.log)
-
-    def stop(self, immediate: bool = False) -> None:
-        """End the server and its connections: in order, or as a crash would, after which it must recover."""
-        if self._server is not None:
-            end(self._server, signal.SIGQUIT if immediate else signal.SIGINT)
-            self._server = None
+        """Create a database; its address for SQLAlchemy and psycopg 3, without the password."""
+        subprocess.run(["createdb", database], env=environment(**self.variables), check=True)
+        user, host, port = (self.variables[f"PG{name}"] for name in ("USER", "HOST", "PORT"))
+        return f"postgresql+psycopg://{user}@{host}:{port}/{database}"
 
 
 @contextmanager
-def postgres(folder: Path, host: str = "127.0.0.1") -> Iterator[Postgres]:
-    """A PostgreSQL server without databases of one's own, for this machine and others of the same network of 256
-    addresses. Its log is FOLDER/postgres.log."""
-    found = sorted(POSTGRES.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
-    if not found:
-        pytest.skip("there is no PostgreSQL to work with: apt-get install postgresql")
-    # Not in the folder: pytest's are closed to every other user, as the server's must be.
-    with tempfile.TemporaryDirectory(prefix="glassbox-postgres-") as place:
-        server = Postgres(found[-1].parent, Path(place), folder / "postgres.log", host)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """A PostgreSQL server that asks for a password. Its log is FOLDER/postgres.log."""
+    if shutil.which("pg_virtualenv") is None:
+        pytest.skip("there is no PostgreSQL: apt-get install postgresql")
+    # Without fsync a commit survives the end of the server, but not that of the machine.
+    options = ["-t", "-c", f"--port {free_port()}", "-o", "fsync=off", "-o", "max_connections=300"]
+    command = ["pg_virtualenv", *options, "sh", "-c", "env | grep ^PG; echo ready; read end"]
+    log = folder / "postgres.log"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True)
+    lines = list(itertools.takewhile(lambda line: line != "ready\n", server.stdout))
+    variables = dict(line.strip().split("=", 1) for line in lines if line.startswith("PG"))
+    try:
+        if not variables:
+            pytest.fail(f"PostgreSQL did not start: {log.read_text()}")
+        yield Postgres(variables)
+    finally:
+        server.communicate()  # closes its input, and it ends
+
+
+def make_key(file: Path) -> None:
+    """An SSH key without a password, and the public one beside it."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", file], check=True)
 
 
 class Sshd:
-    """An sshd that serves files (SFTP) to this user, who shows a key. Made by `sshd`."""
+    """An sshd that serves files (SFTP) to this user's key. Made by `sshd`."""
 
     host, user = "127.0.0.1", getpass.getuser()
 
@@ -205,17 +154,17 @@ class Sshd:
 
 @contextmanager
 def sshd(folder: Path) -> Iterator[Sshd]:
-    """OpenSSH's server with new keys for itself and for this user. Its log is FOLDER/sshd.log."""
+    """OpenSSH's server with new keys for the host and for this user. Its log is FOLDER/sshd.log."""
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        pytest.skip("there is no sshd to work with: apt-get install openssh-server")
+        pytest.skip("there is no sshd: apt-get install openssh-server")
     served, log = Sshd(folder), folder / "sshd.log"
     for key in (served.key, folder / "host_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", key], check=True)
+        make_key(key)
     host_key = (folder / "host_key.pub").read_text()
     served.known_hosts.write_text(f"[{served.host}]:{served.port} {host_key}")
-    if AS_ROOT:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it insists; Debian makes it when the system starts
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd needs it; Debian creates it when the system starts
     (folder / "sshd_config").write_text(
         f"""ListenAddress {served.host}:{served.port}
 HostKey "{folder}/host_key"
@@ -230,33 +179,34 @@ Subsystem sftp internal-sftp
 """
     )
     with log.open("w") as file:
-        server = subprocess.Popen([program, "-D", "-e", "-f", folder / "sshd_config"], stdout=file, stderr=file,
-                                  start_new_session=True)  # fmt: skip
+        command = [program, "-D", "-e", "-f", folder / "sshd_config"]
+        server = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
-        wait_until(lambda: listens(served.port), server, log)
+        wait_until(lambda: listens(served.port), log, server)
         yield served
     finally:
         end(server)
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
-    """Lets through to another server what comes with the right name and password, and counts it."""
+    """Forwards requests with the right name and password to another server, and records them."""
 
     protocol_version = "HTTP/1.1"
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != "/health" and self.headers.get("Authorization") != self.server.wanted:
+        if self.path != "/health" and self.headers.get("Authorization") != self.server.authorization:
             self._answer(401, {"WWW-Authenticate": 'Basic realm="MLflow"'}, b"")
             return
         self.server.requests.append(f"{self.command} {self.path}")
         sent = {key: value for key, value in self.headers.items() if key not in ("Authorization", "Connection")}
-        asked = urllib.request.Request(f"{self.server.behind}{self.path}", body or None, sent, method=self.command)
+        request = urllib.request.Request(f"{self.server.behind}{self.path}", body or None, sent, method=self.command)
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:
-                self._answer(answer.status, dict(answer.headers), answer.read())
-        except urllib.error.HTTPError as answer:
-            self._answer(answer.code, dict(answer.headers), answer.read())
+            answer = urllib.request.urlopen(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            self._answer(answer.status, dict(answer.headers), answer.read())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass
 
@@ -273,14 +223,17 @@ class Gate(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Guarded:
-    """A server of HTTP behind a gate that asks for a name and a password. Made by `guard`."""
+class Guarded(http.server.ThreadingHTTPServer):
+    """A gate in this process, which asks for a name and a password, before the server at an address. See `guard`."""
 
     user = "glassbox"
 
-    def __init__(self, port: int) -> None:
-        self.password, self.address = secrets.token_urlsafe(16), f"http://127.0.0.1:{port}"
-        self.requests: list[str] = []  # method and path of each that was let through
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), Gate)
+        self.behind, self.address = behind, f"http://127.0.0.1:{self.server_port}"
+        self.password = secrets.token_urlsafe(16)
+        self.authorization = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        self.requests: list[str] = []  # method and path of each that was forwarded
 
     @property
     def variables(self) -> dict[str, str]:
@@ -291,14 +244,10 @@ class Guarded:
 
 @contextmanager
 def guard(behind: str) -> Iterator[Guarded]:
-    """A gate of this process before the server at an address."""
-    gate = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate)
-    made = Guarded(gate.server_port)
-    gate.daemon_threads, gate.behind, gate.requests = True, behind, made.requests
-    gate.wanted = "Basic " + base64.b64encode(f"{made.user}:{made.password}".encode()).decode()
-    threading.Thread(target=gate.serve_forever, daemon=True).start()
-    try:
-        yield made
-    finally:
-        gate.shutdown()
-        gate.server_close()
+    """A `Guarded` that answers until the block ends."""
+    with Guarded(behind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()

@@ -6,11 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from packaging.requirements import Requirement
 
 from glassbox import environment
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +34,8 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
 
 
 def test_this_environment_is_the_locked_one():
-    for name in ("torch", "mlflow", "dvc", "optuna", "shap", "lime", "captum", "pandas", "scikit-learn", "numpy",
-                 "ray", "psycopg", "dvc-ssh"):  # fmt: skip
-        assert f"{name}=={version(name)}" in environment.wanted("linux")
+    names = "torch mlflow dvc optuna shap lime captum pandas scikit-learn numpy ray psycopg dvc-ssh"
+    assert {f"{name}=={version(name)}" for name in names.split()} <= set(environment.wanted("linux"))
 
 
 def test_other_systems_get_no_cuda_packages():
@@ -45,27 +43,36 @@ def test_other_systems_get_no_cuda_packages():
     assert any("nvidia" in line for line in environment.wanted("linux"))
 
 
+class Commands(list):
+    """Takes the place of `subprocess.call`: keeps the commands, by kind, and creates Python where `venv` would. Those
+    of the kinds in `failing` fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = set()
+
+    def __call__(self, command, **_) -> int:
+        kinds = ("venv", "import pip", "--requirement", "--editable")
+        kind = next(kind for kind in kinds if kind in command)
+        self.append(kind)
+        if kind == "venv":
+            python = Path(command[-1]) / "bin/python"
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.touch()
+        return int(kind in self.failing)
+
+
 @pytest.fixture
 def commands(monkeypatch):
-    """Instead of running commands, keep them; a venv command makes the folder that it would make."""
-    ran: list[list[str]] = []
-
-    def call(command, **_):
-        ran.append([str(part) for part in command])
-        if "venv" in command:
-            (Path(command[-1]) / "bin").mkdir(parents=True)
-            (Path(command[-1]) / "bin" / "python").touch()
-        return 0
-
-    monkeypatch.setattr(environment.subprocess, "call", call)
-    return ran
+    commands = Commands()
+    monkeypatch.setattr(environment.subprocess, "call", commands)
+    return commands
 
 
 def test_an_environment_is_made_once_and_then_left_alone(tmp_path, commands, capsys):
     venv = tmp_path / "a venv"
     assert environment.install(venv)
-    assert [command[2:3] for command in commands] == [["venv"], ["pip"], ["pip"]]
-    assert "--editable" in commands[2]
+    assert commands == ["venv", "--requirement", "--editable"]
     assert "installing" in capsys.readouterr().out
     commands.clear()
     assert not environment.install(venv)
@@ -87,52 +94,24 @@ def test_another_clone_installs_nothing_while_the_first_is_there(tmp_path, comma
 
     (first / "src/glassbox").rmdir()
     assert environment.install(tmp_path / "venv")
-    assert [command for command in commands if "--requirement" in command] == []
-    assert "--editable" in commands[-1]
+    assert commands == ["import pip", "--editable"]
     assert not environment.install(tmp_path / "venv")
 
 
-def test_an_interrupted_installation_is_taken_up_again(tmp_path, monkeypatch):
-    failing = {"pip"}
-    ran = []
-
-    def call(command, **_):
-        kind = next(part for part in ("venv", "pip", "import pip") if part in command)
-        ran.append(kind)
-        (tmp_path / "venv/bin").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "venv/bin/python").touch()
-        return int(kind in failing)
-
-    monkeypatch.setattr(environment.subprocess, "call", call)
+@pytest.mark.parametrize("pip", ["with pip", "without pip"])
+def test_an_interrupted_installation_is_resumed(tmp_path, commands, pip):
+    """After Ctrl-C, or on a Debian without python3-venv, there may be no pip: then the environment is made again."""
+    commands.failing.add("--requirement")
     with pytest.raises(SystemExit) as stop:
         environment.install(tmp_path / "venv")
     assert stop.value.code == 2
-    assert ran == ["venv", "pip"]
+    assert commands == ["venv", "--requirement"]
     assert not (tmp_path / "venv/glassbox-installed.txt").exists()
 
-    failing.clear()
-    ran.clear()
+    commands.clear()
+    commands.failing = {"import pip"} if pip == "without pip" else set()
     assert environment.install(tmp_path / "venv")
-    assert ran == ["import pip", "pip", "pip"]
-
-
-def test_an_environment_that_was_left_without_pip_is_made_again(tmp_path):
-    """As it stands after Ctrl-C in the middle, or on a Debian without python3-venv."""
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    ask = [venv / "bin/python", "-c", "import pip"]
-    assert subprocess.run(ask, capture_output=True, check=False).returncode != 0
-    calls = []
-
-    def call(command, **options):
-        calls.append(command)
-        return 0 if "install" in command else subprocess.run(command, check=False, **options).returncode
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(environment.subprocess, "call", call)
-        assert environment.install(venv)
-    assert subprocess.run(ask, check=False).returncode == 0
-    assert ["venv"] in [command[2:3] for command in calls]
+    assert commands == ["import pip", *(["venv"] if pip == "without pip" else []), "--requirement", "--editable"]
 
 
 def test_an_old_python_is_refused_in_a_sentence(monkeypatch, capsys):
@@ -144,7 +123,7 @@ def test_an_old_python_is_refused_in_a_sentence(monkeypatch, capsys):
     assert "is Python 3.10, but 3.11 or later is needed" in capsys.readouterr().err
 
 
-def test_it_needs_nothing_but_the_standard_library():
+def test_it_needs_only_the_standard_library():
     code = "import sys, runpy; sys.argv = ['x', '']; runpy.run_path('src/glassbox/environment.py', run_name='__main__')"
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (2, "error: usage: python3 src/glassbox/environment.py VENV\n")

@@ -2,15 +2,10 @@
 
 import io
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import ROOT, environment
 from PIL import Image
 
 from glassbox import models, tracking
@@ -23,6 +18,8 @@ DATA = Description("toy", ("cat", "dog"), 8, {"train": 4}, (0.5,) * 3, (0.2,) * 
 OTHER_DATA = Description(**DATA.__dict__ | {"digest": "e" * 64})
 SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
 SPEC = models.Spec("cnn", SMALL.__dict__, "data", None)
+ODD = "a?b/pct%41 b/x#y&z=1;@:"  # a folder's name with characters that have a meaning in addresses
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
 
 def store_uri(project: Path) -> str:
@@ -36,18 +33,34 @@ def client(project: Path):
 
 
 def runs(project: Path, **tags: str):
+    """Runs with these tags, oldest first."""
     store = client(project)
     query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
     return sorted(store.search_runs(experiment_ids(store), query), key=lambda r: (r.info.start_time, r.info.run_name))
 
 
-def begin(name: str, data: Description = DATA) -> None:
+def statuses(project: Path, **tags: str) -> list[str]:
+    return [run.info.status for run in runs(project, **tags)]
+
+
+def change(project: Path, before: str, after: str) -> None:
+    """Change the project's parameters."""
+    text = (project / "params.yaml").read_text()
+    assert before in text
+    (project / "params.yaml").write_text(text.replace(before, after))
+
+
+def begin(name: str, data: Description = DATA, folder: str = "") -> None:
+    """A stage that logs nothing, or the files of a folder."""
     with tracking.stage(name) as tracked:
         tracked.begin(data)
+        if folder:
+            tracked.log_files(folder)
 
 
 def complete(project: Path) -> None:
     """Fill the row of a study that explained two images by LIME."""
+    (project / "reports").mkdir(exist_ok=True)
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, "PNG")
     with tracking.stage("report") as tracked:
@@ -75,42 +88,21 @@ def save_model(folder: Path) -> models.Classifier:
     return classifier
 
 
-def log_model(project: Path, images: np.ndarray, card: str = "# Card") -> None:
+def log_model(card: str = "# Card") -> None:
+    """Log the model in models/."""
     with tracking.stage("report") as tracked:
         tracked.begin(DATA)
-        tracked.log_model("models", {"temperature": 2.0, "resize": "crop"}, DATA.classes, images[:2], card)
+        tracked.log_model("models", {"temperature": 2.0, "resize": "crop"}, DATA.classes, IMAGES[:2], card)
 
 
 def bundle(project: Path) -> Path:
-    """The folder of what was logged of the model."""
-    (card,) = (project / address.STORE / "artifacts").rglob("serving.json")
-    return card.parent
-
-
-STAGE = """
-import os, sys, time
-from glassbox import tracking
-from glassbox.data.store import Description
-with tracking.stage(sys.argv[1]) as tracked:
-    tracked.begin(Description("toy", ("cat", "dog"), 8, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64))
-    tracked.log_metrics({"loss": 1.0})
-    time.sleep(float(sys.argv[2]))
-"""
-
-
-def start(project: Path, name: str, seconds: float, **changes: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", STAGE, name, str(seconds)]
-    return subprocess.Popen(command, cwd=project, env=environment(PYTHONPATH=str(ROOT / "src"), **changes))
-
-
-def wait_until_it_runs(project: Path, name: str, times: int = 1) -> None:
-    deadline = time.monotonic() + 60
-    while len(of_stage := runs(project, dvc_stage=name)) < times or of_stage[-1].info.status != "RUNNING":
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    """The folder of weights and settings of the logged model."""
+    (settings,) = (project / address.STORE / "artifacts").rglob("serving.json")
+    return settings.parent
 
 
 def clone_of(project: Path, place: Path) -> Path:
+    """Another clone, with a picture in out/."""
     place.mkdir(parents=True)
     shutil.copy2(project / "params.yaml", place)
     (place / "out").mkdir()
@@ -118,23 +110,11 @@ def clone_of(project: Path, place: Path) -> Path:
     return place
 
 
-def log_picture() -> None:
-    with tracking.stage("explain") as tracked:
-        tracked.begin(DATA)
-        tracked.log_files("out")
-
-
-def pictures(where: str) -> list[bytes]:
-    """What every stage run in a store has as its picture."""
+def pictures(uri: str) -> list[bytes]:
+    """The picture of every stage run in a store."""
     import mlflow
 
-    mlflow.set_tracking_uri(where)
+    mlflow.set_tracking_uri(uri)
     store = mlflow.MlflowClient()
     stages = store.search_runs(experiment_ids(store), "tags.kind = 'stage'")
     return [Path(store.download_artifacts(run.info.run_id, "picture.txt")).read_bytes() for run in stages]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

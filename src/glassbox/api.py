@@ -1,8 +1,8 @@
-"""The public API, for notebooks and scripts: `import glassbox`. It needs neither DVC nor MLflow nor a parameter file,
-and writes no file.
+"""The public API, for notebooks and scripts: `import glassbox`. It uses no DVC, MLflow or parameter file, and writes
+nothing.
 
 Images are (N, H, W, 3) uint8, as arrays or tensors. Maps are raw and signed, (N, H, W) float32, in units of the
-explained score: positive where a pixel speaks for the class.
+explained score: positive values are evidence for the class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,14 +45,10 @@ def load_study(*, folder: str | Path = ".") -> Study:
     """A finished study: its metrics, predictions, maps, scores and verdicts.
 
     Args:
-        folder: of the study, with params.yaml, reports/ and models/.
+        folder: the study's folder, with params.yaml, reports/ and models/.
 
     Raises:
         UserError: a file is missing, or is not what a stage wrote.
-
-    >>> import glassbox
-    >>> study = glassbox.load_study(folder="my-study")  # doctest: +SKIP
-    >>> study.metrics["accuracy"], study.verdicts[0]  # doctest: +SKIP
     """
     folder = Path(folder)
     return study.read(parameters.read(folder / "params.yaml"), folder / "reports", folder / "models")
@@ -62,15 +58,11 @@ def load_classifier(*, folder: str | Path = "models", device: str = "cpu") -> Cl
     """The classifier that a study has trained, in evaluation mode, with the study's temperature.
 
     Args:
-        folder: models/ of the study; the temperature is read from reports/ beside it.
-        device: "cpu", "cuda" or another of PyTorch's.
+        folder: the study's models/; the temperature is read from reports/ beside it.
+        device: a device of PyTorch, such as "cuda".
 
     Raises:
         UserError: a file is missing, or is not what a stage wrote.
-
-    >>> import glassbox
-    >>> classifier = glassbox.load_classifier(folder="my-study/models")  # doctest: +SKIP
-    >>> classifier.classes  # doctest: +SKIP
     """
     temperature = predictions.temperature(Path(folder).parent / "reports/evaluate/calibration.json")
     return models.load(folder, device, temperature)[0]
@@ -87,7 +79,7 @@ def list_explainers() -> dict[str, str]:
 
 
 def metrics() -> dict[str, Metric]:
-    """What the scorecard measures, by name: property, direction, unit and citation of each metric.
+    """The scorecard's metrics by name, each with property, direction, unit and citation.
 
     >>> import glassbox
     >>> glassbox.metrics()["deletion_auc"].direction
@@ -107,25 +99,25 @@ def explain(
     batch_size: int = 64,
     settings: Mapping[str, Any] | None = None,
 ) -> Attribution:
-    """Explain images by one explainer. The classifier is left as it was.
+    """Explain images by one explainer. The classifier is not changed.
 
     Args:
-        classifier: what is explained.
+        classifier: the classifier to explain.
         images: (N, H, W, 3) uint8.
         explainer: one of `list_explainers`.
         targets: (N,) classes whose score is explained; None takes the predicted ones.
-        background: (B, H, W, 3) uint8 images like those that the classifier was trained on; Shapley values and
-            GradientSHAP compare with them, and Integrated Gradients with their mean colour.
-        seed: of what is random.
+        background: (B, H, W, 3) uint8 images like the training images; Shapley values and GradientSHAP compare with
+            them, and Integrated Gradients with their mean colour.
+        seed: seed of everything random.
         batch_size: images in one forward pass.
-        settings: those of the explainer that differ from the default study's, as in params.yaml: {"samples": 500} for
+        settings: the explainer's settings that differ from the default study's, as in params.yaml: {"samples": 500} for
             "lime"; "superpixels" is a mapping of its own.
 
     Returns:
         Maps, times, numbers of forward and backward passes, and details such as LIME's local R2.
 
     Raises:
-        UserError: unknown explainer or setting, a background that is missing, images of another kind.
+        UserError: unknown explainer or setting, a missing background, or no such images.
 
     >>> import glassbox, numpy, torch
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
@@ -136,20 +128,18 @@ def explain(
     """
     if explainer not in EXPLAINERS:
         raise UserError(f"explainer is {explainer!r}, but must be one of {', '.join(EXPLAINERS)}")
-    own = dict(settings or {})
+    changes = dict(settings or {})
     tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [explainer]}
-    tree["superpixels"] |= own.pop("superpixels", {})
-    tree[explainer] = tree.get(explainer, {}) | own
+    tree["superpixels"] |= changes.pop("superpixels", {})
+    tree[explainer] = tree.get(explainer, {}) | changes
     chosen = checked(Explain, tree, "settings")
-    shown = None if background is None else _pixels(background, "background")
-    needed = getattr(getattr(chosen, explainer, None), "background", 0)  # images that the explainer compares with
-    if needed and (shown is None or len(shown) < needed):
-        given = "none" if shown is None else len(shown)
-        raise UserError(f"{explainer} needs a background of {needed} images, and {given} are given")
     request = _request(classifier, images, targets, seed, batch_size)
-    colours = request.images if shown is None else shown
-    mean = tuple((colours.double().mean(dim=(0, 1, 2)) / 255).tolist())
-    setup = Setup(classifier, chosen, request.images[:0] if shown is None else shown, mean, batch_size, seed)
+    backdrop = request.images[:0] if background is None else _pixels(background, "background")
+    needed = getattr(getattr(chosen, explainer, None), "background", 0)  # images that the explainer compares with
+    if len(backdrop) < needed:
+        raise UserError(f"{explainer} needs a background of {needed} images, and {len(backdrop) or 'none'} are given")
+    mean = _mean_colour(request.images if background is None else backdrop)
+    setup = Setup(classifier, chosen, backdrop, mean, batch_size, seed)
     return attribute(factory.make(setup)[explainer], classifier, request)
 
 
@@ -165,25 +155,25 @@ def score(
     seed: int = 0,
     batch_size: int = 64,
 ) -> pd.DataFrame:
-    """Measure maps by those metrics of the scorecard that need only the maps and the classifier: faithfulness, with
-    masks localization, and sparseness.
+    """Measure maps by the metrics that need only maps and classifier: faithfulness, sparseness, and, with masks,
+    localization.
 
     Args:
-        classifier: that the maps explain.
+        classifier: the explained classifier.
         images: (N, H, W, 3) uint8.
         maps: (N, H, W) signed.
         targets: (N,) explained classes; None takes the predicted ones.
-        masks: (N, H, W) bool, where the evidence is.
+        masks: (N, H, W) bool, the location of the evidence.
         metrics: names, see `glassbox.metrics`; None takes all of them.
-        mean: colour of the training images, 0..1 a channel, which deleted pixels take; None takes that of `images`.
-        seed: of what is random.
+        mean: colour of deleted pixels, 0..1 for each channel; None takes the mean colour of `images`.
+        seed: seed of everything random.
         batch_size: images in one forward pass.
 
     Returns:
-        A row an image; a column for each metric and setting, NaN where an image has no score.
+        A row for each image; a column for each metric and setting, NaN where an image has no score.
 
     Raises:
-        UserError: shapes that do not go together, or a metric that is unknown or not to be had this way.
+        UserError: wrong shapes, or a metric that is unknown or needs more than this.
 
     >>> import glassbox, numpy, torch
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
@@ -195,30 +185,30 @@ def score(
     """
     request = _request(classifier, images, targets, seed, batch_size)
     n, h, w = request.images.shape[:3]
-    for name, given in (("maps", maps), ("masks", masks)):
-        if given is not None and given.shape != (n, h, w):
-            raise UserError(f"{name} have the shape {given.shape}, but the images ask for {(n, h, w)}")
-    wanted = measurement.measured_on_maps(with_masks=masks is not None)
+    for name, array in (("maps", maps), ("masks", masks)):
+        if array is not None and array.shape != (n, h, w):
+            raise UserError(f"{name} have the shape {array.shape}, but the images require {(n, h, w)}")
+    available = measurement.measured_on_maps(with_masks=masks is not None)
     for name in metrics or ():
-        if name not in wanted:
-            raise UserError(f"metrics has {name!r}, but must be of {', '.join(wanted)}")
-    chosen = set(metrics or wanted)
+        if name not in available:
+            raise UserError(f"metrics has {name!r}, but must be of {', '.join(available)}")
+    chosen = set(metrics or available)
     explain_settings, settings = load(Explain, Score, file=DEFAULTS)
-    colour = tuple(mean or (request.images.double().mean(dim=(0, 1, 2)) / 255).tolist())
-    how = settings.correlation
+    colour = tuple(mean or _mean_colour(request.images))
+    correlated = settings.correlation
     hidden = {
         share: correlation.hide(
             classifier,
             request.images,
             request.targets,
             request.seeds,
-            side=how.cells,
+            side=correlated.cells,
             share=share,
-            draws=how.draws,
+            draws=correlated.draws,
             colour=colour,
             batch_size=batch_size,
         )
-        for share in (how.shares if "faithfulness_correlation" in chosen else ())
+        for share in (correlated.shares if "faithfulness_correlation" in chosen else ())
     }
     sample = Sample(
         maps=maps,
@@ -241,10 +231,7 @@ def plot(*, image: np.ndarray, attribution: np.ndarray, title: str = "") -> Figu
     Args:
         image: (H, W, 3) uint8.
         attribution: (H, W) signed.
-        title: above the map.
-
-    Returns:
-        A matplotlib figure, which notebooks show; `figure.savefig` writes it.
+        title: the map's title.
 
     >>> import glassbox, numpy
     >>> image, attribution = numpy.zeros((8, 8, 3), dtype=numpy.uint8), numpy.eye(8)
@@ -263,21 +250,23 @@ def plot(*, image: np.ndarray, attribution: np.ndarray, title: str = "") -> Figu
 
 
 def compare(*, a: str | Path, b: str | Path) -> Sides:
-    """Compare two finished studies on the same test images: in which metrics is one better, and what is undecided?
+    """Compare two finished studies on the same test images: in which metrics one is better, and which are undecided.
 
     Args:
         a, b: folders, each with params.yaml, reports/ and models/; one has data/prepared.
 
     Raises:
-        UserError: a file is missing, or the two have other test images.
-
-    >>> import glassbox
-    >>> glassbox.compare(a="slow", b="fast").found.metrics  # doctest: +SKIP
+        UserError: a file is missing, or the two have different test images.
     """
     first, second = (studies.read(str(name), Path(name)) for name in (a, b))
     studies.same_images(first, second)
-    data = next((one for one in (Path(a), Path(b)) if (one / "data/prepared/data.json").exists()), Path(a))
-    return studies.compare(first, second, data / "data/prepared")
+    folders = [Path(folder) / "data/prepared" for folder in (a, b)]
+    data = next((folder for folder in folders if (folder / "data.json").exists()), folders[0])
+    return studies.compare(first, second, data)
+
+
+def _mean_colour(images: torch.Tensor) -> tuple[float, ...]:
+    return tuple((images.double().mean(dim=(0, 1, 2)) / 255).tolist())
 
 
 def _pixels(images: Images, name: str) -> torch.Tensor:

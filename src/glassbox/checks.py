@@ -1,8 +1,7 @@
-"""What is wrong with a study as a whole, found before hours of work: all parameters, and whether the network can be
-explained as they say.
+"""Checks of a study as a whole, before hours of work: all parameters, and whether the network can be explained.
 
-It decides no result. So a stage imports it by name (`stages.check_study`), and does not depend on it: a new parameter
-of a later stage reruns none of the earlier ones.
+They change no result. So a stage imports them by name (`stages.check_study`), and does not depend on them: a new
+parameter of a later stage reruns none of the earlier ones.
 """
 
 from glassbox.config import parameters
@@ -14,23 +13,20 @@ from glassbox.data.store import Description
 
 
 def check_study(network: bool = True, data: Description | None = None) -> Params:
-    """Check the parameter file, and print what is worth a note.
+    """Check the parameter file, print notes about it, and return its parameters.
 
     Args:
-        network: whether the network is looked at, too, for which torchvision is imported.
-        data: prepared, where they are.
-
-    Returns:
-        All parameters.
+        network: whether to check the network as well, for which torchvision is imported.
+        data: the description of the prepared data, if they exist.
 
     Raises:
-        UserError: a value is wrong, the network does not exist or cannot be explained by the explainers that are named,
-            or there are no such images to explain.
+        UserError: a value is wrong, the network does not exist or cannot be explained by these explainers, or there are
+            no such images to explain.
     """
     params = parameters.read()
     model = params.model
     if network and model.name != CNN:
-        from glassbox import models  # torchvision takes its time, and the CNN has no need of it
+        from glassbox import models  # imports torchvision, which the CNN does not need
 
         hyperparameters = {key: getattr(model, key) for key in network_keys(model.name)}
         spec = models.Spec(model.name, hyperparameters, model.normalization, model.input_size)

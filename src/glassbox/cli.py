@@ -1,4 +1,4 @@
-"""The command line: `python -m glassbox --help`. `make` calls it."""
+"""The command line: `python -m glassbox --help`. `make` calls it. Wrong arguments raise a UserError."""
 
 import argparse
 import re
@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from glassbox import __version__, tracking, workspace
@@ -22,6 +22,7 @@ from glassbox.data import outside_images
 from glassbox.data.user_paths import shown
 from glassbox.execution.ray_cluster import address
 from glassbox.provenance import fingerprint, pipeline, record
+from glassbox.tracking import comparisons, lookup, store
 
 STUDIES = Path("studies")
 PARAMS = Path(PARAMS_FILE)
@@ -30,15 +31,14 @@ RECORDED = "recorded"  # folder of a restored study that holds what was recorded
 
 
 def select(name: str, *changes: str) -> None:
-    """Make studies/NAME.yaml, with `changes`, the parameter file; one edited by hand is kept, and that is said.
+    """Copy studies/NAME.yaml, with changes, to the parameter file; an edited one is backed up first.
 
     Args:
-        name: of the study; "" = keep the parameter file, with `changes`.
+        name: the study's name; "" = keep the parameter file, with `changes`.
         changes: like "train.epochs=3".
 
     Raises:
-        UserError: there is no such study or network, it is not valid with these changes, or a study is at work, whose
-            next stage would be run with parameters of another one.
+        UserError: a wrong argument, or a study is running here, whose next stage would read the new parameters.
     """
     workspace.check_repository()
     chosen = STUDIES / f"{name}.yaml" if name else PARAMS
@@ -50,7 +50,7 @@ def select(name: str, *changes: str) -> None:
     if current == wanted.encode():
         return
     if (network := parameters.parse(wanted, chosen).model.name) != CNN:
-        from glassbox.models import registry  # torchvision takes its time, and the CNN has no need of it
+        from glassbox.models import registry  # imports torchvision, which the CNN does not need
 
         registry.check_name(network)
     if who := workspace.at_work():
@@ -62,24 +62,25 @@ def select(name: str, *changes: str) -> None:
         files.write_bytes(kept, current)
         print(f"{PARAMS} was no shipped study: it is kept as {kept}")
     files.write_text(PARAMS, wanted)
-    print(f"{PARAMS} is now {' with '.join([str(chosen), *([', '.join(changes)] if changes else [])])}")
+    print(f"{PARAMS} is now {chosen}{' with ' if changes else ''}{', '.join(changes)}")
 
 
 def check() -> None:
-    """Say in one sentence what is wrong with the parameter file, that the network cannot be explained as it asks, or
-    that the cluster or MLflow's server does not answer, before DVC removes an output to make it again. Images where DVC
-    does not look for changes are looked at here."""
+    """Check parameters, network, cluster and MLflow's server before DVC removes an output to make it again.
+
+    Images outside the repository, which DVC does not watch, are checked for changes.
+    """
     workspace.check_repository()
     workspace.mend()
     params = check_study()
     outside_images.watch(params.data)
     address.check(params.compute)
     if tracking.is_on():
-        tracking.check()
+        store.check()
 
 
 def summary() -> None:
-    """The end of `make study`: how well it does, which explanation to believe, where to look."""
+    """Print the summary of the finished study: test scores, and which explanation to believe."""
     from glassbox.evaluation import chance_level
     from glassbox.report import calibration, contents
     from glassbox.report.study import read
@@ -88,20 +89,18 @@ def summary() -> None:
     params = parameters.read()
     record.check(*fingerprint.STAGES)
     study = read(params)
-    m, level = study.metrics, 100 * params.evaluate.confidence
+    metrics, level = study.metrics, 100 * params.evaluate.confidence
     rows = contents.explainer_table(study)
     width = max((len(row["title"]) for row in rows), default=0)
-    print(f"\nStudy {params.study.name}: {m['images']} test images, {len(study.card['classes'])} classes")
-    print(
-        f"  test accuracy  {100 * m['accuracy']:.2f} %  "
-        f"({level:g} % interval {100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f} %)"
-    )
-    print(f"  balanced       {chance_level.balanced(m)}")
-    print(f"  largest class  {100 * m['majority_share']:.2f} %  ({m['majority_class']})")
-    print(f"  macro F1       {m['macro_f1']:.3f}")
-    print(f"  ECE            {calibration.error(m, study.calibration, params.evaluate.calibration_bins)}")
+    print(f"\nStudy {params.study.name}: {metrics['images']} test images, {len(study.card['classes'])} classes")
+    interval = f"{100 * metrics['accuracy_low']:.2f} to {100 * metrics['accuracy_high']:.2f} %"
+    print(f"  test accuracy  {100 * metrics['accuracy']:.2f} %  ({level:g} % interval {interval})")
+    print(f"  balanced       {chance_level.balanced(metrics)}")
+    print(f"  largest class  {100 * metrics['majority_share']:.2f} %  ({metrics['majority_class']})")
+    print(f"  macro F1       {metrics['macro_f1']:.3f}")
+    print(f"  ECE            {calibration.error(metrics, study.calibration, params.evaluate.calibration_bins)}")
     print(f"                 {study.calibration['reason']}")
-    print(f"  {chance_level.sentence(m)}")
+    print(f"  {chance_level.sentence(metrics)}")
     measures = ["deletion_auc", "insertion_auc"]
     if any(row.get("excess_relevance_mass") for row in rows):
         measures.append("excess_relevance_mass")
@@ -126,53 +125,48 @@ def restore(which: str, place: str) -> None:
 
     Args:
         which: the digest of a study, or its row in MLflow by name or id; "" = the study in reports/.
-        place: the folder; what was recorded is kept in it as well, for `verify`.
-
-    Raises:
-        UserError: there is no such study, or it has no record.
+        place: the folder; the record is kept in it as well, for `verify`.
     """
     kept, here = Path(place) / RECORDED, record.FOLDER
     kept.mkdir(parents=True)
     if not which or ((here / record.RECORD).exists() and record.read(here)["study_digest"].startswith(which)):
-        record.parameters(here)  # whether both are whole
+        record.parameters(here)  # checks that both files are whole
         for name in (record.RECORD, record.SOURCES):
             files.write_bytes(kept / name, (here / name).read_bytes())
     else:
-        tracking.fetch_record(which, kept)
+        lookup.fetch_record(which, kept)
     record.restore(kept, place)
-    found = record.read(kept)
-    print(f"restored study {found['study']}, {found['study_digest']}; it runs once more, from its images on")
+    restored = record.read(kept)
+    print(f"restored study {restored['study']}, {restored['study_digest']}; it is run again from its images on")
 
 
 def verify(place: str) -> None:
-    """Say of every file of a recorded study that holds numbers, maps or weights whether the study that was run again in
-    `place` has made the same bytes; exit code 1 where not."""
+    """Compare numbers, maps and weights of a restored study that was run again with its record.
+
+    It exits with code 1 if the bytes of one file differ.
+    """
     recorded = record.read(Path(place) / RECORDED)
-    files_of_both = record.compare(recorded, place)
-    print("\n".join(map(str, files_of_both)))
-    same = sum(file.agrees for file in files_of_both)
-    outcome = f"{same} of {len(files_of_both)} files agree"
+    compared = record.compare(recorded, place)
+    print("\n".join(map(str, compared)))
+    n_same = sum(file.agrees for file in compared)
+    outcome = f"{n_same} of {len(compared)} files agree"
     print(f"study {recorded['study']}, {recorded['study_digest']}: {outcome}", flush=True)
-    if same < len(files_of_both):
-        told = record.differences(recorded, place) or "nothing: processor, threads and versions are as they were"
-        if any(file.name == f"{DATA / 'data.json'}" and not file.agrees for file in files_of_both):
+    if n_same < len(compared):
+        machine = record.differences(recorded, place) or "nothing: processor, threads and versions are as they were"
+        if any(file.name == f"{DATA / 'data.json'}" and not file.agrees for file in compared):
             print("the images are not those that were recorded: their source, or what lies in data/raw, has changed")
-        print(f"what is different about the machine: {told}\nthe files of the second run are in {place}", flush=True)
+        print(f"what is different about the machine: {machine}\nthe files of the second run are in {place}", flush=True)
     if tracking.is_on():
         try:
-            tracking.note_verified(recorded["study_digest"], outcome)
-        except UserError as error:  # the verdict is told, and stands
+            comparisons.note_verified(recorded["study_digest"], outcome)
+        except UserError as error:  # does not change the outcome
             print(f"warning: the study's row in MLflow does not show this: {error}", file=sys.stderr)
-    if same < len(files_of_both):
+    if n_same < len(compared):
         sys.exit(1)
 
 
 def explain(path: str) -> None:
-    """Explain a picture of one's own by every explainer, and say where the figure is.
-
-    Raises:
-        UserError: it cannot be read, or there is no classifier yet.
-    """
+    """Explain a picture of your own by every explainer."""
     from glassbox.explaining import own_image
     from glassbox.figures.own_image import write
 
@@ -185,51 +179,49 @@ def explain(path: str) -> None:
 
 
 def compare(a: str, b: str) -> None:
-    """Compare two finished studies on one page, and say in which metrics one is better, and what is undecided.
+    """Compare two finished studies on one page: in which metrics one is better, and which are undecided.
 
     Args:
-        a, b: each the digest of a study, its row in MLflow by name or id, a DVC experiment, a git revision, or "." for
+        a, b: for each study, its digest, its row in MLflow by name or id, a DVC experiment, a git revision, or "." for
             the study in this folder.
-
-    Raises:
-        UserError: there is no such study, or the two have other test images.
     """
     from glassbox.comparing import studies
     from glassbox.report import compare as pages
 
-    for name, given in (("A", a), ("B", b)):
-        if not given:
-            raise UserError(f"{name} is not given: name two studies, as in 'make compare A=slow B=fast'")
-        if shown(given) != given:
-            raise UserError(f"{name}={shown(given)}: it must be text in UTF-8 without control characters")
-    names = tuple("here" if given == "." else given for given in (a, b))
+    for argument, value in (("A", a), ("B", b)):
+        if not value:
+            raise UserError(f"{argument} is not given: name two studies, as in 'make compare A=slow B=fast'")
+        if shown(value) != value:
+            raise UserError(f"{argument}={shown(value)}: it must be text in UTF-8 without control characters")
+    names = tuple("here" if value == "." else value for value in (a, b))
     page = Path("reports/compare") / f"{'-vs-'.join(re.sub(r'[^A-Za-z0-9._-]+', '_', name) for name in names)}.html"
     if len(page.name) > files.LONGEST:
         raise UserError(
             f"A={cut(a)} and B={cut(b)}: the page that is named after both would have a name of {len(page.name)} "
             f"bytes, but a file's has at most {files.LONGEST}: name the studies by their digests"
         )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         both = []
-        for argument, given, name in zip("AB", (a, b), names, strict=True):
-            with naming(f"{argument}={given}", Path(place) / argument):
-                fetch(argument, given, Path(place) / argument)
-                both.append(studies.read(name, Path(place) / argument))
+        for argument, which, name in zip("AB", (a, b), names, strict=True):
+            place = Path(temporary) / argument
+            stack.enter_context(naming(f"{argument}={which}", place))
+            fetch(argument, which, place)
+            both.append(studies.read(name, place))
         studies.same_images(*both)
-        data = next((d for d in (*(one.folder / DATA for one in both), DATA) if (d / "data.json").exists()), DATA)
-        with naming(f"A={a}", both[0].folder), naming(f"B={b}", both[1].folder):
-            made = studies.compare(*both, data)
-    files.write_text(page, pages.page(made))
-    print("\n".join([*pages.sentences(made), f"Page    {page}"]), flush=True)
+        folders = [*(study.folder / DATA for study in both), DATA]
+        data = next((folder for folder in folders if (folder / "data.json").exists()), DATA)
+        sides = studies.compare(*both, data)
+    files.write_text(page, pages.page(sides))
+    sentences = pages.sentences(sides)
+    print("\n".join([*sentences, f"Page    {page}"]), flush=True)
     if tracking.is_on():
-        tracking.log_comparison(
-            made.a.params.study.name, names, pages.summary(made), pages.outcomes(made), pages.sentences(made), page
-        )
+        study = sides.a.params.study.name
+        comparisons.log_comparison(study, names, pages.summary(sides), pages.outcomes(sides), sentences, page)
 
 
 @contextmanager
 def naming(study: str, place: Path) -> Iterator[None]:
-    """Let a sentence about a file name the study that it is of, and not the folder that it was fetched to."""
+    """In errors about a file, name its study instead of the folder that it was fetched to."""
     try:
         yield
     except UserError as error:
@@ -237,17 +229,8 @@ def naming(study: str, place: Path) -> Iterator[None]:
 
 
 def fetch(name: str, which: str, place: Path) -> None:
-    """Put params.yaml, reports/ and models/ of a finished study into `place`, and data/prepared where it comes from
-    DVC.
-
-    Args:
-        name: "A" or "B", for messages.
-        which: see `compare`.
-        place: a folder to be made.
-
-    Raises:
-        UserError: there is no such study.
-    """
+    """Copy params.yaml, reports/ and models/ of a finished study to the new folder `place`; from DVC also
+    data/prepared. `name` is "A" or "B", for messages; see `compare`."""
     place.mkdir(parents=True)
     if which == ".":
         for path in (PARAMS, Path("reports"), Path("models")):
@@ -257,16 +240,16 @@ def fetch(name: str, which: str, place: Path) -> None:
         record.check(*fingerprint.STAGES)
         return
     if tracking.is_on():
-        with suppress(tracking.NoSuchStudy):  # then it may be one that only DVC knows
-            tracking.fetch_study(which, place, name)
+        with suppress(lookup.NoSuchStudy):  # DVC may have it
+            lookup.fetch_study(which, place, name)
             return
     for path in (PARAMS, Path("reports"), Path("models"), DATA):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         command = ["dvc", "get", ".", str(path), "--rev", which, "-o", str(place / path)]
         done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
         if done.returncode:
-            told = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-            reason = cut(told[0]) if told else f"dvc ended with {done.returncode}"
+            error = re.search(r"^ERROR: (.*)", done.stderr, re.MULTILINE)
+            reason = cut(error[1]) if error else f"dvc ended with {done.returncode}"
             raise UserError(
                 f"{name}={which}: no row of MLflow is called so, and as a DVC experiment or git revision it has no "
                 f"{path} ({reason})"
@@ -276,32 +259,26 @@ def fetch(name: str, which: str, place: Path) -> None:
 def write_pipeline() -> None:
     """Write the code that each stage imports to dvc.yaml; needed after a change of imports."""
     changed = pipeline.write()
-    print(f"dvc.yaml: the code of {listed(changed)} is new" if changed else "dvc.yaml is as it should be")
+    print(f"dvc.yaml: the code of {listed(changed)} is new" if changed else "dvc.yaml is up to date")
 
 
 A_STUDY = "a study's digest, its row in MLflow, a DVC experiment, a git revision, or . for the one here"
-# By name: what is called, what it is for, and its arguments in order.
-COMMANDS: dict[str, tuple[Callable[..., None], str, dict[str, str]]] = {
+# By name: the function, of whose docstring the first line is the command's help, and its arguments in order.
+COMMANDS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
     "select": (
         select,
-        "make a study of studies/ the parameter file, with some values changed",
         {"NAME": "a study of studies/, or '' to keep the parameter file", "KEY=VALUE": "such as train.epochs=3"},
     ),
-    "check": (check, "find what is wrong with the study before anything is run", {}),
-    "summary": (summary, "how well the finished study does, and which explanation to believe", {}),
-    "explain": (explain, "explain a picture of your own by every explainer", {"IMAGE": "the picture"}),
-    "compare": (compare, "compare two finished studies on one page", {"A": A_STUDY, "B": "the other one"}),
+    "check": (check, {}),
+    "summary": (summary, {}),
+    "explain": (explain, {"IMAGE": "the picture"}),
+    "compare": (compare, {"A": A_STUDY, "B": "the other one"}),
     "restore": (
         restore,
-        "put a recorded study into a folder where it can be run again",
-        {"RUN": "a study's digest or row in MLflow, or '' for the one in reports/", "FOLDER": "an empty one"},
+        {"RUN": "a study's digest or row in MLflow, or '' for the one in reports/", "FOLDER": "an empty folder"},
     ),
-    "verify": (
-        verify,
-        "compare the files of a restored study, run again, with its record",
-        {"FOLDER": "of the restored study"},
-    ),
-    "pipeline": (write_pipeline, "write the code that each stage imports to dvc.yaml", {}),
+    "verify": (verify, {"FOLDER": "the folder of the restored study"}),
+    "pipeline": (write_pipeline, {}),
 }
 
 
@@ -310,7 +287,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="glassbox", description="Train an image classifier and explain it.")
     top.add_argument("--version", action="version", version=f"glassbox {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for name, (_, purpose, arguments) in COMMANDS.items():
+    for name, (function, arguments) in COMMANDS.items():
+        purpose = str(function.__doc__).partition("\n")[0]
         command = commands.add_parser(name, help=purpose, description=purpose)
         for argument, meaning in arguments.items():
             number = "*" if "=" in argument else 1
@@ -321,12 +299,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command that the arguments name."""
-    given = parser().parse_args()
-    function, *_ = COMMANDS[given.command]
-    tracking.with_little_patience()
-    function(*given.arguments)
+    command_line = parser().parse_args()
+    store.with_little_patience()
+    COMMANDS[command_line.command][0](*command_line.arguments)
 
 
 def entry() -> None:
-    """What the program `glassbox` runs."""
+    """The program `glassbox`."""
     run(main)

@@ -1,7 +1,7 @@
-"""Make the environment that the project runs in, or say in milliseconds that nothing is to be done.
+"""Create the project's environment, or find in milliseconds that it is up to date.
 
-Run by the Makefile as `python3 src/glassbox/environment.py VENV` with whatever Python the machine has: standard
-library only, and a syntax that Python 3.6 can read, so that an old Python can say what is wrong.
+The Makefile runs it as `python3 src/glassbox/environment.py VENV` with any Python of the machine. It needs only the
+standard library and the syntax of Python 3.6, so that an old Python gets a clear error.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 LOCK = Path("requirements.lock")
 PROJECT = Path("pyproject.toml")
 OLDEST, NEWEST = (3, 11), (3, 13)
-LINUX_ONLY = ("cuda-", "nvidia-", "triton==")  # what torch brings for CUDA; there are no such packages elsewhere
+LINUX_ONLY = ("cuda-", "nvidia-", "triton==")  # torch's packages for CUDA
 
 
 def fail(message):
@@ -29,17 +29,14 @@ def wanted(platform):
 
 
 def stamps():
-    """What an environment records, before the place of the clone, once its packages and this project are in it."""
+    """What an environment records when it is complete, before the folder of the clone."""
     packages = hashlib.sha256("\n".join(wanted(sys.platform)).encode()).hexdigest()
     return [packages, hashlib.sha256(PROJECT.read_bytes()).hexdigest()]
 
 
 def is_ready(python, have):
-    """Whether nothing is to be done.
-
-    An environment may serve several clones: each runs its own code, and any one that still exists will do for the
-    installed project, of which only MLflow's plug-in is needed.
-    """
+    """Whether the environment is up to date. Several clones may share it: each runs its own code, and the installed
+    project, of which only MLflow's plug-in is used, may be any clone that still exists."""
     return python.exists() and len(have) == 3 and have[:2] == stamps() and (Path(have[2]) / "src" / "glassbox").is_dir()
 
 
@@ -50,13 +47,13 @@ def run(*command):
 
 
 def install(venv):
-    """Bring `venv` up to date; True when something had to be done."""
+    """Bring `venv` up to date; whether it was not."""
     python, record = venv / "bin" / "python", venv / "glassbox-installed.txt"
     have = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
     if is_ready(python, have):
         return False
 
-    # Python leaves an environment without pip when it is stopped while making one, or where ensurepip is missing.
+    # An environment has no pip if its creation was interrupted, or ensurepip is missing.
     if not python.exists() or subprocess.call([str(python), "-c", "import pip"], stderr=subprocess.DEVNULL) != 0:
         print(f"making the environment {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}", flush=True)
         if subprocess.call([sys.executable, "-m", "venv", str(venv)]) != 0:
@@ -79,9 +76,8 @@ def main():
     version = sys.version_info[:2]
     here = f"{sys.executable} is Python {version[0]}.{version[1]}"
     if version < OLDEST:
-        fail(
-            f"{here}, but {OLDEST[0]}.{OLDEST[1]} or later is needed: name another one, as in 'make PYTHON=python3.12'"
-        )
+        oldest = f"{OLDEST[0]}.{OLDEST[1]}"
+        fail(f"{here}, but {oldest} or later is needed: name another one, as in 'make PYTHON=python3.12'")
     if version > NEWEST:
         print(f"note: {LOCK} is made for Python up to {NEWEST[0]}.{NEWEST[1]}, and {here}")
     if install(Path(sys.argv[1])):

@@ -1,4 +1,4 @@
-"""What MLflow loads when it loads a logged model: `mlflow.pyfunc` calls `_load_pyfunc` and then `predict`."""
+"""The code of a logged model: `mlflow.pyfunc` calls `_load_pyfunc` and then `predict`."""
 
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ class Predictor:
     """A saved classifier that takes plain images.
 
     Args:
-        folder: with model.safetensors, model.json and serving.json, which holds the study's `temperature` and how
-            images of another size are made fit (`resize`: crop, pad or stretch).
+        folder: has model.safetensors, model.json and serving.json, which holds the study's `temperature` and how
+            images of another size are resized (`resize`: crop, pad or stretch).
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -30,12 +30,10 @@ class Predictor:
         self.resize = settings["resize"]
 
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (pyfunc's call)
-        """Classes and the probabilities of the study, those in its predictions.csv: "prediction", then "p(NAME)" for
-        each class.
+        """Classes and the study's probabilities, as in predictions.csv: "prediction", then "p(NAME)" for each class.
 
         Args:
             images: (N, H, W, 3) uint8, RGB; of any size.
-            params: none are known.
 
         Raises:
             ValueError: these are no such images.
@@ -43,16 +41,15 @@ class Predictor:
         pixels = np.asarray(images)
         if pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape[1:3] or pixels.dtype != np.uint8:
             raise ValueError(f"images must be (N, H, W, 3) uint8, not {pixels.shape} {pixels.dtype}")
-        side = self.card.image_size
+        names, side = self.card.classes, self.card.image_size
+        columns = [f"p({name})" for name in names]
+        if not len(pixels):
+            return pd.DataFrame(columns=["prediction", *columns])
         if pixels.shape[1:3] != (side, side):
-            fit = [np.asarray(square(Image.fromarray(image), side, self.resize)) for image in pixels]
-            pixels = np.stack(fit) if fit else np.zeros((0, side, side, 3), np.uint8)
-        rows = torch.from_numpy(np.array(pixels))  # a copy: what MLflow gives may be read-only
-        names = self.card.classes
-        if not len(rows):
-            return pd.DataFrame(columns=["prediction", *(f"p({name})" for name in names)])
+            pixels = np.stack([np.asarray(square(Image.fromarray(image), side, self.resize)) for image in pixels])
+        rows = torch.from_numpy(np.array(pixels))  # a copy: MLflow's array may be read-only
         p = models.probabilities(self.classifier, rows, BATCH_SIZE).numpy()
-        table = pd.DataFrame(p, columns=[f"p({name})" for name in names])
+        table = pd.DataFrame(p, columns=columns)
         table.insert(0, "prediction", [names[label] for label in p.argmax(axis=1)])
         return table
 

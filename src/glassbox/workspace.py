@@ -16,11 +16,11 @@ DVC = Path(".dvc/tmp")
 
 
 def check_repository() -> None:
-    """Whether DVC can work in this folder.
+    """Check that DVC can work in this folder.
 
     Raises:
-        UserError: it is in no git repository, as when the project was downloaded as an archive, or has braces in its
-            path, which stop DVC's progress bar after a stage, or the user's home, where DVC reads settings, is a file.
+        UserError: it is in no git repository, or its path has braces, which stop DVC's progress bar after a stage, or
+            the user's home, where DVC reads settings, is a file.
     """
     here, home = Path.cwd(), Path(os.environ.get("HOME", "/"))
     if home.exists() and not home.is_dir():
@@ -34,8 +34,8 @@ def check_repository() -> None:
 
 
 def at_work() -> str | None:
-    """Who is running a study in this folder, in words: a stage, which holds a lock, or DVC, which holds another between
-    two stages, and notes its process while one runs."""
+    """The process that runs a study in this folder, in words: a stage, which holds a lock, or DVC, which holds another
+    between two stages, and notes its process id while one runs."""
     for lock in sorted(Path("data").glob(".*.lock")):
         if who := files.holder(lock):
             return who
@@ -50,20 +50,18 @@ def at_work() -> str | None:
 
 
 def _noted_by_dvc() -> set[int]:
-    """Processes that read or write something for DVC."""
-    if not (DVC / "rwlock").exists():
-        return set()
+    """Ids of processes that read or write something for DVC."""
     try:
         noted = json.loads((DVC / "rwlock").read_text())
-    except ValueError:  # half written: see `mend`
+    except (FileNotFoundError, ValueError):  # half written: see `mend`
         return set()
     writers = [info["pid"] for info in noted.get("write", {}).values()]
     return {*writers, *(info["pid"] for readers in noted.get("read", {}).values() for info in readers)}
 
 
 def mend() -> None:
-    """Put away what DVC was writing when it was killed. It writes these files in place, and refuses half of one for
-    ever; without them it looks itself what is up to date."""
+    """Rename the files that DVC was writing when it was killed. DVC writes them in place, and refuses a truncated one;
+    without them it finds out by itself what is up to date."""
     if at_work():
         return
     for path, is_whole in ((DVC / "rwlock", _is_whole_rwlock), (Path("dvc.lock"), _is_whole_lock)):

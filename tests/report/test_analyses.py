@@ -45,7 +45,8 @@ def test_recognised_images(index):
     assert inside == (
         "For the predicted class of recognised images, 70 % of the positive attribution of Shapley values "
         "(superpixels) lies inside the true mask, which covers 40 % of the image (mean over 1 image). By excess "
-        "relevance mass on 12 scored images, Shapley values (superpixels) is better than random, worse than centred Gaussian."
+        "relevance mass on 12 scored images, Shapley values (superpixels) is better than random, worse than "
+        "centred Gaussian."
     )
     assert drop == (
         "Blurring the regions that Shapley values (superpixels) ranks first for the class changes the class's "

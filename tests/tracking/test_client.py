@@ -1,18 +1,18 @@
-"""A stage at work, against a real store. The recorder is a process of its own, as in a stage; what it logged is read
-with MLflow's own client."""
+"""A stage that logs to a real store, which is read with MLflow's own client."""
 
-import shutil
+import os
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from conftest import ROOT, environment
-from tracked_stages import DATA, STAGE, begin, client, runs, start
+from tracked_stages import DATA, begin, client, runs, statuses
 
 from glassbox import tracking
 from glassbox.core.errors import UserError
-from glassbox.tracking import address
+from glassbox.tracking import client as stages
 
 
 def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
@@ -22,20 +22,21 @@ def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
     (project / "out" / "curves.csv").write_text("epoch\n1\n")
     with tracking.stage("train") as tracked:
         tracked.begin(DATA)
-        tracked.log_params({"train.epochs": 3, "model.leaky_relu_alpha_1": None})
+        tracked.log_params({"train.epochs": 3, "model.leaky_relu_alpha_1": None, "path": "two\nlines, ä"})
         for epoch in (1, 2, 3):
             tracked.log_metrics({"validation_loss": 1 / epoch}, epoch)
         tracked.log_headline({"best_epoch_validation_accuracy": 0.75})
-        tracked.log_files("out")
+        tracked.log_files(project / "out")
     (parent,), (stage,) = runs(project, kind="study"), runs(project, kind="stage")
     assert stage.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (parent.info.status, stage.info.status) == ("FINISHED", "FINISHED")
     digest = parent.data.tags["study_digest"]
     assert (parent.info.run_name, stage.info.run_name) == (f"bold-idea ({digest[:7]})", "train")
-    # The parent carries all parameters; those that the search will find are not known yet.
+    # The parent has all parameters, but not yet those that the search will find.
     assert parent.data.params["tune.space.adam_lr.high"] == "0.01"
     assert "train.learning_rate" not in parent.data.params
-    assert stage.data.params == {"train.epochs": "3", "model.leaky_relu_alpha_1": "None"}
+    params = {"train.epochs": "3", "model.leaky_relu_alpha_1": "None", "path": "two\nlines, ä"}
+    assert stage.data.params == params
     history = client(project).get_metric_history(stage.info.run_id, "validation_loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert parent.data.metrics == {"best_epoch_validation_accuracy": 0.75}
@@ -50,62 +51,39 @@ def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
     assert client(project).get_experiment(parent.info.experiment_id).name == "digits"
 
 
-def test_a_failing_stage_is_marked_as_failed_and_its_error_goes_on(project):
-    with pytest.raises(UserError, match="broken"), tracking.stage("train") as tracked:
+@pytest.mark.parametrize(("error", "status"), [(UserError("broken"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_a_stage_that_fails_or_is_stopped_is_marked_so_and_its_error_goes_on(project, error, status):
+    with pytest.raises(type(error), match=f"^{error}$"), tracking.stage("train") as tracked:
         tracked.begin(DATA)
-        raise UserError("broken")
-    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["FAILED"]
-    assert runs(project, kind="study")[0].info.status == "FAILED"
+        raise error
+    assert statuses(project) == [status, status]
 
 
-def test_ctrl_c_is_marked_as_killed(project):
-    with pytest.raises(KeyboardInterrupt), tracking.stage("train") as tracked:
-        tracked.begin(DATA)
-        raise KeyboardInterrupt
-    assert [run.info.status for run in runs(project, dvc_stage="train")] == ["KILLED"]
-
-
-DVC = """
-import os, subprocess, sys
-command = "'%s' -c \\"$STAGE\\" tune 0; echo ended" % sys.executable
-subprocess.run(["sh", "-c", command], env=os.environ | {"DVC_STAGE": "tune"})
-"""
-
-
-def test_a_stage_whose_dvc_was_killed_is_done_again_and_has_one_finished_run(project):
-    """DVC has not heard of its end and runs it once more: the run of that goes on with the first."""
-    waits = "open('begun', 'w')\n    while not os.path.exists('killed'): time.sleep(0.05)"
-    code = STAGE.replace("time.sleep(float(sys.argv[2]))", waits)
-    dvc = subprocess.Popen(
-        [sys.executable, "-c", DVC],
-        cwd=project,
-        env=environment(PYTHONPATH=str(ROOT / "src"), STAGE=code),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (project / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    dvc.kill()
+def test_a_stage_whose_dvc_was_killed_is_done_again_and_has_one_finished_run(project, monkeypatch):
+    """DVC has not noticed its end and runs it again: that run continues the first."""
+    dvc = subprocess.Popen(["sleep", "60"])
+    with monkeypatch.context() as changed:
+        changed.setattr(stages, "_running_dvc", lambda: psutil.Process(dvc.pid))
+        with tracking.stage("tune") as tracked:
+            tracked.begin(DATA)
+            tracked.log_metrics({"loss": 1.0})
+            dvc.kill()
+            os.waitid(os.P_PID, dvc.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
     dvc.wait()
-    (project / "killed").touch()
-    assert dvc.stdout.read() == "ended\n"
     begin("tune")
     first, second = runs(project, dvc_stage="tune")
     assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
     assert second.data.tags["continues"] == first.info.run_id
     assert first.data.metrics == {"loss": 1.0}, "all of it was logged"
-    assert runs(project, kind="study")[0].info.status == "FINISHED"
+    assert statuses(project, kind="study") == ["FINISHED"]
 
 
-def test_a_stage_in_a_temporary_copy_logs_to_the_original(project, tmp_path):
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    shutil.copy2(project / "params.yaml", copy)
-    assert start(copy, "explain", 0.0, DVC_ROOT=str(project)).wait(timeout=120) == 0
-    assert [run.info.run_name for run in runs(project, kind="stage")] == ["explain"]
-    assert not (copy / address.STORE).exists()
+def test_the_dvc_of_a_stage_is_found_behind_its_shell():
+    code = "from glassbox.tracking import client; print(client._running_dvc().pid)"
+    stage = ["sh", "-c", f'"{sys.executable}" -c "{code}"; true']  # without `true` the shell would become the stage
+    variables = environment(PYTHONPATH=str(ROOT / "src"), DVC_STAGE="tune")
+    done = subprocess.run(stage, env=variables, capture_output=True, text=True)
+    assert done.stdout == f"{os.getpid()}\n", done.stderr
 
 
 def test_off_means_off(project, monkeypatch):

@@ -1,56 +1,52 @@
 """Models in MLflow: whole, registered, loadable."""
 
 import json
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import environment
-from tracked_stages import bundle, client, free_port, log_model, runs, save_model, store_uri
+from services import end, free_port, wait_for_page
+from tracked_stages import IMAGES, bundle, change, client, log_model, runs, save_model, store_uri
 
 from glassbox import models as classifiers
 from glassbox import serving
 from glassbox.tracking import address, models, ownership
 
 
+def versions(project: Path) -> list:
+    return client(project).search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
+
+
 def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_after_a_move(project, tmp_path):
     import mlflow
 
     classifier = save_model(project / "models")
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    log_model(project, images)
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
-    log_model(project, images, "# Other card")  # of another state, whose training was restored from DVC's cache
-    log_model(project, images, "# Third card")  # the same once more
+    log_model()
+    change(project, "gallery: 16 ", "gallery: 17 ")
+    log_model("# Other card")  # of another state, whose training was restored from DVC's cache
+    log_model("# Third card")  # the same once more
     first, second = runs(project, kind="study")
     (model,) = {output.model_id for study in (first, second) for output in study.outputs.model_outputs}
-    store = client(project)
-    versions = store.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
-    assert [(v.version, v.source, v.run_id, v.description) for v in versions] == [
+    assert [(v.version, v.source, v.run_id, v.description) for v in versions(project)] == [
         (1, f"models:/{model}", first.info.run_id, "# Card"),
         (2, f"models:/{model}", second.info.run_id, "# Third card"),
     ]
-    assert store.get_logged_model(model).source_run_id == first.info.run_id
+    assert client(project).get_logged_model(model).source_run_id == first.info.run_id
 
-    moved = tmp_path / "moved elsewhere"
-    project.rename(moved)
+    moved = project.rename(tmp_path / "moved elsewhere")
     mlflow.set_tracking_uri(store_uri(moved))
     loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")
-    logits = classifiers.predict(classifier, torch.from_numpy(images), 8).double()
+    logits = classifiers.predict(classifier, torch.from_numpy(IMAGES), 8).double()
     p = (logits / 2).softmax(dim=1).numpy()
-    assert loaded.predict(images)[["p(cat)", "p(dog)"]].to_numpy() == pytest.approx(p, abs=1e-6)
-    larger = images.repeat(2, axis=1).repeat(2, axis=2)
-    assert loaded.predict(larger)["prediction"].tolist() == loaded.predict(images)["prediction"].tolist()
+    assert loaded.predict(IMAGES)[["p(cat)", "p(dog)"]].to_numpy() == pytest.approx(p, abs=1e-6)
+    larger = IMAGES.repeat(2, axis=1).repeat(2, axis=2)
+    assert loaded.predict(larger)["prediction"].tolist() == loaded.predict(IMAGES)["prediction"].tolist()
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
     assert loaded.input_example is not None
     logged = [path for path in (moved / address.STORE / "artifacts").rglob("*") if path.is_file()]
@@ -72,9 +68,8 @@ def without_its_files(folder: Path, _) -> None:
 
 def one_byte_changed(folder: Path, _) -> None:
     (weights,) = folder.rglob("model.safetensors")
-    content = bytearray(weights.read_bytes())
-    content[-3] ^= 1
-    weights.write_bytes(content)
+    content = weights.read_bytes()
+    weights.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
 def without_a_file(folder: Path, _) -> None:
@@ -82,62 +77,45 @@ def without_a_file(folder: Path, _) -> None:
 
 
 @pytest.mark.parametrize("harm", [stopped_while_copying, without_its_files, one_byte_changed, without_a_file])
-def test_a_model_that_is_not_whole_is_logged_again_and_is_the_latest(project, harm):
-    """Whoever loads the latest version gets all of the model, whatever has befallen the files of the one before."""
+def test_a_model_that_is_not_whole_is_logged_again_and_is_the_latest(project, tmp_path, harm):
+    """Whoever loads the latest version gets all of the model, even if files of the one before are damaged."""
     import mlflow
 
     save_model(project / "models")
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    log_model(project, images)
+    log_model()
     store = client(project)
     (before,) = store.search_logged_models(["1"])
     harm(bundle(project).parents[1], before)
-    log_model(project, images)
-    damaged, latest = store.search_model_versions("name = 'glassbox-digits'", order_by=["version_number ASC"])
+    log_model()
+    damaged, latest = versions(project)
     assert (damaged.source, damaged.description) == (f"models:/{before.model_id}", models.NOT_WHOLE)
     assert store.get_logged_model(before.model_id).status == "FAILED"
+    assert latest.source != damaged.source
     mlflow.set_tracking_uri(store_uri(project))
-    loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")  # which leaves files of its own there
-    assert len(loaded.predict(images)) == 2
-    assert latest.source == f"models:/{loaded.metadata.model_id}"
-    log_model(project, images)
-    assert len(store.search_model_versions("name = 'glassbox-digits'")) == 2, "a whole one is not logged again"
+    assert models.fetch(store, latest.source.removeprefix("models:/"), tmp_path), "it is whole"
 
 
-def test_mlflow_serves_the_model(project):
+def test_mlflow_serves_the_model(project, tmp_path):
     save_model(project / "models")
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    log_model(project, images)
-    port, store = free_port(), store_uri(project)
+    log_model()
+    address, log = f"http://127.0.0.1:{(port := free_port())}", tmp_path / "log"
     which = ("-m", "models:/glassbox-digits/latest", "--env-manager", "local", "--port", str(port))
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", "--host", "127.0.0.1", *which],
-        cwd=project,
-        env=environment(MLFLOW_TRACKING_URI=store),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            json.dumps({"inputs": images.tolist()}).encode(),
-            {"Content-Type": "application/json"},
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", "--host", "127.0.0.1", *which],
+            cwd=project,
+            env=environment(MLFLOW_TRACKING_URI=store_uri(project)),
+            stdout=file,
+            stderr=file,
         )
+    try:
+        wait_for_page(f"{address}/ping", log)
+        body, headers = json.dumps({"inputs": IMAGES.tolist()}).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{address}/invocations", body, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             rows = json.load(answer)["predictions"]
-        expected = serving.Predictor(bundle(project)).predict(images)
+        expected = serving.Predictor(bundle(project)).predict(IMAGES)
         assert [row["prediction"] for row in rows] == expected["prediction"].tolist()
         assert [row["p(cat)"] for row in rows] == pytest.approx(expected["p(cat)"].tolist(), abs=1e-6)
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        end(server)

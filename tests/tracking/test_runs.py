@@ -1,49 +1,34 @@
-"""Rows of studies, and what their names say."""
+"""Rows of studies and their names."""
 
-from tracked_stages import OTHER_DATA, begin, runs
+from tracked_stages import OTHER_DATA, begin, change, runs
 
 
-def test_stages_find_their_study_by_its_state(project):
+def test_every_state_of_a_study_has_one_row_which_is_named_after_its_changes(project, monkeypatch):
     begin("prepare")
     begin("tune")
-    assert len(runs(project, kind="study")) == 1
+    change(project, "gallery: 16 ", "gallery: 17 ")
+    change(project, "learning_rate: tuned", "learning_rate: 0.003")
+    begin("prepare")
+    change(project, "seed: 0 ", "seed: 1 ")
+    change(project, "gallery: 17 ", "gallery: 3 ")
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
+    begin("prepare")
+    monkeypatch.delenv("DVC_EXP_NAME")
+    for before, after in (("seed: 1 ", "seed: 0 "), ("gallery: 3 ", "gallery: 16 "), ("rate: 0.003", "rate: tuned")):
+        change(project, before, after)
+    begin("report")  # of the first state
     begin("prepare", OTHER_DATA)
-    assert len(runs(project, kind="study")) == 2
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("gallery: 16 ", "gallery: 17 "))
-    begin("evaluate")
-    studies = runs(project, kind="study")
-    assert len({run.data.tags["study_digest"] for run in studies}) == len(studies) == 3
-    (project / "params.yaml").write_text(text)
-    begin("report")
-    assert len(runs(project, kind="study")) == 3
-    first = studies[0].info.run_id
-    assert [r.info.run_name for r in runs(project, kind="stage") if r.data.tags["mlflow.parentRunId"] == first] == [
-        "prepare",
-        "tune",
-        "report",
-    ]
-
-
-def test_a_row_says_what_its_state_has_changed(project, monkeypatch):
-    text = (project / "params.yaml").read_text()
-    changed = text.replace("gallery: 16 ", "gallery: 17 ").replace("learning_rate: tuned", "learning_rate: 0.003")
-    more = changed.replace("seed: 0 ", "seed: 1 ").replace("gallery: 17 ", "gallery: 3 ")
-    for values, name in ((text, ""), (changed, ""), (more, "bold-idea")):
-        (project / "params.yaml").write_text(values)
-        monkeypatch.setenv("DVC_EXP_NAME", name)
-        begin("prepare")
     rows = runs(project, kind="study")
     digests = [row.data.tags["study_digest"][:7] for row in rows]
+    assert len(set(digests)) == 4
     assert [row.info.run_name for row in rows] == [
         f"digits ({digests[0]})",
         f"digits: train.learning_rate=0.003, evaluate.gallery=17 ({digests[1]})",
         f"bold-idea: study.seed=1, evaluate.gallery=3 ({digests[2]})",
+        f"digits: study.seed=0, evaluate.gallery=16 and 2 more ({digests[3]})",  # learning rate and data
     ]
-    assert "changed" not in rows[0].data.tags
-    assert rows[1].data.tags["changed"] == "train.learning_rate=0.003, evaluate.gallery=17"
-    (project / "params.yaml").write_text(text)
-    begin("prepare", OTHER_DATA)
-    assert runs(project, kind="study")[-1].data.tags["changed"] == (
-        "study.seed=0, evaluate.gallery=16 and 2 more"  # the learning rate is tuned again, and the data are others
-    )
+    changed = [row.data.tags.get("changed", "") for row in rows]
+    assert changed[:2] == ["", "train.learning_rate=0.003, evaluate.gallery=17"]
+    assert changed[3] == "study.seed=0, evaluate.gallery=16 and 2 more"
+    first = runs(project, **{"`mlflow.parentRunId`": rows[0].info.run_id})
+    assert [run.info.run_name for run in first] == ["prepare", "tune", "report"]

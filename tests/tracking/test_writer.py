@@ -9,7 +9,7 @@ from glassbox.tracking.writer import REQUESTS, Writer, now, points
 
 
 class Requests:
-    """In place of MLflow's client: what is asked of it. It takes files only as many at a time as are meant to be."""
+    """Takes the place of MLflow's client. It takes files only if REQUESTS of them come at once."""
 
     def __init__(self) -> None:
         self.batches, self.files = [], []
@@ -19,7 +19,7 @@ class Requests:
         self.batches.append((len(params), len(metrics)))
 
     def log_artifact(self, run_id, path, place=None):
-        self.together.wait()  # for as many others
+        self.together.wait()
         self.files.append((Path(path).name, place))
         if "broken" in path:
             raise OSError(f"{path} is refused")
@@ -46,7 +46,7 @@ def test_parameters_and_metrics_go_in_as_few_batches_as_mlflow_takes(writer, par
     assert writer.client.batches == batches
 
 
-def test_files_go_to_a_server_together_and_one_that_is_refused_is_said(writer, tmp_path):
+def test_files_go_to_a_server_in_parallel_and_one_that_is_refused_is_an_error(writer, tmp_path):
     (tmp_path / "figures").mkdir()
     for number in range(REQUESTS - 1):
         (tmp_path / "figures" / f"{number}.png").touch()

@@ -1,4 +1,4 @@
-"""`make ui`, and with `record` the process that writes to MLflow for a stage."""
+"""`make ui`; with the argument `record`, the process that writes to MLflow for a stage."""
 
 import sys
 

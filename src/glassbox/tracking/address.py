@@ -6,7 +6,7 @@ from pathlib import Path
 
 STORE = "mlruns"  # folder of the embedded store
 DATABASE = "mlflow.db"
-PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of databases that MLflow takes, where the address has none
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # default ports of the databases that MLflow takes
 
 
 def root() -> Path:
@@ -25,15 +25,15 @@ def embedded_database() -> Path:
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/. A relative path of a SQLite database is
-    one in the repository: a stage may run in a temporary copy, in which the database would be lost."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if not given:
+    """MLFLOW_TRACKING_URI where it is set, else the SQLite database in mlruns/. A SQLite database's relative path is
+    relative to the repository: a stage may run in a temporary copy, in which the database would be lost."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
         return sqlite_uri(embedded_database())
-    path, _, options = given.partition(":///")[2].partition("?")
-    file = database(given)
+    path, _, options = uri.partition(":///")[2].partition("?")
+    file = database(uri)
     if file is None or path.startswith("/"):
-        return given
+        return uri
     return sqlite_uri(file) + (f"?{options}" if options else "")
 
 
@@ -43,9 +43,9 @@ def is_embedded() -> bool:
 
 
 def sqlite_uri(file: Path) -> str:
-    """The address of a SQLite database; its path is quoted where it would be read as something else."""
+    """The address of a SQLite database; characters with a meaning in addresses are quoted."""
     quoted = str(file).replace("%", "%25").replace("?", "%3F")
-    # After "sqlite:///" MLflow takes a path as it stands for one of a file, and makes its folders.
+    # MLflow would not unquote the path after "sqlite:///", and make the folders that it names.
     return f"{'sqlite' if quoted == str(file) else 'sqlite+pysqlite'}:///{quoted}"
 
 
@@ -63,5 +63,5 @@ def is_http(uri: str) -> bool:
 
 
 def is_database_server(uri: str) -> bool:
-    """Whether a store is a database that a server of its own keeps."""
+    """Whether a store is a database with a server, such as PostgreSQL."""
     return uri.partition(":")[0].partition("+")[0] in PORTS

@@ -1,5 +1,5 @@
-"""Where the files of runs are kept. In the embedded store their locations are relative to the database, so that a moved
-or copied repository still shows its pictures."""
+"""Where the files of runs are kept. The embedded store's locations are relative to the database, so that a moved or
+copied repository still shows its pictures."""
 
 import os
 import urllib.parse
@@ -11,7 +11,7 @@ from glassbox.core.errors import UserError, masked
 from glassbox.tracking import address
 
 FOLDER = "artifacts"  # beside a database
-SCHEME = "mlruns"  # of artifact locations in the embedded store: relative to the database, wherever that moves
+SCHEME = "mlruns"  # of artifact locations in the embedded store
 SERVER_STORE = "_MLFLOW_SERVER_FILE_STORE"  # set by `mlflow server` for its workers
 
 
@@ -41,21 +41,19 @@ def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, regi
 
 
 def location(experiment: str) -> str | None:
-    """Where the files of an experiment to be made are kept; None = where its server keeps them. MLflow itself would
-    take the folder in which a stage runs, which may be a temporary copy."""
+    """The artifact location of a new experiment; None = the server chooses. MLflow itself would take the folder in
+    which a stage runs, which may be a temporary copy."""
     uri = address.tracking_uri()
     if address.is_embedded():
         return f"{SCHEME}:/{experiment}"
-    database = address.database(uri)
-    if database is None and not address.is_database_server(uri):
-        return None
-    beside = database.parent if database else address.store_folder()
-    return (beside / FOLDER / experiment).as_uri()
+    if database := address.database(uri):
+        return (database.parent / FOLDER / experiment).as_uri()
+    return (address.store_folder() / FOLDER / experiment).as_uri() if address.is_database_server(uri) else None
 
 
 def foreign_folder(artifact_location: str) -> Path | None:
-    """The folder of an experiment's files when it is one that the stage must not write to: in the `mlruns` of another
-    clone, or of a folder that is gone."""
+    """The folder of an experiment's files if the stage must not write to it: it is in the `mlruns` of another clone, or
+    of a folder that is gone."""
     parts = urllib.parse.urlsplit(artifact_location)
     if parts.scheme not in ("", "file"):
         return None

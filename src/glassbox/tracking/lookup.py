@@ -1,4 +1,4 @@
-"""Rows of studies: found by what a user calls them, and fetched, with what was logged of a study."""
+"""Find the row of a study by any of its names, and fetch what was logged of that study."""
 
 import re
 from contextlib import suppress
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-FETCHED = ("models", "reports/prepare", "reports/evaluate", "reports/report", "reports/summary.json")  # of a row
+FETCHED = ("models", "reports/prepare", "reports/evaluate", "reports/report", "reports/summary.json")
 
 
 class NoSuchStudy(UserError):
-    """No row is called so."""
+    """No row has this name."""
 
 
 def find_study(client: "MlflowClient", which: str, argument: str = "RUN") -> "Run":
     """The row of a study.
 
     Args:
-        client: of the store.
-        which: the first digits of the study's digest, the row's name or id, the DVC experiment that it is of, or the id
-            of a run under it.
-        argument: that the user has named it by, for messages.
+        client: the store's client.
+        which: the first digits of the study's digest, the row's name or id, its DVC experiment, or the id of a run
+            under it.
+        argument: the name of the user's argument, for messages.
 
     Raises:
         NoSuchStudy: there is none.
-        UserError: there is more than one, or nothing can be called so.
+        UserError: there is more than one, or this cannot be a name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][^'\"\\%\n]*", which):
         raise UserError(f"{argument}={which}: it must be a study digest, or the name or id of a run in MLflow")
@@ -56,7 +56,7 @@ def find_study(client: "MlflowClient", which: str, argument: str = "RUN") -> "Ru
 
 
 def _row_of_run(client: "MlflowClient", run_id: str) -> list["Run"]:
-    """The row that a run is, or is nested under; none where there is no run of this id."""
+    """The row that a run is, or is nested under; none if no run has this id."""
     from mlflow.exceptions import MlflowException
 
     with suppress(MlflowException):
@@ -67,8 +67,8 @@ def _row_of_run(client: "MlflowClient", run_id: str) -> list["Run"]:
     return []
 
 
-def fetch_record(which: str, place: str | Path) -> str:
-    """Copy the record of a study and its sources from its row to `place`; the row's id.
+def fetch_record(which: str, place: str | Path) -> None:
+    """Copy the record of a study and its sources from its row to `place`.
 
     Raises:
         UserError: there is no such row, or it has no record.
@@ -86,19 +86,14 @@ def fetch_record(which: str, place: str | Path) -> str:
             raise UserError(
                 f"RUN={which}: the row {row.info.run_name} has no report/{name}: its study did not come to its report"
             ) from None
-    return row.info.run_id
 
 
 def fetch_study(which: str, place: str | Path, argument: str) -> None:
-    """Copy params.yaml, reports/ and models/ of a study from its row to `place`.
-
-    Args:
-        which, argument: see `find_study`.
-        place: a folder.
+    """Copy params.yaml, reports/ and models/ of a study from its row to `place`; see `find_study`.
 
     Raises:
-        NoSuchStudy: no row is called so.
-        UserError: several are, or the row is incomplete.
+        NoSuchStudy: there is no such row.
+        UserError: there are several, or the row is incomplete.
     """
     place = Path(place)
     store.check()
@@ -122,7 +117,7 @@ def fetch_study(which: str, place: str | Path, argument: str) -> None:
 
 
 def _fetch_recorded_model(client: "MlflowClient", model_ids: list[str], recorded: dict[str, Any], place: Path) -> None:
-    """Copy the model that the record names, if it is whole, from the models of a row."""
+    """Copy the model that the record names from the models of a row, if it is whole."""
     for model_id in model_ids:
         logged_model = models.fetch(client, model_id, place / "logged" / model_id)
         folder = logged_model and next(logged_model.rglob(models.SERVING)).parent
@@ -132,16 +127,10 @@ def _fetch_recorded_model(client: "MlflowClient", model_ids: list[str], recorded
 
 
 def _check_fetched(recorded: dict[str, Any], place: Path, argument: str, row_name: str) -> None:
-    """Whether the files that were fetched are those of the record.
-
-    Args:
-        recorded: the record.
-        place: in which they lie.
-        argument: name and value of what the user has asked for.
-        row_name: in MLflow.
+    """Compare the files that were fetched to `place` with their digests in the record.
 
     Raises:
-        UserError: a file is missing, or is not what was recorded.
+        UserError: a file is missing, or is not what was recorded; `argument` and `row_name` are named.
     """
     for file in record.compare(recorded, place):
         is_of_row = any(Path(file.name).is_relative_to(part) for part in FETCHED)

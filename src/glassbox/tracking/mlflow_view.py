@@ -1,5 +1,5 @@
-"""How MLflow's page of a study is arranged: columns of the table of runs, and charts. Written by hand in MLflow's own
-format of a shared view, which lies in a tag of the experiment, and which `make ui` opens. Imports nothing heavy."""
+"""The arrangement of MLflow's page of a study: columns of the table of runs, and charts. It has the format of MLflow's
+shared views, is stored in a tag of the experiment, and `make ui` opens it. Imports nothing heavy."""
 
 import base64
 import json
@@ -10,9 +10,9 @@ from typing import Any
 from glassbox.explainers.catalog import CONTROL, EXPLAINERS, TITLES
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
-IMAGES = "explanations"  # before the keys of logged images
-# Columns of the table of runs with their widths in pixels, what a person compares first. MLflow shows the first two and
-# the duration always, Created as "runDateAndNestInfo"; in its own order they and Models stand before all metrics.
+IMAGES = "explanations"  # prefix of the keys of logged images
+# Columns of the table of runs with their widths in pixels, the most important ones first. MLflow always shows those of
+# FIXED, and the duration; by default they and Models stand before all metrics.
 FIXED, LAST = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 135}, {"duration": 90, "attributes.`Models`": 90}
 COLUMNS = {
     "metrics.`test_accuracy`": 110,
@@ -27,7 +27,7 @@ RATES = {  # charts of the first section: the test images
     "test_ece": "Calibration error (ECE)",
     "test_log_loss": "Log loss (nats)",
 }
-CURVES = {  # of the second: epoch by epoch
+CURVES = {  # charts of the second section: epoch by epoch
     "Loss: cross-entropy (nats)": ("train_loss", "validation_loss"),
     "Accuracy": ("train_accuracy", "validation_accuracy"),
     "Learning rate": ("learning_rate",),
@@ -40,13 +40,13 @@ def image_key(explainer: str) -> str:
 
 
 def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[str, Any]:
-    """The view, as MLflow 3 keeps it.
+    """The view in the format of MLflow 3.
 
     Args:
-        logged: every metric of a row. Of those that no chart here shows MLflow would make charts of its own, a hundred;
-            they are named as deleted ones, and in its menu.
-        image: number of the test image whose explanations are shown at first.
-        explainers: whose explanations are shown.
+        logged: every metric of a row. MLflow would add a chart for each one that has none here; these are marked as
+            deleted, and can be restored from its menu.
+        image: number of the test image whose explanations are shown first.
+        explainers: names of the explainers whose maps are shown.
     """
     logged = list(logged)
     charts: list[dict[str, Any]] = []
@@ -110,7 +110,6 @@ def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[s
 
 
 def compressed(logged: Iterable[str], image: int, explainers: Iterable[str]) -> str:
-    """The view as MLflow writes it into a tag; see `view`."""
-    return (
-        "deflate;" + base64.b64encode(zlib.compress(json.dumps(view(logged, image, explainers)).encode(), 9)).decode()
-    )
+    """The view as the content of a tag; see `view`."""
+    content = json.dumps(view(logged, image, explainers)).encode()
+    return "deflate;" + base64.b64encode(zlib.compress(content, 9)).decode()

@@ -1,4 +1,4 @@
-"""The model of a study in MLflow: logged under the row, registered as a version, and fetched where it is whole."""
+"""The model of a study in MLflow: logged under the row, registered as a version, and fetched if it is whole."""
 
 import json
 import shutil
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SERVING = "serving.json"  # see `serving`, which needs torch
-MODEL_DIGEST = "model_digest"  # tag of a logged model: of its weights and settings
-LISTED = "files.json"  # in a logged model: SHA-256 of every other file of it, by name
-LISTED_DIGEST = "files_digest"  # tag of a logged model: of that list
+MODEL_DIGEST = "model_digest"  # tag of a logged model: digest of its weights and settings
+LISTED = "files.json"  # in a logged model: SHA-256 of each of its other files, by name
+LISTED_DIGEST = "files_digest"  # tag of a logged model: SHA-256 of that list
 NOT_WHOLE = "Files of this version are missing or damaged: load a later version."
 REGISTERED = "glassbox"  # before a study's name: its model in the registry
 REQUIREMENTS = (  # of the logged model
@@ -48,24 +48,20 @@ def log(runs: StudyRuns, folder: str, settings: dict[str, Any], classes: list[st
 
 
 def _find_whole(runs: StudyRuns, digest: str) -> str | None:
-    """The id of a model with these weights and settings, of another state of the study perhaps, that is whole. One that
-    is not is marked as such."""
+    """The id of a whole model with these weights and settings, perhaps of another state of the study. Damaged ones are
+    marked as such."""
     newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
     same = f"tags.{MODEL_DIGEST} = '{digest}'"
     for model in runs.client.search_logged_models([runs.experiment_id], filter_string=same, order_by=newest_first):
         with tempfile.TemporaryDirectory() as place:
             if fetch(runs.client, model.model_id, place):
                 return model.model_id
-        if model.status != "PENDING":  # else a recorder is at work on it
-            _mark_damaged(runs, model.model_id)
+        if model.status != "PENDING":  # else another recorder is copying it
+            runs.client.finalize_logged_model(model.model_id, "FAILED")
+            for known in runs.client.search_model_versions(f"name = '{REGISTERED}-{runs.study}'"):
+                if known.source == f"models:/{model.model_id}":
+                    runs.client.update_model_version(known.name, known.version, NOT_WHOLE)
     return None
-
-
-def _mark_damaged(runs: StudyRuns, model_id: str) -> None:
-    runs.client.finalize_logged_model(model_id, "FAILED")
-    for known in runs.client.search_model_versions(f"name = '{_registered_name(runs)}'"):
-        if known.source == f"models:/{model_id}":
-            runs.client.update_model_version(known.name, known.version, NOT_WHOLE)
 
 
 def _save(
@@ -84,8 +80,8 @@ def _save(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
         outputs=Schema([ColSpec(DataType.string, "prediction"), *probabilities]),
     )
-    # pyfunc.log_model would load the model, and with it torch, to see that it takes its own example: `evaluate` has
-    # used it, and tests/tracking/test_models.py loads it.
+    # pyfunc.log_model would import torch to try the model on its example. `evaluate` has used the model already, and
+    # tests/tracking/test_models.py loads it.
     with tempfile.TemporaryDirectory() as place, mlflow.start_run(run_id=runs.row_id):
         bundle = shutil.copytree(folder, Path(place) / "model")
         files.write_json(bundle / SERVING, settings)
@@ -107,10 +103,10 @@ def _save(
 
 
 def _register(runs: StudyRuns, model_id: str, card: str) -> None:
-    """Make a model the latest version of its study's in the registry."""
+    """Make a model the latest version of the study's registered model."""
     from mlflow.exceptions import MlflowException
 
-    client, name = runs.client, _registered_name(runs)
+    client, name = runs.client, f"{REGISTERED}-{runs.study}"
     with store.lock():
         try:
             about = f"Versions of the classifier of the study {runs.study}, one for each of its states."
@@ -126,13 +122,9 @@ def _register(runs: StudyRuns, model_id: str, card: str) -> None:
     client.update_model_version(name, latest.version, card)
 
 
-def _registered_name(runs: StudyRuns) -> str:
-    return f"{REGISTERED}-{runs.study}"
-
-
 class _Pyfunc:
-    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` understands, and with a list of the files
-    that it makes: MLflow copies them one by one, and may be killed in between."""
+    """mlflow.pyfunc as a flavor, without the argument that only `Model.log` takes, and with a list of the files that it
+    writes: MLflow copies them one by one, and may be killed in between."""
 
     __name__ = "mlflow.pyfunc"
 
@@ -148,15 +140,15 @@ class _Pyfunc:
 
 
 def fetch(client: "MlflowClient", model_id: str, place: str | Path) -> Path | None:
-    """Copy a logged model to `place`: where it lies there; None when it is not whole: MLflow has not ended copying it,
-    or one of its files is missing, or has not the bytes that it was logged with."""
+    """Copy a logged model to `place`, and return its folder there; None if it is not whole: still being copied, or a
+    file is missing or was changed."""
     from mlflow.artifacts import download_artifacts
 
     model = client.get_logged_model(model_id)
     if model.status != "READY" or LISTED_DIGEST not in model.tags:
         return None
     if LISTED not in [file.path for file in client.list_logged_model_artifacts(model_id)]:
-        return None  # a download of what is not there fails as one from a server that is away
+        return None  # its download would fail in the same way as one from a server that is down
     folder = Path(download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=str(place)))
     if not (folder / LISTED).is_file() or files.sha256(folder / LISTED) != model.tags[LISTED_DIGEST]:
         return None
@@ -164,7 +156,7 @@ def fetch(client: "MlflowClient", model_id: str, place: str | Path) -> Path | No
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a model, by name; Python's caches are no part of it."""
+    """SHA-256 of every file of a model, by name, without Python's caches."""
     return {
         path.relative_to(folder).as_posix(): files.sha256(path)
         for path in sorted(folder.rglob("*"))

@@ -1,5 +1,5 @@
-"""Which process writes a run, and whether it still lives. The runs of one that was killed would be shown as running for
-ever: the next process marks them."""
+"""Which process writes a run, and whether it is still alive. Runs of a killed process would be shown as running for
+ever: the next process marks them as killed."""
 
 import uuid
 from pathlib import Path
@@ -19,9 +19,8 @@ OWNER = "recorder"  # tag of runs and logged models: the name of their owner
 
 
 class Owner:
-    """A process that writes runs: its name, for which it holds a lock as long as it lives. The operating system drops
-    that with it, and no clock and no process number has a part in it. The file's name also says to which store the runs
-    go."""
+    """A process that writes runs: a name, and a lock file that it holds as long as it lives. The operating system
+    releases the lock when the process ends. The file's name also has a digest of the store's address."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -32,20 +31,20 @@ class Owner:
             self._lock.acquire()
 
     def release(self) -> None:
-        """All of its runs have ended."""
+        """Called when all of its runs have ended."""
         self._path.unlink(missing_ok=True)
         self._lock.release()
 
 
 def lock_path(name: str) -> Path:
-    """The lock of an owner, or with * as name a pattern for those of all owners of runs in this store."""
+    """The lock file of an owner; with * as name, a pattern for all owners of runs in this store."""
     folder = address.store_folder() / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}-{files.digest(masked(address.tracking_uri()))[:16]}"
 
 
 def mark_killed(client: "MlflowClient") -> None:
-    """Give an end to the runs and models of owners that were killed."""
+    """End the runs and models of owners that were killed."""
     pattern = lock_path("*")
     for path in sorted(pattern.parent.glob(pattern.name)):
         lock = filelock.FileLock(path)
@@ -54,20 +53,16 @@ def mark_killed(client: "MlflowClient") -> None:
         except filelock.Timeout:  # alive
             continue
         if path.exists():  # else another process has just done it
-            _end_all(client, path.name.partition("-")[0])
+            end_all(client, path.name.partition("-")[0])
             path.unlink()
         lock.release()
 
 
-def _end_all(client: "MlflowClient", owner: str) -> None:
-    for model in client.search_logged_models(store.experiment_ids(client), filter_string=f"tags.{OWNER} = '{owner}'"):
+def end_all(client: "MlflowClient", owner: str) -> None:
+    """Mark an owner's runs that have no end as killed, and its models that are not complete as failed."""
+    experiment_ids = store.experiment_ids(client)
+    for model in client.search_logged_models(experiment_ids, filter_string=f"tags.{OWNER} = '{owner}'"):
         if model.status == "PENDING":  # its files were being copied
             client.finalize_logged_model(model.model_id, "FAILED")
-    end_running(client, owner)
-
-
-def end_running(client: "MlflowClient", owner: str) -> None:
-    """Mark an owner's runs that have no end as killed."""
-    condition = f"tags.{OWNER} = '{owner}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs(store.experiment_ids(client), condition):
+    for run in client.search_runs(experiment_ids, f"tags.{OWNER} = '{owner}' and attributes.status = 'RUNNING'"):
         client.set_terminated(run.info.run_id, "KILLED")

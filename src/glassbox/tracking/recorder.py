@@ -1,8 +1,8 @@
 """The process that writes to MLflow for a stage. It carries out what the stage sends, in order.
 
-mlflow lives in a process of its own: its import of two seconds costs the stage next to nothing, and when the stage is
-killed the recorder sees its pipe close and marks the run as killed. When the recorder is killed as well, as when the
-machine goes down, the next one marks its runs.
+In a process of its own, mlflow's import of two seconds hardly delays the stage. When the stage is killed, the recorder
+sees its pipe close and marks the run as killed. When the recorder is killed as well, as when the machine goes down, the
+next one marks its runs.
 """
 
 import gc
@@ -10,26 +10,23 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from glassbox.config import yaml_file
-from glassbox.tracking import address, messages, models, ownership, store
+from glassbox.tracking import address, models, ownership, store
 from glassbox.tracking.runs import NOTE, VIEW, StudyRuns
 from glassbox.tracking.writer import Point, Writer, now, points
 
-READY = "ready\n"  # the answer to `report_ready`
+READY = b"ready\n"  # the answer to `report_ready`
 OF_THE_USER = ("photos", "compare")  # folders in reports/ that belong to no study
 
 
 class Recorder:
-    """Each method is called by a stage; see `client.StageRun`.
-
-    Attributes:
-        sent_at: when the stage sent the call that is carried out, in milliseconds since 1970.
-    """
+    """A stage calls its methods; see `client.StageRun`."""
 
     def __init__(self) -> None:
         self.params = yaml_file.read()
@@ -37,7 +34,7 @@ class Recorder:
         self.writer = Writer(self.client, parallel=address.is_http(address.tracking_uri()))
         self.owner = ownership.Owner()
         ownership.mark_killed(self.client)
-        self.sent_at = 0
+        self.sent_at = 0  # when the stage sent the present call, in milliseconds since 1970
         self.runs: StudyRuns | None = None
 
     def start(self, stage: str) -> None:
@@ -45,23 +42,23 @@ class Recorder:
         self.stage, self.started = stage, self.sent_at
 
     def report_ready(self) -> None:
-        """Say that the store is open."""
-        print(READY, end="", flush=True)
+        """Answer that the store is open."""
+        print(READY.decode(), end="", flush=True)
 
     def begin(self, data: dict[str, Any]) -> None:
         """Open the runs, as soon as the data are known."""
         self.runs = StudyRuns(self.writer, self.params, data, self.stage, self.started, self.owner.name)
         if self.stage == "report":
-            import git  # noqa: F401 (log_model needs these, and now nobody waits for them)
+            import git  # noqa: F401 (log_model needs these later; now nothing waits for them)
             import mlflow.pyfunc  # noqa: F401
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Parameters of this stage's own run, by dotted key."""
         self.writer.log_batch(self.runs.stage_id, params=values)
 
-    def log_points(self, metrics: list[Point]) -> None:
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Metrics of this stage's own run."""
-        self.writer.log_batch(self.runs.stage_id, metrics=metrics)
+        self.writer.log_batch(self.runs.stage_id, metrics=points(values, step, self.sent_at))
 
     def log_headline(self, values: Mapping[str, float]) -> None:
         """Metrics that also belong in the study's row."""
@@ -94,14 +91,13 @@ class Recorder:
     def log_model(
         self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str
     ) -> None:
-        """The study's model, in a form that `mlflow.pyfunc.load_model` takes: uint8 images in, classes and the
-        study's probabilities out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in
-        MLflow's registry, and stands in the study's row.
+        """The study's model, for `mlflow.pyfunc.load_model`: uint8 images in, classes and the study's probabilities
+        out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in MLflow's registry,
+        and is linked to the study's row.
 
         Args:
-            folder: with the saved classifier.
-            settings: of `serving.Predictor`.
-            classes: names.
+            folder: the saved classifier's folder.
+            settings: see `serving.Predictor`.
             example: (1 or more, H, W, 3) uint8 array.
             card: the model card, Markdown.
         """
@@ -121,21 +117,16 @@ class Recorder:
 
         Args:
             choices: key, value and source of every hyperparameter.
-            headline: metrics of the row.
-            curves: one mapping an epoch, with "epoch".
+            curves: one mapping for each epoch, with "epoch".
             description: Markdown, in which `artifact:PATH` is the address of a file of `reports`.
-            best: explainer, in words.
-            view: how MLflow arranges the experiment's page; see `mlflow_view`.
+            best: the best explainer, in words.
+            view: arrangement of the experiment's page; see `mlflow_view`.
             reports: folder whose files become the row's artifacts.
         """
         row_id = self.runs.row_id
         logged = self.client.get_run(row_id).data.params
-        resolved = {
-            choice["key"]: choice["value"]
-            for choice in choices
-            if choice["value"] is not None and choice["key"] not in logged
-        }
-        self.writer.log_batch(row_id, params=resolved)
+        resolved = {choice["key"]: choice["value"] for choice in choices if choice["value"] is not None}
+        self.writer.log_batch(row_id, params={key: resolved[key] for key in resolved if key not in logged})
         pictures = f"](get-artifact?run_uuid={row_id}&path="
         self.client.set_tag(row_id, NOTE, description.replace("](artifact:", pictures))
         self.client.set_tag(row_id, "best_explainer", best)
@@ -143,12 +134,12 @@ class Recorder:
         self.writer.log_batch(row_id, metrics=self._new_points(curves) + points(headline, 0, now()))
         for path in sorted(Path(reports).iterdir()):
             if path.is_dir() and path.name not in OF_THE_USER:
-                self.writer.log_folder(row_id, str(path), path.name)
+                self.writer.log_folder(row_id, path, path.name)
             elif path.is_file():
                 self.client.log_artifact(row_id, str(path))
 
     def _new_points(self, curves: list[dict[str, float]]) -> list[Point]:
-        """Those that the row has not yet: one that is filled again must not get each point twice."""
+        """The points of curves that the row does not have yet: it may be filled a second time."""
         curve_points = []
         for epoch in curves:
             values = {name: value for name, value in epoch.items() if name != "epoch"}
@@ -161,27 +152,22 @@ class Recorder:
         return [point for point in curve_points if (point[0], point[3], point[1]) not in logged]
 
     def log_images(self, images: list[tuple[str, int, bytes]]) -> None:
-        """Pictures of the study's row that MLflow shows step by step, and side by side for several rows: key, step and
+        """Pictures of the study's row that MLflow shows step by step, and side by side for several rows: key, step, and
         content of a PNG file of each."""
         from PIL import Image
 
         row_id = self.runs.row_id
-        # A row is filled again when its state is, or when a kill left it with some of them. MLflow writes two files of
-        # each, this one last.
+        # The row may have some of them already. MLflow writes two files for each image, .webp last.
         names = [Path(file.path).name for file in self.client.list_artifacts(row_id, "images")]
         logged = {name.partition("+timestamp+")[0] for name in names if name.endswith(".webp")}
 
-        def log(key_step_content: tuple[str, int, bytes]) -> None:
-            key, step, content = key_step_content
-            with Image.open(io.BytesIO(content)) as image:
-                self.client.log_image(row_id, image, key=key, step=step)
+        def log(image: tuple[str, int, bytes]) -> None:
+            key, step, content = image
+            with Image.open(io.BytesIO(content)) as picture:
+                self.client.log_image(row_id, picture, key=key, step=step)
 
-        missing = [
-            (key, step, content)
-            for key, step, content in images
-            if f"{key.replace('/', '~')}+step+{step}" not in logged
-        ]
-        # The first by itself: it sets a tag of the row, and of two that set it at once PostgreSQL refuses one.
+        missing = [image for image in images if f"{image[0].replace('/', '~')}+step+{image[1]}" not in logged]
+        # The first alone: it sets a tag of the row, and PostgreSQL refuses to set it twice at once.
         self.writer.each(log, missing[:1])
         self.writer.each(log, missing[1:])
 
@@ -189,37 +175,44 @@ class Recorder:
         """Close the runs."""
         if self.runs is not None:
             self.runs.end(status, now())
-        if not address.is_embedded():  # a server that died before it had answered may have been asked for a run twice
-            ownership.end_running(self.client, self.owner.name)
+        if not address.is_embedded():  # a run may have been created twice, if a server died before it answered
+            ownership.end_all(self.client, self.owner.name)
         self.owner.release()
 
 
 def serve() -> None:
-    """Be a recorder: carry out one message a line from stdin until it closes.
+    """Be a recorder: carry out what the stage sends until stdin closes.
 
     A stage whose pipe closes without `end` was killed. The first failure is printed and ends the process with code 1.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage says how it ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the stage sends how it ended
     os.nice(5)
-    gc.disable()  # what an import makes stays: looking for garbage in it is a sixth of mlflow's import
+    gc.disable()  # collecting garbage takes a sixth of mlflow's import
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (most of the time that connecting takes)
 
     gc.freeze()
     gc.enable()
 
-    recorder, ended = None, False
+    recorder, method = None, ""
     try:
-        for line in sys.stdin:
+        for method, sent_at, arguments, options in _messages():
             recorder = recorder or Recorder()  # a stage that ended before it had begun leaves no trace
-            message = messages.decode(line)
-            recorder.sent_at, ended = message.sent_at, message.method == "end"
-            getattr(recorder, message.method)(*message.arguments, **message.options)
+            recorder.sent_at = sent_at
+            getattr(recorder, method)(*arguments, **options)
         if recorder:
-            if not ended:
+            if method != "end":
                 recorder.end("KILLED")
             store.merge_write_ahead_log()
-    except Exception as error:  # whatever it is, the stage must hear of it
-        with suppress(BrokenPipeError):  # unless it is gone
+    except Exception as error:  # whatever it is, the stage must report it
+        with suppress(BrokenPipeError):  # unless the stage is gone
             print(store.reason(error), flush=True)
         os._exit(1)
     os._exit(0)  # Python would take most of a second to take mlflow apart, and the stage waits
+
+
+def _messages() -> Iterator[tuple[str, int, tuple, dict[str, Any]]]:
+    """What the stage sends: a method, the time in milliseconds since 1970, positional and named arguments. It ends when
+    the pipe closes, be it in the middle of a message."""
+    with Connection(sys.stdin.fileno(), writable=False) as pipe, suppress(EOFError, OSError):
+        while True:
+            yield pipe.recv()

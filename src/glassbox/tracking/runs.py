@@ -1,6 +1,6 @@
-"""The runs of a study: its row, which is a parent run, and those nested under it, of stages and of trials.
+"""The runs of a study: its row, which is a parent run, and the runs of stages and trials nested under it.
 
-A study state (parameters + data + code) has one row, found again by every stage from the digest of that state.
+A study state (parameters, data, code) has one row; every stage finds it by the digest of that state.
 """
 
 import getpass
@@ -22,25 +22,22 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTE = "mlflow.note.content"  # tag that MLflow shows as a description
-VIEW = "glassbox"  # of MLflow's page of a study, in addresses
-MOST_CHANGES = 2  # that a row's name tells
+VIEW = "glassbox"  # name of the arrangement of MLflow's page of a study, in addresses
+MOST_CHANGES = 2  # in a row's name
 
 
 class StudyRuns:
     """The row of a study and the run of one stage under it, both running.
 
     Args:
-        writer: to the store.
-        params: of the study, as they stand in the parameter file.
-        data: description of its images, as a mapping.
-        stage: its name.
+        params: the values in the parameter file.
+        data: the description of the images, as a mapping.
         started: when the stage began, in milliseconds since 1970.
-        owner: name of this process.
+        owner: this process's name, see `ownership`.
 
     Attributes:
-        study: its name.
-        tags: of all runs of this state of the study.
-        row_id, stage_id: of the two runs.
+        tags: tags of all runs of this state of the study.
+        row_id, stage_id: ids of the two runs.
     """
 
     def __init__(
@@ -49,6 +46,7 @@ class StudyRuns:
         self.client, self.writer, self.owner = writer.client, writer, owner
         self.params, self.study = params, params["study"]["name"]
         self.stage, self.started = stage, started
+        self.dvc_stage = os.environ.get("DVC_STAGE", stage)
         self.tags = _tags_of_state(params, data["digest"])
         self.experiment_id = self._find_or_make_experiment()
         with store.lock():
@@ -62,25 +60,22 @@ class StudyRuns:
         self._log_dataset(self.stage_id, data)
 
     def nested(self, name: str, parent_id: str, start_time: int, tags: Mapping[str, str]) -> str:
-        """Make a run under another one; its id."""
+        """Create a run under another one, and return its id."""
         of_stage = {
             "mlflow.source.name": f"stages/{self.stage}.py",
             "mlflow.source.type": "LOCAL",
             OWNER: self.owner,
             "mlflow.parentRunId": parent_id,
             "kind": "stage",
-            "dvc_stage": self._dvc_stage(),
+            "dvc_stage": self.dvc_stage,
         }
         return self.client.create_run(self.experiment_id, start_time, self.tags | of_stage | tags, name).info.run_id
 
     def end(self, status: str, at: int) -> None:
         """End both runs."""
-        # No run ends before it began, though the clock may be set back.
+        # No run ends before it began, even if the clock was set back.
         self.client.set_terminated(self.stage_id, status, max(at, self.started))
         self.client.set_terminated(self.row_id, status)
-
-    def _dvc_stage(self) -> str:
-        return os.environ.get("DVC_STAGE", self.stage)
 
     def _find_or_make_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -107,50 +102,49 @@ class StudyRuns:
 
     def _find_row(self) -> str | None:
         condition = f"tags.study_digest = '{self.tags['study_digest']}' and tags.kind = 'study'"
-        rows = self.client.search_runs([self.experiment_id], condition, max_results=1)
-        return rows[0].info.run_id if rows else None
+        row = self._newest(condition)
+        return row.info.run_id if row else None
 
     def _make_row(self, data: dict[str, Any]) -> str:
         values = yaml_file.flatten(self.params)
-        given = {key: value for key, value in values.items() if value != TUNED}
-        tuned = " ".join(sorted(values.keys() - given.keys()))
+        known = {key: value for key, value in values.items() if value != TUNED}
+        tuned = " ".join(sorted(values.keys() - known.keys()))
         tags = self.tags | {"kind": "study", "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "LOCAL"}
         if tuned:
             tags["tuned"] = tuned
-        if changes := self._changes(given, tuned):
+        if changes := self._changes(known, tuned):
             tags["changed"] = changes
         title = ": ".join(filter(None, (os.environ.get("DVC_EXP_NAME") or self.study, changes)))
         name = f"{title} ({tags['study_digest'][:7]})"
         row_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        self.writer.log_batch(row_id, params=given)
+        self.writer.log_batch(row_id, params=known)
         self._log_dataset(row_id, data)
         return row_id
 
-    def _changes(self, given: dict[str, Any], tuned: str) -> str:
-        """What this state of the study has changed against the one before it, in words; "" for the first."""
+    def _changes(self, known: dict[str, Any], tuned: str) -> str:
+        """The changes of this state of the study since the one before it, in words; "" for the first."""
         previous = self._newest("tags.kind = 'study'")
         if previous is None:
             return ""
         old_params, old_tags = previous.data.params, previous.data.tags
         tuned_keys, old_tuned_keys = tuned.split(), old_tags.get("tuned", "").split()
-        changes = [f"{key}={value}" for key, value in given.items() if old_params.get(key) != masked(str(value))]
+        changes = [f"{key}={value}" for key, value in known.items() if old_params.get(key) != masked(str(value))]
         changes += [f"{key}={TUNED}" for key in tuned_keys if key not in old_tuned_keys]
-        changes += [f"no {key}" for key in old_params if key not in given and key not in tuned_keys]
-        for name in ("data", "code"):
-            if old_tags[f"{name}_digest"] != self.tags[f"{name}_digest"]:
-                changes.append(f"other {name}")
+        changes += [f"no {key}" for key in old_params if key not in known and key not in tuned_keys]
+        digests = ("data_digest", "code_digest")
+        changes += [f"other {key.removesuffix('_digest')}" for key in digests if old_tags[key] != self.tags[key]]
         more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
         return ", ".join(cut(masked(change), 60) for change in changes[:MOST_CHANGES]) + more
 
     def _newest(self, condition: str) -> "Run | None":
-        """The run of this experiment that began last."""
+        """The latest run of this experiment."""
         newest_first = ["start_time DESC"]
         runs = self.client.search_runs([self.experiment_id], condition, max_results=1, order_by=newest_first)
         return runs[0] if runs else None
 
     def _tags_of_continuation(self) -> dict[str, str]:
-        """Tags for the run of a stage whose last run of this study was killed or failed: that this one goes on."""
-        of_stage = f"tags.`mlflow.parentRunId` = '{self.row_id}' and tags.dvc_stage = '{self._dvc_stage()}'"
+        """Tags for a run of a stage that continues the last one, if that was killed or failed."""
+        of_stage = f"tags.`mlflow.parentRunId` = '{self.row_id}' and tags.dvc_stage = '{self.dvc_stage}'"
         previous = self._newest(f"{of_stage} and tags.kind = 'stage'")
         if previous is None or previous.info.status == "FINISHED":
             return {}
@@ -173,7 +167,7 @@ class StudyRuns:
 
 
 def _tags_of_state(params: dict[str, Any], data_digest: str) -> dict[str, str]:
-    # DVC rewrites the two files that follow while it runs: they are results, not causes.
+    # DVC rewrites dvc.lock and reports/ while it runs: they are results, not causes.
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
     commit = _git("rev-parse", "HEAD") or "unknown"
     tags = {
@@ -193,12 +187,12 @@ def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no repository: then the tags say "unknown"
+        return None  # no git, or no repository: the tags are "unknown"
     return done.stdout.strip()
 
 
 def user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # in a container the user may have no name
         return str(os.getuid())

@@ -1,4 +1,4 @@
-"""MLflow's store, wherever it is: whether it answers, how it is opened, what its errors are in one sentence."""
+"""MLflow's store: check that it answers, open it, and put its errors into one sentence."""
 
 import http.client
 import logging
@@ -20,30 +20,30 @@ from glassbox.core.errors import UserError, cut, masked
 from glassbox.tracking import address, artifacts
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each of a hundred small files
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for each of a hundred files
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-ANSWER_SECONDS = 10  # in which a server must answer
+ANSWER_SECONDS = 10  # time limit for a server's answer
 LOCK = ".lock"
 
 
 def check() -> None:
-    """Whether runs can be logged, found out in milliseconds and without mlflow.
+    """Check in milliseconds, without mlflow, that runs can be logged.
 
     Raises:
         UserError: the server does not answer, the database is one in memory, or mlruns/ cannot be written.
     """
-    given, uri = os.environ.get("MLFLOW_TRACKING_URI", ""), address.tracking_uri()
-    if re.fullmatch(r"sqlite(\+pysqlite)?:/*(:memory:)?", given):
+    setting, uri = os.environ.get("MLFLOW_TRACKING_URI", ""), address.tracking_uri()
+    if re.fullmatch(r"sqlite(\+pysqlite)?:/*(:memory:)?", setting):
         raise UserError(
-            f"MLFLOW_TRACKING_URI = {given} is a database in memory, which ends with each stage: name a file, as in "
+            f"MLFLOW_TRACKING_URI = {setting} is a database in memory, which ends with each stage: name a file, as in "
             "sqlite:////srv/mlflow.db, or unset the variable to log to mlruns/"
         )
     if address.is_http(uri) or address.is_database_server(uri):
         _check_server(uri)
-    elif not given:
+    elif not setting:
         folder = address.store_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,22 +53,17 @@ def check() -> None:
 
 
 def _check_server(uri: str) -> None:
-    """Whether a server answers.
-
-    Raises:
-        UserError: it does not, or this is no address.
-    """
     try:
         parts = urllib.parse.urlsplit(uri)
-        # urllib takes a name before @ for the host.
+        # urllib would read a user name before @ as the host.
         without_user = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         if parts.scheme in ("http", "https"):
             urllib.request.urlopen(f"{without_user.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310
-        elif parts.hostname:  # a database; one without a host is reached by a file
+        elif parts.hostname:  # a database; one without a host is reached through a file
             port = parts.port or address.PORTS[parts.scheme.partition("+")[0]]
             socket.create_connection((parts.hostname, port), timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
-        return  # it answers, though not here
+        return  # it answers, though not at this path
     except (ValueError, http.client.InvalidURL) as error:
         raise UserError(
             f"MLFLOW_TRACKING_URI = {masked(uri)} is no address ({reason(error)}): it must be one like "
@@ -82,7 +77,7 @@ def _check_server(uri: str) -> None:
 
 
 def connect() -> "MlflowClient":
-    """A client of the store, which is made on first use.
+    """A client of the store, which is created on first use.
 
     Raises:
         UserError: the store cannot be opened.
@@ -106,7 +101,7 @@ def connect() -> "MlflowClient":
 
 
 def _open_once(uri: str) -> None:
-    """Open a database: MLflow would try ten times to, for two minutes, before it said why it cannot."""
+    """Open a database once, for its error: MLflow would try ten times, for two minutes."""
     import sqlalchemy
 
     file = address.database(uri)
@@ -124,51 +119,50 @@ def _open_once(uri: str) -> None:
 
 
 def initialise(folder: Path) -> None:
-    """Make the database once: of several processes that migrate a fresh one at the same time all but one crash."""
+    """Create the database under a lock: if several processes migrate a new one at the same time, all but one crash."""
     database = folder / address.DATABASE
     with filelock.FileLock(folder / LOCK):
         if database.exists():
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # else it lists every table
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # it would list every table
         partial = folder / f".{address.DATABASE}.partial"
-        partial.unlink(missing_ok=True)  # of a process that was killed here
+        partial.unlink(missing_ok=True)  # left by a process that was killed here
         SqlAlchemyStore(address.sqlite_uri(partial), f"{artifacts.SCHEME}:/").engine.dispose()
         with closing(sqlite3.connect(partial)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # readers and one writer at the same time
+            connection.execute("PRAGMA journal_mode=WAL")  # one writes while others read
         partial.replace(database)
 
 
 def merge_write_ahead_log() -> None:
-    """Move what SQLite still holds beside the embedded database into it: a copy of that one file is then complete."""
+    """Move SQLite's write-ahead log into the embedded database: a copy of that one file is then complete."""
     if address.is_embedded():
         with closing(sqlite3.connect(address.embedded_database())) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def lock() -> filelock.FileLock:
-    """Held by a process that looks for something in the store and makes it where it is missing."""
+    """Held while a process looks for something in the store and creates it if it is missing."""
     folder = address.store_folder()
     folder.mkdir(exist_ok=True)
     return filelock.FileLock(folder / LOCK)
 
 
 def experiment_ids(client: "MlflowClient") -> list[str]:
-    """Of all experiments."""
+    """The ids of all experiments."""
     return [experiment.experiment_id for experiment in client.search_experiments()]
 
 
 def with_little_patience() -> None:
-    """For commands whose end a user waits for: a server that does not answer is given up after seconds, where MLflow
-    would try for minutes."""
+    """For commands that a user waits for: give up after seconds if a server does not answer, not after minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", f"{ANSWER_SECONDS}")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 
 @contextmanager
 def one_sentence(doing: str) -> Iterator[None]:
-    """Errors of MLflow become a UserError of one sentence, which begins with what was being done."""
+    """Turn errors of MLflow into a UserError of one sentence, which begins with `doing`."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -179,6 +173,6 @@ def one_sentence(doing: str) -> Iterator[None]:
 
 
 def reason(error: object) -> str:
-    """What an error says, for a sentence: short, and without passwords."""
-    error = getattr(error, "orig", None) or error  # the database's own words, without the statement
+    """The message of an error, for a sentence: short, and without passwords."""
+    error = getattr(error, "orig", None) or error  # the database's message, without SQLAlchemy's statement
     return cut(masked(" ".join(str(error).split())))

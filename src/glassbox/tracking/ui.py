@@ -1,4 +1,4 @@
-"""`make ui`: MLflow's page of the study, from a server of our own where the runs are not on one already."""
+"""`make ui`: MLflow's page of the study, from the runs' server, or else from one that is started here."""
 
 import os
 import socket
@@ -13,11 +13,11 @@ from glassbox.tracking import address, artifacts, ownership, store
 from glassbox.tracking.runs import VIEW
 
 HOST = "127.0.0.1"
-START_SECONDS = 60  # that a server has before no browser is opened
+START_SECONDS = 60  # after which no browser is opened
 
 
 def serve() -> None:
-    """Serve the runs of this repository on the loopback interface until stopped, and show where to look."""
+    """Print the page's address, and serve the runs of this repository on the loopback interface until stopped."""
     study, port = load(Study)[0].name, _port()
     store.check()
     client = store.connect()
@@ -37,24 +37,24 @@ def serve() -> None:
     if has_display and sys.stdout.isatty() and os.fork() == 0:
         _open_when_ready(port, page_address)
         os._exit(0)
-    # In this process's place, so that Ctrl-C and kill reach the server itself. Without its background jobs, which
-    # glassbox does not use, it is two processes instead of eight.
+    # The server replaces this process, so that Ctrl-C and kill reach it. Without background jobs, which glassbox does
+    # not use, it is two processes instead of eight.
     arguments = ["--host", HOST, "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", (address.store_folder() / artifacts.FOLDER).as_uri()]
     variables = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
-        "MLFLOW_BACKEND_STORE_URI": uri,  # among the arguments every user of the machine could read a password
+        "MLFLOW_BACKEND_STORE_URI": uri,  # arguments, and a password in them, can be read by every user
     }
     command = [sys.executable, "-m", "mlflow", "server", *arguments]
-    os.execve(sys.executable, command, os.environ | variables)  # noqa: S606 (no shell has a part in it)
+    os.execve(sys.executable, command, os.environ | variables)  # noqa: S606 (no shell)
 
 
 def _port() -> int:
-    given = os.environ.get("PORT", "5000")
-    if not (given.isdecimal() and 0 < int(given) < 65536):
-        raise UserError(f"PORT={given}: it must be a number from 1 to 65535")
-    return int(given)
+    port = os.environ.get("PORT", "5000")
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        raise UserError(f"PORT={port}: it must be a number from 1 to 65535")
+    return int(port)
 
 
 def _check_free(port: int) -> None:

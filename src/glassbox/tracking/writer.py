@@ -11,10 +11,10 @@ from glassbox.core.errors import masked
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-REQUESTS = 8  # on their way to a server at a time
-MOST_PARAMS, MOST_ENTRIES = 100, 1000  # of one batch: parameters; parameters and metrics together
+REQUESTS = 8  # to a server at a time
+MOST_PARAMS, MOST_ENTRIES = 100, 1000  # in one batch: parameters; parameters and metrics together
 
-Point = tuple[str, float, int, int]  # a metric: name, value, time (milliseconds since 1970), step
+Point = tuple[str, float, int, int]  # of a metric: name, value, time (milliseconds since 1970), step
 
 
 def now() -> int:
@@ -28,11 +28,7 @@ def points(values: Mapping[str, float], step: int, at: int) -> list[Point]:
 
 
 class Writer:
-    """
-    Args:
-        client: of the store.
-        parallel: whether several requests are sent at once, as to a server.
-    """
+    """Writes to the store of `client`; with `parallel`, as to a server, several requests at once."""
 
     def __init__(self, client: "MlflowClient", parallel: bool) -> None:
         self.client, self.parallel = client, parallel
@@ -50,17 +46,8 @@ class Writer:
             self.client.log_batch(run_id, metrics=metrics_left[:room], params=batch)
             metrics_left = metrics_left[room:]
 
-    def log_folder(self, run_id: str, folder: str, artifact_path: str = "") -> None:
-        """Every file of a folder, as artifacts of a run.
-
-        Args:
-            run_id: of the run.
-            folder: in which they lie.
-            artifact_path: folder of the run's artifacts that they come to; "" = all of them.
-        """
-        if not self.parallel:
-            self.client.log_artifacts(run_id, folder, artifact_path or None)
-            return
+    def log_folder(self, run_id: str, folder: str | Path, artifact_path: str = "") -> None:
+        """Log every file of a folder as an artifact of a run, in the run's folder `artifact_path`."""
 
         def log(path: Path) -> None:
             inside = (Path(artifact_path) / path.parent.relative_to(folder)).as_posix()
@@ -69,10 +56,6 @@ class Writer:
         self.each(log, sorted(path for path in Path(folder).rglob("*") if path.is_file()))
 
     def each(self, log: Callable[[Any], None], items: list[Any]) -> None:
-        """Log items that take a request each; of those to a server none waits for the answer to another."""
-        if not self.parallel:
-            for item in items:
-                log(item)
-            return
-        with ThreadPoolExecutor(REQUESTS) as pool:
+        """Log items that take a request each; requests to a server do not wait for each other."""
+        with ThreadPoolExecutor(REQUESTS if self.parallel else 1) as pool:
             list(pool.map(log, items))  # raises the first error
