@@ -18,6 +18,7 @@ from benchmarks.harness import Bar
 from glassbox.config.types import Precision
 from glassbox.data.batches import to_float
 from glassbox.execution import compute
+from glassbox.explainers.base import Request
 from glassbox.xai_metrics import faithfulness
 
 IMAGES, STEPS, BATCH, SIGMA = 16, 32, 128, 4.0
@@ -51,10 +52,11 @@ def main() -> None:
         return np.array(areas)
 
     def ours(deletion: bool, precision: Precision, steps: int = STEPS) -> np.ndarray:
-        how = {"seeds": tuple(range(len(maps))), "steps": steps, "batch_size": BATCH, "precision": precision}
+        how = {"steps": steps, "batch_size": BATCH, "precision": precision}
+        request = Request(images, targets, tuple(range(len(maps))))
         if deletion:
-            return faithfulness.deletion_auc(classifier, images, targets, maps, colour=BLACK, **how)
-        return faithfulness.insertion_auc(classifier, images, targets, maps, blur_sigma=SIGMA, **how)
+            return faithfulness.deletion_auc(classifier, request, maps, colour=BLACK, **how)
+        return faithfulness.insertion_auc(classifier, request, maps, blur_sigma=SIGMA, **how)
 
     def bare(precision: Precision) -> float:
         rows = to_float(images).to(device).repeat(2 * (STEPS + 1), 1, 1, 1)

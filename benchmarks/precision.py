@@ -70,8 +70,8 @@ def main() -> None:
         return KernelShap(settings, regions, background, BATCH, precision)(classifier, request).maps
 
     def area(kind: str, seed: int, precision: Precision) -> np.ndarray:
-        how = {"seeds": tuple(range(IMAGES)), "steps": STEPS, "batch_size": BATCH, "precision": precision}
-        about = (classifier, images, targets, maps[seed])
+        how = {"steps": STEPS, "batch_size": BATCH, "precision": precision}
+        about = (classifier, Request(images, targets, tuple(range(IMAGES))), maps[seed])
         if kind == "deletion":
             return deletion_auc(*about, colour=mean, **how)
         return insertion_auc(*about, blur_sigma=params.explain.faithfulness.blur_sigma, **how)

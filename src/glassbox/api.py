@@ -199,9 +199,7 @@ def score(
     hidden = {
         share: correlation.hide(
             classifier,
-            request.images,
-            request.targets,
-            request.seeds,
+            request,
             side=correlated.cells,
             share=share,
             draws=correlated.draws,

@@ -6,14 +6,17 @@ import pytest
 from glassbox.evaluation import calibration as c
 
 
-def test_log_loss_and_brier_by_hand():
+def drawn(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels for which the softmax of these logits is right."""
+    p = np.exp(c.log_probabilities(logits))
+    return (p.cumsum(axis=1)[:, :-1] < rng.random((len(p), 1))).sum(axis=1)
+
+
+def test_log_probabilities_log_loss_and_brier_by_hand():
     p = np.array([[0.8, 0.2], [0.5, 0.5]])
     labels = np.array([0, 1])
     assert c.log_loss(np.log(p), labels) == pytest.approx(-(math.log(0.8) + math.log(0.5)) / 2)
     assert c.brier(p, labels) == pytest.approx(((0.04 + 0.04) + (0.25 + 0.25)) / 2)
-
-
-def test_log_probabilities_survive_large_logits():
     assert c.log_probabilities(np.array([[1000.0, 0.0]])).tolist() == [[0.0, -1000.0]]
     assert c.log_probabilities(np.array([[2.0, 0.0]]), 2.0)[0, 0] == pytest.approx(-math.log(1 + math.exp(-1)))
 
@@ -29,22 +32,7 @@ def test_reliability_and_ece_by_hand():
     assert math.isnan(table["accuracy"][0])
 
 
-def test_temperature_finds_the_one_that_was_put_in():
-    rng = np.random.default_rng(0)
-    true_logits = rng.normal(size=(20_000, 5)) * 2
-    p = np.exp(c.log_probabilities(true_logits))
-    labels = (p.cumsum(axis=1) > rng.random((len(p), 1))).argmax(axis=1)
-    assert c.fit_temperature(3 * true_logits, labels) == pytest.approx(3.0, rel=0.03)
-    assert c.fit_temperature(true_logits, labels) == pytest.approx(1.0, rel=0.03)
-
-
-def drawn(logits, rng):
-    """Labels for which the softmax of these logits is right."""
-    p = np.exp(c.log_probabilities(logits))
-    return (p.cumsum(axis=1)[:, :-1] < rng.random((len(p), 1))).sum(axis=1)
-
-
-def test_temperature_by_hand():
+def test_the_temperature_by_hand():
     # Two classes, 3 of 4 right with a logit of 2: the best confidence is 3/4 = 1 / (1 + exp(-2 / T)), so T = 2 / ln 3.
     logits, labels = np.tile([2.0, 0.0], (4, 1)), np.array([0, 0, 0, 1])
     assert c.fit_temperature(logits, labels) == pytest.approx(2 / math.log(3))
@@ -52,39 +40,52 @@ def test_temperature_by_hand():
     assert c.fit_temperature(logits, np.ones(4, int)) == c.HIGHEST  # all wrong
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_temperature_of_drawn_labels_is_found(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 5)) * 2
+    assert c.fit_temperature(temperature * logits, drawn(logits, rng)) == pytest.approx(temperature, rel=0.03)
+
+
 @pytest.mark.parametrize("scale", [2.0, 8.0])  # accuracies of 55 and 87 %
-def test_scaling_is_used_for_few_classifiers_that_are_calibrated_as_trained(scale):
-    rng = np.random.default_rng(2)
-    used = 0
+def test_scaling_is_used_for_few_classifiers_that_are_calibrated_as_trained(scale, monkeypatch):
+    monkeypatch.setattr(c, "TRIED", 31)  # faster; the level of the test does not depend on it
+    rng, used = np.random.default_rng(2), 0
     for number in range(100):
         logits = scale * rng.normal(size=(60, 5))
         used += c.scale(logits, drawn(logits, rng), number).scaling_used
     assert used <= 11  # of 100 at 5 %: more in 1 of 100 such tests
 
 
-def test_scaling_is_used_where_confidences_are_wrong():
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_scaling_is_used_if_confidences_are_wrong(factor):
     rng = np.random.default_rng(3)
-    for factor in (2.0, 0.5):
-        logits = 3 * rng.normal(size=(300, 5))
-        found = c.scale(factor * logits, drawn(logits, rng), 0)
-        assert found.scaling_used
-        assert found.temperature == found.fitted_temperature == pytest.approx(factor, rel=0.2)
-        assert found.scaling_p < 0.05
-        assert found.gain > 0
-        assert found.reason.startswith("Temperature scaling is used: on 300 validation images the fitted temperature, ")
-        assert not found.at_bound
+    logits = 3 * rng.normal(size=(300, 5))
+    labels = drawn(logits, rng)
+    scaling = c.scale(factor * logits, labels, 0)
+    assert scaling.scaling_used
+    assert scaling.temperature == scaling.fitted_temperature == pytest.approx(factor, rel=0.2)
+    assert scaling.scaling_p < 0.05
+    assert scaling.gain > 0
+    assert scaling.reason.startswith("Temperature scaling is used: on 300 validation images the fitted temperature, ")
+    assert not scaling.at_bound
+    before, after = (
+        c.expected_calibration_error(c.reliability(np.exp(c.log_probabilities(factor * logits, t)), labels, 15))
+        for t in (1.0, scaling.temperature)
+    )
+    assert after < before / 2
 
 
-def test_a_gain_that_chance_explains_is_not_used_and_that_is_said():
+def test_a_gain_that_chance_explains_is_not_used():
     rng = np.random.default_rng(4)
     logits = 3 * rng.normal(size=(300, 5))
     labels = drawn(logits, rng)
-    found = c.scale(logits, labels, 0)
-    assert found == c.scale(logits, labels, 0)
-    assert (found.temperature, found.scaling_used) == (1.0, False)
-    assert found.fitted_temperature != 1
-    assert found.gain > 0
-    assert f"not more than chance does (p = {found.scaling_p:.2g})." in found.reason
+    scaling = c.scale(logits, labels, 0)
+    assert scaling == c.scale(logits, labels, 0)
+    assert (scaling.temperature, scaling.scaling_used) == (1.0, False)
+    assert scaling.fitted_temperature != 1
+    assert scaling.gain > 0
+    assert f"not more than chance does (p = {scaling.scaling_p:.2g})." in scaling.reason
 
 
 def test_a_temperature_at_a_limit_has_a_note():
@@ -95,10 +96,10 @@ def test_a_temperature_at_a_limit_has_a_note():
     assert "(mistakes: 0) falls until the lowest temperature that is tried, 0.05" in surprising.reason
     sure = c.scale(12 * np.eye(3)[labels], labels, 0)  # so sure that no mistake is no surprise
     assert (sure.temperature, sure.scaling_used, sure.at_bound) == (1.0, False, True)
-    assert sure.reason.endswith("It is a limit of the range that is tried, 0.05 to 20.")
     wrong = c.scale(300 * np.eye(3)[labels], (labels + 1) % 3, 0)
     assert (wrong.temperature, wrong.scaling_used, wrong.at_bound) == (c.HIGHEST, True, True)
-    assert wrong.reason.endswith("It is a limit of the range that is tried, 0.05 to 20.")
+    for scaling in (sure, wrong):
+        assert scaling.reason.endswith("It is a limit of the range that is tried, 0.05 to 20.")
     for logits in (np.zeros((5, 3)), np.zeros((1, 3))):
         assert not c.scale(logits, np.zeros(len(logits), int), 0).scaling_used
 
@@ -108,14 +109,3 @@ def test_the_ece_that_chance_gives_a_calibrated_classifier():
     p = np.tile([0.8, 0.2], (400, 1))
     assert c.ece_by_chance(p, 15, 0) == pytest.approx(1.96 * 0.4 / 20, rel=0.1)
     assert c.ece_by_chance(np.eye(2), 15, 0) == 0
-
-
-def test_temperature_does_not_change_the_prediction_but_the_error():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 3, 500)
-    logits = rng.normal(size=(500, 3)) * 4  # confident, and at chance
-    before, after = (
-        c.expected_calibration_error(c.reliability(np.exp(c.log_probabilities(logits, t)), labels, 15))
-        for t in (1.0, c.fit_temperature(logits, labels))
-    )
-    assert after < before / 5

@@ -3,21 +3,28 @@ import json
 import numpy as np
 import pytest
 import scipy
+import torch
 
-from glassbox.evaluation.evaluate import evaluate
+from glassbox.config.augment import Augment
+from glassbox.config.parameters import Params
+from glassbox.data.store import Split
+from glassbox.evaluation.evaluate import Evaluation, augmented_accuracy, evaluate
 
 
-def test_everything_agrees_with_itself(params):
-    rng = np.random.default_rng(0)
+def evaluated(
+    logits: np.ndarray, labels: np.ndarray, params: Params, classes: tuple[str, ...] = ("a", "b", "c")
+) -> Evaluation:
+    """The same images for validation and test."""
+    source_index = np.arange(100, 100 + len(labels))
+    return evaluate(logits, labels, logits, labels, source_index, classes, params.evaluate, 0)
+
+
+def test_metrics_matrix_and_predictions_agree(params):
     labels = np.arange(60) % 3
-    logits = rng.normal(size=(60, 3)) + 2 * np.eye(3)[labels]
-    e = evaluate(logits, labels, logits, labels, np.arange(100, 160), ("a", "b", "c"), params.evaluate, 0)
-    m = e.metrics
-    assert (
-        m["accuracy"]
-        == pytest.approx(np.trace(e.matrix) / 60)
-        == pytest.approx((e.probabilities.argmax(axis=1) == labels).mean())
-    )
+    e = evaluated(np.random.default_rng(0).normal(size=(60, 3)) + 2 * np.eye(3)[labels], labels, params)
+    m, rows = e.metrics, e.predictions
+    assert m["accuracy"] == pytest.approx(np.trace(e.matrix) / 60)
+    assert m["accuracy"] == (e.probabilities.argmax(axis=1) == labels).mean()
     assert m["accuracy_low"] < m["accuracy"] < m["accuracy_high"]
     assert m["macro_f1_low"] < m["macro_f1"] < m["macro_f1_high"]
     assert m["macro_f1_without_interval"] is None
@@ -25,10 +32,8 @@ def test_everything_agrees_with_itself(params):
     assert m["temperature"] == e.scaling.temperature
     assert m["macro_recall"] == pytest.approx(m["accuracy"])  # all classes are equally frequent
     assert json.loads(json.dumps(m)) == m
-    rows = e.predictions
     assert rows["source_index"].tolist() == list(range(100, 160))
     assert (rows["true_class"] == np.array(["a", "b", "c"])[labels]).all()
-    assert rows[["p(a)", "p(b)", "p(c)"]].to_numpy() == pytest.approx(e.probabilities)
     assert rows["confidence"].to_numpy() == pytest.approx(e.probabilities.max(axis=1))
     assert (rows["predicted_class"] != rows["true_class"]).sum() == m["mistakes"]
     assert e.pairs[0].total == max(pair.total for pair in e.pairs)
@@ -36,33 +41,48 @@ def test_everything_agrees_with_itself(params):
 
 def test_too_few_test_images_of_a_class_leave_no_interval_of_macro_f1(params):
     labels = np.repeat([0, 1], [30, 9])
-    logits = 4 * np.eye(2)[labels]
-    m = evaluate(logits, labels, logits, labels, np.arange(39), ("cat", "dog"), params.evaluate, 0).metrics
+    m = evaluated(4 * np.eye(2)[labels], labels, params, ("cat", "dog")).metrics
     assert (m["macro_f1"], m["macro_f1_low"], m["macro_f1_high"]) == (1, None, None)
     assert m["macro_f1_without_interval"] == "dog has only 9 test images, and it takes 10 of each class"
     assert json.loads(json.dumps(m, allow_nan=False)) == m
 
 
-def test_its_probabilities_are_those_after_scaling_only_where_it_is_used(params):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("factor", "tables"),
+    [
+        (2.0, ["as trained"]),  # as sure as its accuracy
+        (5.0, ["as trained", "after temperature scaling"]),  # too sure
+    ],
+)
+def test_probabilities_are_those_after_scaling_only_if_it_is_used(params, factor, tables):
     labels = np.arange(300) % 3
-    logits = rng.normal(size=(300, 3)) + 2 * np.eye(3)[labels]
-
-    def evaluated(factor):
-        given = (factor * logits, labels, factor * logits, labels, np.arange(300), ("a", "b", "c"))
-        return evaluate(*given, params.evaluate, 0)
-
-    one, five = evaluated(2.0), evaluated(5.0)  # as sure as their accuracy tells, and too sure
-    assert (one.scaling.scaling_used, five.scaling.scaling_used) == (False, True)
-    assert list(one.reliability_tables()) == ["as trained"]
-    assert [name.partition(" (T")[0] for name in five.reliability_tables()] == [
-        "as trained", "after temperature scaling"
-    ]  # fmt: skip
-    for e, factor in ((one, 2.0), (five, 5.0)):
-        shown = scipy.special.softmax(factor * logits / e.scaling.temperature, axis=1)
-        assert e.probabilities == pytest.approx(shown)
-        assert e.predictions[["p(a)", "p(b)", "p(c)"]].to_numpy() == pytest.approx(shown)
-        assert e.metrics["log_loss"] == pytest.approx(-np.log(shown[np.arange(300), labels]).mean())
+    logits = factor * (np.random.default_rng(0).normal(size=(300, 3)) + 2 * np.eye(3)[labels])
+    e = evaluated(logits, labels, params)
+    assert e.scaling.scaling_used == (len(tables) == 2)
+    assert [name.partition(" (T")[0] for name in e.reliability_tables()] == tables
+    expected = scipy.special.softmax(logits / e.scaling.temperature, axis=1)
+    assert e.probabilities == pytest.approx(expected)
+    assert e.predictions[["p(a)", "p(b)", "p(c)"]].to_numpy() == pytest.approx(expected)
+    assert e.metrics["log_loss"] == pytest.approx(-np.log(expected[np.arange(300), labels]).mean())
     for name in ("log_loss", "brier", "ece"):
-        assert one.metrics[name] == one.metrics[f"{name}_as_trained"]
-        assert five.metrics[name] < five.metrics[f"{name}_as_trained"]
+        value, as_trained = e.metrics[name], e.metrics[f"{name}_as_trained"]
+        assert value < as_trained if e.scaling.scaling_used else value == as_trained
+
+
+def test_half_of_lopsided_images_are_mistaken_when_mirrored(linear):
+    # Class 1 where the left is brighter than the right: true of every image here, until it is mirrored.
+    left_or_right = linear(np.tile([1.0, 1.0, -1.0, -1.0], (4, 1)))
+    images = torch.zeros(400, 4, 4, 3, dtype=torch.uint8)
+    images[:, :, :2] = 200
+    test = Split(images, torch.ones(400, dtype=torch.int64), None, torch.arange(400), None)
+    strengths = dict.fromkeys(("crop", "brightness", "contrast", "saturation"), 0)
+    same = Augment(flip=False, resize_first=False, validation_and_test=True, **strengths)
+    done = []
+    assert augmented_accuracy(left_or_right, test, same, 0, 64, done.append) == 1
+    assert sum(done) == 400
+    mirrored = same.model_copy(update={"flip": True})
+    shares = [augmented_accuracy(left_or_right, test, mirrored, seed, 64) for seed in (0, 0, 1, 2)]
+    assert 0.4 < shares[0] < 0.6
+    assert shares[0] == shares[1]
+    assert len(set(shares)) > 1
+    assert left_or_right.training

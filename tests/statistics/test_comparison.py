@@ -21,12 +21,6 @@ def test_the_statistic_by_hand():
     assert c.statistic(np.zeros((2, 3))).tolist() == [0, 0]
 
 
-def test_the_statistic_agrees_with_scipy():
-    differences = np.random.default_rng(0).normal(0.2, 1, 60)
-    known = scipy.stats.wilcoxon(differences, method="asymptotic").zstatistic
-    assert abs(c.statistic(differences)) == pytest.approx(abs(known), rel=1e-9)  # scipy's sign depends on its sum
-
-
 def test_the_p_value_by_hand():
     # Ranks 1, 2 and 3, of which 2 is negative: sums of positive ranks of all 8 signs are 0, 1, 2, 3, 3, 4, 5, 6, and
     # three of them are 4 or more.
@@ -36,13 +30,12 @@ def test_the_p_value_by_hand():
     assert c.p_value(np.zeros(4)) == 1
 
 
-@pytest.mark.parametrize("n", [8, 30, 100])
-def test_the_p_value_agrees_with_scipy(n):
-    differences = np.random.default_rng(n).normal(0.3, 1, n)
-    known = scipy.stats.wilcoxon(differences, method="exact").pvalue
-    assert c.p_value(differences) == pytest.approx(known, rel=1e-6)
-    many = np.random.default_rng(n).normal(0.1, 1, 101 + n)
-    assert c.p_value(many) == pytest.approx(scipy.stats.wilcoxon(many, method="asymptotic").pvalue, rel=1e-6)
+@pytest.mark.parametrize(
+    ("n", "method"), [(8, "exact"), (30, "exact"), (100, "exact"), (109, "asymptotic"), (201, "asymptotic")]
+)
+def test_the_p_value_agrees_with_scipy(n, method):
+    differences = np.random.default_rng(n).normal(0.2, 1, n)
+    assert c.p_value(differences) == pytest.approx(scipy.stats.wilcoxon(differences, method=method).pvalue, rel=1e-6)
 
 
 def test_ties_and_zeros_are_exact():
@@ -55,19 +48,13 @@ def test_ties_and_zeros_are_exact():
     assert c.p_value(differences) == pytest.approx(min(1, 2 * min((sums <= at).mean(), (sums >= at).mean())))
 
 
-def test_the_typical_difference_by_hand():
+def test_the_typical_difference_and_the_interval_of_what_the_test_does_not_reject():
     # Means of all pairs of 1, 2 and 9: 1, 1.5, 5, 2, 5.5, 9, with the median 3.5.
-    estimate, low, high = c.shift(np.array([1.0, 2.0, 9.0]))
-    assert estimate == 3.5
-    assert np.isnan([low, high]).all()  # three images have no interval
-
-
-def test_the_interval_holds_what_the_test_does_not_reject():
+    assert c.shift(np.array([1.0, 2.0, 9.0]))[0] == 3.5
     differences = np.random.default_rng(1).normal(0.3, 1, 40)
     _, low, high = c.shift(differences)
-    inside, outside = (low + 0.01, high - 0.01), (low - 0.02, high + 0.02)
-    assert all(c.p_value(differences - at) > 0.05 for at in inside)
-    assert all(c.p_value(differences - at) < 0.05 for at in outside)
+    assert all(c.p_value(differences - inside) > 0.05 for inside in (low + 0.01, high - 0.01))
+    assert all(c.p_value(differences - outside) < 0.05 for outside in (low - 0.02, high + 0.02))
 
 
 @pytest.mark.parametrize("n", [12, 60])
@@ -78,16 +65,15 @@ def test_the_interval_covers_the_centre_of_symmetric_differences(n, draw):
     assert 0.925 < ((ends[:, 0] <= 0) & (ends[:, 1] >= 0)).mean() < 0.98
 
 
-def compared(a: np.ndarray, b: np.ndarray, higher_is_better: bool = True) -> dict:
-    return c.compare([Comparison("k", "a", "b", a - b, higher_is_better)]).loc["k"].to_dict()
+def compared(differences: np.ndarray, higher_is_better: bool = True) -> dict:
+    return c.compare([Comparison("k", "a", "b", differences, higher_is_better)]).loc["k"].to_dict()
 
 
 @pytest.mark.parametrize(("higher_is_better", "outcome"), [(True, "better"), (False, "worse")])
 def test_pairs_are_compared_image_by_image(higher_is_better, outcome):
     # All ten differences are positive: of the 2^10 signs one is as extreme on either side, p = 2 / 1024.
-    base = np.random.default_rng(0).normal(size=10)
-    row = compared(base + np.arange(1, 11) / 10, base, higher_is_better)
-    assert (row["n"], row["outcome"]) == (10, outcome)
+    row = compared(np.arange(1, 11) / 10, higher_is_better)
+    assert (row["a"], row["b"], row["n"], row["outcome"]) == ("a", "b", 10, outcome)
     assert row["difference"] == pytest.approx(0.55)
     assert row["p"] == row["p_holm"] == pytest.approx(2 / 1024)
     assert 0 < row["low"] < 0.55 < row["high"] < 1
@@ -96,30 +82,27 @@ def test_pairs_are_compared_image_by_image(higher_is_better, outcome):
 def test_the_direction_is_that_of_the_test():
     """Worse on nine images of ten by a little, and much better on the tenth: the mean says better, the test worse."""
     rng = np.random.default_rng(0)
-    control = rng.uniform(0.5, 0.7, 200)
-    lime = control + rng.uniform(0.005, 0.02, 200)  # of a measure of which less is better
-    lime[:20] = control[:20] - rng.uniform(0.2, 0.4, 20)
-    assert (lime - control).mean() < 0
-    row = compared(lime, control, higher_is_better=False)
+    differences = rng.uniform(0.005, 0.02, 200)
+    differences[:20] = -rng.uniform(0.2, 0.4, 20)
+    assert differences.mean() < 0
+    row = compared(differences, higher_is_better=False)
     assert row["outcome"] == "worse"
     assert 0 < row["low"] < row["difference"] < row["high"]
-    mirrored = compared(control, lime, higher_is_better=False)
-    assert mirrored["outcome"] == "better"
+    assert compared(-differences, higher_is_better=False)["outcome"] == "better"
 
 
 def test_no_outcome_contradicts_its_own_difference():
     rng = np.random.default_rng(3)
     for _ in range(60):
-        a, b = rng.standard_t(2, (2, 30)) + rng.normal(0, 0.5, (2, 1))
-        row = compared(a, b)
-        sign = {"better": 1, "worse": -1, "undecided": 0}[row["outcome"]]
-        assert sign == 0 or sign == np.sign(row["difference"])
-        assert sign == 0 or not row["low"] <= 0 <= row["high"]
+        row = compared(rng.standard_t(2, 30) + rng.normal(0, 0.7))
+        if row["outcome"] != "undecided":
+            assert np.sign(row["difference"]) == {"better": 1, "worse": -1}[row["outcome"]]
+            assert not row["low"] <= 0 <= row["high"]
 
 
 def test_all_comparisons_are_one_family():
     differences = np.random.default_rng(0).normal(0.9, 1, 12)
-    alone = compared(differences, np.zeros(12))
+    alone = compared(differences)
     family = c.compare([Comparison(n, "a", "b", differences * (1 if n == 0 else 0), True) for n in range(100)])
     assert alone["outcome"] == "better"
     assert family.loc[0, "p"] == alone["p"]
@@ -128,29 +111,33 @@ def test_all_comparisons_are_one_family():
 
 
 def test_images_without_a_score_do_not_count():
-    differences = np.array([np.nan, 1.0, 2.0, 3.0, np.nan, 4.0, 5.0, 6.0, 7.0])
-    row = c.compare([Comparison("k", "a", "b", differences, True)]).loc["k"]
+    row = compared(np.array([np.nan, 1.0, 2.0, 3.0, np.nan, 4.0, 5.0, 6.0, 7.0]))
     assert row["n"] == 7
     assert row["p"] == pytest.approx(2 / 2**7)
-    empty = c.compare([Comparison("k", "a", "b", np.full(4, np.nan), True)]).loc["k"]
+    empty = compared(np.full(4, np.nan))
     assert (empty["n"], empty["p"], empty["outcome"]) == (0, 1.0, "undecided")
     assert len(c.compare([])) == 0
 
 
-def test_equal_scores_are_undecided():
-    row = compared(np.ones(30), np.ones(30))
-    assert (row["difference"], row["p"], row["outcome"]) == (0, 1, "undecided")
-
-
-def test_five_images_decide_nothing():
-    row = compared(np.arange(1.0, 6.0), np.zeros(5))
-    assert row["p"] == pytest.approx(0.0625)
-    assert row["outcome"] == "undecided"
+@pytest.mark.parametrize(
+    ("differences", "estimate", "p", "outcome"),
+    [
+        (np.arange(1.0, 6.0), 3.0, 0.0625, "undecided"),  # five images decide nothing
+        (np.full(24, 0.25), 0.25, 2 / 2**24, "better"),
+        (np.zeros(24), 0.0, 1, "undecided"),
+        (np.where(np.arange(60) < 5, 1.0, 0.0), 0.0, 2 / 2**5, "undecided"),
+    ],
+)
+def test_few_or_nearly_equal_differences_have_no_interval(differences, estimate, p, outcome):
+    """[0, 0] would mean that the typical difference is known to be 0."""
+    row = compared(differences)
+    assert (row["difference"], row["outcome"]) == (estimate, outcome)
+    assert row["p"] == pytest.approx(p)
     assert np.isnan([row["low"], row["high"]]).all()
 
 
 @pytest.mark.parametrize("tests", [1, 14, 35, 40, 41, 395])
-def test_the_fewest_images_are_those_that_can_be_told_apart(tests):
+def test_the_fewest_images_that_can_reject(tests):
     n = c.fewest(tests)
     assert tests * 2 / 2**n < 0.05 <= tests * 2 / 2 ** (n - 1)
 
@@ -159,10 +146,9 @@ def test_false_claims_of_a_whole_family():
     """Of families of 12 true null hypotheses that depend on each other, at most one in twenty has a false claim."""
     rng, false = np.random.default_rng(5), 0
     for _ in range(100):
-        common = rng.standard_t(3, (25, 1))
-        differences = (common + rng.standard_t(3, (25, 12))) * rng.choice((-1, 1), (25, 1))
-        table = c.compare([Comparison(n, "a", "b", one, True) for n, one in enumerate(differences.T)])
-        false += (table["outcome"] != "undecided").any()
+        common = rng.standard_t(3, (12, 1))
+        differences = (common + rng.standard_t(3, (12, 12))) * rng.choice((-1, 1), (12, 1))
+        false += (c.holm(np.array([c.p_value(column) for column in differences.T])) < 0.05).any()
     assert false <= 100 * 0.05 + 2 * np.sqrt(100 * 0.05 * 0.95)
 
 
@@ -182,15 +168,3 @@ def test_cliques_overlap_and_only_the_widest_count():
     assert c.cliques(list("abcde"), differ) == [("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")]
     assert c.cliques(list("ab"), {frozenset("ab")}) == []
     assert c.cliques(list("abc"), set()) == [("a", "b", "c")]
-
-
-@pytest.mark.parametrize(
-    ("differences", "estimate"),
-    [(np.full(24, 0.25), 0.25), (np.zeros(24), 0.0), (np.where(np.arange(60) < 5, 1.0, 0.0), 0.0)],
-)
-def test_differences_that_are_nearly_all_alike_have_no_interval(differences, estimate):
-    """[0, 0] would say that the typical difference is known to be 0."""
-    assert c.shift(differences)[0] == estimate
-    assert np.isnan(c.shift(differences)[1:]).all()
-    row = c.compare([c.Comparison("key", "a", "b", differences, higher_is_better=True)]).iloc[0]
-    assert np.isnan([row["low"], row["high"]]).all()

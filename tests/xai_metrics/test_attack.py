@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from glassbox import models
 from glassbox.data.batches import to_float
+from glassbox.explainers.base import Request
+from glassbox.explainers.grad_cam import GradCam
 from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.attack import SURROGATES, Smooth, attack, by_features, by_gradient, by_regions
 from glassbox.xai_metrics.sensitivity import change
@@ -22,59 +24,47 @@ def images():
 
 
 def test_gradient_times_image_of_a_linear_model_is_the_weights_times_the_image(linear):
-    weights = np.array([[1.0, -2.0], [0.0, 3.0]])
     x = torch.full((1, 3, 2, 2), 0.5, requires_grad=True)
-    made = by_gradient(linear(weights), x, torch.tensor([1]))
-    assert made[0].tolist() == [[1.5, -3.0], [0.0, 4.5]]  # three channels of one half
+    maps = by_gradient(linear(np.array([[1.0, -2.0], [0.0, 3.0]])), x, torch.tensor([1]))
+    assert maps[0].tolist() == [[1.5, -3.0], [0.0, 4.5]]  # three channels of one half
 
 
-def test_regions_tell_the_fall_of_the_log_probability(probability):
+def test_regions_are_valued_by_the_fall_of_the_log_probability(probability):
     weights = np.zeros((6, 6))
     weights[0, 0] = 0.8  # with a grid of 6 x 6 cells each pixel is one
     x = torch.zeros(1, 3, 6, 6)
     x[..., 0, 0] = 1
-    made = by_regions(probability(weights, floor=0.1), x, torch.tensor([1]))
-    assert made.shape == (1, 36)
+    falls = by_regions(probability(weights, floor=0.1), x, torch.tensor([1]))
     hidden = 0.1 + 0.8 / 36  # the mean colour of the image is one pixel in 36
-    assert made[0, 0].item() == pytest.approx(np.log(0.9) - np.log(hidden), abs=1e-5)
-    assert made[0, 1:].tolist() == pytest.approx([0] * 35, abs=1e-6)
+    assert falls.shape == (1, 36)
+    assert falls[0, 0].item() == pytest.approx(np.log(0.9) - np.log(hidden), abs=1e-5)
+    assert falls[0, 1:].tolist() == pytest.approx([0] * 35, abs=1e-6)
 
 
-def test_features_are_grad_cam(classifier, images, params):
-    from glassbox.explainers.base import Request
-    from glassbox.explainers.grad_cam import GradCam
+class Overwritten(nn.Module):
+    """The layer after that of Grad-CAM works in place."""
 
-    x = to_float(images).requires_grad_(True)
-    classifier.eval()
-    made = by_features(classifier, x, torch.zeros(5, dtype=torch.long)).detach()
-    fine = functional.interpolate(made[:, None], size=(16, 16), mode="bilinear")[:, 0].numpy()
-    asked = Request(images, torch.zeros(5, dtype=torch.long), (0,) * 5)
-    assert fine == pytest.approx(GradCam(params.explain.grad_cam, 8)(classifier, asked).maps, abs=1e-6)
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(functional.hardswish(self.conv(x), inplace=True).mean(dim=(2, 3)))
+
+    def grad_cam_layer(self) -> nn.Module:
+        return self.conv
 
 
-def test_features_are_those_of_the_layer_though_what_follows_overwrites_them(images, params):
-    from glassbox.explainers.base import Request
-    from glassbox.explainers.grad_cam import GradCam
-
-    class Overwritten(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(functional.hardswish(self.conv(x), inplace=True).mean(dim=(2, 3)))
-
-        def grad_cam_layer(self) -> nn.Module:
-            return self.conv
-
-    model = Classifier(Overwritten(), (0.5,) * 3, (0.2,) * 3).eval()
+@pytest.mark.parametrize("in_place", [False, True])
+def test_features_are_grad_cam(classifier, images, params, in_place):
+    model = Classifier(Overwritten(), (0.5,) * 3, (0.2,) * 3) if in_place else classifier
     targets = torch.zeros(5, dtype=torch.long)
-    made = by_features(model, to_float(images).requires_grad_(True), targets).detach()
-    fine = functional.interpolate(made[:, None], size=(16, 16), mode="bilinear")[:, 0].numpy()
+    features = by_features(model.eval(), to_float(images).requires_grad_(True), targets).detach()
+    enlarged = functional.interpolate(features[:, None], size=(16, 16), mode="bilinear")[:, 0].numpy()
     maps = GradCam(params.explain.grad_cam, 8)(model, Request(images, targets, (0,) * 5)).maps
     assert maps.any()
-    assert fine == pytest.approx(maps, abs=1e-6)
+    assert enlarged == pytest.approx(maps, abs=1e-6)
 
 
 def test_smooth_makes_any_relu_a_softplus():
@@ -90,12 +80,14 @@ def test_smooth_makes_any_relu_a_softplus():
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_an_attack_moves_the_map_further_than_noise_and_leaves_the_prediction(classifier, images, name):
-    targets, seeds = probabilities(classifier, images, 8).argmax(dim=1), (1, 2, 3, 4, 5)
+    targets = probabilities(classifier, images, 8).argmax(dim=1)
+    request = Request(images, targets, (1, 2, 3, 4, 5))
     classifier.train()
-    made = attack(classifier, images, targets, SURROGATES[name], seeds, radius=0.05, steps=10, batch_size=16)
-    assert made.dtype == np.uint8
-    assert 1 <= np.abs(made.astype(int) - images.numpy()).max() <= 13  # 0.05 of 255, rounded
-    assert torch.equal(probabilities(classifier, torch.from_numpy(made), 8).argmax(dim=1), targets)
+    how = {"radius": 0.05, "steps": 10, "batch_size": 16}
+    attacked = attack(classifier, request, SURROGATES[name], **how)
+    assert attacked.dtype == np.uint8
+    assert 1 <= np.abs(attacked.astype(int) - images.numpy()).max() <= 13  # 0.05 of 255, rounded
+    assert torch.equal(probabilities(classifier, torch.from_numpy(attacked), 8).argmax(dim=1), targets)
     assert classifier.training
     assert all(p.requires_grad and p.grad is None for p in classifier.parameters())
     assert not classifier.network.grad_cam_layer()._forward_hooks
@@ -103,31 +95,16 @@ def test_an_attack_moves_the_map_further_than_noise_and_leaves_the_prediction(cl
     def maps(pixels: np.ndarray) -> np.ndarray:
         with models.evaluating(classifier):
             x = to_float(torch.from_numpy(pixels)).requires_grad_(True)
-            found = SURROGATES[name](classifier, x, targets).detach().numpy()
-        return found.reshape(5, -1, 1)
+            return SURROGATES[name](classifier, x, targets).detach().numpy().reshape(5, -1, 1)
 
     before = maps(images.numpy())
-    rng = np.random.default_rng(0)
-    moved = images.numpy() + np.round(12 * rng.choice([-1, 1], images.shape))
+    moved = images.numpy() + np.round(12 * np.random.default_rng(0).choice([-1, 1], images.shape))
     by_noise = change(before, maps(np.clip(moved, 0, 255).astype(np.uint8)))
-    assert change(before, maps(made)).mean() > 1.3 * by_noise.mean()
-    again = attack(classifier, images, targets, SURROGATES[name], seeds, radius=0.05, steps=10, batch_size=16)
-    assert np.array_equal(made, again)
+    assert change(before, maps(attacked)).mean() > 1.3 * by_noise.mean()
+    assert np.array_equal(attacked, attack(classifier, request, SURROGATES[name], **how))
 
 
-def test_an_image_whose_every_neighbour_is_another_class_stays_as_it_is():
-    class Torn(nn.Module):
-        """Class 1 for an image of one colour, 0 for any other."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.ones(1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            spread = self.w * (x - 0.6).pow(2).sum(dim=(1, 2, 3))
-            return torch.stack([1e6 * spread - 1, torch.zeros_like(spread)], dim=1)
-
-    model = Classifier(Torn(), (0, 0, 0), (1, 1, 1))
-    image = torch.full((1, 4, 4, 3), 153, dtype=torch.uint8)  # 0.6
-    made = attack(model, image, torch.tensor([1]), by_gradient, (1,), radius=0.05, steps=3, batch_size=4)
-    assert np.array_equal(made, image.numpy())
+def test_an_image_without_an_attack_that_keeps_the_prediction_stays_as_it_is(linear, images):
+    request = Request(images, torch.zeros(5, dtype=torch.long), (1, 2, 3, 4, 5))  # all are of class 1, whatever changes
+    attacked = attack(linear(np.ones((16, 16))), request, by_gradient, radius=0.05, steps=3, batch_size=4)
+    assert np.array_equal(attacked, images.numpy())

@@ -7,7 +7,7 @@ MEAN = (0.5, 0.5, 0.5)
 
 
 def image() -> torch.Tensor:
-    """(1, 10, 10, 3): 61 pixels are black, or nearly, one of the others has one channel that is not."""
+    """(1, 10, 10, 3): 61 pixels are black, or nearly; another one is except for one channel."""
     pixels = torch.full((100, 3), 200, dtype=torch.uint8)
     pixels[:60] = 0
     pixels[60] = 8
@@ -15,14 +15,13 @@ def image() -> torch.Tensor:
     return pixels.view(1, 10, 10, 3)
 
 
-def test_pixels_that_have_the_baselines_colour_do_not_change():
-    assert image_background.unchanged(image(), "black", MEAN, 1.0) == pytest.approx(0.61)
-    assert image_background.unchanged(image(), "mean", MEAN, 1.0) == 0
-    assert image_background.unchanged(image(), "mean", (200 / 255,) * 3, 1.0) == pytest.approx(0.38)
+def test_pixels_of_the_baselines_colour_do_not_change():
+    shares = image_background.shares(image(), MEAN, 1.0)
+    assert (shares["black"], shares["mean"]) == (pytest.approx(0.61), 0)
+    assert image_background.shares(image(), (200 / 255,) * 3, 1.0)["mean"] == pytest.approx(0.38)
     grey = torch.full((2, 10, 10, 3), 90, dtype=torch.uint8)
     assert image_background.shares(grey, MEAN, 2.0) == {"black": 0, "mean": 0, "blur": 1}
-    both = torch.cat([image(), grey[:1]])
-    assert image_background.unchanged(both, "black", MEAN, 1.0) == pytest.approx(0.61 / 2)
+    assert image_background.shares(torch.cat([image(), grey[:1]]), MEAN, 1.0)["black"] == pytest.approx(0.61 / 2)
 
 
 def test_the_background_is_named_as_the_likely_cause():
@@ -36,9 +35,8 @@ def test_the_background_is_named_as_the_likely_cause():
     assert image_background.cause("deletion_auc", ("mean", "black"), {}) == ""
 
 
-def test_integrated_gradients_gives_nothing_to_what_has_the_baselines_colour():
-    said = image_background.note("black", {"black": 0.61})
-    assert "is black, and 61 % of the pixels" in said
+def test_integrated_gradients_attributes_nothing_to_pixels_of_the_baselines_colour():
+    assert "is black, and 61 % of the pixels" in image_background.note("black", {"black": 0.61})
     assert image_background.note("mean", {"black": 0.61, "mean": 0.1}) == ""
     assert "the mean colour of the training images, and 50 %" in image_background.note("mean", {"mean": 0.5})
     assert image_background.note("black", {}) == ""

@@ -6,22 +6,21 @@ from torch import nn
 from glassbox.models import Classifier
 from glassbox.xai_metrics.randomization import cascade, emprt, entropy
 
+TWO, FOUR = np.array([[[0.0, 0.0], [1.0, 1.0]]]), np.array([[[0.0, 1.0], [2.0, 3.0]]])  # different values
+NONE = np.zeros((1, 2, 2))
+
 
 def test_entropy_of_histograms():
-    two = np.array([[0.0, 0.0], [1.0, 1.0]])  # half and half
-    four = np.array([[0.0, 1.0], [2.0, 3.0]])
-    assert entropy(np.stack([two, four, np.ones((2, 2))]), 4) == pytest.approx([np.log(2), np.log(4), 0])
-    assert entropy(four[None], 2) == pytest.approx([np.log(2)])
-    assert entropy(-7 * four[None] + 3, 4) == pytest.approx([np.log(4)])  # no unit, no sign
+    assert entropy(np.concatenate([TWO, FOUR, NONE + 1]), 4) == pytest.approx([np.log(2), np.log(4), 0])
+    assert entropy(FOUR, 2) == pytest.approx([np.log(2)])
+    assert entropy(-7 * FOUR + 3, 4) == pytest.approx([np.log(4)])  # no unit, no sign
 
 
 def test_emprt_is_the_rise_in_nats():
-    two, four = np.array([[[0.0, 0.0], [1.0, 1.0]]]), np.array([[[0.0, 1.0], [2.0, 3.0]]])
-    assert emprt(two, four, 4) == pytest.approx([np.log(2)])  # from log 2 to log 4
-    assert emprt(four, two, 4) == pytest.approx([-np.log(2)])  # the same way back: no direction is favoured
-    assert emprt(two, two, 4) == [0]
-    nothing = np.zeros((1, 2, 2))
-    assert np.isnan([emprt(nothing, four, 4), emprt(four, nothing, 4)]).all()
+    assert emprt(TWO, FOUR, 4) == pytest.approx([np.log(2)])  # from log 2 to log 4
+    assert emprt(FOUR, TWO, 4) == pytest.approx([-np.log(2)])  # the same way back: no direction is favoured
+    assert emprt(TWO, TWO, 4) == [0]
+    assert np.isnan([emprt(NONE, FOUR, 4), emprt(FOUR, NONE, 4)]).all()
 
 
 class Net(nn.Module):
@@ -37,10 +36,6 @@ class Net(nn.Module):
         return [layer.weight.item() for layer in (self.first, self.second, self.third)] + [self.loose.item()]
 
 
-def classifier(value: float) -> Classifier:
-    return Classifier(Net(value), (0, 0, 0), (1, 1, 1))
-
-
 @pytest.mark.parametrize(
     ("steps", "names", "after"),
     [
@@ -51,9 +46,9 @@ def classifier(value: float) -> Classifier:
     ],
 )
 def test_the_cascade_goes_from_the_output_to_the_input(steps, names, after):
-    trained, untrained = classifier(1), classifier(2)
-    made = [*cascade(trained, untrained, ["first", "relu", "second", "third"], steps)]
-    assert [name for name, _ in made] == names
-    assert [model.network.values() for _, model in made] == after  # each is a model of its own
+    trained, untrained = (Classifier(Net(value), (0, 0, 0), (1, 1, 1)) for value in (1, 2))
+    models = [*cascade(trained, untrained, ["first", "relu", "second", "third"], steps)]
+    assert [name for name, _ in models] == names
+    assert [model.network.values() for _, model in models] == after  # each is a model of its own
     assert trained.network.values() == [1, 1, 1, 1]
     assert untrained.network.values() == [2, 2, 2, 2]

@@ -1,4 +1,4 @@
-"""Two studies side by side: in what they differ, their classifiers' results on the same test images, and their maps."""
+"""Two studies compared: parameters, records, maps, and their classifiers' results on the same test images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,77 +31,53 @@ from glassbox.provenance import record
 from glassbox.search import hyperparameters
 from glassbox.statistics import bootstrap
 
-# Kinds of differences: a value of params.yaml, or of the search where params.yaml leaves it to the search; what the
-# records of both studies say; and a result of training.
-PARAMETER, RECORDED, RESULT = "parameter", "recorded", "result"
-WITHOUT_EFFECT = ("study.name", "tune.", "explain.", "score.")  # on the classifier, but for what the search chooses
+PARAMETER, RECORDED, RESULT = "parameter", "recorded", "result"  # kinds of differences, see `Side`
+WITHOUT_EFFECT = ("study.name", "tune.", "explain.", "score.")  # parameters that do not affect the classifier
 LIBRARY = "library "  # before its name
 SHOWN = 3  # parameters, and libraries, that a sentence names
 
 DIGITS = 12  # of a SHA-256 that is shown
-FLIPPED = 6  # images that one alone recognises, of each, that are shown
-SAMPLED = bootstrap.FEWEST  # images drawn at random, on which the maps of both are compared: enough for intervals
+FLIPPED = 6  # images that A alone, and B alone, recognises: so many of each are shown
+SAMPLED = bootstrap.FEWEST  # random images on which the maps of both are compared: enough for intervals
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two.
+    """One of the two studies."""
 
-    Attributes:
-        name: as the user calls it.
-        folder: with params.yaml, reports/ and models/.
-        params: of the study.
-        card: of its data.
-        answers: of its classifier about the test images.
-        calibration: which probabilities these are; see `evaluation.calibration.Scaling`.
-        used: value of every parameter by name; where params.yaml says "tuned" the one that the search chose, and None
-            where the network or optimizer has no use for it.
-        searched: names of those that the search chose, with its trial.
-        recorded: what decides its results besides parameters, by name: data, code, libraries, machine.
-        trained: size of the network and temperature, by name.
-    """
-
-    name: str
-    folder: Path
+    name: str  # as the user calls it
+    folder: Path  # with params.yaml, reports/ and models/
     params: Params
-    card: dict[str, Any]
+    card: dict[str, Any]  # description of its data
     answers: Answers
-    calibration: dict[str, Any]
-    used: dict[str, Any]
-    searched: dict[str, str]
-    recorded: dict[str, Any]
-    trained: dict[str, Any]
+    calibration: dict[str, Any]  # content of calibration.json, see `evaluation.calibration.Scaling`
+    used: dict[str, Any]  # value of every parameter, also of those that the search chose; None for an unused one
+    searched: dict[str, str]  # trial of each parameter that the search chose
+    recorded: dict[str, Any]  # data, code, libraries and machine, as its record has them
+    trained: dict[str, Any]  # size of the network and temperature
 
 
 @dataclass(frozen=True)
 class Flip:
-    """A test image that one of the two alone recognises.
-
-    Attributes:
-        row: its number.
-        truth: its class.
-        guesses: class and probability according to A, and to B.
-        image: (H, W, 3) uint8.
-        maps: for each explainer A's map of A's class, and B's of B's, (H, W) each; None for one that must not be shown.
-    """
+    """A test image that only one of the two recognises."""
 
     row: int
-    truth: str
-    guesses: tuple[tuple[str, float], tuple[str, float]]
-    image: np.ndarray
-    maps: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
+    truth: str  # its class
+    guesses: tuple[tuple[str, float], tuple[str, float]]  # class and probability according to A, and to B
+    image: np.ndarray  # (H, W, 3) uint8
+    maps: dict[str, tuple[np.ndarray | None, np.ndarray | None]]  # by explainer, see `Sides`; None: not to be shown
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both, compared.
+    """Both studies, compared.
 
     Attributes:
-        a, b: the two.
-        differences: a row for everything that differs: its `kind` (see above), `name`, `a`, `b`; None where one has no
-            such thing; and `source_a`, `source_b`, the trial of a value that the search chose, or "".
-        found: of their answers.
-        only_a, only_b: images that only A, and only B, recognises; the first of those.
+        differences: a row for everything that differs: its `kind` (see above), `name`, `a`, `b`, None if one has no
+            such entry; and `source_a`, `source_b`, the trial of a value that the search chose, or "".
+        found: comparison of their classifiers.
+        only_a, only_b: the first images that only A, and only B, recognises, with A's maps of A's class, and B's of
+            B's, (H, W) each.
         agreement: a row for each explainer and image of the sample: `explainer`, `image`, `rank_correlation`,
             `top_overlap`, `overlap_by_chance`; both explain the true class.
     """
@@ -116,11 +92,7 @@ class Sides:
 
 
 def read(name: str, folder: str | Path) -> Side:
-    """A finished study.
-
-    Args:
-        name: as the user calls it.
-        folder: with params.yaml, reports/ and models/.
+    """Read a finished study; `name` and `folder` are those of `Side`.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -139,8 +111,11 @@ def read(name: str, folder: str | Path) -> Side:
     labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
     p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
     params, model = parameters.read(folder / "params.yaml"), files.read_json(folder / "models" / CARD)
+    records = folder / record.FOLDER
+    digests = {"data": model["data_digest"][:DIGITS], "code": record.recorded_code(records)[:DIGITS]}
+    libraries = {f"{LIBRARY}{library}": version for library, version in record.libraries(records).items()}
     chosen = {choice["key"]: choice for choice in model["choices"]}
-    given = (hyperparameters.GIVEN, hyperparameters.UNUSED)
+    not_searched = (hyperparameters.GIVEN, hyperparameters.UNUSED)
     return Side(
         name=name,
         folder=folder,
@@ -149,8 +124,8 @@ def read(name: str, folder: str | Path) -> Side:
         answers=Answers(labels, p),
         calibration=calibration,
         used=yaml_file.flatten(params) | {key: choice["value"] for key, choice in chosen.items()},
-        searched={key: choice["source"] for key, choice in chosen.items() if choice["source"] not in given},
-        recorded=_recorded(folder / record.FOLDER, model["data_digest"]),
+        searched={key: choice["source"] for key, choice in chosen.items() if choice["source"] not in not_searched},
+        recorded=digests | record.read(records)["machine"] | libraries,
         trained={
             "trainable parameters of the network": model["parameters"]["trainable"],
             "temperature": calibration["temperature"],
@@ -158,14 +133,8 @@ def read(name: str, folder: str | Path) -> Side:
     )
 
 
-def _recorded(folder: Path, data_digest: str) -> dict[str, Any]:
-    machine = record.read(folder)["machine"]
-    libraries = {f"{LIBRARY}{name}": version for name, version in record.libraries(folder).items()}
-    return {"data": data_digest[:DIGITS], "code": record.recorded_code(folder)[:DIGITS]} | machine | libraries
-
-
 def same_images(a: Side, b: Side) -> None:
-    """Refuse two studies of which nothing could be compared.
+    """Refuse two studies that cannot be compared.
 
     Raises:
         UserError: they have other test images.
@@ -184,97 +153,112 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
     the explainers that both name, with the settings of A.
 
     Args:
-        a, b: of `read`, with models/ in their folders.
-        data: folder of prepared data that has these test images.
+        a, b: results of `read`, with models/ in their folders.
+        data: folder of prepared data with these test images.
 
     Raises:
-        UserError: the data are others, or a classifier cannot be read.
+        UserError: the test images are others, or a classifier cannot be read.
     """
-    test, description = store.read(data, "test"), store.describe(data)
+    test = store.read(data, "test")
     if test_digest(test.images.numpy(), test.labels.numpy()) != a.card["test_digest"]:
         raise UserError(f"{data} does not hold the test images of A={a.name}: prepare them with 'dvc repro prepare'")
-    seed = a.params.study.seed
+    seed, classes = a.params.study.seed, a.card["classes"]
     found = classifiers.versus(a.answers, b.answers, a.params.evaluate.calibration_bins, derive(seed, "compare"))
-    flips = [found.only_a[:FLIPPED].tolist(), found.only_b[:FLIPPED].tolist()]
+    only_a, only_b = (rows[:FLIPPED].tolist() for rows in (found.only_a, found.only_b))
+    flipped = [*only_a, *only_b]
     rng = np.random.default_rng(derive(seed, "compare", "sample"))
     sample = sorted(rng.permutation(len(test))[:SAMPLED].tolist())
-    rows = [*flips[0], *flips[1]]
-    place = compute.resolve(a.params.compute)
-    train = store.read(data, "train").images
-    made_by: list[dict[str, Attribution]] = []  # A, then B
-    chosen = tuple(name for name in a.params.explain.explainers if name in b.params.explain.explainers)
-    if not chosen:
+    by_a, by_b = _explained(a, b, data, test.images, flipped, sample)
+
+    def flip(place: int) -> Flip:
+        row = flipped[place]
+        return Flip(
+            row=row,
+            truth=classes[a.answers.labels[row]],
+            guesses=tuple(
+                (classes[side.answers.predicted[row]], float(side.answers.probabilities[row].max())) for side in (a, b)
+            ),
+            image=test.images[row].numpy(),
+            maps={name: (_shown(by_a[name], place), _shown(by_b[name], place)) for name in by_a},
+        )
+
+    flips = [flip(place) for place in range(len(flipped))]
+    tables = [
+        classifiers.agreement(by_a[name].maps[len(flips) :], by_b[name].maps[len(flips) :]).assign(explainer=name)
+        for name in by_a
+    ]
+    agreement = pd.concat(table.assign(image=sample) for table in tables)
+    cut = len(only_a)
+    return Sides(a, b, differences(a, b), found, flips[:cut], flips[cut:], agreement)
+
+
+def _explained(
+    a: Side, b: Side, data: str | Path, images: torch.Tensor, flipped: list[int], sample: list[int]
+) -> list[dict[str, Attribution]]:
+    """Maps of A, then of B, by explainer: of the predicted class of the rows `flipped`, then of the true class of the
+    rows `sample` of test images (N, H, W, 3)."""
+    names = tuple(name for name in a.params.explain.explainers if name in b.params.explain.explainers)
+    if not names:
         raise UserError(f"A={a.name} and B={b.name} name no explainer (explain.explainers) that both have")
-    settings = a.params.explain.model_copy(update={"explainers": chosen})
-    steps = 2 * len(chosen) * (len(rows) + len(sample))
-    with Bar(total=steps, desc="explaining by both", unit="map") as bar:
+    seed, rows = a.params.study.seed, [*flipped, *sample]
+    place = compute.resolve(a.params.compute)
+    settings = a.params.explain.model_copy(update={"explainers": names})
+    train, mean = store.read(data, "train").images, store.describe(data).mean
+    seeds = tuple(derive(seed, "compare", "image", row) for row in rows)
+    by_side = []
+    with Bar(total=2 * len(names) * len(rows), desc="explaining by both", unit="map") as bar:
         for side in (a, b):
             classifier, _ = models.load(side.folder / "models", place.device, side.calibration["temperature"])
-            targets = [*side.answers.predicted[rows].tolist(), *side.answers.labels[sample].tolist()]
-            seeds = tuple(derive(seed, "compare", "image", row) for row in (*rows, *sample))
-            request = Request(test.images[[*rows, *sample]], torch.tensor(targets), seeds)
+            targets = np.concatenate([side.answers.predicted[flipped], side.answers.labels[sample]])
+            request = Request(images[rows], torch.from_numpy(targets), seeds)
             setup = factory.setup(
                 classifier=classifier,
                 settings=settings,
                 train=train,
-                mean=description.mean,
+                mean=mean,
                 batch_size=place.batch_size,
                 seed=seed,
             )
             books = Bookkeeping(progress=bar.update)
             explainers = factory.make(setup)
-            made_by.append(
+            by_side.append(
                 {name: attribute(explainer, classifier, request, books) for name, explainer in explainers.items()}
             )
+    return by_side
 
-    def shown(attribution: Attribution, number: int) -> np.ndarray | None:
-        return attribution.maps[number] if map_tables.may_be_shown(attribution, number) else None
 
-    def flip(number: int) -> Flip:
-        row = rows[number]
-        guesses = tuple(
-            (a.card["classes"][side.answers.predicted[row]], float(side.answers.probabilities[row].max()))
-            for side in (a, b)
-        )
-        both = {name: tuple(shown(one[name], number) for one in made_by) for name in chosen}
-        truth = a.card["classes"][a.answers.labels[row]]
-        return Flip(row, truth, guesses, test.images[row].numpy(), both)
-
-    all_flips = [flip(number) for number in range(len(rows))]
-    tables = [
-        classifiers.agreement(*(one[name].maps[len(rows) :] for one in made_by)).assign(explainer=name, image=sample)
-        for name in chosen
-    ]
-    cut = len(flips[0])
-    return Sides(a, b, differences(a, b), found, all_flips[:cut], all_flips[cut:], pd.concat(tables))
+def _shown(attribution: Attribution, place: int) -> np.ndarray | None:
+    return attribution.maps[place] if map_tables.may_be_shown(attribution, place) else None
 
 
 def differences(a: Side, b: Side) -> pd.DataFrame:
-    """All in which two studies differ; see `Sides`."""
+    """Everything that differs between two studies; see `Sides`."""
     kinds = ((PARAMETER, a.used, b.used), (RECORDED, a.recorded, b.recorded), (RESULT, a.trained, b.trained))
     rows = [
-        (kind, name, one.get(name), other.get(name), a.searched.get(name, ""), b.searched.get(name, ""))
-        for kind, one, other in kinds
-        for name in one | other
-        if one.get(name) != other.get(name)
+        (kind, name, of_a.get(name), of_b.get(name), a.searched.get(name, ""), b.searched.get(name, ""))
+        for kind, of_a, of_b in kinds
+        for name in of_a | of_b
+        if of_a.get(name) != of_b.get(name)
     ]
     return pd.DataFrame(rows, columns=["kind", "name", "a", "b", "source_a", "source_b"], dtype=object)
 
 
 def causes(sides: Sides) -> str:
-    """What may have caused a difference between the two classifiers, in a sentence: parameters with an effect on them,
-    data, code, machine, libraries."""
+    """Possible causes of a difference between the two classifiers, in a sentence: parameters that affect them, data,
+    code, machine, libraries."""
     a, b = sides.a.name, sides.b.name
-    names = {kind: part["name"].tolist() for kind, part in sides.differences.groupby("kind")}
-    parameters = [name for name in names.get(PARAMETER, []) if not name.startswith(WITHOUT_EFFECT)]
-    recorded = names.get(RECORDED, [])
+    table = sides.differences
+    names = [name for name in table.loc[table["kind"] == PARAMETER, "name"] if not name.startswith(WITHOUT_EFFECT)]
+    recorded = table.loc[table["kind"] == RECORDED, "name"].tolist()
     libraries = [name for name in recorded if name.startswith(LIBRARY)]
-    parts = parameters if len(parameters) <= SHOWN else [f"{len(parameters)} parameters"]
-    parts = parts + [name for name in recorded if name not in libraries]
-    parts += libraries if len(libraries) <= SHOWN else [f"{len(libraries)} libraries"]
+    parts = [
+        *(names if len(names) <= SHOWN else [f"{len(names)} parameters"]),
+        *(name for name in recorded if name not in libraries),
+        *(libraries if len(libraries) <= SHOWN else [f"{len(libraries)} libraries"]),
+    ]
     if not parts:
         return f"{a} and {b} differ in no parameter of the classifier, nor in data, code, machine or libraries."
-    if len(parameters) + len(recorded) == 1:
+    if len(names) + len(recorded) == 1:
         return f"{a} and {b} differ in {parts[0]}, and by their records in nothing else that affects the classifier."
     return (
         f"{a} and {b} differ in {listed(parts)}: a difference between the classifiers cannot be attributed to one of "

@@ -1,3 +1,1 @@
-"""How well a classifier does on test images, and how well it knows it. Imports models, statistics and what is below
-them.
-"""
+"""Test scores and calibration of a classifier. Imports models, statistics and what is below them."""

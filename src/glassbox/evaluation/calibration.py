@@ -1,8 +1,8 @@
-"""Does 80 % confidence mean 80 % right? Proper scores, calibration error, temperature scaling.
+"""Calibration: proper scores, calibration error, temperature scaling.
 
-A study speaks of one probability: the softmax of its classifier's logits divided by the study's temperature. That is 1,
-and the probabilities are those "as trained", unless temperature scaling lowers the log loss of the validation images by
-more than chance does; see `scale`.
+A study has one probability: the softmax of the logits divided by the study's temperature. That is 1, and probabilities
+are "as trained", unless temperature scaling lowers the log loss of the validation images by more than chance does; see
+`scale`.
 """
 
 from dataclasses import asdict, dataclass
@@ -30,8 +30,12 @@ def log_loss(log_p: np.ndarray, labels: np.ndarray) -> float:
 
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Brier score of several classes (Brier 1950): mean of sum_k (p_k - y_k)^2, from 0 to 2, lower is better."""
-    truth = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+    return float(brier_by_image(probabilities, labels).mean())
+
+
+def brier_by_image(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) sum_k (p_k - y_k)^2 of each image."""
+    return ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> pd.DataFrame:
@@ -57,21 +61,16 @@ def _bins(confidence: np.ndarray, bins: int) -> np.ndarray:
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
-    """ECE (Naeini et al. 2015; Guo et al. 2017): mean over images of |accuracy - confidence| of their bin, 0..1."""
+    """ECE (Naeini et al. 2015; Guo et al. 2017) of a table of `reliability`: mean over images of |accuracy -
+    confidence| of their bin, 0..1."""
     filled = table[table["count"] > 0]
     gaps = (filled["accuracy"] - filled["confidence"]).abs()
     return float((gaps * filled["count"]).sum() / filled["count"].sum())
 
 
 def ece_by_chance(probabilities: np.ndarray, bins: int, seed: int) -> float:
-    """The ECE that a calibrated classifier with these confidences stays below in 95 % of draws of as many images
-    (consistency resampling, Bröcker & Smith 2007, for the ECE). It is above 0, the more so the fewer images there are.
-
-    Args:
-        probabilities: (N, K).
-        bins: of the ECE.
-        seed: of the draws.
-    """
+    """The ECE that a calibrated classifier with these (N, K) probabilities stays below in 95 % of test sets of N images
+    (consistency resampling, Bröcker & Smith 2007, for the ECE). It is above 0, the more so the smaller N is."""
     rng, confidence = np.random.default_rng(seed), probabilities.max(axis=1)
     which, n = _bins(confidence, bins), len(confidence)
     drawn = []
@@ -84,52 +83,39 @@ def ece_by_chance(probabilities: np.ndarray, bins: int, seed: int) -> float:
 @dataclass(frozen=True)
 class Scaling:
     """Temperature scaling of a classifier (Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2), and
-    whether the study uses it.
+    whether the study uses it."""
 
-    Attributes:
-        temperature: what the study divides logits by: the fitted one where scaling is used, else 1.
-        scaling_used: whether it is.
-        fitted_temperature: the one with the lowest log loss on the validation images, from 0.05 to 20.
-        at_bound: whether that is one of these two limits, so that the true minimum may lie beyond it.
-        gain: nats an image by which it lowers the log loss of the validation images, on which it was fitted.
-        scaling_p: of the test in `scale`.
-        validation_images: on which all this was found.
-        reason: the decision and its numbers, in words.
-    """
-
-    temperature: float
+    temperature: float  # divisor of the study's logits: the fitted one if scaling is used, else 1
     scaling_used: bool
-    fitted_temperature: float
-    at_bound: bool
-    gain: float
-    scaling_p: float
+    fitted_temperature: float  # the one with the lowest log loss on the validation images, from 0.05 to 20
+    at_bound: bool  # whether that is 0.05 or 20, so that the true minimum may lie beyond
+    gain: float  # nats an image by which it lowers the log loss of the validation images
+    scaling_p: float  # p-value of the test in `scale`
     validation_images: int
-    reason: str
+    reason: str  # the decision and its numbers, in words
 
     def as_dict(self) -> dict[str, Any]:
-        """What is written to calibration.json."""
+        """The content of calibration.json."""
         return asdict(self)
 
 
 def scale(logits: np.ndarray, labels: np.ndarray, seed: int) -> Scaling:
-    """Fit the temperature, and use it if it lowers the log loss by more than chance does.
+    """Fit the temperature to validation images, and use it if it lowers their log loss by more than chance does.
 
-    The fitted temperature lowers the log loss of the images that it was fitted on in any case, by chance too. How much
-    by chance is found from labels that are drawn from the probabilities as trained: for these no temperature is better
-    than 1. p is the share of the draws for which a temperature, fitted to them, lowers the log loss by as much or more
-    (a Monte Carlo test, Davison & Hinkley 1997, section 4.2, with the likelihood ratio as its statistic), so that
-    scaling is used for at most 5 % of classifiers that are calibrated as trained, however few mistakes they make. A t
-    test of the images' log losses, with temperatures fitted to the other folds, has less power: with 60 images of which
-    65 % are recognised it finds a temperature of 1.25 in 2 % of simulations, this test in 43 %.
+    A fitted temperature always lowers the log loss of the images that it was fitted to. The gain by chance is found
+    from labels drawn from the probabilities as trained, for which no temperature is better than 1. p is the share of
+    the draws whose own fitted temperature gains as much or more (a Monte Carlo likelihood-ratio test, Davison & Hinkley
+    1997, section 4.2), so that scaling is used for at most 5 % of classifiers that are calibrated as trained. A t test
+    of the images' log losses with cross-validated temperatures has less power: with 60 images of which 65 % are
+    recognised it finds a temperature of 1.25 in 2 % of simulations, this test in 43 %.
 
-    Scaling is not used either where the log loss falls until the lowest temperature that is tried, as it does when
-    every validation image is recognised: the value would be that of the limit, not of the images, and would make each
-    mistake on other images an almost certain one.
+    Scaling is not used either if the log loss falls down to the lowest temperature that is tried, as it does when every
+    validation image is recognised. Such a temperature would come from the limit instead of the images, and give each
+    mistake on other images a probability of almost 1.
 
     Args:
-        logits: (N, K) of the validation images.
-        labels: (N,).
-        seed: of the draws.
+        logits, labels: (N, K) and (N,), of the validation images.
+        seed: the draws' seed.
     """
     fitted = fit_temperature(logits, labels)
     losses = [log_loss(log_probabilities(logits, t), labels) for t in (1.0, fitted)]
@@ -154,9 +140,7 @@ def scale(logits: np.ndarray, labels: np.ndarray, seed: int) -> Scaling:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that minimises the log loss (Guo et al. 2017); 0.05 or 20 where the minimum lies beyond.
-
-    Fit it on validation images, never on those it is judged by.
+    """The temperature that minimises the log loss (Guo et al. 2017); 0.05 or 20 if the minimum lies beyond.
 
     >>> fit_temperature(np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]), np.array([0, 0, 0, 1])).__round__(4)
     1.8205
@@ -175,14 +159,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def chance_of_gain(logits: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Probability that a fitted temperature lowers the log loss by as much as for these labels, or more, when the
-    probabilities as trained are right; see `scale`.
-
-    Args:
-        logits: (N, K).
-        labels: (N,).
-        seed: of the draws.
-    """
+    """Probability that a fitted temperature lowers the log loss by as much as for these (N,) labels, or more, if the
+    probabilities as trained are right; see `scale`."""
     z, rows = logits.astype(np.float64), np.arange(len(labels))
     inverses = 1 / np.geomspace(LOWEST, HIGHEST, TRIED)  # 1 is one of them
     normalizers = np.array([scipy.special.logsumexp(inverse * z, axis=1).mean() for inverse in inverses])

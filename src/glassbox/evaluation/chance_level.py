@@ -1,5 +1,5 @@
-"""What an accuracy is worth where classes differ in size: beside the rule that always answers the largest class, and as
-a mean over classes. Imports next to nothing: the report needs no torch."""
+"""Accuracy where classes differ in size: compared with the rule that always predicts the largest class, and averaged
+over classes. Imports no torch: the report needs none."""
 
 from typing import Any
 
@@ -10,24 +10,18 @@ from glassbox.core.text import counted
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
 from glassbox.statistics.paired import mcnemar
 
-FEWEST = 8  # test images of a class, below which balanced accuracy has no interval: its coverage falls below 92 %
+FEWEST = 8  # test images of a class for an interval of the balanced accuracy; with fewer its coverage is below 92 %
 
 
 def measure(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...], confidence: float) -> dict[str, Any]:
-    """Balanced accuracy, and the accuracy beside that of always answering the class with most test images.
-
-    The test is McNemar's, on the same images: the rule is right on exactly the images of its class.
-
-    Args:
-        labels, predicted: (N,) classes.
-        classes: names.
-        confidence: of the interval and of the test, 0..1.
+    """Balanced accuracy, and McNemar's test of the accuracy against the rule that always predicts the largest class,
+    from labels and predictions (N,). `confidence`, 0..1, is the level of interval and test.
 
     Returns:
-        `balanced_accuracy` with its `_low` and `_high`, None where a class has fewer than `FEWEST` test images;
+        `balanced_accuracy` with its `_low` and `_high`, None if a class has fewer than `FEWEST` test images;
         `smallest_class`, `smallest_class_images` of the class with fewest test images of those that have any;
-        `majority_class`, `majority_share` (0..1), `majority_p`, `only_model` and `only_majority` (images that only one
-        of the two answers right), and `against_majority`: "better", "worse" or "undecided".
+        `majority_class`, `majority_share` (0..1), `majority_p`, `only_model` and `only_majority` (images that only the
+        model, and only the rule, recognises), and `against_majority`: "better", "worse" or "undecided".
     """
     of_class = np.bincount(labels, minlength=len(classes))
     right_of = np.bincount(labels[predicted == labels], minlength=len(classes))
@@ -61,29 +55,25 @@ def balanced_interval(right: np.ndarray, n: np.ndarray, confidence: float) -> tu
     Two right and two wrong answers are added, spread evenly over the classes: with p_k = (x_k + 2/K) / (n_k + 4/K) it
     is mean(p_k) -+ z sqrt(sum p_k (1 - p_k) / (n_k + 4/K)) / K, cut to 0..1. For one class it is Agresti & Coull's.
 
-    Args:
-        right: (..., K) images of each class that are recognised.
-        n: (K,) images of each class.
-        confidence: of the interval, 0..1.
+    `right` (..., K) of `n` (K,) images of each class are recognised.
 
     >>> [round(end, 4) for end in balanced_interval(np.array([90, 5]), np.array([100, 10]), 0.95)]
     [np.float64(0.5515), np.float64(0.8407)]
     """
     k = len(n)
-    whole = n + 4 / k
-    p = (right + 2 / k) / whole
-    half = scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((p * (1 - p) / whole).sum(axis=-1)) / k
+    total = n + 4 / k
+    p = (right + 2 / k) / total
+    half = scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((p * (1 - p) / total).sum(axis=-1)) / k
     return np.maximum(0, p.mean(axis=-1) - half), np.minimum(1, p.mean(axis=-1) + half)
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    """Those of the metrics that are numbers, as MLflow takes them."""
+    """The metrics that are numbers, for MLflow."""
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def sentence(m: dict[str, Any]) -> str:
-    """Whether the model does better than always answering the largest class, with the numbers of `measure` that it
-    rests on."""
+    """Whether the model is better than always predicting the largest class, from the result of `measure`."""
     rule = f"always answering {m['majority_class']}, {100 * m['majority_share']:.1f} % of the test images"
     test = (
         f"McNemar's exact test, p = {m['majority_p']:.2g}: {counted(m['only_model'])} only the model recognises, "

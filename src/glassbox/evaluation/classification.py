@@ -1,4 +1,4 @@
-"""Right and wrong: accuracy with its interval, per-class scores, confusions. Counting is scikit-learn's."""
+"""Accuracy with its interval, scores of each class, confusions. Counting is scikit-learn's."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import scipy
 from glassbox.core.text import counted
 
 SCORES = ("precision", "recall", "f1")  # of a class
-FEWEST = 10  # test images of each class that the interval of the macro F1 takes: with fewer it covers too seldom
+FEWEST = 10  # test images of each class for an interval of the macro F1; with fewer it covers too seldom
 
 
 def accuracy_interval(correct: int, n: int, confidence: float) -> tuple[float, float, float]:
@@ -24,21 +24,17 @@ def accuracy_interval(correct: int, n: int, confidence: float) -> tuple[float, f
 
 def macro_f1_interval(matrix: np.ndarray, confidence: float) -> tuple[float, float]:
     """Interval of the macro F1, by the delta method on a confusion matrix with two right and two wrong answers more,
-    spread evenly over the cells on and off its diagonal: a test without a mistake does not show that none is made. For
-    shares that is Agresti & Coull's (1998), and for mean recalls Price & Bonett's (2004).
+    spread evenly over the cells on and off its diagonal, as in the intervals of shares by Agresti & Coull (1998) and of
+    mean recalls by Price & Bonett (2004). So it has a width even without a mistake.
 
     The variance is that of the images' influences, the derivatives of the macro F1 by the share of their cell. With
     `FEWEST` images of each class it covers the macro F1 of the population in 93 to 100 of 100 test sets, on average in
-    97 (`coverage_of_macro_f1` in benchmarks/claims.py). It holds the macro F1 of the matrix, and is cut to 0..1.
-
-    Args:
-        matrix: (K, K) of `confusion`.
-        confidence: of the interval, 0..1.
+    97 (`coverage_of_macro_f1` in benchmarks/claims.py). It holds the macro F1 of the (K, K) matrix, and is cut to 0..1.
     """
     k, same = len(matrix), np.eye(len(matrix), dtype=bool)
     more = matrix + np.where(same, 2 / k, 2 / (k * (k - 1)))
     share = more / more.sum()
-    either = share.sum(axis=0) + share.sum(axis=1)  # of a class, or predicted as it
+    either = share.sum(axis=0) + share.sum(axis=1)  # of a class, plus predicted as it
     f1 = 2 * np.diag(share) / either
     loss = f1 / either
     influence = (np.diag(2 / either) - loss[:, None] - loss) / k  # (K, K); its mean over images is 0
@@ -47,12 +43,7 @@ def macro_f1_interval(matrix: np.ndarray, confidence: float) -> tuple[float, flo
 
 
 def no_macro_f1_interval(matrix: np.ndarray, classes: tuple[str, ...]) -> str | None:
-    """Why a test set is too small for the interval of the macro F1, or None where it is not.
-
-    Args:
-        matrix: (K, K) of `confusion`.
-        classes: names.
-    """
+    """Why a test set with this (K, K) confusion matrix is too small for the interval of the macro F1, or None."""
     sizes = matrix.sum(axis=1)
     least = int(sizes.min())
     if least >= FEWEST:
@@ -62,7 +53,7 @@ def no_macro_f1_interval(matrix: np.ndarray, classes: tuple[str, ...]) -> str | 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """(K, K) counts: a row for each true class, a column for each predicted one."""
-    from sklearn.metrics import confusion_matrix  # takes a second, and this is wanted late
+    from sklearn.metrics import confusion_matrix  # importing it takes a second, and it is needed late
 
     return confusion_matrix(labels, predicted, labels=np.arange(n_classes))
 
@@ -70,17 +61,12 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.n
 def classification_report(
     labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...], confidence: float
 ) -> pd.DataFrame:
-    """Precision, recall and F1 (0 where nothing was predicted) of each class, each with its interval, and support;
-    then their macro average, without intervals.
+    """Precision, recall and F1 (0 if nothing was predicted) of each class, each with its interval, and support; then
+    their macro average, without intervals.
 
-    Intervals are Wilson's: of the share of the images predicted as the class that are of it (precision), and of those
-    of it that are predicted as it (recall). F1 = 2J / (1 + J), where J is the share of the images of the class or
-    predicted as it that are both; it grows with J, so its ends are those of J's interval.
-
-    Args:
-        labels, predicted: (N,) classes.
-        classes: names.
-        confidence: of the intervals, 0..1.
+    Intervals are Wilson's. F1 = 2J / (1 + J), where J is the share of images that are of the class and predicted as it
+    among those that are of it or predicted as it. F1 grows with J, so its ends are those of J's interval. Labels and
+    predictions are (N,); `classes` are names.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -90,21 +76,21 @@ def classification_report(
     macro = table[list(SCORES)].mean().to_dict() | {"class": "macro average", "support": len(labels)}
     matrix = confusion(labels, predicted, len(classes))
     right, predicted_as, of_class = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
-    for score, whole in zip(SCORES, (predicted_as, of_class, predicted_as + of_class - right), strict=True):
-        ends = np.array([_interval(*counts, confidence) for counts in zip(right, whole, strict=True)])
+    for score, totals in zip(SCORES, (predicted_as, of_class, predicted_as + of_class - right), strict=True):
+        ends = np.array([_interval(*counts, confidence) for counts in zip(right, totals, strict=True)])
         ends = 2 * ends / (1 + ends) if score == "f1" else ends
         table[f"{score}_low"], table[f"{score}_high"] = ends.T
     return pd.concat([table, pd.DataFrame([macro])], ignore_index=True)
 
 
-def _interval(part: int, whole: int, confidence: float) -> tuple[float, float]:
-    """Of a share of a whole; a share of nothing might be anything."""
-    return accuracy_interval(int(part), int(whole), confidence)[1:] if whole else (0.0, 1.0)
+def _interval(part: int, total: int, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of a share; 0 to 1 if the total is 0."""
+    return accuracy_interval(int(part), int(total), confidence)[1:] if total else (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Two classes taken for each other: `ab` images of class a predicted as b, and `ba` the other way."""
+    """Two classes: `ab` images of class a predicted as b, and `ba` of b predicted as a."""
 
     a: int
     b: int
@@ -117,16 +103,8 @@ class ConfusedPair:
 
 
 def confused_pairs(matrix: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> list[ConfusedPair]:
-    """All pairs of classes, most confused first.
-
-    Pairs with the same number of confusions, such as none at all, are ordered by the probability that images of one
-    class give to the other: near misses.
-
-    Args:
-        matrix: (K, K) confusion matrix.
-        probabilities: (N, K).
-        labels: (N,).
-    """
+    """All pairs of classes, most confused first, from the (K, K) confusion matrix. Pairs with equally many confusions
+    are ordered by the probability, from (N, K) and labels (N,), that images of one class give to the other."""
     k = len(matrix)
     mass = np.stack([probabilities[labels == label].sum(axis=0) for label in range(k)])  # (K, K)
     pairs = [ConfusedPair(a, b, int(matrix[a, b]), int(matrix[b, a])) for a in range(k) for b in range(a + 1, k)]

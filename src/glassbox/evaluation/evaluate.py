@@ -1,60 +1,52 @@
-"""How well a classifier does on images it has never seen, and how well it knows it."""
+"""Test scores of a classifier, their intervals and its calibration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from glassbox.config.augment import Augment
 from glassbox.config.evaluate import Evaluate
 from glassbox.core.seeds import derive
+from glassbox.data.batches import augment
+from glassbox.data.store import Split
 from glassbox.evaluation import calibration, chance_level, classification
-from glassbox.evaluation.augmented import augmented_accuracy
-
-__all__ = ["Evaluation", "augmented_accuracy", "evaluate"]
+from glassbox.models import Classifier, predict
+from glassbox.provenance.resume import Keep, unkept
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is said about a classifier on its test split.
+    """All results of a classifier on its test split.
 
-    Attributes:
-        metrics: headline numbers by name, with what `chance.measure` says of the largest class;
-            `macro_f1_without_interval` is the reason why the macro F1 has no interval, or None.
-        report: per-class precision, recall and F1 with intervals, and support.
-        matrix: (K, K) confusion matrix, rows are true classes.
-        pairs: all pairs of classes, most confused first.
-        predictions: one row a test image: image, source_index, file where the source has files, true_class,
-            predicted_class, confidence, then a probability for each class.
-        probabilities: (N, K), those of the study: after temperature scaling where it is used, else as trained.
-        scaling: of these probabilities.
-        reliability, reliability_as_trained: tables of confidence bins of the probabilities of the study, and of those
-            as trained.
+    The metrics include those of `chance_level.measure`; `macro_f1_without_interval` is the reason why the macro F1 has
+    no interval, or None. Predictions have a row for each test image: image, source_index, file if the source has files,
+    true_class, predicted_class, confidence, then a probability for each class.
     """
 
     metrics: dict[str, Any]
-    report: pd.DataFrame
-    matrix: np.ndarray
-    pairs: list[classification.ConfusedPair]
+    report: pd.DataFrame  # precision, recall and F1 of each class with intervals, and support
+    matrix: np.ndarray  # (K, K) confusion matrix, rows are true classes
+    pairs: list[classification.ConfusedPair]  # all pairs of classes, most confused first
     predictions: pd.DataFrame
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # (N, K), those of the study: after temperature scaling if it is used, else as trained
     scaling: calibration.Scaling
-    reliability: pd.DataFrame
+    reliability: pd.DataFrame  # confidence bins of these probabilities
     reliability_as_trained: pd.DataFrame
 
     def reliability_tables(self) -> dict[str, pd.DataFrame]:
-        """Tables of confidence bins by the name of the probabilities: both where temperature scaling is used."""
+        """Tables of confidence bins by the name of the probabilities: both if temperature scaling is used."""
         tables = {"as trained": self.reliability_as_trained}
         if self.scaling.scaling_used:
             tables[f"after temperature scaling (T = {self.scaling.temperature:.3g})"] = self.reliability
         return tables
 
     def summary(self, confidence: float) -> list[str]:
-        """The result in sentences.
-
-        Args:
-            confidence: level of the intervals, 0..1.
-        """
+        """The result in sentences; `confidence` is the level of the intervals, 0..1."""
         m = self.metrics
         sentences = []
         if "augmented_accuracy" in m:
@@ -68,12 +60,7 @@ class Evaluation:
         ]
 
     def tables(self, classes: tuple[str, ...], most_pairs: int) -> dict[str, pd.DataFrame]:
-        """All of it but the metrics as tables, by name.
-
-        Args:
-            classes: names.
-            most_pairs: rows in the table of confused pairs.
-        """
+        """All tables by name, with at most `most_pairs` rows of confused pairs."""
         matrix = pd.DataFrame(self.matrix, columns=list(classes))
         matrix.insert(0, "true_class", classes, allow_duplicates=True)  # a class may have that name
         pairs = [
@@ -101,31 +88,23 @@ def evaluate(
     seed: int,
     files: tuple[str, ...] | None = None,
 ) -> Evaluation:
-    """Judge test logits (N, K); the validation ones serve only to fit the temperature.
+    """Evaluate logits (N, K) and labels (N,) of the test images; those of the validation images, (M, K) and (M,), serve
+    only to fit the temperature. `source_index` (N,) are the images' positions in their source, `files` (N,) their names
+    if the source has them; `seed` is the study's.
 
-    Probabilities are those of the study (see `calibration`). Of log loss, Brier score and calibration error (ECE) the
-    metrics hold both: `ece` of the probabilities of the study, `ece_as_trained` of the softmax of the logits.
-
-    Args:
-        validation_logits, validation_labels: (M, K), (M,).
-        logits, labels: (N, K), (N,).
-        source_index: (N,) position of each test image in its source.
-        classes: names.
-        settings: the section `evaluate`.
-        seed: of the study.
-        files: (N,) names, where the source has them.
+    Probabilities are those of the study (see `calibration`). The metrics hold log loss, Brier score and calibration
+    error (ECE) twice: `ece` from the study's probabilities, `ece_as_trained` from the softmax of the logits.
     """
     scaling = calibration.scale(validation_logits, validation_labels, derive(seed, "evaluate", "calibration"))
     log_p, log_p_as_trained = (calibration.log_probabilities(logits, t) for t in (scaling.temperature, 1.0))
     p, p_as_trained = np.exp(log_p), np.exp(log_p_as_trained)
     predicted = p.argmax(axis=1)
+    right = predicted == labels
     matrix = classification.confusion(labels, predicted, len(classes))
     report = classification.classification_report(labels, predicted, classes, settings.confidence)
     macro = report.iloc[-1]
     bins = [calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_as_trained)]
-    accuracy, low, high = classification.accuracy_interval(
-        int((predicted == labels).sum()), len(labels), settings.confidence
-    )
+    accuracy, low, high = classification.accuracy_interval(int(right.sum()), len(labels), settings.confidence)
     too_few = classification.no_macro_f1_interval(matrix, classes)
     f1_ends = (None, None) if too_few else classification.macro_f1_interval(matrix, settings.confidence)
     metrics = {
@@ -147,27 +126,51 @@ def evaluate(
         "ece_by_chance": calibration.ece_by_chance(p, settings.calibration_bins, derive(seed, "evaluate", "ece")),
         "temperature": scaling.temperature,
         "images": len(labels),
-        "mistakes": int((predicted != labels).sum()),
+        "mistakes": int((~right).sum()),
     } | chance_level.measure(labels, predicted, classes, settings.confidence)
     names = np.array(classes, dtype=object)
-    predictions = pd.DataFrame(
-        {
-            "image": np.arange(len(labels)),
-            "source_index": source_index,
-            **({"file": files} if files else {}),
-            "true_class": names[labels],
-            "predicted_class": names[predicted],
-            "confidence": p.max(axis=1),
-        }
-    )
-    columns = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
+    columns = {
+        "image": np.arange(len(labels)),
+        "source_index": source_index,
+        **({"file": files} if files else {}),
+        "true_class": names[labels],
+        "predicted_class": names[predicted],
+        "confidence": p.max(axis=1),
+    }
+    by_class = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
     return Evaluation(
-        metrics,
-        report,
-        matrix,
-        classification.confused_pairs(matrix, p, labels),
-        pd.concat([predictions, columns], axis=1),
-        p,
-        scaling,
-        *bins,
+        metrics=metrics,
+        report=report,
+        matrix=matrix,
+        pairs=classification.confused_pairs(matrix, p, labels),
+        predictions=pd.concat([pd.DataFrame(columns), by_class], axis=1),
+        probabilities=p,
+        scaling=scaling,
+        reliability=bins[0],
+        reliability_as_trained=bins[1],
     )
+
+
+def augmented_accuracy(
+    classifier: Classifier,
+    test: Split,
+    how: Augment,
+    seed: int,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
+) -> float:
+    """Accuracy on test images after one random change of each (`how`), as the code in the ResNet-50 paper's appendix
+    measures it. The classifier, on any device, is left in the mode it was in.
+
+    Args:
+        seed: the study's seed.
+        batch_size: images in one forward pass.
+        progress: called with the number of images of each finished batch.
+        keep: takes the logits of each batch as soon as they are there.
+    """
+    device = next(classifier.parameters()).device
+    generator = torch.Generator(device).manual_seed(derive(seed, "evaluate", "augment"))
+    prepare = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
+    logits = predict(classifier, test.images, batch_size, progress, prepare, keep=keep)
+    return (logits.argmax(dim=1) == test.labels.cpu()).double().mean().item()

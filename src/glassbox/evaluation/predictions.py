@@ -1,4 +1,4 @@
-"""The classifier's answers about the test images, and its temperature, as *evaluate* leaves them for what follows."""
+"""The files in which *evaluate* leaves predictions for the test images and the study's temperature."""
 
 import json
 from pathlib import Path
@@ -10,30 +10,21 @@ from glassbox.core import files
 from glassbox.core.errors import UserError
 
 PREDICTIONS, CALIBRATION = "predictions.csv", "calibration.json"
-DIGEST = "predictions_sha256"  # key of calibration.json, of the other file
+DIGEST = "predictions_sha256"  # key of calibration.json: the digest of predictions.csv
 
 
 def write_scaling(folder: str | Path, scaling: dict[str, Any]) -> None:
-    """Write calibration.json, beside the predictions, whose digest is in it.
-
-    Args:
-        folder: of both.
-        scaling: of `evaluation.calibration.Scaling`.
-    """
+    """Write calibration.json with `Scaling.as_dict` and the digest of predictions.csv, which is in the same folder."""
     digest = files.sha256(Path(folder) / PREDICTIONS)
     files.write_json(Path(folder) / CALIBRATION, scaling | {DIGEST: digest}, checked=True)
 
 
 def read(path: str | Path, images: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Probabilities (N, K) of every class for every test image: those of the classifier with the study's temperature.
-
-    Args:
-        path: of predictions.csv, beside calibration.json.
-        images: N.
-        classes: K names.
+    """Probabilities (N, K) of K classes for N images, with the study's temperature, from predictions.csv beside
+    calibration.json.
 
     Raises:
-        UserError: it is missing or damaged, or of other images or classes.
+        UserError: the file is missing or damaged, or has other images or classes.
     """
     table, columns = files.read_csv(path), [f"p({name})" for name in classes]
     scaling = Path(path).with_name(CALIBRATION)
@@ -49,19 +40,15 @@ def read(path: str | Path, images: int, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def temperature(path: str | Path) -> float:
-    """The study's temperature, which the logits of its classifier are divided by wherever a probability is named; 1
-    where temperature scaling is not used. See `evaluation.calibration`.
-
-    Args:
-        path: of calibration.json.
+    """The study's temperature, by which logits are divided, from calibration.json; 1 if scaling is not used.
 
     Raises:
         UserError: it is missing or damaged.
     """
-    found = files.read_json(path).get("temperature")
-    if not isinstance(found, float) or not 0 < found < float("inf"):
+    value = files.read_json(path).get("temperature")
+    if not isinstance(value, float) or not 0 < value < float("inf"):
         raise UserError(
-            f"{path}: temperature is {json.dumps(found)}, but must be a number above 0: delete it, then 'dvc repro' "
+            f"{path}: temperature is {json.dumps(value)}, but must be a number above 0: delete it, then 'dvc repro' "
             "makes it anew"
         )
-    return found
+    return value

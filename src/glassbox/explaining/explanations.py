@@ -174,11 +174,10 @@ def _scores(
 ) -> Arrays:
     """Scores of a few rows of a request, with their maps (n, H, W) and, if there are any, true masks (n, H, W) bool."""
     how, (part, maps, masks) = settings.faithfulness, measured
-    shared = {"seeds": part.seeds, "steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
-    shown = (classifier, part.images, part.targets, maps)
+    shared = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
     scores = {
-        DELETION.name: faithfulness.deletion_auc(*shown, colour=mean, **shared),
-        INSERTION.name: faithfulness.insertion_auc(*shown, blur_sigma=how.blur_sigma, **shared),
+        DELETION.name: faithfulness.deletion_auc(classifier, part, maps, colour=mean, **shared),
+        INSERTION.name: faithfulness.insertion_auc(classifier, part, maps, blur_sigma=how.blur_sigma, **shared),
     }
     return scores if masks is None else scores | {RELEVANCE_MASS.name: relevance_mass(maps, masks), AREA: area(masks)}
 

@@ -1,6 +1,6 @@
 """What all maps are measured on: the images, their masks and small changes of them, and other networks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -142,8 +142,7 @@ def _hide(setup: Setup, settings: Score, request: Request, share: float, keep: K
 
 
 def _hidden(options: dict[str, Any], classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
-    part = block.part(*rows)
-    return vars(correlation.hide(classifier, part.images, part.targets, part.seeds, **options))
+    return vars(correlation.hide(classifier, block.part(*rows), **options))
 
 
 def variations(setup: Setup, settings: Score, request: Request, keep: Keep = unkept) -> list[Variation]:
@@ -198,10 +197,9 @@ def _attacked(
 ) -> Arrays:
     radius, name, rows = part
     request = first.part(rows.start, rows.stop)
-    seeds = tuple(derive(seed, "attack", name) for seed in request.seeds)
+    request = replace(request, seeds=tuple(derive(seed, "attack", name) for seed in request.seeds))
     options = {"radius": radius, "steps": steps, "batch_size": batch_size}
-    surrogate = attack.SURROGATES[name]
-    return {"images": attack.attack(classifier, request.images, request.targets, surrogate, seeds, **options)}
+    return {"images": attack.attack(classifier, request, attack.SURROGATES[name], **options)}
 
 
 def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarray]:

@@ -1,1 +1,1 @@
-"""Intervals and tests on arrays of numbers; nothing here knows of images or networks. Imports core."""
+"""Confidence intervals and tests on arrays of numbers; nothing here depends on images or networks. Imports core."""

@@ -1,3 +1,3 @@
-"""What a test that compares two can come to."""
+"""The three outcomes of a test that compares two."""
 
 OUTCOMES = BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"

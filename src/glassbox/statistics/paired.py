@@ -1,6 +1,6 @@
 """Tests and intervals of the difference of two classifiers' scores on the same images."""
 
-from itertools import count
+from itertools import count, product
 
 import numpy as np
 import scipy
@@ -8,13 +8,12 @@ import scipy
 from glassbox.statistics.bootstrap import INTERVAL
 
 LEVEL = 0.05  # of a test, or of all tests of a family together
-POWER = 0.8  # share of samples in which a test finds the difference that is given as large enough to be found
-SWAPS = 9999  # random exchanges of the two classifiers' answers
+POWER = 0.8  # share of samples in which a test finds a difference, above which the difference counts as detectable
+SWAPS = 9999  # random exchanges of the two classifiers' predictions
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """P-value of the hypothesis that both classifiers are right equally often (McNemar 1947, exact): of the images that
-    only one of them recognises, each does half.
+    """P-value of McNemar's exact test (1947), from the number of images that only A, and only B, recognises.
 
     >>> mcnemar(1, 7)
     0.0703125
@@ -24,7 +23,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def fewest_discordant() -> int:
-    """Images that only one of two recognises, at least, for McNemar's exact test to reject at 5 %.
+    """The fewest images that only one of two recognises with which McNemar's exact test can reject at 5 %.
 
     >>> mcnemar(0, 5), mcnemar(0, 6), fewest_discordant()
     (0.0625, 0.03125, 6)
@@ -33,15 +32,12 @@ def fewest_discordant() -> int:
 
 
 def smallest_difference(discordant: int, images: int) -> float:
-    """The smallest true difference in accuracy, 0..1, that McNemar's exact test finds at 5 % with a power of 80 %,
-    given how many images only one of the two recognises.
+    """The smallest true difference in accuracy, 0..1, that McNemar's exact test finds at 5 % with a power of 80 %, if
+    only one of the two recognises `discordant` of all images, at least `fewest_discordant()`.
 
-    It is (2 t - 1) times their share of all images, where t is the smallest probability that such an image is on the
-    better one's side for which the binomial count rejects so often. A correction for several metrics makes it larger.
-
-    Args:
-        discordant: at least `fewest_discordant()`.
-        images: N.
+    It is (2 t - 1) times the share of discordant images, where t is the smallest probability that the better classifier
+    is the one that recognises such an image with which the binomial count rejects so often. A correction for several
+    metrics makes it larger.
     """
     n = discordant
     least = next(k for k in range(n // 2, n + 1) if mcnemar(n - k, k) < LEVEL)  # of n, to reject
@@ -55,8 +51,8 @@ def smallest_difference(discordant: int, images: int) -> float:
 
 def accuracy_interval(only_a: int, only_b: int, images: int) -> tuple[float, float]:
     """95 % interval of the difference of two accuracies on the same images, b - a (Bonett & Price 2012, adjusted Wald):
-    one image more that only A recognises, and one that only B does. It covers where hardly any image tells the two
-    apart, and nearly never excludes 0 where McNemar's exact test does not reject.
+    one more image is counted that only A recognises, and one that only B does. It covers the difference even with few
+    discordant images, and almost never excludes 0 where McNemar's exact test does not reject.
 
     >>> [round(end, 4) for end in accuracy_interval(0, 0, 98)]  # 1.96 * sqrt(0.02 / 100)
     [-0.0277, 0.0277]
@@ -67,9 +63,9 @@ def accuracy_interval(only_a: int, only_b: int, images: int) -> tuple[float, flo
 
 
 def share_interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of (N,) differences of two shares of 0..1 on the same images, in the way of
-    `accuracy_interval`, which it is where both are 0 or 1: one image more whose difference is 1, and one of -1. It
-    covers the true mean in 93 of 100 samples or more from 3 images on, and has a width where all differences are alike.
+    """95 % interval of the mean of (N,) differences of two shares of 0..1 on the same images: `accuracy_interval` for
+    shares between 0 and 1, with one more difference of 1 and one of -1. It covers the true mean in 93 of 100 samples or
+    more from 3 images on, and has a width even if all differences are equal.
 
     >>> share_interval(np.array([0, 1, 1, 0, -1])) == accuracy_interval(1, 2, 5)
     True
@@ -80,66 +76,58 @@ def share_interval(differences: np.ndarray) -> tuple[float, float]:
 
 
 def macro_f1_interval(labels: np.ndarray, a: np.ndarray, b: np.ndarray, n_classes: int) -> tuple[float, float]:
-    """95 % interval of the difference of two macro F1 on the same images, b - a, by the delta method: the variance is
-    that of the images' influences on the difference, with two images more, as in `accuracy_interval`, whose influences
-    are 1 and -1, as they are on the accuracy.
-
-    Args:
-        labels, a, b: (N,) true classes, and predicted ones.
-        n_classes: K.
+    """95 % interval of the difference of two macro F1 on the same images, b - a, by the delta method. The variance is
+    that of the images' influences on the difference, with two more images of influence 1 and -1, as in
+    `accuracy_interval`. Labels and both classifiers' predictions are (N,).
     """
-    (before, influence_a), (after, influence_b) = (_macro_f1(labels, one, n_classes) for one in (a, b))
+    before, influence_a = _macro_f1(labels, a, n_classes)
+    after, influence_b = _macro_f1(labels, b, n_classes)
     n = len(labels)
     variance = (((influence_b - influence_a) ** 2).sum() + 2) / (n + 2)
     return _normal_ends((after - before) * n / (n + 2), variance, n + 2)
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
-    """Mean over K classes of F1; 0 for a class that neither the (N,) labels nor the (N,) predicted classes name."""
+    """Mean F1 of K classes, from (N,) labels and predictions; a class in neither has F1 0."""
     return _macro_f1(labels, predicted, n_classes)[0]
 
 
 def exchange_test(labels: np.ndarray, a: np.ndarray, b: np.ndarray, n_classes: int, seed: int) -> float:
-    """P-value of the hypothesis that two classifiers' predictions for an image could as well be exchanged, by the
-    difference of their macro F1 (approximate randomization, Noreen 1989, Yeh 2000; for accuracy the same test is
-    McNemar's). All exchanges are made where they are fewer than 10,000, otherwise 9,999 random ones.
-
-    Args:
-        labels, a, b: (N,) true classes, and predicted ones.
-        n_classes: K.
-        seed: of the exchanges.
+    """P-value of the hypothesis that two classifiers' predictions for an image are exchangeable, by the difference of
+    their macro F1 (approximate randomization, Noreen 1989, Yeh 2000; for accuracy the same test is McNemar's). All
+    exchanges are tried if they are fewer than 10,000, otherwise 9,999 random ones. Labels and predictions are (N,).
     """
     rows = np.flatnonzero(a != b)
     if not len(rows):
         return 1.0
-    classes, d = np.arange(n_classes), len(rows)
-    named = [(one[:, None] == classes).astype(float) for one in (a, b)]  # (N, K) each: predicted as the class
-    hits = [of_side * (labels[:, None] == classes) for of_side in named]  # and of it
     sizes = np.bincount(labels, minlength=n_classes)
-
-    def score(side: int, exchanged: np.ndarray) -> np.ndarray:
-        """(R,) macro F1 of A, or B, after the exchange of (R, D) predictions."""
-        counts = [
-            of_both[side].sum(axis=0) + exchanged @ (of_both[1 - side] - of_both[side])[rows]
-            for of_both in (hits, named)
-        ]
-        return _f1(counts[0], sizes + counts[1]).mean(axis=1)
+    of_a, of_b = (_counts(labels, predicted, n_classes) for predicted in (a, b))
 
     def differences(exchanged: np.ndarray) -> np.ndarray:
-        return np.abs(score(1, exchanged) - score(0, exchanged))
+        """(R,) absolute differences of macro F1 after the exchange of (R, D) predictions."""
+        moved = exchanged @ (of_b - of_a)[:, rows]  # (2, R, K)
+        sides = (of_a.sum(axis=1, keepdims=True) + moved, of_b.sum(axis=1, keepdims=True) - moved)
+        score_a, score_b = (_f1(hits, sizes + predicted).mean(axis=1) for hits, predicted in sides)
+        return np.abs(score_b - score_a)
 
-    observed = differences(np.zeros((1, d)))[0] - 1e-12  # other sums round otherwise
-    if 2**d <= SWAPS:
-        every = np.arange(2**d)[:, None] >> np.arange(d) & 1
+    observed = differences(np.zeros((1, len(rows))))[0] - 1e-12  # other sums round otherwise
+    if 2 ** len(rows) <= SWAPS:
+        every = np.array([*product((0, 1), repeat=len(rows))])
         return float((differences(every) >= observed).mean())
     rng = np.random.default_rng(seed)
-    blocks = (rng.integers(0, 2, (len(part), d)) for part in np.array_split(np.arange(SWAPS), 20))
+    blocks = (rng.integers(0, 2, (len(part), len(rows))) for part in np.array_split(np.arange(SWAPS), 20))
     return float((1 + sum((differences(block) >= observed).sum() for block in blocks)) / (SWAPS + 1))
 
 
+def _counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """(2, N, K) of 0 and 1: whether the class is predicted and right, and whether it is predicted."""
+    chosen = np.eye(n_classes)[predicted]
+    return np.stack([chosen * (labels == predicted)[:, None], chosen])
+
+
 def _f1(hits: np.ndarray, either: np.ndarray) -> np.ndarray:
-    """F1 of each class, (..., K), from `hits`, its images that are predicted as it, and `either`, its images plus those
-    predicted as it."""
+    """F1 of each class, (..., K), from the number of its images that are recognised (`hits`), and the sum of its images
+    and those predicted as it (`either`)."""
     return np.divide(2 * hits, either, out=np.zeros(np.shape(either)), where=either > 0)
 
 
@@ -148,7 +136,7 @@ def _macro_f1(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> tupl
     right = labels == predicted
     either = (np.bincount(labels, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)).astype(float)
     f1 = _f1(np.bincount(labels[right], minlength=n_classes), either)
-    weight = len(labels) / np.maximum(either, 1) / n_classes  # a class that is named nowhere has no image
+    weight = len(labels) / np.maximum(either, 1) / n_classes  # a class with no label and no prediction has no image
     influence = weight[labels] * (right - f1[labels]) + weight[predicted] * (right - f1[predicted])
     return float(f1.mean()), influence
 

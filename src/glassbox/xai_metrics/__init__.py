@@ -1,1 +1,1 @@
-"""Measures of explanations, one file a family. Imports explainers, models and what is below them."""
+"""Metrics of explanations, one file a family. Imports explainers, models and what is below them."""

@@ -1,8 +1,8 @@
-"""Attack explanations: images that look the same, are classified the same, and are explained otherwise.
+"""Attacks on explanations: images that look the same and are classified the same, with other maps.
 
-Most explainers cannot be differentiated, so an attack goes through a stand-in that can: the gradient times the image,
-Grad-CAM's features, and the occlusion of the cells of a grid, for the three ways in which explainers look at a model.
-What the stand-in suffers is not measured; the explainers are, on the attacked images.
+Most explainers are not differentiable, so an attack goes through a differentiable surrogate: the gradient times the
+image, Grad-CAM's features, or the occlusion of the cells of a grid, for the three ways in which explainers query a
+model. Not the surrogate's map is measured on the attacked images, but the explainers' maps.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from glassbox.data.batches import to_float
+from glassbox.explainers.base import Request
 from glassbox.models import Classifier, frozen, probabilities
 from glassbox.xai_metrics.correlation import grid
 
-CELLS = 6  # along a side of the grid of the stand-in for explainers that hide regions
-SHARPNESS = 10.0  # beta of the softplus: the higher, the nearer to ReLU, and the less there is to climb
+CELLS = 6  # along a side of the occlusion grid
+SHARPNESS = 10.0  # beta of the softplus: the higher, the nearer to ReLU, and the smaller the second derivatives
 
 Surrogate = Callable[[Classifier, torch.Tensor, torch.Tensor], torch.Tensor]  # (N, 3, H, W), (N,) -> (N, ...)
 
@@ -38,7 +39,7 @@ def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) 
 
     def keep(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         outputs.append(output)
-        return output.clone()  # which what comes after the layer may overwrite
+        return output.clone()  # later layers may overwrite it
 
     handle = classifier.grad_cam_layer(x.shape[-1]).register_forward_hook(keep)
     try:
@@ -51,7 +52,7 @@ def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) 
 
 
 def by_regions(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """By how much the target's log-probability falls when a cell of a grid takes the image's mean colour: (N, S)."""
+    """Drop of the target's log-probability when a cell of a grid takes the image's mean colour: (N, S)."""
     n, c, h, w = x.shape
     cells = torch.from_numpy(grid(h, w, CELLS)).to(x.device)
     hidden = torch.stack([cells == cell for cell in range(int(cells.max()) + 1)])  # (S, H, W)
@@ -66,77 +67,60 @@ def by_regions(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) -
 SURROGATES: dict[str, Surrogate] = {"gradient": by_gradient, "features": by_features, "regions": by_regions}
 
 
+def parts(n: int, surrogate: Surrogate, batch_size: int) -> list[slice]:
+    """The rows of `n` images, in parts for `attack`."""
+    size = max(1, batch_size // (CELLS**2 + 1 if surrogate is by_regions else 1))
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
 def attack(
     classifier: Classifier,
-    images: torch.Tensor,
-    targets: torch.Tensor,
+    request: Request,
     surrogate: Surrogate,
-    seeds: tuple[int, ...],
     *,
     radius: float,
     steps: int,
     batch_size: int,
 ) -> np.ndarray:
-    """Projected gradient ascent (Madry et al. 2018) on the distance of a stand-in's map from that of the unchanged
-    image, while ReLU is smoothed to softplus so that gradients change with the image (Dombrowski et al. 2019).
+    """Projected gradient ascent (Madry et al. 2018) on the distance of the surrogate's map from that of the unchanged
+    image. ReLU is smoothed to softplus, so that gradients change with the image (Dombrowski et al. 2019).
 
     Args:
         classifier: left as it was.
-        images: (N, H, W, 3) uint8.
-        targets: (N,), the predicted classes.
-        surrogate: the stand-in.
-        seeds: (N,) of the points where the ascent starts.
-        radius: most that a colour changes, 0..1.
-        steps: of the ascent.
-        batch_size: images in one forward pass.
+        request: N images, attacked together (see `parts`), their predicted classes, and seeds of the random starts.
+        surrogate: the differentiable explainer.
+        radius: largest change of a colour, 0..1.
+        steps: number of steps.
+        batch_size: images in one forward pass that checks predictions.
 
     Returns:
-        (N, H, W, 3) uint8: of the points on the way that leave the prediction, the one whose map is farthest; the image
-        itself where there was none.
+        (N, H, W, 3) uint8: of all points on the way that keep the prediction, the one with the farthest map; the image
+        itself if there is none.
     """
-    device, found = next(classifier.parameters()).device, []
-    for rows in parts(len(images), surrogate, batch_size):
-        x, y = to_float(images[rows].to(device)), targets[rows].to(device)
-        drawn = [np.random.default_rng(seed).uniform(-1, 1, tuple(x.shape[1:])) for seed in seeds[rows]]
-        delta = radius * torch.from_numpy(np.stack(drawn)).to(x)
-        with frozen(classifier):
-            found.append(_ascend(classifier, x, y, surrogate, delta, radius, steps, batch_size))
-    return np.concatenate(found)
+    device = next(classifier.parameters()).device
+    x, targets = to_float(request.images.to(device)), request.targets.to(device)
+    starts = [np.random.default_rng(seed).uniform(-1, 1, tuple(x.shape[1:])) for seed in request.seeds]
+    delta = radius * torch.from_numpy(np.stack(starts)).to(x)
+    best, farthest = _colours(x), torch.zeros(len(x), device=device)
 
+    def smooth_map(points: torch.Tensor) -> torch.Tensor:
+        with Smooth(), sdpa_kernel(SDPBackend.MATH):  # the faster kernels of attention have no second derivative
+            return surrogate(classifier, points, targets)
 
-def parts(n: int, surrogate: Surrogate, batch_size: int) -> list[slice]:
-    """Rows of `n` images that are attacked at a time."""
-    size = max(1, batch_size // (CELLS**2 + 1 if surrogate is by_regions else 1))
-    return [slice(start, start + size) for start in range(0, n, size)]
-
-
-def _ascend(
-    classifier: Classifier,
-    x: torch.Tensor,
-    targets: torch.Tensor,
-    surrogate: Surrogate,
-    delta: torch.Tensor,
-    radius: float,
-    steps: int,
-    batch_size: int,
-) -> np.ndarray:
-    with Smooth(), sdpa_kernel(SDPBackend.MATH):  # the quicker kernels of attention have no second derivative
-        goal = surrogate(classifier, x.requires_grad_(True), targets).detach()
-    x = x.detach()
-    size = goal.flatten(1).norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
-    best, farthest = _colours(x), torch.zeros(len(x), device=x.device)
-    for step in range(steps + 1):
-        moved = (x + delta).clamp(0, 1).requires_grad_(True)
-        with Smooth(), sdpa_kernel(SDPBackend.MATH):
-            distance = (surrogate(classifier, moved, targets) - goal).flatten(1).norm(dim=1) / size
-        colours = _colours(moved.detach())
-        stays = probabilities(classifier, colours, batch_size).argmax(dim=1).to(x.device) == targets
-        better = stays & (distance.detach() > farthest)
-        best = torch.where(better[:, None, None, None], colours, best)
-        farthest = torch.where(better, distance.detach(), farthest)
-        if step < steps:
-            (gradient,) = torch.autograd.grad(distance.sum(), moved)
-            delta = (delta + 2.5 * radius / steps * gradient.sign()).clamp(-radius, radius)
+    with frozen(classifier):
+        goal = smooth_map(x.clone().requires_grad_(True)).detach()
+        size = goal.flatten(1).norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
+        for step in range(steps + 1):
+            moved = (x + delta).clamp(0, 1).requires_grad_(True)
+            distance = (smooth_map(moved) - goal).flatten(1).norm(dim=1) / size
+            colours = _colours(moved.detach())
+            stays = probabilities(classifier, colours, batch_size).argmax(dim=1).to(device) == targets
+            better = stays & (distance.detach() > farthest)
+            best = torch.where(better[:, None, None, None], colours, best)
+            farthest = torch.where(better, distance.detach(), farthest)
+            if step < steps:
+                (gradient,) = torch.autograd.grad(distance.sum(), moved)
+                delta = (delta + 2.5 * radius / steps * gradient.sign()).clamp(-radius, radius)
     return best.cpu().numpy()
 
 
@@ -146,7 +130,7 @@ def _colours(x: torch.Tensor) -> torch.Tensor:
 
 
 class Smooth(TorchFunctionMode):
-    """Inside it ReLU is softplus, and leaky ReLU its sum with a line, whatever layer or function asks for it."""
+    """Inside it ReLU is softplus, and leaky ReLU its sum with a line, as layers and as functions."""
 
     def __torch_function__(
         self, function: Callable, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What a metric of explanations declares, and what its family's `measure` is given."""
+"""What a metric of explanations declares, and what its family's `measure` receives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Metric:
 
     Attributes:
         name: column name.
-        property: what of an explanation it measures.
+        property: what it measures of an explanation.
         higher_is_better: direction; None for a description that ranks nothing.
         unit: of the number.
         citation: where it is defined.
@@ -41,14 +41,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Hidden:
-    """What happened when random sets of an image's regions were hidden. It does not depend on any map, so that all
-    explainers are measured on the same sets.
+    """Random sets of hidden regions and their effect. They depend on no map: all explainers are measured on the same.
 
     Attributes:
         cells: (H, W) labels 0..S-1 of the regions, a common grid.
         sets: (N, D, S) bool, hidden regions.
-        drops: (N, D) by how much the target's probability fell; the same for all sets of an image where it does not
-            vary by more than rounding.
+        drops: (N, D) by how much the target's probability fell; equal for all sets of an image if the falls differ by
+            no more than rounding.
     """
 
     cells: np.ndarray
@@ -58,19 +57,19 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Sample:
-    """Maps, and all that they may be measured on.
+    """Maps, and everything they may be measured on.
 
     Attributes:
         maps: (N, H, W).
         classifier: what they explain.
         request: the images, explained classes and seeds, N each.
-        masks: (N, H, W) bool for each margin in pixels, where the evidence is; none where nobody knows.
-        right: (N,) bool, whether the prediction is right; only there is a mask the truth about it.
-        hidden: for each share of cells what happened when they were hidden.
+        masks: (N, H, W) bool for each margin in pixels, where the evidence is; empty if that is unknown.
+        right: (N,) bool, whether the prediction is right; masks are valid only there.
+        hidden: sets of hidden cells by the share of hidden cells.
         mean: colour of the training images, 0..1 a channel.
         explain, settings: sections `explain` and `score` of the parameters.
         batch_size: images in one forward pass.
-        only_first: whether a metric's first setting is enough, the one that ranks.
+        only_first: whether to measure only a metric's first setting, the one that ranks.
     """
 
     maps: np.ndarray

@@ -1,7 +1,7 @@
-"""What metrics of explanations are called, for tables and for people; a new one is a file and a line here. Apart from
-the explainers' names, so that a new metric makes no explanation anew."""
+"""Titles of the metrics of explanations. Separate from the explainers' titles, so that a new metric reruns no
+explanation."""
 
-FAMILIES = {  # of metrics, by the name of their file in xai_metrics/: what each has for the scorecard
+FAMILIES = {  # name of the file in xai_metrics/: titles of its metrics in the scorecard
     "faithfulness": {"deletion_auc": "deletion AUC", "insertion_auc": "insertion AUC"},
     "road": {"road": "ROAD"},
     "correlation": {"faithfulness_correlation": "faithfulness correlation"},

@@ -1,4 +1,4 @@
-"""Faithfulness: do the pixels that an explanation ranks first carry the prediction?"""
+"""Faithfulness: does the prediction depend on the pixels that an explanation ranks first?"""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from glassbox.config.types import Precision
 from glassbox.core.seeds import derive
 from glassbox.data.batches import to_float
+from glassbox.explainers.base import Request
 from glassbox.models import Classifier, probabilities
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
@@ -26,27 +27,21 @@ def measure(sample: Sample) -> Scores:
         for by in baselines[: 1 if sample.only_first else None]:
             empty = replaced(x, by, sample.mean, sample.explain.faithfulness.blur_sigma)
             ends = (x, empty) if metric is DELETION else (empty, x)
-            yield metric, by, auc(sample.classifier, *ends, sample.request.targets, places, **how)
+            yield metric, by, areas(curves(sample.classifier, *ends, sample.request.targets, places, **how))
 
 
 def rank(maps: np.ndarray, seeds: tuple[int, ...]) -> np.ndarray:
-    """Place of every pixel when those with the highest attribution come first: (N, H, W) int64, 0..H*W-1.
+    """Place of every pixel of maps (N, H, W) in the order of falling attribution: (N, H, W) int64, 0..H*W-1.
 
-    Equal pixels, such as those of one region, come in an order that is drawn by the image's seed, the same for every
-    map of the image. So a map of one value scores what the random control scores, which is chance. In the order of
-    their rows they would be told apart by where they are, which no explainer has said.
-
-    Args:
-        maps: (N, H, W).
-        seeds: (N,) of the images.
+    Equal pixels, such as those of a region, come in a random order, drawn from the image's seed (N,) and the same for
+    all maps of the image. So a map of one value scores what the random control scores. The order of rows would rank
+    equal pixels by their position, which is not in the map.
     """
     n, h, w = maps.shape
     drawn = np.stack([np.random.default_rng(derive(seed, "ties")).permutation(h * w) for seed in seeds])  # (N, H*W)
     values = np.take_along_axis(maps.reshape(n, h * w), drawn, axis=1)
     order = np.take_along_axis(drawn, np.argsort(-values, axis=1, kind="stable"), axis=1)
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(h * w)[None], axis=1)
-    return places.reshape(n, h, w)
+    return np.argsort(order, axis=1).reshape(n, h, w)  # the inverse permutation
 
 
 def curves(
@@ -66,8 +61,8 @@ def curves(
         start, end: (N, 3, H, W) float in 0..1.
         targets: (N,) classes.
         places: (N, H, W), of `rank`.
-        steps: how many equal portions.
-        batch_size: images in one forward pass, whichever of the N they come from.
+        steps: number of equal portions.
+        batch_size: images in one forward pass, from any of the N.
         precision: of the network's products.
 
     Returns:
@@ -87,18 +82,18 @@ def curves(
     return p[rows, targets.cpu().repeat_interleave(points)].view(-1, points).numpy()
 
 
-def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """(N, 3, H, W) float images on the CPU, blurred by a Gaussian of standard deviation `sigma`, pixels."""
-    return torch.from_numpy(scipy.ndimage.gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
-
-
 def areas(values: np.ndarray) -> np.ndarray:
     """Areas (N,) under curves (N, P) over 0..1 by the trapezoidal rule."""
     return np.trapezoid(values, dx=1 / (values.shape[1] - 1), axis=1)
 
 
+def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """(N, 3, H, W) float images on the CPU, blurred by a Gaussian of standard deviation `sigma`, pixels."""
+    return torch.from_numpy(scipy.ndimage.gaussian_filter(images.numpy(), sigma=(0, 0, sigma, sigma)))
+
+
 def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigma: float) -> torch.Tensor:
-    """What carries no information, in place of images (N, 3, H, W) float on the CPU.
+    """The baseline of images (N, 3, H, W) float on the CPU, which carries no information.
 
     Args:
         by: "mean", the colour `colour`; "blur", the images blurred; "black".
@@ -111,46 +106,19 @@ def replaced(images: torch.Tensor, by: str, colour: tuple[float, ...], blur_sigm
     return flat.view(1, 3, 1, 1).expand_as(images)
 
 
-def auc(
-    classifier: Classifier,
-    start: torch.Tensor,
-    end: torch.Tensor,
-    targets: torch.Tensor,
-    places: np.ndarray,
-    **how: Any,
-) -> np.ndarray:
-    """Area under the target's probability while pixels of `start` are replaced by those of `end`, the highest-ranked
-    first (N,): from an image to what carries no information it is the deletion AUC, and low is good; back it is the
-    insertion AUC, and high is good. Arguments are those of `curves`."""
-    return areas(curves(classifier, start, end, targets, places, **how))
-
-
 def deletion_auc(
-    classifier: Classifier,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    maps: np.ndarray,
-    *,
-    seeds: tuple[int, ...],
-    colour: tuple[float, ...],
-    **how: Any,
+    classifier: Classifier, request: Request, maps: np.ndarray, *, colour: tuple[float, ...], **how: Any
 ) -> np.ndarray:
-    """`auc` of images (N, H, W, 3) uint8 whose pixels take the colour `colour`; `seeds` are those of `rank`."""
-    x = to_float(images)
-    return auc(classifier, x, replaced(x, "mean", colour, 0), targets, rank(maps, seeds), **how)
+    """Area under the target's probability (N,) while the pixels of the images take a colour, those with the highest
+    attribution first; low is good. `how` are further arguments of `curves`."""
+    x, places = to_float(request.images), rank(maps, request.seeds)
+    return areas(curves(classifier, x, replaced(x, "mean", colour, 0), request.targets, places, **how))
 
 
 def insertion_auc(
-    classifier: Classifier,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    maps: np.ndarray,
-    *,
-    seeds: tuple[int, ...],
-    blur_sigma: float,
-    **how: Any,
+    classifier: Classifier, request: Request, maps: np.ndarray, *, blur_sigma: float, **how: Any
 ) -> np.ndarray:
-    """`auc` of blurred images whose pixels become those of the images (N, H, W, 3) uint8; `seeds` are those of
-    `rank`."""
-    x = to_float(images)
-    return auc(classifier, blur(x, blur_sigma), x, targets, rank(maps, seeds), **how)
+    """Area under the target's probability (N,) while the pixels of the images replace those of the blurred images,
+    those with the highest attribution first; high is good. `how` are further arguments of `curves`."""
+    x, places = to_float(request.images), rank(maps, request.seeds)
+    return areas(curves(classifier, blur(x, blur_sigma), x, request.targets, places, **how))

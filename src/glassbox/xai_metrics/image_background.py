@@ -1,8 +1,8 @@
-"""Baselines that are the images' own background: what replaces a pixel there is what it was before.
+"""Baselines that equal the images' own background, so that replacing a pixel there changes nothing.
 
-Deletion, insertion and Integrated Gradients put a baseline in the place of pixels, and measure or attribute the change
-(Sturmfels, Lundberg & Lee 2020, Visualizing the Impact of Feature Attribution Baselines). Where a pixel has the
-baseline's colour nothing changes, whatever the pixel means to the model. Imports nothing heavy.
+Deletion, insertion and Integrated Gradients replace pixels by a baseline, and measure or attribute the change
+(Sturmfels, Lundberg & Lee 2020, Visualizing the Impact of Feature Attribution Baselines). A pixel of the baseline's
+colour never changes, however important it is to the model. Imports nothing heavy.
 """
 
 from typing import TYPE_CHECKING
@@ -14,45 +14,29 @@ from glassbox.explainers.catalog import TITLES
 if TYPE_CHECKING:
     import torch
 
-NEAR = 8 / 255  # largest change of a channel, 0..1, at which a pixel is as it was
-MUCH = 0.3  # share of such pixels above which a baseline is called the background
+NEAR = 8 / 255  # largest change of a channel, 0..1, that counts as no change
+MUCH = 0.3  # share of unchanged pixels above which the baseline counts as the background
 ACTS = {"deletion_auc": "deleted", "insertion_auc": "inserted"}  # metrics whose settings are baselines
 
 
-def unchanged(images: "torch.Tensor", baseline: str, mean: tuple[float, ...], blur_sigma: float) -> float:
-    """Share of the pixels, 0..1, in which no channel changes by more than `NEAR` when a baseline takes their place.
-
-    Args:
-        images: (N, H, W, 3) uint8.
-        baseline: "black", "mean" or "blur"; see `faithfulness.replaced`.
-        mean: colour of the training images, 0..1 a channel.
-        blur_sigma: standard deviation of the Gaussian blur, pixels.
-    """
+def shares(images: "torch.Tensor", mean: tuple[float, ...], blur_sigma: float) -> dict[str, float]:
+    """Share of the pixels of images (N, H, W, 3) uint8 in which no channel changes by more than `NEAR` when a baseline
+    replaces them, by baseline; for the other arguments see `faithfulness.replaced`."""
     from glassbox.data.batches import to_float
     from glassbox.xai_metrics.faithfulness import replaced
 
-    found = []
+    by_image: dict[str, list[float]] = {"black": [], "mean": [], "blur": []}
     for image in images.split(1):
         x = to_float(image)  # (1, 3, H, W)
-        change = (replaced(x, baseline, mean, blur_sigma) - x).abs().amax(dim=1)
-        found.append((change <= NEAR).float().mean().item())
-    return float(np.mean(found))
-
-
-def shares(images: "torch.Tensor", mean: tuple[float, ...], blur_sigma: float) -> dict[str, float]:
-    """`unchanged` by baseline."""
-    return {baseline: unchanged(images, baseline, mean, blur_sigma) for baseline in ("black", "mean", "blur")}
+        for baseline, values in by_image.items():
+            change = (replaced(x, baseline, mean, blur_sigma) - x).abs().amax(dim=1)
+            values.append((change <= NEAR).float().mean().item())
+    return {baseline: float(np.mean(values)) for baseline, values in by_image.items()}
 
 
 def cause(metric: str, settings: tuple[str, str], shares: dict[str, float]) -> str:
-    """Why the order of explainers may depend on which of two baselines a metric takes: one that is the background.
-    Empty where neither is, or where the settings of the metric are no baselines.
-
-    Args:
-        metric: name.
-        settings: the two.
-        shares: of `shares`.
-    """
+    """The likely cause if explainers rank differently in two settings of a metric: one baseline is the background.
+    Empty if neither is, or if the settings are no baselines. `shares` are those of the function `shares`."""
     if metric not in ACTS or not set(settings) <= set(shares):
         return ""
     baseline, other = sorted(settings, key=shares.get, reverse=True)
@@ -65,12 +49,8 @@ def cause(metric: str, settings: tuple[str, str], shares: dict[str, float]) -> s
 
 
 def note(baseline: str, shares: dict[str, float]) -> str:
-    """What is to be known of Integrated Gradients' maps whose baseline is the background; empty where it is not.
-
-    Args:
-        baseline: of Integrated Gradients.
-        shares: of `shares`.
-    """
+    """A warning if the baseline of Integrated Gradients is the background, else empty. `shares` are those of the
+    function `shares`."""
     if shares.get(baseline, 0) <= MUCH:
         return ""
     colour = "black" if baseline == "black" else "the mean colour of the training images"

@@ -1,4 +1,4 @@
-"""Interventions: hide the regions that a map names, and see whether the decision follows."""
+"""Interventions: hide the regions that a map ranks first, and see whether the prediction changes."""
 
 from typing import TYPE_CHECKING
 
@@ -11,20 +11,10 @@ if TYPE_CHECKING:
 
     from glassbox.models import Classifier
 
-CORRECTION = Metric(
-    "correction",
-    "diagnosis of mistakes",
-    True,
-    "share of mistakes, 0..1",
-    "after Goyal et al. 2019, Counterfactual Visual Explanations: the change that makes the decision another one",
-)
-DISCRIMINATION = Metric(
-    "discrimination",
-    "class discrimination",
-    True,
-    "probability, -1..1",
-    "after Selvaraju et al. 2017, Grad-CAM, section 5.1: a map of a class names what belongs to that class",
-)
+GOYAL = "after Goyal et al. 2019, Counterfactual Visual Explanations: the change that makes the decision another one"
+SELVARAJU = "after Selvaraju et al. 2017, Grad-CAM, section 5.1: a map of a class names what belongs to that class"
+CORRECTION = Metric("correction", "diagnosis of mistakes", True, "share of mistakes, 0..1", GOYAL)
+DISCRIMINATION = Metric("discrimination", "class discrimination", True, "probability, -1..1", SELVARAJU)
 
 
 def region_means(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
@@ -33,17 +23,8 @@ def region_means(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
 
 
 def strongest(values: np.ndarray, segments: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Mask of the regions with the highest mean value, as many as it takes to cover a share of the pixels.
-
-    Args:
-        values: (H, W), a map.
-        segments: (H, W) labels 0..S-1.
-        share: 0..1.
-        seed: of the order in which regions with equal values come.
-
-    Returns:
-        (H, W) bool.
-    """
+    """Mask (H, W) of the regions, labelled 0..S-1 in `segments` (H, W), with the highest mean of a map (H, W), as few
+    as cover a share, 0..1, of the pixels. The seed decides the order of regions with equal means."""
     means, sizes = region_means(values, segments), np.bincount(segments.ravel())
     drawn = np.random.default_rng(seed).permutation(len(means))
     return _first(drawn[np.argsort(-means[drawn], kind="stable")], sizes, segments, share)
@@ -58,19 +39,9 @@ def at_random(segments: np.ndarray, share: float, draws: int, seed: int) -> np.n
 def probabilities_without(
     classifier: "Classifier", image: "torch.Tensor", masks: np.ndarray, blur_sigma: float, batch_size: int
 ) -> np.ndarray:
-    """What the classifier says of an image in which regions are blurred.
-
-    Args:
-        classifier: left in the mode it was in.
-        image: (H, W, 3) uint8.
-        masks: (M, H, W) bool, what is hidden.
-        blur_sigma: standard deviation of the Gaussian blur, pixels.
-        batch_size: images in one forward pass.
-
-    Returns:
-        (M, K) probabilities.
-    """
-    import torch  # of which a report, which only names what was measured, has no need
+    """Probabilities (M, K) for an image (H, W, 3) uint8, blurred in masks (M, H, W) bool by a Gaussian of so many
+    pixels. The classifier is left in the mode it was in."""
+    import torch  # the report imports this module, and needs no torch
 
     from glassbox.data.batches import to_float
     from glassbox.models import probabilities

@@ -1,7 +1,7 @@
-"""Localization: does what speaks for a class lie where the object is?
+"""Localization: is the positive attribution where the object is?
 
-Every score takes maps (N, H, W) and masks (N, H, W) bool and gives (N,), NaN where the mask is empty. Pixels that tie
-count with the share that an order drawn at random would give them, so that a map of one value scores what chance does.
+Every score takes maps (N, H, W) and masks (N, H, W) bool and returns (N,), NaN if the mask is empty. Equal pixels count
+as in the mean over random orders, so that a map of one value scores what chance does.
 """
 
 from dataclasses import replace
@@ -11,60 +11,46 @@ import numpy as np
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 ARRAS = "Arras, Osman & Samek 2022, CLEVR-XAI"
-RELEVANCE_MASS = Metric(
-    "relevance_mass",
-    "localization",
-    True,
-    "share of the positive attribution, 0..1; by chance the mask's share",
-    f"{ARRAS}: relevance mass accuracy",
+ZHANG = "Zhang et al. 2018, Top-Down Neural Attention by Excitation Backprop, without a margin around the mask"
+CLARK = (
+    "Clark, Budding & Haufe 2024, XAI-TRIS: non-linear image benchmarks to quantify false positive post-hoc "
+    "attribution of feature importance: earth mover's distance"
 )
-RANK_ACCURACY = Metric(
-    "rank_accuracy",
-    "localization",
-    True,
-    "share of the mask's pixels, 0..1; by chance the mask's share",
-    f"{ARRAS}: relevance rank accuracy",
+MASS, RANK = f"{ARRAS}: relevance mass accuracy", f"{ARRAS}: relevance rank accuracy"
+RELEVANCE_MASS = Metric("relevance_mass", "localization", True, "share of the positive attribution, 0..1", MASS)
+EXCESS_MASS = replace(
+    RELEVANCE_MASS, name="excess_relevance_mass", unit="share of the positive attribution above chance"
 )
-POINTING_GAME = Metric(
-    "pointing_game",
+EXCESS_RANK = Metric("excess_rank_accuracy", "localization", True, "share of the mask's pixels above chance", RANK)
+EXCESS_POINTING = Metric(
+    "excess_pointing_game",
     "localization",
     True,
-    "share of images, 0..1; by chance the mask's share",
-    "Zhang et al. 2018, Top-Down Neural Attention by Excitation Backprop, without a margin around the mask",
+    "share of images above chance",
+    ZHANG,
     has_interval=False,  # few hits, or few misses, make the whole spread of a share
 )
-EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING = (
-    replace(metric, name=f"excess_{metric.name}", unit=f"{metric.unit.split(',')[0]} above chance")
-    for metric in (RELEVANCE_MASS, RANK_ACCURACY, POINTING_GAME)
-)
-TRANSPORT = Metric(
-    "earth_movers_distance",
-    "localization",
-    False,
-    "pixels; by chance that of an even map",
-    "Clark, Budding & Haufe 2024, XAI-TRIS: non-linear image benchmarks to quantify false positive post-hoc "
-    "attribution of feature importance: earth mover's distance",
-)
+TRANSPORT = Metric("earth_movers_distance", "localization", False, "pixels; by chance that of an even map", CLARK)
 METRICS = (EXCESS_MASS, EXCESS_RANK, EXCESS_POINTING, TRANSPORT)
 
 
 def measure(sample: Sample) -> Scores:
-    """With the masks of every margin; of images whose prediction is wrong nobody knows where its evidence is."""
+    """With the masks of every margin; NaN if the prediction is wrong, since its evidence is then unknown."""
     for margin, masks in [*sample.masks.items()][: 1 if sample.only_first else None]:
         chance = area(masks)
-        found = {
+        by_metric = {
             EXCESS_MASS: relevance_mass(sample.maps, masks) - chance,
             EXCESS_RANK: rank_accuracy(sample.maps, masks) - chance,
             EXCESS_POINTING: pointing_game(sample.maps, masks) - chance,
             TRANSPORT: transport(sample.maps, masks),
         }
-        for metric, scores in found.items():
+        for metric, scores in by_metric.items():
             yield metric, f"margin {margin}", np.where(sample.right, scores, np.nan)
 
 
 def relevance_mass(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of the positive attribution that lies inside the mask, 0..1; by chance it is `area`, which is also what
-    counts for a map with nothing positive: it points nowhere."""
+    """Share of the positive attribution inside the mask, 0..1; by chance it is `area`, the score of a map with nothing
+    positive, too."""
     positive = np.maximum(maps, 0).astype(np.float64)
     total = positive.sum(axis=(1, 2))
     inside = (positive * masks).sum(axis=(1, 2))
@@ -73,7 +59,7 @@ def relevance_mass(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def rank_accuracy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Of the K highest pixels, K being those of the mask, the share that lies inside it, 0..1; by chance `area`."""
+    """Share of the K highest pixels inside the mask, where K is the mask's size: 0..1; by chance `area`."""
     n = len(maps)
     flat, inside = maps.reshape(n, -1), masks.reshape(n, -1)
     k = inside.sum(axis=1)
@@ -85,15 +71,14 @@ def rank_accuracy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Whether the highest pixel lies inside the mask, 0 or 1, between them where several are highest; by chance
-    `area`."""
+    """Whether the highest pixel is inside the mask, 0 or 1, between them if several are highest; by chance `area`."""
     highest = maps == maps.max(axis=(1, 2), keepdims=True)
     return _known((highest & masks).sum(axis=(1, 2)) / highest.sum(axis=(1, 2)), masks)
 
 
 def transport(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Earth mover's distance from the positive attribution to an even spread over the mask, pixels: how far a unit of
-    mass travels on average when it travels as little as it can. A map with nothing positive counts as even."""
+    """Earth mover's distance from the positive attribution to an even spread over the mask, pixels. A map with nothing
+    positive counts as even."""
     import ot
 
     n, h, w = maps.shape

@@ -1,15 +1,16 @@
-"""Sparseness: on how few pixels an explanation rests. A description, no score: one pixel drawn at random would win."""
+"""Sparseness: on how few pixels the attribution concentrates. It ranks nothing: one random pixel would win."""
 
 import numpy as np
 
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
+CHALASANI = "Chalasani et al. 2020, Concise Explanations of Neural Networks using Adversarial Training"
 GINI = Metric(
     "gini",
     "sparseness",
     None,
     "0 (all pixels alike) to 1 - 1/pixels (one pixel)",
-    "Chalasani et al. 2020, Concise Explanations of Neural Networks using Adversarial Training; Hurley & Rickard 2009",
+    f"{CHALASANI}; Hurley & Rickard 2009",
 )
 METRICS = (GINI,)
 
@@ -20,7 +21,7 @@ def measure(sample: Sample) -> Scores:
 
 
 def gini(maps: np.ndarray) -> np.ndarray:
-    """Gini index of the absolute values of maps (N, H, W): (N,). NaN for a map of zeros, which rests on no pixel."""
+    """Gini index of the absolute values of maps (N, H, W): (N,). NaN for a map of zeros."""
     values = np.sort(np.abs(maps).reshape(len(maps), -1).astype(np.float64), axis=1)  # (N, D), rising
     d = values.shape[1]
     total = values.sum(axis=1)

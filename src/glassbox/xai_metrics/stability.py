@@ -1,4 +1,4 @@
-"""Whether an explainer that draws random numbers says the same twice, judged by the weights that it gives regions."""
+"""Agreement of an explainer's runs with different random numbers, by the weights that they give to regions."""
 
 from itertools import combinations
 
@@ -6,32 +6,16 @@ import numpy as np
 
 from glassbox.xai_metrics.base import Metric
 
-RANK_AGREEMENT = Metric(
-    "rank_agreement",
-    "stability under the explainer's own randomness",
-    True,
-    "correlation, -1..1",
-    "Spearman 1904, averaged over pairs of runs",
-)
-TOP_OVERLAP = Metric(
-    "top_overlap",
-    "stability under the explainer's own randomness",
-    True,
-    "share, 0..1",
-    "Visani et al. 2022, Statistical stability indices for LIME: the variables stability index",
-)
+STABILITY = "stability under the explainer's own randomness"
+SPEARMAN = "Spearman 1904, averaged over pairs of runs"
+VISANI = "Visani et al. 2022, Statistical stability indices for LIME: the variables stability index"
+RANK_AGREEMENT = Metric("rank_agreement", STABILITY, True, "correlation, -1..1", SPEARMAN)
+TOP_OVERLAP = Metric("top_overlap", STABILITY, True, "share, 0..1", VISANI)
 
 
 def rank_agreement(weights: np.ndarray) -> float:
-    """Mean over all pairs of runs of the rank correlation of their weights.
-
-    Args:
-        weights: (R, S), R >= 2 runs on the same S regions.
-
-    Returns:
-        -1..1. A run that gives every region the same weight ranks nothing: its pairs count as 0. NaN where no run
-        ranks anything.
-    """
+    """Mean rank correlation, -1..1, of all pairs of R >= 2 runs' weights (R, S) of the same S regions. Pairs with a run
+    whose weights are all equal count as 0; NaN if this holds for all runs."""
     from scipy.stats import rankdata
 
     ranks = rankdata(weights, axis=1)
@@ -44,32 +28,22 @@ def rank_agreement(weights: np.ndarray) -> float:
 
 
 def agreement_with(weights: np.ndarray, others: np.ndarray) -> float:
-    """Mean over runs of the rank correlation of a run with the mean of the other runs of a better kind.
+    """Mean over runs of the rank correlation, -1..1, of a run with the mean of other runs; NaN if both of such a pair
+    give every region the same weight.
 
     Args:
         weights: (R, S), R >= 2 runs on the same S regions.
-        others: (R, S), runs to compare with. The one in the same place is left out, so that with `weights` themselves
-            no run is compared with itself, and that every mean is one of R - 1 runs.
-
-    Returns:
-        -1..1; NaN where neither a run nor the mean beside it ranks anything.
+        others: (R, S), runs to compare with. The mean leaves out the one at the same place, so that if these are
+            `weights` themselves no run is compared with itself.
     """
     references = [np.delete(others, place, axis=0).mean(axis=0) for place in range(len(weights))]
     return float(np.mean([rank_agreement(np.stack(pair)) for pair in zip(weights, references, strict=True)]))
 
 
 def top_overlap(weights: np.ndarray, k: int) -> float:
-    """Mean over all pairs of runs of the share of their `k` strongest regions, by size of the weight, that they have in
-    common.
-
-    Args:
-        weights: (R, S), R >= 2 runs on the same S regions.
-        k: how many regions; at most all of them are compared.
-
-    Returns:
-        0..1. Runs that chose at random would share `overlap_by_chance`; so much is counted for the pairs of a run that
-        gives every region the same weight, and so chooses none. NaN where no run gives any region a weight.
-    """
+    """Mean over all pairs of R >= 2 runs of the share, 0..1, of their `k` regions with the largest absolute weight that
+    they have in common. Pairs with a run whose absolute weights are all equal count as `overlap_by_chance`; NaN if all
+    weights (R, S) are 0."""
     k, chance = min(k, weights.shape[1]), overlap_by_chance(weights.shape[1], k)
     tops = [set(row) for row in np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k].tolist()]
     chooses = np.ptp(np.abs(weights), axis=1) > 0
@@ -80,6 +54,6 @@ def top_overlap(weights: np.ndarray, k: int) -> float:
 
 
 def overlap_by_chance(regions: int, k: int) -> float:
-    """What `top_overlap` is on average for runs that name `k` of the regions at random: k / regions (the mean of a
-    hypergeometric distribution, divided by k)."""
+    """Mean `top_overlap` of runs that choose `k` regions at random: k / regions (the mean of a hypergeometric
+    distribution, divided by k)."""
     return min(k, regions) / regions
