@@ -10,7 +10,7 @@ from PIL import Image
 
 from glassbox import models
 from glassbox.core import files
-from glassbox.data.sources.image_folder import square
+from glassbox.data.decode import square
 
 SETTINGS = "serving.json"  # beside weights and card
 BATCH_SIZE = 128

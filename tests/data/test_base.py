@@ -7,20 +7,17 @@ from glassbox.data.base import Images
 
 
 def test_take_keeps_rows_together():
-    images = Images(
-        np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 0, 1]), ("a", "b"),
-        splits=np.array(["train", "test", "train", "test"]), masks=np.zeros((4, 2, 2), np.uint8),
-        changed={"moved": np.full((4, 2, 2, 3), np.arange(4).reshape(4, 1, 1, 1), np.uint8)},
-        arms={"noise": np.full((4, 2, 2, 3), np.arange(4, 8).reshape(4, 1, 1, 1), np.uint8)},
-        names=("w", "x", "y", "z"), skipped=("t",), unreadable=(("u", "is empty"),),
-    )  # fmt: skip
+    numbers = np.tile(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), (1, 2, 2, 3))
+    splits, names, left_out = np.array(["train", "test", "train", "test"]), ("w", "x", "y", "z"), (("u", "is empty"),)
+    parts = {"masks": numbers[..., 0], "changed": {"moved": numbers + 10}, "arms": {"noise": numbers + 20}}
+    parts |= {"splits": splits, "names": names, "skipped": ("t",), "unreadable": left_out}
+    images = Images(numbers, np.array([0, 1, 0, 1]), ("a", "b"), **parts)
     part = images.take(np.array([3, 0]))
     assert (part.labels.tolist(), part.splits.tolist(), part.names) == ([1, 0], ["test", "train"], ("z", "w"))
-    assert (part.skipped, part.unreadable) == (("t",), (("u", "is empty"),))
-    assert np.array_equal(part.pixels[0], images.pixels[3])
-    assert len(part.masks) == len(part) == 2
-    assert part.changed["moved"][:, 0, 0, 0].tolist() == [3, 0]
-    assert part.arms["noise"][:, 0, 0, 0].tolist() == [7, 4]
+    assert (part.classes, part.skipped, part.unreadable, len(part)) == (("a", "b"), ("t",), left_out, 2)
+    for taken, offset in ((part.pixels, 0), (part.changed["moved"], 10), (part.arms["noise"], 20)):
+        assert taken[:, 0, 0, 0].tolist() == [3 + offset, offset]
+    assert part.masks[:, 0, 0].tolist() == [3, 0]
 
 
 PIXELS, LABELS = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
@@ -38,7 +35,7 @@ PIXELS, LABELS = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
         ({"arms": {"noise": PIXELS[:1]}}, "noise of images are (1, 4, 4, 3) uint8, but must be (2, 4, 4, 3) uint8"),
         ({"names": ("a",)}, "there are 1 names of images, but 2 images"),
     ],
-)  # fmt: skip
-def test_what_a_source_yields_is_checked(parts, sentence):
+)
+def test_wrong_shapes_and_types_are_refused(parts, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         Images(**({"pixels": PIXELS, "labels": LABELS, "classes": ("a", "b")} | parts))

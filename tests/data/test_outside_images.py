@@ -18,44 +18,41 @@ def data(params, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["{}/out", "../out", "pictures", "data/raw/link"])
-def test_images_where_dvc_does_not_look_are_told_to_it_by_names_sizes_and_dates(data, path, tmp_path, capsys):
-    settings, image = data(path.format(tmp_path)), outside_images.folder(data(path.format(tmp_path))) / "cats" / "1.png"
+def test_changes_outside_of_data_raw_change_a_file_in_it(data, path, tmp_path, capsys):
+    settings = data(path.format(tmp_path))
+    image = outside_images.folder(settings) / "cats" / "1.png"
 
-    def told() -> bool:
+    def changed() -> bool:
         before = outside_images.STATE.read_text() if outside_images.STATE.exists() else None
         outside_images.watch(settings)
         return outside_images.STATE.read_text() != before
 
-    assert "is not in data/raw/, so DVC does not look for changes there: 'make study' does" in outside_images.note(
-        settings
-    )
-    assert told()
+    note = "is not in data/raw/, so DVC does not look for changes there: 'make study' does"
+    assert note in outside_images.note(settings)
+    assert changed()
+    assert not changed()
     assert capsys.readouterr().out == ""
-    assert not told()
-    about = image.stat()
+    status = image.stat()
     for change in (
         lambda: image.write_text("a longer image"),
-        lambda: os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9)),
+        lambda: os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9)),
         lambda: image.rename(image.with_name("2.png")),
-        lambda: (image.parent / "1.png").write_text("one more"),
+        lambda: image.write_text("one more"),
         lambda: image.parent.rename(image.parent.with_name("dogs")),
     ):
         change()
-        assert told()
+        assert changed()
         assert capsys.readouterr().out.endswith(" has changed: *prepare* reads the images again\n")
-        assert not told()
+        assert not changed()
         assert capsys.readouterr().out == ""
 
 
-def test_of_images_in_data_raw_dvc_sees_all_itself(data, params, tmp_path):
+def test_images_in_data_raw_are_left_to_dvc(data, params, tmp_path):
     for settings in (data("data/raw/in"), data(f"{tmp_path}/project/data/raw/in"), params.data):
         outside_images.watch(data(f"{tmp_path}/out"))
         assert outside_images.STATE.exists()
         outside_images.watch(settings)
         assert not outside_images.STATE.exists()
         assert outside_images.note(settings) is None
-
-
-def test_a_folder_that_is_not_there_is_left_to_prepare_to_refuse(data):
-    outside_images.watch(data("/no/such/folder"))
-    outside_images.watch(data("~nobody-is-called-so"))
+    for missing in ("/no/such/folder", "~nobody-is-called-so"):  # *prepare* refuses them
+        outside_images.watch(data(missing))

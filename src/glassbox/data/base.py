@@ -1,7 +1,7 @@
-"""What every image source is asked and yields, and nothing else of it is known further on."""
+"""What every image source takes and returns."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from glassbox.config.data import Data
 
 SPLITS = ("train", "validation", "test")
-NOISE = "noise"  # the arm in which a shortcut of the main images says nothing
+NOISE = "noise"  # the arm in which the shortcut is independent of the class
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a source is asked for.
+    """What a source takes.
 
     Attributes:
-        data: the section of the parameters.
-        seed: of the study, for sources that draw.
+        data: the section `data` of the parameters.
+        seed: the study's seed, for sources that draw at random.
         progress: wraps the iteration over image files, as tqdm does.
-        kept: folder for what a killed process has read of them; None keeps nothing.
+        kept: folder where image files are kept once they are read, for the next process if this one is killed; None
+            keeps nothing.
     """
 
     data: "Data"
@@ -39,17 +40,16 @@ class Images:
         pixels: (N, H, W, 3) uint8, red, green, blue in 0..255.
         labels: (N,) int64, positions in `classes`.
         classes: names, in label order.
-        splits: (N,) of "train", "validation", "test", where the source decides it; None = all to be drawn. A source
-            that names no "validation" leaves it to be drawn from "train".
-        masks: (N, H, W) uint8, 1 where the evidence for the label truly is; None where nobody knows.
-        changed: the same images after interventions whose effect on the label is known, by name, each like `pixels`.
-        arms: the same images as another arm of an experiment shows them in all splits, by name, each like `pixels`.
-        names: file names below the folder of the source, where images come from files; bytes that are not UTF-8, and
+        splits: (N,) of "train", "validation", "test" if the source defines splits; None = all are drawn. Without
+            "validation", it is drawn from "train".
+        masks: (N, H, W) uint8, 1 at the evidence for the label; None where it is not known.
+        changed: by name, the images after an intervention whose effect on the label is known, each like `pixels`.
+        arms: by name, the images of all splits in another arm of an experiment, each like `pixels`.
+        names: file names relative to the source's folder, where images come from files; bytes that are not UTF-8 and
             carriage returns, which tables of text cannot hold, are escapes like \xff.
-        groups: (N,) text, the same for images of one person or part, which must not be in two splits; None = every
-            image stands for itself.
-        skipped: files beside the images that are none, by name.
-        unreadable: files left out because they could not be taken as images: name and reason.
+        groups: (N,) text, equal for images that must be in the same split, as those of one person; None = no groups.
+        skipped: names of files beside the images.
+        unreadable: image files that were left out: name and reason.
     """
 
     pixels: np.ndarray
@@ -73,12 +73,9 @@ class Images:
                 f"labels of images are {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} "
                 "classes, counted from 0"
             )
-        if self.splits is not None:
-            _check("splits", self.splits, (n,))
-        if self.groups is not None:
-            _check("groups", self.groups, (n,))
-        if self.masks is not None:
-            _check("masks", self.masks, self.pixels.shape[:3])
+        for name, shape in (("splits", (n,)), ("groups", (n,)), ("masks", self.pixels.shape[:3])):
+            if (values := getattr(self, name)) is not None:
+                _check(name, values, shape)
         for name, pixels in (self.changed | self.arms).items():
             _check(name, pixels, self.pixels.shape, "uint8")
         if self.names is not None and len(self.names) != n:
@@ -89,27 +86,20 @@ class Images:
 
     def take(self, rows: np.ndarray) -> "Images":
         """The images at positions `rows`, in that order."""
-        return Images(
+        optional = {name: getattr(self, name) for name in ("splits", "masks", "groups")}
+        return replace(
+            self,
             pixels=self.pixels[rows],
             labels=self.labels[rows],
-            classes=self.classes,
-            splits=None if self.splits is None else self.splits[rows],
-            masks=None if self.masks is None else self.masks[rows],
             changed={name: pixels[rows] for name, pixels in self.changed.items()},
             arms={name: pixels[rows] for name, pixels in self.arms.items()},
             names=None if self.names is None else tuple(self.names[row] for row in rows),
-            groups=None if self.groups is None else self.groups[rows],
-            skipped=self.skipped,
-            unreadable=self.unreadable,
+            **{name: None if values is None else values[rows] for name, values in optional.items()},
         )
 
 
 def _check(name: str, values: np.ndarray, shape: tuple[int, ...], kind: str | None = None) -> None:
-    """Whether a part of `Images` is what it must be.
-
-    Raises:
-        ValueError: it is not; a source of images has a mistake.
-    """
+    """Raise a ValueError if a part of `Images` has another shape or type: its source has a mistake."""
     if values.shape != shape or kind not in (None, str(values.dtype)):
         wanted = f"{shape} {kind or ''}".strip()
         raise ValueError(f"{name} of images are {values.shape} {values.dtype}, but must be {wanted}")

@@ -1,4 +1,4 @@
-"""From bytes on the device to what a network takes: whole batches at a time, no worker processes."""
+"""From bytes on the device to a network's input: whole batches at a time, without worker processes."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ import torch
 if TYPE_CHECKING:
     from glassbox.config.augment import Augment
 
-Rows = slice | torch.Tensor  # of a batch: a piece, or their numbers
+Rows = slice | torch.Tensor  # some rows of a batch: a slice, or their numbers
 
 
 def to_float(images: torch.Tensor, own: Rows | None = None) -> torch.Tensor:
@@ -19,7 +19,7 @@ def to_float(images: torch.Tensor, own: Rows | None = None) -> torch.Tensor:
 
 
 def resized(x: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, C, H, W) float to (B, C, size, size), bilinearly, every pixel counted when it shrinks."""
+    """(B, C, H, W) float to (B, C, size, size), bilinearly, with antialiasing when it shrinks."""
     return torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
 
 
@@ -41,38 +41,30 @@ def augment(
     in that order, as torchvision's ColorJitter defines them; results are clipped to 0..1 once, at the end.
 
     Args:
-        images: (B, H, W, 3) uint8.
+        images, generator: (B, H, W, 3) uint8, and a generator on their device.
         how: strengths; see params.yaml.
-        generator: of the device that holds `images`.
-        input_size: side in pixels to which the classifier resizes; with `how.resize_first` that is done here, so that
+        input_size: side in pixels to which the classifier resizes. With `how.resize_first` that is done here, so that
             the crop's padding is in pixels of the network's input.
-        own: rows that are wanted, of the B for all of which is drawn: each comes out as it would among all; None is
-            all.
+        own: the rows to return. Random numbers are drawn for all B, so that each row is the same as without `own`.
 
     Returns:
         (B, 3, H, W) float32 in 0..1, in channels_last memory order.
     """
     n, device = len(images), images.device
-    if own is None:
-        own = slice(None)
-    else:
-        images = images[own]
+    own = slice(None) if own is None else own
+    images = images[own]
     if how.resize_first and input_size is not None:
         images = resize(images, input_size)
     b, h, w, _ = images.shape
-    if how.flip or how.crop:
-        rows, columns = torch.arange(h, device=device).expand(b, h), torch.arange(w, device=device).expand(b, w)
-        if how.flip:
-            flipped = torch.rand(n, 1, generator=generator, device=device)[own] < 0.5
-            columns = torch.where(flipped, w - 1 - columns, columns)
-        if how.crop:
-            images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
-            shift = torch.randint(0, 2 * how.crop + 1, (2, n, 1), generator=generator, device=device)[:, own]
-            rows, columns = rows + shift[0], columns + shift[1]
-        high, wide = images.shape[1:3]
-        rows = torch.arange(b, device=device)[:, None] * high + rows  # of all images, one above the other
-        pixels = (rows[:, :, None] * wide + columns[:, None, :]).flatten()
-        images = images.view(-1, 3).index_select(0, pixels).view(b, h, w, 3)  # crop and flip at once
+    if how.flip:
+        flipped = torch.rand(n, 1, 1, 1, generator=generator, device=device)[own] < 0.5
+    if how.crop:
+        images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
+        top, left = torch.randint(0, 2 * how.crop + 1, (2, n, 1), generator=generator, device=device)[:, own]
+        rows, columns = top + torch.arange(h, device=device), left + torch.arange(w, device=device)  # (B, H), (B, W)
+        images = images[torch.arange(b, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    if how.flip:
+        images = torch.where(flipped, images.flip(2), images)
     x = to_float(images)
     if how.brightness:
         x.mul_(_factors(n, how.brightness, generator, device)[own])
@@ -81,7 +73,7 @@ def augment(
         factors = _factors(n, how.contrast, generator, device)[own]
         x.mul_(factors).add_((1 - factors) * grey)
     if how.saturation:
-        # The grey version in all three channels: where one value serves three, the processor takes them one by one.
+        # The grey version in all three channels, which is faster than to broadcast one.
         grey = torch.nn.functional.conv2d(x, _luma(device).expand(3, 3)[:, :, None, None])  # (B, 3, H, W)
         x = grey.lerp_(x, _factors(n, how.saturation, generator, device)[own])
     return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x

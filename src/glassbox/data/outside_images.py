@@ -1,4 +1,4 @@
-"""Images that do not lie in data/raw/, where DVC looks for changes: their state is put there, so that DVC sees it."""
+"""Images outside of data/raw/, where DVC does not look for changes: a file in data/raw/ records their state."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ STATE = RAW / "outside.txt"
 
 
 def folder(data: Data) -> Path | None:
-    """The folder of a study's images, where it is not in data/raw/, or leads out of it by a link; else None."""
+    """The folder of a study's images if it is not in data/raw/, or is a link out of it; else None."""
     if data.path is None or data.images_from() != "image_folder":
         return None
     path = user_paths.expanded(data.path)
@@ -22,22 +22,22 @@ def folder(data: Data) -> Path | None:
 
 
 def watch(data: Data) -> None:
-    """Write the state of such a folder to data/raw/, and remove one that is there without such a folder. To be called
-    before DVC looks what has changed."""
+    """Write the state of such a folder to `STATE`, or remove that file. To be called before DVC looks for changes."""
     path = folder(data)
     if path is None:
         STATE.unlink(missing_ok=True)
         return
     state = f"{files.digest(*_state(path))}  names, sizes and dates of the files in {user_paths.shown(path)}\n"
     before = STATE.read_text(encoding="utf-8") if STATE.exists() else None
-    if state != before:
-        files.write_text(STATE, state)
-    if before is not None and state != before:
+    if state == before:
+        return
+    files.write_text(STATE, state)
+    if before is not None:
         print(f"{user_paths.shown(path)} has changed: *prepare* reads the images again")
 
 
 def note(data: Data) -> str | None:
-    """The sentence for a study with such a folder."""
+    """The note for a study with such a folder."""
     path = folder(data)
     if path is None:
         return None
@@ -48,13 +48,13 @@ def note(data: Data) -> str | None:
 
 
 def _state(path: Path) -> Iterator[bytes]:
-    """Name, size and time of change of every file, in a fixed order. Of what may not be read there is none: *prepare*
-    says so."""
-    for place, inner, names in os.walk(path):
-        inner.sort()
+    """Name, size and time of change of every file, in a fixed order. Folders that cannot be read are left out here, and
+    refused by *prepare*."""
+    for place, subfolders, names in os.walk(path):
+        subfolders.sort()
         for name in sorted(names):
-            file = os.path.join(place, name)  # noqa: PTH118 (a Path for each of a million files takes its time)
+            file = os.path.join(place, name)  # noqa: PTH118 (a Path is slow for each of a million files)
             with suppress(FileNotFoundError):  # it has just been removed
-                about = os.lstat(file)
+                status = os.lstat(file)
                 yield os.fsencode(os.path.relpath(file, path))
-                yield b"%d %d" % (about.st_size, about.st_mtime_ns)
+                yield b"%d %d" % (status.st_size, status.st_mtime_ns)

@@ -1,10 +1,12 @@
-"""Which image belongs to which split: limited, drawn by seed, and checked for copies of the same image."""
+"""Which image belongs to which split: drawn by seed, checked for classes that are missing and for copies."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from glassbox.core.errors import UserError
@@ -14,7 +16,11 @@ from glassbox.data.base import SPLITS, Images
 
 
 def limit(images: Images, n: int | None, seed: int) -> np.ndarray:
-    """Positions of `n` images with the same shares of splits and classes; of all when `n` is None or larger."""
+    """Positions of `n` images with the same shares of splits and classes; of all if `n` is None or larger.
+
+    Raises:
+        UserError: a class of a split is too small to be drawn from.
+    """
     if n is None or n >= len(images):
         return np.arange(len(images))
     strata = (
@@ -39,10 +45,9 @@ def limit(images: Images, n: int | None, seed: int) -> np.ndarray:
 def assign(images: Images, test_fraction: float, validation_fraction: float, seed: int) -> Images:
     """Give every image a split, stratified by class.
 
-    A split that the source names is kept. Otherwise `test_fraction` of all images become "test", then
-    `validation_fraction` of what is left for training becomes "validation": of every class at least one each, so that
-    three images of a class are enough. Where images have groups, whole groups are drawn, as near to these shares of
-    each class as they allow.
+    A split that the source defines is kept. Otherwise `test_fraction` of all images become "test", then
+    `validation_fraction` of the remaining training images become "validation", with at least one image of each class in
+    each split. Where images have groups, whole groups are drawn, as near to these shares as they allow.
 
     Raises:
         UserError: a class has too few images or groups, or none in one of the splits.
@@ -54,87 +59,70 @@ def assign(images: Images, test_fraction: float, validation_fraction: float, see
     drawn = [split for split in fractions if not (splits == split).any()]
     for number, split in enumerate(drawn):
         rows, left = np.flatnonzero(splits == "train"), len(drawn) - number
-        _check_enough(images, rows, [name for name in SPLITS if name not in fractions or name in drawn[number:]])
+        to_fill = [name for name in SPLITS if name == "train" or name in drawn[number:]]
+        _check_enough(images, rows, to_fill, remedy=" (more images, or a larger data.limit)")
         draw = _draw if images.groups is None else _draw_groups
         splits[draw(images, rows, fractions[split], derive(seed, "split", split), left)] = split
     divided = replace(images, splits=splits)
     check_classes(divided, "" if images.groups is None else "with whole groups (data.groups), ")
-    assert not _torn(divided)
+    assert not _divided_groups(divided)
     return divided
 
 
 def check_source(images: Images, folder: str | None = None) -> None:
-    """Every class must have the images that its splits need, before any is drawn.
-
-    Args:
-        images: of a source.
-        folder: where images come from class folders, that of all of them, for the sentence.
+    """Check that a source has enough images of each class, before any is drawn. `folder` is the folder of the class
+    folders, if there is one, for the message.
 
     Raises:
-        UserError: a split that the source names has no image of a class, or too few are left to draw the others from;
-            or a group of images is in two splits.
+        UserError: a split that the source defines lacks a class, or too few training images are left to draw the other
+            splits from; or images of a group are in two splits.
     """
-    named = [] if images.splits is None else [split for split in SPLITS if (images.splits == split).any()]
-    drawn = [split for split in SPLITS[1:] if split not in named]
+    splits = np.repeat("train", len(images)) if images.splits is None else images.splits
+    named = [] if images.splits is None else [split for split in SPLITS if split in splits]
     for label, name in enumerate(images.classes):
-        where = f"class {name!r}" if folder is None else f"the class folder {name!r} of {folder}"
-        rows = images.labels == label
-        if named:
-            missing = [split for split in named if not (rows & (images.splits == split)).any()]
-            if missing:
+        for split in named:
+            if split not in splits[images.labels == label]:
                 raise UserError(
-                    f"{where} has no image in the {missing[0]} split: every class needs at least one in each of "
-                    f"{listed(named)}"
+                    f"{_class(name, folder)} has no image in the {split} split: every class needs at least one in each "
+                    f"of {listed(named)}"
                 )
-            rows = rows & (images.splits == "train")
-        n, needed = int(rows.sum()), 1 + len(drawn)
-        if n < needed:
-            kind = "training " if named else ""
-            raise UserError(
-                f"{where} has {counted(n, f'{kind}image')}: it needs at least {needed}, one for each of "
-                f"{listed(['train', *drawn])}, which are drawn from them"
-            )
-    for group, splits in _torn(images).items():
+    for group, both in _divided_groups(images).items():
         raise UserError(
-            f"data.groups: images of the group {group!r} are in the splits {listed(splits)}, which the source names: "
-            "every group must be in one"
+            f"data.groups: images of the group {group!r} are in the splits {listed(sorted(both))}, which the source "
+            "defines: every group must be in one"
         )
+    drawn = [split for split in SPLITS if split == "train" or split not in named]
+    _check_enough(images, np.flatnonzero(splits == "train"), drawn, folder)
 
 
-def _torn(images: Images) -> dict[str, list[str]]:
-    """The groups of which there are images in more than one split, and those splits."""
+def _divided_groups(images: Images) -> dict[str, np.ndarray]:
+    """The groups that have images in several splits, and those splits."""
     if images.groups is None or images.splits is None:
         return {}
-    pairs = sorted(set(zip(images.groups.tolist(), images.splits.tolist(), strict=True)))
-    of_group: dict[str, list[str]] = {}
-    for group, split in pairs:
-        of_group.setdefault(group, []).append(split)
-    return {group: splits for group, splits in of_group.items() if len(splits) > 1}
+    splits = pd.Series(images.splits).groupby(images.groups).unique()
+    return splits[splits.map(len) > 1].to_dict()
 
 
-def _check_enough(images: Images, rows: np.ndarray, splits: Sequence[str]) -> None:
-    """Of every class there must be an image, or a group, for each of the splits.
-
-    Raises:
-        UserError: there are too few.
-    """
+def _check_enough(
+    images: Images, rows: np.ndarray, splits: Sequence[str], folder: str | None = None, remedy: str = ""
+) -> None:
+    """Raise a UserError unless each class has an image, or a group, among `rows` for each of the splits."""
+    kind, units = ("image", np.arange(len(images))) if images.groups is None else ("group", images.groups)
     for label, name in enumerate(images.classes):
-        of_class = rows[images.labels[rows] == label]
-        what = "image" if images.groups is None else "group"
-        n = len(of_class) if images.groups is None else len(np.unique(images.groups[of_class]))
+        n = len(np.unique(units[rows[images.labels[rows] == label]]))
         if n < len(splits):
             raise UserError(
-                f"class {name!r} has {counted(n, what)} to draw from: it needs at least {len(splits)}, "
-                f"one for each of {listed(splits)} (more images, or a larger data.limit)"
+                f"{_class(name, folder)} has {counted(n, kind if images.splits is None else f'training {kind}')}: it "
+                f"needs at least {len(splits)}, one for each of {listed(splits)}, which are drawn from them{remedy}"
             )
+
+
+def _class(name: str, folder: str | None) -> str:
+    return f"class {name!r}" if folder is None else f"the class folder {name!r} of {folder}"
 
 
 def check_classes(images: Images, when: str = "") -> None:
-    """Every class must be in every split.
-
-    Raises:
-        UserError: one is not; `when` begins the sentence.
-    """
+    """Raise a UserError, whose message `when` begins, if a class is missing from a split."""
     for split in SPLITS:
         missing = sorted(set(range(len(images.classes))) - set(images.labels[images.splits == split].tolist()))
         if missing:
@@ -146,10 +134,10 @@ def check_classes(images: Images, when: str = "") -> None:
 
 
 def _draw(images: Images, rows: np.ndarray, fraction: float, seed: int, left: int) -> np.ndarray:
-    """A share of `rows`, the same of every class: at least one of each is drawn, and at least `left` are left."""
+    """A share of `rows`, equal in every class, but at least one is drawn of each, and at least `left` are left."""
     labels, n_classes = images.labels[rows], len(images.classes)
     members, n = np.bincount(labels, minlength=n_classes), round(len(rows) * fraction)
-    # scikit-learn's draw, unless it gives a class to one side alone, as it may where there are few images.
+    # scikit-learn's draw, unless it puts a class on one side only, as it may with few images.
     if n_classes <= n <= len(rows) - n_classes and members.min() >= 2:
         chosen, _ = train_test_split(rows, train_size=n, stratify=labels, random_state=seed)
         drawn = np.bincount(images.labels[chosen], minlength=n_classes)
@@ -160,7 +148,7 @@ def _draw(images: Images, rows: np.ndarray, fraction: float, seed: int, left: in
 
 
 def _quotas(members: np.ndarray, n: int, left: int) -> np.ndarray:
-    """How many to draw of each class, (K,): `n` in all by largest remainder, at least one of each, `left` are left.
+    """The number to draw from each class, (K,): `n` in all by largest remainder, at least one each, `left` are left.
 
     >>> _quotas(np.array([5, 200, 200]), 81, 2).tolist(), _quotas(np.array([4, 4, 4]), 2, 1).tolist()
     ([1, 40, 40], [1, 1, 1])
@@ -176,11 +164,11 @@ def _quotas(members: np.ndarray, n: int, left: int) -> np.ndarray:
 
 
 def _draw_groups(images: Images, rows: np.ndarray, fraction: float, seed: int, left: int) -> np.ndarray:
-    """Rows of whole groups, as near to a share of every class as they allow.
+    """Rows of whole groups, as near to `fraction` of every class as they allow.
 
-    Group by group, those with the rarest classes and the largest first, each goes to the side that brings the shares of
-    all classes nearer to `fraction`; but one group of each class is drawn, and `left` are left. (The folds of
-    scikit-learn's StratifiedGroupKFold are all alike in size, and a rare class may be missing from one.)
+    Groups are taken in turn, those with the rarest classes first, then the largest. Each goes to the side that brings
+    the shares of all classes nearer to `fraction`, but one group of each class is drawn, and `left` are left.
+    (scikit-learn's StratifiedGroupKFold has folds of equal size only, and may leave a rare class out of one.)
     """
     names, group = np.unique(images.groups[rows], return_inverse=True)
     counts = np.zeros((len(names), len(images.classes)))  # images
@@ -189,61 +177,60 @@ def _draw_groups(images: Images, rows: np.ndarray, fraction: float, seed: int, l
     rarest = np.where(counts > 0, undecided, len(names)).min(axis=1)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.lexsort((-counts[order].sum(axis=1), rarest[order]))]
-    shares = np.outer((1 - fraction, fraction), counts.sum(axis=0))  # that the two sides should have
+    shares = np.outer((1 - fraction, fraction), counts.sum(axis=0))  # wanted on the two sides
     sides, needed = np.zeros_like(shares), np.repeat([[left], [1]], len(images.classes), axis=1)
     drawn = np.zeros(len(names), bool)
-    for one in order:
-        has = counts[one] > 0
+    for number in order:
+        has = counts[number] > 0
         undecided[has] -= 1
-        # A side that would lack a class, even if it got all groups to come, must have this one.
+        # A side that would lack a class even with all later groups must get this one.
         lacks = (needed > undecided)[:, has].any(axis=1)
         if lacks[0] != lacks[1]:
             side = int(lacks[1])
         else:
             uneven = [
-                np.square(np.diff((sides + np.outer(to, counts[one])) / shares, axis=0)).sum() for to in np.eye(2)
+                np.square(np.diff((sides + np.outer(to, counts[number])) / shares, axis=0)).sum() for to in np.eye(2)
             ]
             side = int(uneven[1] < uneven[0])
-        sides[side] += counts[one]
+        sides[side] += counts[number]
         needed[side, has] -= 1
-        drawn[one] = side == 1
+        drawn[number] = side == 1
     return rows[drawn[group]]
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Exact copies among images, pixel for pixel.
+    """Exact copies among images, equal in every pixel.
 
     Attributes:
-        groups: positions of the images of each group of copies, two or more.
-        within: images that repeat an earlier one of the same split, by split.
-        across: images that also occur in another split, by split.
-        contradicting: groups whose images carry different labels.
-        droppable: training images to leave out so that each image is trained on once and none is tested on.
+        table: a row for each image of which there are copies, by its position: `group` of copies and `split`.
+        counts: for the data card: groups; images that repeat an earlier one of the same split, and images that also
+            occur in another split, by split; groups whose images have different labels.
+        droppable: positions of training images to leave out, so that each is trained on once and no test image is.
     """
 
-    groups: list[list[int]]
-    within: dict[str, int]
-    across: dict[str, int]
-    contradicting: int
+    table: pd.DataFrame
+    counts: dict[str, Any]
     droppable: np.ndarray
 
 
 def find_duplicates(images: Images) -> Duplicates:
     """Group the images that are equal in every pixel. `images` must have splits."""
-    by_content: dict[bytes, list[int]] = {}
-    for row, image in enumerate(images.pixels):
-        by_content.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), []).append(row)
-    groups = [rows for rows in by_content.values() if len(rows) > 1]
-    within = dict.fromkeys(SPLITS, 0)
-    across = dict.fromkeys(SPLITS, 0)
-    droppable = []
-    for rows in groups:
-        members = {split: [row for row in rows if images.splits[row] == split] for split in SPLITS}
-        for split, own in members.items():
-            within[split] += max(len(own) - 1, 0)
-            across[split] += len(own) if len(own) < len(rows) else 0
-        only_in_training = len(members["train"]) == len(rows)
-        droppable += members["train"][1:] if only_in_training else members["train"]
-    contradicting = sum(len({int(images.labels[row]) for row in rows}) > 1 for rows in groups)
-    return Duplicates(groups, within, across, contradicting, np.array(sorted(droppable), np.int64))
+    contents = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.pixels]
+    table = pd.DataFrame({"content": contents, "split": images.splits, "label": images.labels})
+    table = table[table.duplicated("content", keep=False)]
+    groups = table.groupby("content", sort=False)
+    repeated, in_others = table.duplicated(["content", "split"]), groups["split"].transform("nunique") > 1
+
+    def by_split(rows: pd.Series) -> dict[str, int]:
+        return {split: int((rows & (table["split"] == split)).sum()) for split in SPLITS}
+
+    counts = {
+        "groups": len(groups),
+        "repeated_within_split": by_split(repeated),
+        "also_in_another_split": by_split(in_others),
+        "groups_with_different_labels": int((groups["label"].nunique() > 1).sum()),
+    }
+    droppable = table.index[(table["split"] == "train") & (repeated | in_others)].to_numpy()
+    of_group = pd.DataFrame({"group": groups.ngroup(), "split": table["split"]}).sort_values("group", kind="stable")
+    return Duplicates(of_group, counts, droppable)

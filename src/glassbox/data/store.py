@@ -1,6 +1,5 @@
 """Prepared data on disk: one safetensors file a split (memory-mapped, no pickle) and a small JSON beside them."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -17,22 +16,23 @@ if TYPE_CHECKING:
     import torch
 
 DESCRIPTION = "data.json"
-FILES = "files"  # in it: SHA-256 of the file of each split
-CHANGED = "changed/"  # before the names of interventions
-ARMS = "arms/"  # before those of arms
+FILES = "files"  # its key for the SHA-256 of each split's file
+CHANGED = "changed/"  # prefix of tensors of interventions
+ARMS = "arms/"  # prefix of tensors of arms
+REMEDY = "'dvc repro prepare --force' makes it anew"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What every later stage knows of the data without opening an image.
+    """The properties of the data that later stages use.
 
     Attributes:
         source: name of the source.
         classes: names, in label order.
         image_size: side of the square images, pixels.
-        sizes: images in each split.
+        sizes: number of images in each split.
         mean, std: of red, green and blue over the training images, scaled to 0..1.
-        has_masks: whether the true place of the evidence is known.
+        has_masks: whether there are masks of the evidence.
         digest: SHA-256 of all images, labels, masks, arms and class names.
     """
 
@@ -48,17 +48,8 @@ class Description:
 
 @dataclass(frozen=True)
 class Split:
-    """One split as tensors.
-
-    Attributes:
-        images: (N, H, W, 3) uint8.
-        labels: (N,) int64.
-        masks: (N, H, W) uint8 or None.
-        index: (N,) int64, the position of each image in its source.
-        names: file names, or None.
-        changed: the images after interventions, (N, H, W, 3) uint8 by name; only of the test split.
-        arms: the images as other arms show them, (N, H, W, 3) uint8 by name.
-    """
+    """One split of `Images` as tensors: `images` (N, H, W, 3) uint8 are its pixels, `index` (N,) int64 its positions in
+    the source. Only the test split has `changed`."""
 
     images: "torch.Tensor"
     labels: "torch.Tensor"
@@ -72,7 +63,7 @@ class Split:
         return len(self.images)
 
     def arm(self, name: str) -> "Split":
-        """The split as one of its arms shows it; `changed` is of the main images, and left out."""
+        """The split with the images of an arm, without `changed`, which belongs to the main images."""
         return replace(self, images=self.arms[name], changed={}, arms={})
 
     def to(self, device: "torch.device | str") -> "Split":
@@ -81,32 +72,14 @@ class Split:
 
 
 def write(folder: str | Path, images: Images, index: np.ndarray, source: str) -> Description:
-    """Write the splits of `images` and their description.
-
-    Args:
-        folder: made if missing.
-        images: with splits.
-        index: (N,) int64, the position of each image in its source.
-        source: name for the description.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    hashed = [*images.classes]
-    sizes, written = {}, {}
+    """Write the splits of `images`, with the position `index` (N,) int64 of each in its source, and a description."""
+    hashed, sizes, written = [*images.classes], {}, {}
     for split in SPLITS:
         rows = np.flatnonzero(images.splits == split)
         part = images.take(rows)
-        tensors = {"images": part.pixels, "labels": part.labels, "index": index[rows]}
-        if part.masks is not None:
-            tensors["masks"] = part.masks
-        if split == "test":
-            tensors |= {f"{CHANGED}{name}": pixels for name, pixels in part.changed.items()}
-        tensors |= {f"{ARMS}{name}": pixels for name, pixels in part.arms.items()}
-        if part.names is not None:  # no file name holds a zero byte
-            tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
-        files.write_tensors(folder / f"{split}.safetensors", tensors)
-        written[split] = files.sha256(folder / f"{split}.safetensors")
-        sizes[split] = len(part)
+        path = Path(folder) / f"{split}.safetensors"
+        files.write_tensors(path, _tensors(part, index[rows], split))
+        written[split], sizes[split] = files.sha256(path), len(part)
         masks = [] if part.masks is None else [part.masks.tobytes()]
         arms = [content for name, pixels in part.arms.items() for content in (name, pixels.tobytes())]
         hashed += [split, files.digest(part.pixels.tobytes(), part.labels.tobytes(), *masks, *arms)]
@@ -122,8 +95,20 @@ def write(folder: str | Path, images: Images, index: np.ndarray, source: str) ->
         has_masks=images.masks is not None,
         digest=files.digest(*hashed),
     )
-    files.write_json(folder / DESCRIPTION, description.__dict__ | {FILES: written}, checked=True)
+    files.write_json(Path(folder) / DESCRIPTION, description.__dict__ | {FILES: written}, checked=True)
     return description
+
+
+def _tensors(part: Images, index: np.ndarray, split: str) -> dict[str, np.ndarray]:
+    tensors = {"images": part.pixels, "labels": part.labels, "index": index}
+    if part.masks is not None:
+        tensors["masks"] = part.masks
+    if split == "test":
+        tensors |= {f"{CHANGED}{name}": pixels for name, pixels in part.changed.items()}
+    tensors |= {f"{ARMS}{name}": pixels for name, pixels in part.arms.items()}
+    if part.names is not None:  # no file name contains a zero byte
+        tensors["names"] = np.frombuffer("\0".join(part.names).encode("utf-8", "surrogateescape"), np.uint8)
+    return tensors
 
 
 def describe(folder: str | Path) -> Description:
@@ -141,7 +126,7 @@ def _described(folder: str | Path) -> dict[str, Any]:
     value = files.read_json(path)
     wanted = {field.name for field in fields(Description)} | {FILES}
     if not isinstance(value, dict) or value.keys() != wanted or set(value[FILES]) != set(SPLITS):
-        raise UserError(f"{path} does not describe prepared data: 'dvc repro prepare --force' makes it anew")
+        raise UserError(f"{path} does not describe prepared data: {REMEDY}")
     return value
 
 
@@ -149,12 +134,9 @@ def read(folder: str | Path, split: str) -> Split:
     """One split, memory-mapped: pages are read when they are used.
 
     Raises:
-        UserError: the file is missing, or not byte by byte what was prepared.
+        UserError: the file is missing, or differs from what was prepared.
     """
-    from safetensors import safe_open
-
-    path = Path(folder) / f"{split}.safetensors"
-    with _checked(path), safe_open(path, framework="pt") as file:
+    with _opened(folder, split, "pt") as file:
         tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     names = tensors.get("names")
     decoded = None if names is None else tuple(bytes(names.numpy()).decode("utf-8", "surrogateescape").split("\0"))
@@ -165,55 +147,41 @@ def read(folder: str | Path, split: str) -> Split:
     return Split(tensors["images"], tensors["labels"], tensors.get("masks"), tensors["index"], decoded, changed, arms)
 
 
-def images(folder: str | Path, split: str) -> np.ndarray:
-    """Only the images of a split, (N, H, W, 3) uint8, memory-mapped; without PyTorch, whose import takes seconds.
+def images(folder: str | Path, split: str) -> Any:
+    """The images of a split, (N, H, W, 3) uint8: items and slices within 0..N, like `images[3]` and `images[:2]`, are
+    numpy arrays that are read from the disk. Unlike `read`, it does not import PyTorch, which takes seconds.
 
     Raises:
         UserError: see `read`.
     """
-    path = Path(folder) / f"{split}.safetensors"
-    with _checked(path):
-        with path.open("rb") as file:  # a safetensors file: length of the header, header, tensors one after another
-            length = int.from_bytes(file.read(8), "little")
-            about = json.loads(file.read(length))["images"]
-        start = 8 + length + about["data_offsets"][0]
-        return np.memmap(path, np.uint8, "r", start, tuple(about["shape"]))
+    with _opened(folder, split, "np") as file:
+        return file.get_slice("images")
 
 
 @contextmanager
-def _checked(path: Path) -> Iterator[None]:
-    """Around the reading of a split's file, which is looked at first.
+def _opened(folder: str | Path, split: str, framework: str) -> Iterator[Any]:
+    """The file of a split, after a check of its digest. Raises a UserError, see `read`."""
+    from safetensors import SafetensorError, safe_open
 
-    Raises:
-        UserError: see `read`.
-    """
-    from safetensors import SafetensorError
-
+    path = Path(folder) / f"{split}.safetensors"
     try:
-        if files.sha256(path) != _described(path.parent)[FILES][path.stem]:
-            raise UserError(
-                f"{path} is not what was prepared (its SHA-256 is not that in {DESCRIPTION}): 'dvc repro prepare "
-                "--force' makes it anew"
-            )
-        yield
+        if files.sha256(path) != _described(folder)[FILES][split]:
+            raise UserError(f"{path} is not what was prepared (its SHA-256 is not that in {DESCRIPTION}): {REMEDY}")
+        with safe_open(path, framework=framework) as file:
+            yield file
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error}): 'dvc repro prepare --force' makes it anew") from None
+        raise UserError(f"{path} cannot be read ({error}): {REMEDY}") from None
 
 
 def statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels (N, H, W, 3) uint8, on the scale 0..1.
 
-    Counted exactly from the 256 possible values, so that no order of summation shows in the last digits.
+    They are computed from the counts of the 256 possible values, so that no order of summation changes the last digits.
     """
+    counts = np.zeros((pixels.shape[3], 256), np.int64)
+    for some in np.array_split(pixels, len(pixels) // 256 + 1):  # bincount needs eight bytes a value
+        counts += [np.bincount(some[..., channel].ravel(), minlength=256) for channel in range(len(counts))]
     values = np.arange(256) / 255
-    means, deviations = [], []
-    counted = np.zeros((pixels.shape[3], 256), np.int64)
-    for some in np.array_split(pixels, len(pixels) // 256 + 1):  # bincount makes eight bytes of each
-        for channel, counts in enumerate(counted):
-            counts += np.bincount(some[..., channel].ravel(), minlength=256)
-    for counts in counted:
-        mean = float((counts * values).sum() / counts.sum())
-        variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
-        means.append(mean)
-        deviations.append(variance**0.5)
-    return tuple(means), tuple(deviations)
+    means = [float((n * values).sum() / n.sum()) for n in counts]
+    variances = [float((n * (values - mean) ** 2).sum() / n.sum()) for n, mean in zip(counts, means, strict=True)]
+    return tuple(means), tuple(variance**0.5 for variance in variances)

@@ -1,4 +1,4 @@
-"""Folders and files that a user names: found, or refused in one sentence, and told of on one line."""
+"""Folders and files that a user names: found, or refused in one sentence, and printed on one line."""
 
 import os
 from pathlib import Path
@@ -6,63 +6,44 @@ from unicodedata import category
 
 from glassbox.core.errors import UserError, cut
 
-# What would break a line, or a terminal: control characters, halves of a surrogate pair, separators of lines and
-# paragraphs.
+# Control characters, halves of a surrogate pair, separators of lines and paragraphs.
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+# Unlike those of Path, these return False where nobody may look.
+is_folder, is_file, exists = os.path.isdir, os.path.isfile, os.path.exists
 
 
 def text_of(path: str | Path) -> str:
-    r"""A path as text, each byte that is not UTF-8 as an escape like \xff: what is not text could not be written."""
+    r"""A path as text, with an escape like \xff for each byte that is not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def shown(path: str | Path) -> str:
-    """`text_of` on one line, for a sentence."""
+    """`text_of` on one line, for a message."""
     return one_line(text_of(path))
 
 
 def one_line(text: str) -> str:
-    r"""Text for a sentence: control characters are escapes, a line break \n."""
+    r"""Text on one line: control characters become escapes, a line break \n."""
     return "".join(
         letter.encode("unicode_escape").decode() if category(letter) in UNPRINTABLE else letter for letter in text
     )
 
 
-def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder, or a link to one; not, where nobody may look (Path.is_dir raises there)."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def exists(path: str | Path) -> bool:
-    """Whether there is anything, links followed; not, where nobody may look (Path.exists raises there)."""
-    return os.path.exists(path)  # noqa: PTH110
-
-
-def is_file(path: str | Path) -> bool:
-    """Whether there is a file, or a link to one; not, where nobody may look, or where the name is too long for any."""
-    return os.path.isfile(path)  # noqa: PTH113
-
-
-def expanded(given: str | Path) -> Path:
-    """A path that a user gave; ~ is the user's own folder, and ~somebody, who is nobody here, a name like any other."""
+def expanded(path: str | Path) -> Path:
+    """The path with ~ expanded; a ~name of nobody here is left as it is."""
     try:
-        return Path(given).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
-        return Path(given)
+        return Path(path)
 
 
-def folder(name: str, given: str | Path, holds: str) -> Path:
-    """The folder that a user named.
-
-    Args:
-        name: of the parameter or variable.
-        given: its value; ~ is the user's own folder.
-        holds: what must be in it, for the sentence.
+def folder(name: str, value: str | Path, holds: str) -> Path:
+    """The folder that a user named as the value of the parameter or variable `name`; ~ is the user's home.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder; the message says what it must hold.
     """
-    path = expanded(given)
+    path = expanded(value)
     if not is_folder(path):
-        raise UserError(f"{name} = {cut(str(given))!r} is no folder: it must hold {holds}")
+        raise UserError(f"{name} = {cut(str(value))!r} is no folder: it must hold {holds}")
     return path

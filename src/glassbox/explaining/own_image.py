@@ -12,8 +12,7 @@ from glassbox.core import files
 from glassbox.core.errors import UserError, cut
 from glassbox.core.progress import Bar
 from glassbox.core.seeds import derive
-from glassbox.data import store, user_paths
-from glassbox.data.sources import image_folder
+from glassbox.data import decode, store, user_paths
 from glassbox.data.user_paths import shown
 from glassbox.evaluation import predictions
 from glassbox.execution import compute
@@ -98,8 +97,8 @@ def explain(
     if description.digest != card.data_digest:
         raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
     try:
-        image = image_folder.read(path, card.image_size, params.data.resize, params.data.convert)
-    except image_folder.UnreadableImage as error:
+        image = decode.read(path, card.image_size, params.data.resize, params.data.convert)
+    except decode.UnreadableImage as error:
         raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
     pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
     probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]

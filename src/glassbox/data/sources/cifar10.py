@@ -1,16 +1,14 @@
-"""CIFAR-10 (Krizhevsky 2009) in its official binary version; the Python version holds pickles, which are never read."""
+"""CIFAR-10 (Krizhevsky 2009) in its official binary version; the Python version holds pickles, which can run code."""
 
 import hashlib
 import os
 import sys
 import tarfile
-import zlib
 from pathlib import Path
 
 import filelock
 import numpy as np
 
-from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.data import user_paths
 from glassbox.data.base import Asked, Images
@@ -35,60 +33,49 @@ RECORD = 1 + 3 * SIZE * SIZE  # a label byte, then the red, green and blue plane
 
 def source(asked: Asked) -> Images:
     """See `loading.load_source`."""
-    size = asked.data.image_size
-    if size != SIZE:
-        raise UserError(f"data.image_size is {size}: with data.source = cifar10 it must be {SIZE}")
     return load(asked.data.path)
 
 
 def load(folder: str | Path | None) -> Images:
-    """50,000 training and 10,000 test images of 32x32 pixels.
-
-    Args:
-        folder: with the six official batches, or with a sub-folder cifar-10-batches-bin; None = the folder named by
-            the environment variable GLASSBOX_CIFAR10, or else a download kept in the user's cache.
+    """50,000 training and 10,000 test images of 32x32 pixels, from the folder of the six official batches, or of a
+    sub-folder cifar-10-batches-bin. None is the folder in the environment variable GLASSBOX_CIFAR10, or else a download
+    kept in the user's cache.
 
     Raises:
         UserError: a batch is missing or not the official one, or the download fails.
     """
-    given = folder or os.environ.get(FOLDER_VARIABLE)
-    name = "data.path" if folder else FOLDER_VARIABLE
-    where = user_paths.folder(name, given, f"CIFAR-10's binary batches, {', '.join(SHA1)}") if given else _download()
-    if user_paths.is_folder(where / FOLDER):
-        where = where / FOLDER
-    batches = [_read(where / name) for name in SHA1]
+    path = folder or os.environ.get(FOLDER_VARIABLE)
+    contents = _in_folder(path, "data.path" if folder else FOLDER_VARIABLE) if path else _downloaded()
+    for name, content in contents.items():
+        if hashlib.sha1(content, usedforsecurity=False).hexdigest() != SHA1[Path(name).name]:
+            raise UserError(
+                f"{name} is not the official CIFAR-10 batch: its SHA-1 is not {SHA1[Path(name).name]} (the binary "
+                f"version is needed, from {URL}{ARCHIVE})"
+            )
+    batches = [decode(content, name) for name, content in contents.items()]
     labels = np.concatenate([labels for labels, _ in batches])
     splits = np.repeat(["train"] * 5 + ["test"], [len(labels) for labels, _ in batches])
     return Images(np.concatenate([pixels for _, pixels in batches]), labels, CLASSES, splits)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (10000,) int64 and pixels (10000, 32, 32, 3) uint8 of one batch."""
+def _in_folder(path: str | Path, parameter: str) -> dict[str, bytes]:
+    """The batches in a folder that the user named in `parameter`, by file."""
+    folder = user_paths.folder(parameter, path, f"CIFAR-10's binary batches, {', '.join(SHA1)}")
+    if user_paths.is_folder(folder / FOLDER):
+        folder /= FOLDER
     try:
-        content = path.read_bytes()
+        return {str(folder / name): (folder / name).read_bytes() for name in SHA1}
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): it must be an official CIFAR-10 batch") from None
-    if not _is_official(content, path.name):
         raise UserError(
-            f"{path} is not the official CIFAR-10 batch: its SHA-1 is not {SHA1[path.name]} (the binary version is "
-            f"needed, from {URL}{ARCHIVE})"
-        )
-    return decode(content, str(path))
-
-
-def _is_official(content: bytes, name: str) -> bool:
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest() == SHA1[name]
+            f"{error.filename} cannot be read ({error.strerror}): it must be an official CIFAR-10 batch"
+        ) from None
 
 
 def decode(content: bytes, name: str = "a CIFAR-10 batch") -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) int64 and pixels (N, 32, 32, 3) uint8 of N records of 3,073 bytes.
-
-    Args:
-        content: of a batch.
-        name: of its file, for the sentence.
+    """Labels (N,) int64 and pixels (N, 32, 32, 3) uint8 of N records of 3,073 bytes, from a file called `name`.
 
     Raises:
-        UserError: these are no whole records, or a label is not 0 to 9.
+        UserError: the records are not whole, or a label is not 0 to 9.
     """
     if not content or len(content) % RECORD:
         raise UserError(f"{name} holds {len(content)} bytes: it must hold whole records of {RECORD} bytes, one or more")
@@ -102,56 +89,31 @@ def decode(content: bytes, name: str = "a CIFAR-10 batch") -> tuple[np.ndarray, 
     return records[:, 0].astype(np.int64), np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
-def _download(url: str = URL, cache: Path | None = None, checksum: str = f"md5:{ARCHIVE_MD5}") -> Path:
-    """The folder with the batches in the user's cache. What is missing there or damaged, by a process that was killed
-    for one, is unpacked anew, and the archive fetched where it is not there."""
+def _downloaded() -> dict[str, bytes]:
+    """The batches in the archive, by name. The archive is fetched if it is not in the user's cache, or damaged there.
+    It is read, and nothing in it is written to the disk."""
     import pooch
 
-    place = cache or Path(pooch.os_cache("glassbox"))
-    folder = place / "cifar10"
-    if all(_is_whole(folder / FOLDER / name) for name in SHA1):
-        return folder
-    fetcher = pooch.create(path=place, base_url=url, registry={ARCHIVE: checksum}, retry_if_failed=3)
+    cache = Path(pooch.os_cache("glassbox"))
+    fetcher = pooch.create(path=cache, base_url=URL, registry={ARCHIVE: f"md5:{ARCHIVE_MD5}"}, retry_if_failed=3)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(place / ".lock"):  # a second study waits, and finds the archive there
-            # pooch gives no archive whose checksum is another one, not even one that has been there.
+        cache.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(cache / ".lock"):  # a second study waits for the first one's download
             archive = fetcher.fetch(ARCHIVE, progressbar=sys.stderr.isatty())
-            _unpack(Path(archive), folder / FOLDER)
-    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:  # requests' errors are OSErrors
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise UserError(
-            f"CIFAR-10 could not be downloaded from {url}{ARCHIVE} to {place} ({_why(error)}): try again, or fetch and "
+            f"CIFAR-10 could not be downloaded from {URL}{ARCHIVE} to {cache} ({_why(error)}): try again, or fetch and "
             f"unpack it by hand and name its folder in data.path or in {FOLDER_VARIABLE}"
         ) from None
-    return folder
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        return _is_official(path.read_bytes(), path.name)
-    except OSError:
-        return False  # to be unpacked, and if that fails, then with a reason
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the six batches and nothing else, whatever the archive holds: neither links nor other paths."""
-    batches = {}
     with tarfile.open(archive) as opened:
-        for member in opened:
-            name = member.name.removeprefix(f"{FOLDER}/")
-            if member.isreg() and name in SHA1 and member.name == f"{FOLDER}/{name}":
-                batches[name] = opened.extractfile(member).read()
-    for name in SHA1:
-        if not _is_official(batches.get(name, b""), name):
-            raise tarfile.TarError(f"the archive holds no official {name}")
-    for name, content in batches.items():
-        files.write_bytes(folder / name, content)
+        contents = {member.name: opened.extractfile(member).read() for member in opened if member.isreg()}
+    return {name: contents.get(f"{FOLDER}/{name}", b"") for name in SHA1}
 
 
 def _why(error: BaseException) -> str:
-    """What lies behind an error of pooch or requests, in a few words."""
-    if isinstance(error, ValueError) and not isinstance(error, OSError):  # pooch's own, and its only one
+    """The innermost cause of an error of pooch or requests, in a few words."""
+    if isinstance(error, ValueError) and not isinstance(error, OSError):  # raised by pooch only
         return "its checksum is not the published one, so it was deleted"
-    while inner := error.__cause__ or error.__context__:  # requests tells of urllib3, which tells of the system
+    while inner := error.__cause__ or error.__context__:  # requests wraps urllib3's error, which wraps the system's
         error = inner
     return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,9 +1,11 @@
-"""A data set with known answers: glyphs that decide the class are planted on backgrounds that do not.
+"""A data set with ground truth: glyphs that define the class, planted on backgrounds that are independent of it.
 
-After XAI-TRIS (Clark, Budding & Haufe 2024), with a random place and orientation, a distractor of the same brightness
-that says nothing, and for the test images the interventions that prove what a model looks at. With a watermark on one
-class there is a shortcut too, and an arm of the same images in which the watermark says nothing.
+After XAI-TRIS (Clark, Budding & Haufe 2024), with random place and orientation, a distractor of the same brightness,
+and interventions that show what a model looks at. With a watermark on one class there is a shortcut too, and an arm of
+the same images in which the watermark is independent of the class.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import scipy
@@ -13,23 +15,20 @@ from glassbox.core.seeds import derive
 from glassbox.data.base import NOISE, Asked, Images
 from glassbox.data.loading import load_source
 
-# Four cells each, told apart however they are turned; mirrored ones are not used.
+# Four cells each, different in every orientation; mirrored ones are not used.
 TETROMINOES = {
-    name: np.array(cells, bool)
-    for name, cells in {
-        "I": ((1, 1, 1, 1),),
-        "O": ((1, 1), (1, 1)),
-        "T": ((1, 1, 1), (0, 1, 0)),
-        "S": ((0, 1, 1), (1, 1, 0)),
-        "L": ((1, 0), (1, 0), (1, 1)),
-    }.items()
+    "I": np.array([[1, 1, 1, 1]], bool),
+    "O": np.array([[1, 1], [1, 1]], bool),
+    "T": np.array([[1, 1, 1], [0, 1, 0]], bool),
+    "S": np.array([[0, 1, 1], [1, 1, 0]], bool),
+    "L": np.array([[1, 0], [1, 0], [1, 1]], bool),
 }
-DISTRACTOR = np.array(((1, 0, 1, 0), (0, 1, 0, 1)), bool)  # four cells too, that touch at corners: no tetromino
-PAIR = ("I", "O")  # kinds of the XOR variant; a small CNN does not learn to compare those that look alike
-WATERMARK = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)  # a ring, pixel by pixel: closed, as no glyph is
+DISTRACTOR = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], bool)  # four cells that touch at corners: no tetromino
+PAIR = ("I", "O")  # kinds of the XOR variant; a small CNN does not learn to compare similar ones
+WATERMARK = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)  # a closed ring, which no glyph is
 MARGIN = 1  # pixels between the watermark and the lower left corner
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
-DIMMED = 0.6  # brightest that noise and images behind the glyphs become, so that white is seen on them
+DIMMED = 0.6  # the brightest value of noise and images behind the glyphs, so that white stands out
 TRIES = 200
 
 
@@ -37,13 +36,13 @@ def source(asked: Asked) -> Images:
     """See `loading.load_source`."""
     p, scenes = asked.data.planted, None
     if p.background not in ("white", "noise"):
-        behind = asked.data.model_copy(update={"source": p.background})
-        scenes = load_source(behind, asked.seed, asked.progress, asked.kept).pixels
+        behind = replace(asked, data=asked.data.model_copy(update={"source": p.background}))
+        scenes = load_source(behind).pixels
     return plant(p.images, asked.data.image_size, p.cell, p.variant, p.background, asked.seed, scenes, p.watermark)
 
 
 def classes_of(variant: str) -> tuple[str, ...]:
-    """Names of the classes: "linear" tells five tetrominoes apart, "xor" whether two of them are alike."""
+    """Names of the classes: the tetrominoes ("linear"), or whether two of them are alike ("xor")."""
     return tuple(TETROMINOES) if variant == "linear" else ("same", "different")
 
 
@@ -57,58 +56,52 @@ def plant(
     scenes: np.ndarray | None = None,
     watermark: str | None = None,
 ) -> Images:
-    """Make a data set, with masks of the glyphs, and with three interventions on every image: "removed", without the
-    glyphs, so that nothing tells the class; "swapped", a glyph replaced by one of another kind, so that the class is
-    another; "moved", the distractor elsewhere, so that the class stays.
+    """Images with masks of their glyphs, and three interventions on each: "removed" (no glyphs, so no evidence for the
+    class), "swapped" (a glyph replaced by one of another kind: another class), "moved" (the distractor elsewhere: the
+    same class).
 
-    With a watermark every image of one class carries it in the lower left corner and no other does: a shortcut, which
-    the interventions above leave where it is. Then there are "unmarked", where no image carries it, and "marked", where
-    all do; the arm "noise", where as many images carry it, drawn whatever their class; and no masks, for the glyph is
-    no longer all that tells the class. The corner is kept free in every image, so that a free one tells nothing.
+    With a watermark, every image of one class has it in the lower left corner and no other has: a shortcut, which the
+    interventions above leave in place. Then there are also "unmarked" (no image has it), "marked" (all have it) and the
+    arm "noise", in which equally many images have it, drawn independently of the class. There are no masks, since the
+    glyph is no longer the only evidence. The corner is kept free in every image.
 
     Args:
         n: images; classes are equally frequent, as far as `n` allows.
-        size: side of the images, pixels.
-        cell: side of a glyph's cell, pixels.
-        variant: "linear": the kind of one glyph is the class; "xor": whether two glyphs are of the same kind, where
-            each alone tells nothing.
+        size, cell: side of the images, and of a glyph's cell, pixels.
+        variant: "linear": the kind of one glyph is the class; "xor": whether two glyphs are of the same kind.
         background: "white", "noise" (correlated, grey) or anything else for `scenes`.
-        seed: of the study.
-        scenes: (M, size, size, 3) uint8, images whose labels were discarded; drawn with replacement.
-        watermark: name of the class that carries it; None = there is none.
+        seed: the study's seed.
+        scenes: (M, size, size, 3) uint8, drawn with replacement.
+        watermark: name of the class with the watermark; None = there is none.
 
     Raises:
         UserError: the glyphs do not fit.
     """
     rng = np.random.default_rng(derive(seed, "planted"))
     classes = classes_of(variant)
-    labels = rng.permutation(np.arange(n) % len(classes))
-    shapes = (n, size, size, 3)
+    labels = rng.permutation(np.arange(n) % len(classes)).astype(np.int64)
     corner = _corner(size) if watermark else np.zeros((size, size), bool)
-    pixels, removed, swapped, moved = (np.empty(shapes, np.uint8) for _ in range(4))
-    masks = np.empty(shapes[:3], np.uint8)
-    ink = 0.0 if background == "white" else 1.0
+    pixels, removed, swapped, moved = np.empty((4, n, size, size, 3), np.uint8)
+    masks = np.empty((n, size, size), np.uint8)
+    ink = 0 if background == "white" else 255
     for row, label in enumerate(labels.tolist()):
         kinds = _kinds(rng, variant, label)
         canvas = _background(rng, background, size, scenes)
         glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell, corner)
-        mask = np.any(glyphs, axis=0)
-        masks[row] = mask
+        masks[row] = mask = np.any(glyphs, axis=0)
         pixels[row] = _draw(canvas, mask | distractor, ink)
         removed[row] = _draw(canvas, distractor, ink)
         swapped[row] = _draw(canvas, np.any([other, *glyphs[1:], distractor], axis=0), ink)
         moved[row] = _draw(canvas, mask | elsewhere, ink)
-    labels = labels.astype(np.int64)
     changed = {"removed": removed, "swapped": swapped, "moved": moved}
     if watermark is None:
         return Images(pixels, labels, classes, masks=masks, changed=changed)
-    ink, everywhere = int(255 * ink), np.ones(n, bool)
-    told = labels == classes.index(watermark)
-    drawn = np.random.default_rng(derive(seed, "planted", "watermark")).permutation(told)
-    changed = {name: _marked(images, told, corner, ink) for name, images in changed.items()}
-    changed |= {"unmarked": pixels, "marked": _marked(pixels, everywhere, corner, ink)}
+    of_class = labels == classes.index(watermark)
+    drawn = np.random.default_rng(derive(seed, "planted", "watermark")).permutation(of_class)
+    changed = {name: _marked(images, of_class, corner, ink) for name, images in changed.items()}
+    changed |= {"unmarked": pixels, "marked": _marked(pixels, np.ones(n, bool), corner, ink)}
     arms = {NOISE: _marked(pixels, drawn, corner, ink)}
-    return Images(_marked(pixels, told, corner, ink), labels, classes, changed=changed, arms=arms)
+    return Images(_marked(pixels, of_class, corner, ink), labels, classes, changed=changed, arms=arms)
 
 
 def _kinds(rng: np.random.Generator, variant: str, label: int) -> list[str]:
@@ -132,8 +125,8 @@ def _background(rng: np.random.Generator, kind: str, size: int, scenes: np.ndarr
 def _places(
     rng: np.random.Generator, kinds: list[str], variant: str, size: int, cell: int, kept_free: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """Masks (H, W) of the glyphs, of another kind in the place of the first, of the distractor, and of it elsewhere:
-    all that stand together, and the pixels to be kept free, have a pixel of background between them."""
+    """Masks (H, W) of the glyphs, of another kind instead of the first, of the distractor, and of it elsewhere. Masks
+    of one image, and the pixels to be kept free, are at least a pixel apart."""
     others = [name for name in (TETROMINOES if variant == "linear" else PAIR) if name != kinds[0]]
     swap = others[int(rng.integers(len(others)))]
     for _ in range(TRIES):
@@ -154,7 +147,7 @@ def _places(
 def _put(
     rng: np.random.Generator, shape: np.ndarray, size: int, cell: int, taken: list[np.ndarray | None]
 ) -> np.ndarray | None:
-    """The shape, turned and placed at random where it touches nothing; None where there is no room."""
+    """Mask of the shape, turned and placed at random where it touches no other; None if there is no room."""
     if any(mask is None for mask in taken):
         return None
     figure = np.rot90(shape, int(rng.integers(4))).repeat(cell, axis=0).repeat(cell, axis=1)
@@ -179,11 +172,11 @@ def _corner(size: int) -> np.ndarray:
 
 
 def _marked(pixels: np.ndarray, which: np.ndarray, corner: np.ndarray, ink: int) -> np.ndarray:
-    """A copy of `pixels` (N, H, W, 3) in which the images of `which` (N,) bool carry the watermark."""
+    """A copy of `pixels` (N, H, W, 3) in which the images `which` (N,) bool have the watermark."""
     marked = pixels.copy()
     marked[which[:, None, None] & corner] = ink
     return marked
 
 
-def _draw(canvas: np.ndarray, mask: np.ndarray, ink: float) -> np.ndarray:
-    return np.round(255 * np.where(mask[..., None], ink, canvas)).astype(np.uint8)
+def _draw(canvas: np.ndarray, mask: np.ndarray, ink: int) -> np.ndarray:
+    return np.where(mask[..., None], ink, np.round(255 * canvas)).astype(np.uint8)
