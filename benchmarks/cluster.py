@@ -149,7 +149,7 @@ def efficiency() -> list[dict[str, Any]]:
             finally:
                 at.settings = settings(workers=2)
 
-        local = engine.Local(settings(engine="local"))
+        local = engine.Engine(settings(engine="local"))
         assert np.array_equal(by(local.each)().maps, by(two)().maps), "the same bytes"
         row = harness.compare(
             f"Shapley values of {IMAGES} images, {COALITIONS:,} coalitions",
@@ -170,7 +170,7 @@ def efficiency() -> list[dict[str, Any]]:
 
 def together() -> list[dict[str, Any]]:
     torch.set_num_threads(1)
-    local = engine.Local(settings(engine="local"))
+    local = engine.Engine(settings(engine="local"))
     with cluster(2), engine.start(settings(workers=2)) as at:
         row = harness.compare(
             f"training of the CNN, batches of {BATCH}",

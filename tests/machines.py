@@ -1,5 +1,5 @@
-"""Machines for tests: each has a network address, processes, a home folder and a /tmp/ray of its own, as namespaces of
-this machine's kernel; all else of the disk they share with it. They hang on one switch, and so does this machine."""
+"""Machines for tests, as Linux namespaces: each has its own network address, processes, home folder and /tmp/ray, and
+shares the rest of the disk with this machine. A switch connects them and this machine."""
 
 import os
 import pwd
@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-# What a machine starts with: in homes that are this one's, what it writes stays its own.
-BEGIN = """
+# The first process of a machine. Writes to home folders stay in the machine.
+START = """
 set -e
 folder=$1
 shift
@@ -28,121 +28,102 @@ for home in "$@"; do
     mount -t overlay overlay -o "lowerdir=$home,upperdir=$folder/new$home,workdir=$folder/work$home" "$home"
 done
 echo up
-# The first process of a machine has to collect those that have ended and whose parents are gone, as bash does.
+# It has to reap orphaned processes, as bash does.
 while :; do sleep 3600 & wait $!; done
 """
 
 
 class Machine:
-    """Made by `Network.machine`; where a `with` block ends, all of its processes do.
+    """A machine of a `Network`.
 
     Attributes:
-        address: in the network.
+        address: address in the network.
         home: what was written to the home of the test's user there.
     """
 
     def __init__(self, name: str, address: str, folder: Path) -> None:
-        self.address, self._name, self._folder = address, name, folder
+        self.address, self._name = address, name
         self.home = folder / "new" / Path.home().relative_to("/")
-
-    def _start(self) -> None:
-        program = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "bash",
-            "-c",
-            BEGIN,
-            "begin",
-        ]
+        unshare = "unshare --mount --pid --fork --kill-child --mount-proc"
         homes = {str(Path.home()), *(user.pw_dir for user in pwd.getpwall() if user.pw_name == "postgres")}
-        self._first = subprocess.Popen(
-            ["ip", "netns", "exec", self._name, *program, self._folder, *homes],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = ["ip", "netns", "exec", name, *unshare.split(), "bash", "-c", START, "start", folder, *homes]
+        self._first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self._first.stdout.readline() != "up\n":
-            pytest.skip(f"no machine can be made here: {self._first.stderr.read().strip()}")
+            pytest.skip(f"no machine can be created here: {self._first.stderr.read().strip()}")
         (self._init,) = psutil.Process(self._first.pid).children()
 
     def command(self, *command: str) -> list[str]:
-        """What runs a command there."""
+        """The command line that runs a command there."""
         return ["nsenter", f"--target={self._init.pid}", "--net", "--mount", "--pid", "--wd=.", "--", *command]
 
-    def popen(self, *command: str, **options: Any) -> subprocess.Popen:
-        """A process there."""
-        return subprocess.Popen(self.command(*command), **options)
-
     def run(self, script: str, user: str | None = None, **options: Any) -> str:
-        """What a script of bash prints there; a failure shows it. What it leaves running goes on.
+        """Run a script of bash there, which ends at the first command that fails.
 
         Args:
-            script: which ends at the first command that fails.
-            user: whose it is; None is that of the test.
+            script: the script. Programs that it starts in the background continue.
+            user: the user who runs it; None = the test's.
+
+        Returns:
+            What it printed.
         """
         shell = ["bash", "-e", "-o", "pipefail", "-c", script]
-        # A file: of a pipe the end would be that of the last program that the script leaves running.
-        with tempfile.TemporaryFile("w+") as said:
-            login = ["runuser", "-u", user, "--", "env", f"HOME={pwd.getpwnam(user).pw_dir}"] if user else []
-            done = subprocess.run(self.command(*login, *shell), stdout=said, stderr=said, text=True, **options)
-            said.seek(0)
-            text = said.read()
+        login = ["runuser", "-u", user, "--", "env", f"HOME={pwd.getpwnam(user).pw_dir}"] if user else []
+        # A file, because a pipe stays open as long as programs in the background do.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(self.command(*login, *shell), stdout=output, stderr=output, text=True, **options)
+            output.seek(0)
+            text = output.read()
         assert done.returncode == 0, f"{script}: {text}"
         return text
 
     def cut(self) -> None:
-        """Pull its cable: nothing reaches it from now on, and nothing comes."""
+        """Disconnect it from the network."""
         _run("ip", "link", "set", self._name, "down")
 
     def end(self) -> None:
-        self._init.send_signal(signal.SIGKILL)  # and the kernel all that it was the first process of
+        self._init.send_signal(signal.SIGKILL)  # the kernel then ends all others
         self._first.wait()
 
 
 class Network:
-    """Made by `network`.
+    """A network.
 
     Attributes:
-        host: address of this machine in it.
+        host: address of this machine.
     """
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
-        # Names and addresses of one process of tests, and no other's.
+        # Names and addresses that no other process of tests uses.
         self._stack, self._folder, self._name = stack, folder, f"gb{os.getpid()}"
         self._net, self._used = f"10.213.{os.getpid() % 256}", 1
         self.host = f"{self._net}.1"
         try:
             _run("ip", "link", "add", self._name, "type", "bridge")
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no network can be made here ({error}): root and iproute2 are needed")
+            pytest.skip(f"no network can be created here ({error}): root and iproute2 are needed")
         stack.callback(_run, "ip", "link", "del", self._name)
         _run("ip", "addr", "add", f"{self.host}/24", "dev", self._name)
         _run("ip", "link", "set", self._name, "up")
 
     def machine(self) -> Machine:
-        """One more machine."""
+        """Add a machine."""
         self._used += 1
         name, address = f"{self._name}-{self._used}", f"{self._net}.{self._used}"
-        made = Machine(name, address, self._folder / f"machine{self._used}")
         _run("ip", "netns", "add", name)
         self._stack.callback(_run, "ip", "netns", "del", name)
         _run("ip", "link", "add", name, "type", "veth", "peer", "name", "cable", "netns", name)
-        self._stack.callback(_run, "ip", "link", "del", name)  # a namespace that ends takes its own time for it
+        self._stack.callback(_run, "ip", "link", "del", name)  # else it stays for a while
         _run("ip", "link", "set", name, "master", self._name, "up")
         _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "cable")
         _run("ip", "-n", name, "link", "set", "cable", "up")
-        made._start()
-        self._stack.callback(made.end)
-        return made
+        machine = Machine(name, address, self._folder / f"machine{self._used}")
+        self._stack.callback(machine.end)
+        return machine
 
 
 @contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """A network without machines, whose own files will lie in a folder. Skips the test where none can be made."""
+    """A network without machines; their files will be in a folder. Skips the test if it cannot be created."""
     with ExitStack() as stack:
         yield Network(stack, folder)
 

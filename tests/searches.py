@@ -1,11 +1,11 @@
-"""Searches for tests: data learned in no time, trials that learn nothing, and workers of this process."""
+"""Searches for tests: trivial data, trials without training, and workers in this process."""
 
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 
 
 
 def black_and_white(_: str) -> Split:
-    """Forty images, learned in no time."""
+    """Forty images of two classes that any network learns."""
     labels = torch.arange(40) % 2
     images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
     images[labels == 1] = 255
@@ -42,7 +42,7 @@ def small(params: Params, **changes: Any) -> Tune:
 
 
 def score(params: dict, epoch: int) -> float:
-    """A made-up accuracy that depends on the drawn values and grows with the epochs."""
+    """An accuracy that depends on the drawn values and grows with the epochs."""
     return min(1.0, params["dropout_1"] * epoch / 2)
 
 
@@ -52,7 +52,7 @@ def epoch_of(number: int, accuracy: float, balanced: float = 0.0) -> Epoch:
 
 
 class Toy(Trainer):
-    """Its trials train nothing but report `score`."""
+    """Its trials report `score` without training."""
 
     def epochs(self, number, params, *_):
         for epoch in range(1, self.settings.epochs + 1):
@@ -61,7 +61,7 @@ class Toy(Trainer):
 
 @dataclass(frozen=True)
 class InFolder(Trainer):
-    """Real trials that leave word in a folder."""
+    """Real trials that leave marks in a folder."""
 
     folder: Path | None = None
 
@@ -69,15 +69,13 @@ class InFolder(Trainer):
 class KilledInTheSecond(InFolder):
     """The process of the second trial is killed in each attempt at it."""
 
-    times, server = 3, False
+    times = 3
 
     def epochs(self, number, *rest):
         for epoch in super().epochs(number, *rest):
             yield epoch
             if number == 1 and len(list(self.folder.glob("*.killed"))) < self.times:
                 (self.folder / f"{os.getpid()}.killed").touch()
-                if self.server:
-                    os.kill(os.getppid(), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -85,74 +83,70 @@ class KilledOnce(KilledInTheSecond):
     times = 1
 
 
-class KilledWithItsServer(KilledOnce):
-    """And so is the process that it is a fork of."""
-
-    server = True
-
-
 def search_of(
-    kind: type[Trainer], params: Params, folder: Path, seed: int = 0, place: Place = PLACE, **changes: Any
+    kind: type[Trainer], params: Params, folder: Path, *, seed=0, place=PLACE, threads=None, **changes: Any
 ) -> Search:
     """A search by such a trainer, with `changes` of the section `tune`."""
-    own = {"folder": folder} if "folder" in {field.name for field in fields(kind)} else {}
-    return Search(kind(small(params, **changes), KNOWN, params.augment, seed, DATA, place, **own), folder)
+    extra = {"folder": folder} if issubclass(kind, InFolder) else {}
+    trainer = kind(small(params, **changes), KNOWN, params.augment, seed, DATA, place, **extra)
+    return Search(trainer, folder, threads)
 
 
-def within(*deaths: int) -> Callable[..., Iterator[tuple[int, Any]]]:
-    """`workers.each` in this process. The worker of a trial dies after its first epoch as many times as `deaths` name
-    it."""
+def within(*deaths: int, after_end: tuple[int, ...] = ()) -> Callable[..., Iterator[tuple[int, Any]]]:
+    """`workers.each` in this process. The worker of a trial dies after its first epoch as often as `deaths` contains
+    the trial's number, and after its last record if `after_end` does."""
     left = list(deaths)
 
     def each(serve, todo: deque, at_once: int, answer):
         records_of = serve()
         while todo:
             number = todo.popleft()
-            records, answered = records_of(number), None
+            records, reply = records_of(number), None
             with suppress(StopIteration):
                 while True:
-                    record = records.send(answered)
-                    answered = answer(number, record)
+                    record = records.send(reply)
+                    reply = answer(number, record)
                     yield number, record
                     if number in left and isinstance(record, Epoch):
                         left.remove(number)
                         yield number, workers.Died(-signal.SIGKILL)
                         break
+            if number in after_end:
+                yield number, workers.Died(-signal.SIGKILL)
 
     return each
 
 
 def in_turn(*order: int) -> Callable[..., Iterator[tuple[int, Any]]]:
-    """`workers.each` in this process, by a worker for each trial; `order` tells whose turn it is to give a record."""
+    """`workers.each` in this process, with a worker for each trial; `order` is that of their records."""
 
     def each(serve, todo: deque, at_once: int, answer):
         records_of = serve()
-        records, answered = {number: records_of(number) for number in todo}, {}
+        records, replies = {number: records_of(number) for number in todo}, {}
         for number in order:
-            record = records[number].send(answered.get(number))
-            answered[number] = answer(number, record)
+            record = records[number].send(replies.get(number))
+            replies[number] = answer(number, record)
             yield number, record
 
     return each
 
 
-def steps(search: Search, *deaths: int) -> Iterator[tuple[int, Epoch | Trial]]:
-    """The records of a search in this process."""
-    return search.run(black_and_white, within(*deaths))
+def steps(search: Search, *deaths: int, after_end: tuple[int, ...] = ()) -> Iterator[tuple[int, Epoch | Trial]]:
+    """The records of a search in this process, see `within`."""
+    return search.run(black_and_white, within(*deaths, after_end=after_end))
 
 
-def run(search: Search, *deaths: int) -> list[Trial]:
+def run(search: Search) -> list[Trial]:
     """The trials of a search in this process."""
-    for _ in steps(search, *deaths):
-        pass
+    list(steps(search))
     return search.trials()
 
 
 def essence(trials: list[Trial]) -> list[tuple]:
-    """What must be the same in searches that are."""
+    """What is the same in equal searches."""
     return [(t.number, t.state, t.value, t.params, t.curve) for t in trials]
 
 
 def attempts(search: Search, number: int) -> list[dict]:
-    """What each attempt at a trial drew."""
+    """The parameters of each attempt at a trial."""
     return [t.params for t in search.study.get_trials() if t.user_attrs.get("number") == number]

@@ -1,5 +1,5 @@
-"""docs/cluster.md, typed on machines of their own: head, worker, laptop. What the study makes there, its files and its
-rows on the MLflow server, must be what one machine makes."""
+"""The commands of docs/cluster.md, run on three machines: head, worker, laptop. The files of the study and its rows on
+the MLflow server must be those that one machine makes."""
 
 import itertools
 import os
@@ -24,89 +24,65 @@ from glassbox.provenance import record
 
 pytestmark = NODES_OF_RAYS_OWN
 
-# Set, the study is not shrunken, and this takes minutes more.
+# With this variable the study is not reduced, which takes minutes more.
 PARAMETERS = [] if os.environ.get("GLASSBOX_WHOLE_STUDY") else SHRINK
-# Parameters of the one that the other has not.
-ELSEWHERE = ("compute.engine", "compute.address")
-# Tags that tell where and when a run was made, and of what state of parameters and code.
-ITS_OWN = (
-    "recorder",
-    "git_commit",
-    "git_dirty",
-    "mlflow.source.git.commit",
-    "continues",
-    "continued_by",
-    "verified",
-    "study_digest",
-    "changed",
-    "mlflow.note.content",
-    "mlflow.runName",
-)
-MEASURED = ("seconds", "images_per_second", "peak_memory")  # how the names of such metrics begin
+PLACE_PARAMETERS = {"compute.engine", "compute.address"}  # in which the two studies differ
+# Tags of the time and place of a run, and of the state of parameters and code.
+STATE_TAGS = {"recorder", "git_commit", "git_dirty", "mlflow.source.git.commit", "mlflow.note.content"}
+STATE_TAGS |= {"continues", "continued_by", "verified", "study_digest", "changed", "mlflow.runName"}
+MEASURED = ("seconds", "images_per_second", "peak_memory")  # prefixes of measured metrics
 
 
-def steps() -> dict[str, list[str]]:
-    """What the page tells to type, by heading: scripts, each to be typed at a time."""
+def scripts_of_the_page() -> dict[str, list[str]]:
+    """The blocks of commands of docs/cluster.md by heading."""
     page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     parts = re.split(r"^###? (.*)\n", page, flags=re.MULTILINE)[1:]
-    found = [re.findall(r"^```sh\n(.*?)^```", part, re.DOTALL | re.MULTILINE) for part in parts[1::2]]
-    return {title: scripts for title, scripts in zip(parts[::2], found, strict=True) if scripts}
+    scripts = [re.findall(r"^```sh\n(.*?)^```", part, re.DOTALL | re.MULTILINE) for part in parts[1::2]]
+    return {title: blocks for title, blocks in zip(parts[::2], scripts, strict=True) if blocks}
 
 
 @dataclass
 class Walked:
-    """A study whose stages were done by a cluster, and the same one made by this machine.
+    """A study made on a cluster, and the same one made by this machine."""
 
-    Attributes:
-        folder: of all that was written by anybody.
-        project, here: the one and the other.
-        said: what was printed by the study, by what keeps it, elsewhere, and at the end.
-        arguments: of every process that was at work meanwhile.
-        server: MLflow's address.
-        database: that of its database.
-        password: of this one.
-        token_file: where the head keeps the cluster's token.
-        dump: all that is in its server, as SQL.
-    """
-
-    folder: Path
-    project: Path
-    here: Path
-    said: dict[str, str]
-    arguments: set[str]
-    server: str
-    database: str
-    password: str
-    token_file: Path
-    dump: Callable[[], str]
+    folder: Path  # everything that the three machines wrote
+    project: Path  # the study made on the cluster
+    here: Path  # the other one
+    output: dict[str, str]  # of the commands, by part of the page
+    arguments: set[str]  # command lines of all processes meanwhile
+    server: str  # MLflow's address
+    database: str  # that of its database
+    password: str  # of the database
+    token_file: Path  # the head's file with the cluster's token
+    dump: Callable[[], str]  # returns the database as SQL
 
 
 @pytest.fixture(scope="module")
 def walked(made_study, tmp_path_factory) -> Iterator[Walked]:
-    if not (
-        shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") and any(services.POSTGRES.glob("*/bin/initdb"))
-    ):
+    has_sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not has_sshd or not any(services.POSTGRES.glob("*/bin/initdb")):
         pytest.skip("there is no sshd or no PostgreSQL: apt-get install openssh-server postgresql")
     folder = tmp_path_factory.mktemp("cluster")
     here = first_made(made_study, folder / "a study", *PARAMETERS)
-    for of_the_user in ("photos", "compare"):
-        shutil.rmtree(here / "reports" / of_the_user, ignore_errors=True)
+    for name in ("photos", "compare"):
+        shutil.rmtree(here / "reports" / name, ignore_errors=True)
     with machines.network(folder) as network:
         yield walk(folder, here, *(network.machine() for _ in range(3)))
 
 
 def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machine) -> Walked:
-    page, password = steps(), secrets.token_urlsafe(16)
-    who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    known = environment(HEAD=head.address, PGPASSWORD=password, MLFLOW_WORKERS="1", **who)  # one server, not four
+    page, password = scripts_of_the_page(), secrets.token_urlsafe(16)
+    author = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    variables = {"HEAD": head.address, "PGPASSWORD": password, "MLFLOW_WORKERS": "1"}
+    variables = environment(**variables, **dict.fromkeys(author, "test@example.org"))
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
-    make_known(folder, head, worker, laptop)
+    allow_ssh(folder, head, worker, laptop)
     for machine in (head, worker, laptop):
-        machine.run("rm -rf ~/.ray")  # a token of this machine's user, which would be that of all
+        machine.run("rm -rf ~/.ray")  # with a token of this machine's user
 
     def type_in(machine: Machine, script: str, cwd: Path = folder, user: str | None = None) -> str:
         script = script.replace("10.0.0.10", head.address)
-        return machine.run(script, user, input=f"{password}\n", env=known, cwd=cwd)
+        return machine.run(script, user, input=f"{password}\n", env=variables, cwd=cwd)
 
     database, tracking, ray = page.pop("On the head")
     type_in(head, database, Path("/"), "postgres")
@@ -120,33 +96,31 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
     project = clone(folder / "laptop" / "glass box")
     (project / ".venv").symlink_to(folder / ".venv")
     shell("python", "-m", "glassbox", "select", "digits", *PARAMETERS, cwd=project, PYTHONPATH="src")
-    said = {}
     with services.Watch() as watch:
-        study, keep = page.pop("On your laptop")
-        said["study"], said["kept"] = type_in(laptop, study, project), type_in(laptop, keep, project)
+        study, push = page.pop("On your laptop")
+        output = {"study": type_in(laptop, study, project), "push": type_in(laptop, push, project)}
     (elsewhere,) = page.pop("Elsewhere")
-    said["elsewhere"] = type_in(worker, elsewhere)
+    output["elsewhere"] = type_in(worker, elsewhere)
     (end,) = page.pop("At the end, on each worker and on the head")
-    said["end"] = type_in(worker, end) + type_in(head, end)
-    assert not page, "all of the page was typed"
+    output["end"] = type_in(worker, end) + type_in(head, end)
+    assert not page, "all commands of the page were run"
     dump = "$(ls /usr/lib/postgresql/*/bin/pg_dumpall | tail -n 1) -h $HEAD -U glassbox --no-role-passwords"
-    database, token_file = f"postgresql+psycopg://glassbox@{head.address}/mlflow", head.home / ".ray/auth_token"
     return Walked(
-        folder,
-        project,
-        here,
-        said,
-        watch.arguments,
-        server,
-        database,
-        password,
-        token_file,
-        lambda: type_in(head, dump),
+        folder=folder,
+        project=project,
+        here=here,
+        output=output,
+        arguments=watch.arguments,
+        server=server,
+        database=f"postgresql+psycopg://glassbox@{head.address}/mlflow",
+        password=password,
+        token_file=head.home / ".ray/auth_token",
+        dump=lambda: type_in(head, dump),
     )
 
 
-def make_known(folder: Path, head: Machine, *others: Machine) -> None:
-    """The head has an SSH server, at which everybody has a key."""
+def allow_ssh(folder: Path, head: Machine, *others: Machine) -> None:
+    """Start an SSH server on the head, with keys for the other machines."""
     for name in ("user", "host"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", folder / name], check=True)
     (folder / "sshd").write_text(
@@ -156,45 +130,36 @@ def make_known(folder: Path, head: Machine, *others: Machine) -> None:
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     head.run(f"PATH=$PATH:/usr/sbin; $(which sshd) -f {folder}/sshd -E {folder}/sshd.log")
     for machine in others:
-        machine.run(
-            f"mkdir -p ~/.ssh; cp {folder}/user ~/.ssh/id_ed25519; echo '{head.address} '$(cat {folder}/host.pub) > "
-            f"~/.ssh/known_hosts"
-        )
+        machine.run(f"mkdir -p ~/.ssh; cp {folder}/user ~/.ssh/id_ed25519")
+        machine.run(f"echo '{head.address} '$(cat {folder}/host.pub) > ~/.ssh/known_hosts")
 
 
-def test_it_ends_with_the_summary_of_a_study(walked):
-    assert ran(walked.said["study"]) == NAMES
-    assert "Which explanation to believe" in walked.said["study"]
-    assert re.search(r"MLflow +make ui", walked.said["study"])
-
-
-def test_both_machines_worked(walked):
-    """Ray unpacks the code of a stage where it begins a worker."""
-    for name in ("machine2", "machine3"):
+def test_the_commands_print_what_a_study_prints_and_both_machines_worked(walked):
+    assert ran(walked.output["study"]) == NAMES
+    assert "Which explanation to believe" in walked.output["study"]
+    assert re.search(r"MLflow +make ui", walked.output["study"])
+    for name in ("machine2", "machine3"):  # Ray unpacks the code of a stage where it starts a worker
         assert list((walked.folder / name / "ray").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*"))
+    assert "files pushed" in walked.output["push"]
+    for name in NAMES:
+        assert f"Stage '{name}' didn't change, skipping" in walked.output["elsewhere"]
+    assert "Data and pipelines are up to date." in walked.output["elsewhere"]
 
 
 def test_the_files_are_those_of_one_machine(walked):
-    """All numbers, tables, maps and weights, but for what says of what parameters they are."""
-    found, wanted = digests(walked.project), digests(walked.here)
-    assert found.keys() == wanted.keys()
+    """All numbers, tables, maps and weights; only the record of parameters differs."""
+    cluster, local = digests(walked.project), digests(walked.here)
+    assert cluster.keys() == local.keys()
     for name in ("evaluate/metrics.json", "explain/attributions.npz", "score/values.csv", "tune/trials.csv"):
-        assert f"reports/{name}" in found
-    assert differing(found, wanted) == ["reports/report/record.json"]
-    ours, others = (record.read(project / "reports/report") for project in (walked.project, walked.here))
-    assert {key for key in ours if ours[key] != others[key]} == {"study_digest", "sources_sha256"}
-
-
-def test_elsewhere_nothing_is_left_to_do(walked):
-    for name in NAMES:
-        assert f"Stage '{name}' didn't change, skipping" in walked.said["elsewhere"]
-    assert "Data and pipelines are up to date." in walked.said["elsewhere"]
-    assert "files pushed" in walked.said["kept"]
+        assert f"reports/{name}" in cluster
+    assert differing(cluster, local) == ["reports/report/record.json"]
+    cluster, local = (record.read(project / "reports/report") for project in (walked.project, walked.here))
+    assert {key for key in cluster if cluster[key] != local[key]} == {"study_digest", "sources_sha256"}
 
 
 @pytest.fixture
 def clients(walked, monkeypatch):
-    """Of the server, and of the other study's store."""
+    """Clients of the server, and of the other study's store."""
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", walked.server)
@@ -203,7 +168,7 @@ def clients(walked, monkeypatch):
 
 
 def rows(client, project: Path) -> dict:
-    """The study's row, its run of each stage, and the trials of its search, by name."""
+    """By name: the study's run, those of its stages, and those of the trials."""
     experiment = client.get_experiment_by_name("digits")
     everything = client.search_runs([experiment.experiment_id], max_results=1000, order_by=["start_time DESC"])
     digest = record.read(project / "reports/report")["study_digest"]
@@ -215,14 +180,13 @@ def rows(client, project: Path) -> dict:
         wanted = {"kind": kind, "mlflow.parentRunId": parent.info.run_id}
         return [run for run in everything if wanted.items() <= run.data.tags.items()]
 
-    found = {"study": study}
-    for name in NAMES:
-        found[name] = next(run for run in below(study, "stage") if run.data.tags["dvc_stage"] == name)
-    return found | {run.info.run_name: run for run in below(found["tune"], "trial")}
+    stages = {name: next(run for run in below(study, "stage") if run.data.tags["dvc_stage"] == name) for name in NAMES}
+    trials = {run.info.run_name: run for run in below(stages["tune"], "trial")}
+    return {"study": study} | stages | trials
 
 
 def pairs(clients, walked: Walked) -> list[tuple]:
-    """Each run on the server beside the same one of the other study."""
+    """Name, run on the server, and the same run of the other study."""
     ours, others = (
         rows(client, project) for client, project in zip(clients, (walked.project, walked.here), strict=True)
     )
@@ -231,8 +195,8 @@ def pairs(clients, walked: Walked) -> list[tuple]:
     return [(name, ours[name], others[name]) for name in ours]
 
 
-def told(run) -> dict[str, str]:
-    """Tags, with words for the numbers of runs."""
+def tags_of(run) -> dict[str, str]:
+    """Tags, with words in place of the ids of runs."""
     words = {
         run.info.run_id: "ROW",
         run.info.experiment_id: "EXPERIMENT",
@@ -240,9 +204,9 @@ def told(run) -> dict[str, str]:
     }
     pattern = "|".join(re.escape(number) for number in words if number and len(number) > 20)
     return {
-        key: re.sub(pattern, lambda found: words[found[0]], value)
+        key: re.sub(pattern, lambda match: words[match[0]], value)
         for key, value in run.data.tags.items()
-        if key not in ITS_OWN
+        if key not in STATE_TAGS
     }
 
 
@@ -251,8 +215,8 @@ def test_runs_have_the_same_parameters_metrics_tags_and_data(clients, walked):
         assert ours.info.status == other.info.status == "FINISHED"
         assert ours.data.params.keys() == other.data.params.keys()
         changed = {key for key, value in ours.data.params.items() if other.data.params[key] != value}
-        assert changed <= {*ELSEWHERE}, name
-        assert told(ours) == told(other), name
+        assert changed <= PLACE_PARAMETERS, name
+        assert tags_of(ours) == tags_of(other), name
         assert ours.data.metrics.keys() == other.data.metrics.keys(), name
         changed = {key for key, value in ours.data.metrics.items() if other.data.metrics[key] != value}
         assert [key for key in changed if not key.startswith(MEASURED)] == [], name
@@ -260,69 +224,61 @@ def test_runs_have_the_same_parameters_metrics_tags_and_data(clients, walked):
             assert (mine.dataset, mine.tags) == (theirs.dataset, theirs.tags)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files by path, without the times in MLflow's names of images."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {re.sub(r"\+timestamp\+.*?(\+compressed)?\.", r"\1.", name): content for name, content in files.items()}
+
+
 def test_artifacts_come_through_the_server_and_are_the_same_files(clients, walked, tmp_path):
-    for name, ours, other in pairs(clients, walked):
-        kept = []
-        for client, run in zip(clients, (ours, other), strict=True):
-            place = tmp_path / f"{name}-{len(kept)}"
+    of_the_state = {"index.html", "report/sources.zip", "report/record.json", "report/files.sha256"}
+    for name, *both in pairs(clients, walked):
+        downloaded = []
+        for client, run in zip(clients, both, strict=True):
+            place = tmp_path / f"{name}-{len(downloaded)}"
             place.mkdir()
             client.download_artifacts(run.info.run_id, "", str(place))
-            kept.append(
-                {
-                    re.sub(r"\+timestamp\+.*?(\+compressed)?\.", r"\1.", path.relative_to(place).as_posix()): path
-                    for path in place.rglob("*")
-                    if path.is_file()
-                }
-            )
-        assert kept[0].keys() == kept[1].keys(), name
-        changed = {path for path in kept[0] if kept[0][path].read_bytes() != kept[1][path].read_bytes()}
-        of_the_report = {f"report/{kept}" for kept in ("sources.zip", "record.json", "files.sha256")}
-        of_the_state = {"index.html", *of_the_report} if name == "study" else set()
-        assert {path for path in changed if Path(path).name != "timing.yaml"} == of_the_state, name
-    assert not (walked.project / "mlruns" / "artifacts").exists(), "only the server reached them"
+            downloaded.append(contents(place))
+        ours, others = downloaded
+        assert ours.keys() == others.keys(), name
+        changed = {path for path in ours if ours[path] != others[path] and Path(path).name != "timing.yaml"}
+        assert changed == (of_the_state if name == "study" else set()), name
+    assert not (walked.project / "mlruns" / "artifacts").exists(), "only the server wrote them"
 
 
 def test_the_model_is_registered(clients, walked, tmp_path):
     import mlflow
 
-    found = []
+    registered = []
     for client, project in zip(clients, (walked.project, walked.here), strict=True):
         study = rows(client, project)["study"]
         (output,) = study.outputs.model_outputs
         versions = client.search_model_versions("name = 'glassbox-digits'", order_by=["version_number DESC"])
-        version = next(one for one in versions if one.run_id == study.info.run_id)
+        version = next(version for version in versions if version.run_id == study.info.run_id)
         assert version.source == f"models:/{output.model_id}"
-        mlflow.set_tracking_uri(client.tracking_uri)
-        place = tmp_path / project.name
-        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=str(place)))
-        model = client.get_logged_model(output.model_id)
         assert version.tags.pop("study_digest") == study.data.tags["study_digest"]
-        found.append(
-            (
-                version.description,
-                version.tags,
-                {metric.key: metric.value for metric in model.metrics},
-                {path.relative_to(place): path.read_bytes() for path in place.rglob("*.safetensors")},
-                {path.relative_to(place) for path in place.rglob("*") if path.is_file()},
-            )
-        )
-    assert found[0] == found[1]
-    assert len(found[0][3]) == 1
+        mlflow.set_tracking_uri(client.tracking_uri)
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=str(tmp_path / project.name))
+        files = contents(Path(folder))
+        (weights,) = [content for name, content in files.items() if name.endswith(".safetensors")]
+        metrics = {metric.key: metric.value for metric in client.get_logged_model(output.model_id).metrics}
+        registered.append((version.description, version.tags, metrics, weights, files.keys()))
+    assert registered[0] == registered[1]
 
 
 @pytest.fixture(scope="module")
 def guarded(walked) -> Iterator[services.Guarded]:
-    """The same server, which now asks for a name and a password."""
-    with services.guard(walked.server) as made:
-        yield made
+    """The same server behind one that requires a name and a password."""
+    with services.guard(walked.server) as server:
+        yield server
 
 
 def test_commands_work_with_the_server(clients, walked, guarded, tmp_path):
     variables, row = guarded.variables, rows(clients[0], walked.project)["study"]
     experiment = row.info.experiment_id
-    said = make(walked.project, "ui", **variables).stdout
+    printed = make(walked.project, "ui", **variables).stdout
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=glassbox"
-    assert said == f"MLflow: {guarded.address}/{page}\n"
+    assert printed == f"MLflow: {guarded.address}/{page}\n"
 
     make(walked.project, "compare", f"A={row.info.run_id}", "B=.", **variables)
     (compared,) = clients[0].search_runs([experiment], "tags.kind = 'comparison'")
@@ -330,7 +286,7 @@ def test_commands_work_with_the_server(clients, walked, guarded, tmp_path):
     (page,) = clients[0].list_artifacts(compared.info.run_id)
     assert (walked.project / "reports/compare" / page.path).stat().st_size == page.file_size
 
-    # `make verify RUN=...`, without the minute in which the study is made again: as if that had made these files.
+    # `make verify RUN=...` without the minute in which it repeats the study.
     place = tmp_path / "again"
     place.mkdir()
     glassbox = ("python", "-m", "glassbox")
@@ -342,7 +298,7 @@ def test_commands_work_with_the_server(clients, walked, guarded, tmp_path):
     assert clients[0].get_run(row.info.run_id).data.tags["verified"].endswith(outcome)
 
 
-def test_a_password_in_the_address_is_masked_and_a_wrong_one_is_said(walked, guarded):
+def test_a_password_in_the_address_is_masked_and_a_wrong_one_refused(walked, guarded):
     host = guarded.address.removeprefix("http://")
     shown = make(walked.project, "ui", MLFLOW_TRACKING_URI=f"http://{guarded.user}:{guarded.password}@{host}").stdout
     assert shown.startswith(f"MLflow: http://{guarded.user}:***@{host}/#/experiments/")
@@ -356,28 +312,28 @@ def test_the_database_itself_may_be_the_store(walked):
     code = (
         "import mlflow.store.db.utils as utils; utils.MAX_RETRY_COUNT = 1; "
         "from glassbox.tracking import store; from glassbox.core import errors; "
-        "errors.run(lambda: print(*(one.name for one in store.connect().search_experiments())))"
+        "errors.run(lambda: print(*(found.name for found in store.connect().search_experiments())))"
     )
 
-    def ask(uri: str, **changes: str) -> subprocess.CompletedProcess:
-        where = changes | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": "src"}
-        return shell("python", "-c", code, cwd=walked.project, check=False, **where)
+    def connect(uri: str, **variables: str) -> subprocess.CompletedProcess:
+        variables |= {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": "src"}
+        return shell("python", "-c", code, cwd=walked.project, check=False, **variables)
 
     address = walked.database
-    assert "digits" in ask(address, PGPASSWORD=walked.password).stdout.split()
-    refused = ask(address.replace("@", ":wrong-1@"))
+    assert "digits" in connect(address, PGPASSWORD=walked.password).stdout.split()
+    refused = connect(address.replace("@", ":wrong-1@"))
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: the MLflow store {address.replace('@', ':***@')} cannot be opened: ")
     assert "password authentication failed" in refused.stderr
     assert "wrong-1" not in refused.stderr
-    assert ask("oracle://me@db").stderr.startswith("error: the MLflow store oracle://***@db cannot be opened: ")
+    assert connect("oracle://me@db").stderr.startswith("error: the MLflow store oracle://***@db cannot be opened: ")
 
 
 def test_no_password_is_kept_or_shown(walked, guarded):
-    """Those of the database, the cluster and MLflow's server: in files of any machine, rows, arguments, output."""
+    """Those of the database, the cluster and MLflow's server, in files, rows, command lines and output."""
     with services.Watch() as watch:
         command = ["dvc", "repro", "--force", "--single-item", "report"]
-        said = [*walked.said.values(), shell(*command, cwd=walked.project, **guarded.variables).stdout]
+        output = [*walked.output.values(), shell(*command, cwd=walked.project, **guarded.variables).stdout]
     assert guarded.requests
     arguments, dump = walked.arguments | watch.arguments, walked.dump()
     keys = [path for path in walked.folder.rglob("auth_token") if path.read_bytes() == walked.token_file.read_bytes()]
@@ -391,6 +347,6 @@ def test_no_password_is_kept_or_shown(walked, guarded):
     for secret in (walked.password, walked.token_file.read_text().strip(), guarded.password):
         assert len(secret) > 20
         assert secret not in dump
-        assert [text for text in said if secret in text] == []
+        assert [text for text in output if secret in text] == []
         assert [str(path) for path, content in files.items() if secret.encode() in content] == []
         assert [line for line in arguments if secret in line] == []

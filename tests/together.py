@@ -1,4 +1,4 @@
-"""Functions that several processes run at once, as a group on this machine."""
+"""Functions that several processes of this machine run as a group."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,15 +13,15 @@ from glassbox.training.process_group import Ranks
 
 
 def together(function: Callable[..., Any], size: int, folder: Path, *arguments: Any) -> list[Any]:
-    """What `function(ranks, *arguments)` gives on each rank; an error of any of them is raised."""
-    how = workers._context().get_start_method()  # a rank then begins in a moment, and not in seconds
-    multiprocessing.start_processes(_one, (function, size, folder, arguments), size, start_method=how)
+    """The results of `function(ranks, *arguments)` by rank; the error of any rank is raised."""
+    method = workers._context().get_start_method()  # the fork server, which starts ranks fast
+    multiprocessing.start_processes(_rank, (function, size, folder, arguments), size, start_method=method)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
-def _one(rank: int, function: Callable[..., Any], size: int, folder: Path, arguments: tuple[Any, ...]) -> None:
+def _rank(rank: int, function: Callable[..., Any], size: int, folder: Path, arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    limit = timedelta(seconds=60)  # ranks that wait for one another in vain are to be told
+    limit = timedelta(seconds=60)  # for ranks that wait for each other in vain
     distributed.init_process_group("gloo", f"file://{folder}/group", limit, rank=rank, world_size=size)
     torch.save(function(Ranks.here(), *arguments), folder / f"{rank}.pt")
     distributed.destroy_process_group()

@@ -13,7 +13,7 @@ FOUND = {
 }  # fmt: skip
 
 
-def test_what_the_search_found_is_used_and_said(params):
+def test_values_of_the_search_are_used_and_recorded(params):
     network, optimizer, choices = hyperparameters.resolve(params.model, params.train, FOUND, trial=7)
     known = hyperparameters.unsearched(
         "cnn", "data", None, batch_norm_momentum=0.9, weights=None, stem="imagenet", dropout=0.0
@@ -31,7 +31,7 @@ def test_what_the_search_found_is_used_and_said(params):
     assert len(origin) == 23  # nineteen of the network, four of the optimizer
 
 
-def test_a_given_value_takes_precedence(params):
+def test_a_value_of_the_parameters_takes_precedence(params):
     model = params.model.model_copy(update={"conv1_filters": 99})
     train = params.train.model_copy(update={"learning_rate": 0.5})
     network, optimizer, choices = hyperparameters.resolve(model, train, FOUND, trial=7)
@@ -41,7 +41,7 @@ def test_a_given_value_takes_precedence(params):
     assert sources["train.momentum"] == "tune, trial 7"
 
 
-def test_a_choice_that_the_search_knows_nothing_of_needs_its_values(params):
+def test_another_optimizer_than_the_best_trials_needs_its_values(params):
     train = params.train.model_copy(update={"optimizer": "rmsprop"})
     with pytest.raises(UserError, match=r"train.learning_rate, train.rho must be given a value: .* best trial \(7\)"):
         hyperparameters.resolve(params.model, train, FOUND, trial=7)
@@ -50,12 +50,10 @@ def test_a_choice_that_the_search_knows_nothing_of_needs_its_values(params):
 def test_without_a_search_every_needed_value_must_be_given(params):
     with pytest.raises(UserError, match=r"model.conv1_filters, .*: 'tuned' stands there, but tune.n_trials is 0"):
         hyperparameters.resolve(params.model, params.train, {}, trial=None)
-    given = {key: FOUND.get(key, "tuned") for key in type(params.model).model_fields} | {
-        "batch_norm_momentum": 0.9,
-        "name": "cnn",
-    }
+    values = {key: FOUND.get(key, "tuned") for key in type(params.model).model_fields}
+    values |= {"batch_norm_momentum": 0.9, "name": "cnn"}
     train = params.train.model_copy(update={"optimizer": "adam", "learning_rate": 1e-3})
-    network, optimizer, choices = hyperparameters.resolve(params.model.model_copy(update=given), train, {}, trial=None)
+    network, optimizer, choices = hyperparameters.resolve(params.model.model_copy(update=values), train, {}, trial=None)
     assert network.hyperparameters["conv2_kernel_size"] == 5
     assert optimizer == OptimizerSettings("adam", 1e-3)
     assert {choice.source for choice in choices} == {"params.yaml", "not used"}
@@ -63,8 +61,8 @@ def test_without_a_search_every_needed_value_must_be_given(params):
 
 
 def test_a_network_of_torchvision_takes_its_own_keys_and_the_optimizers_values_from_the_search(params):
-    given = {"name": "resnet18", "weights": "DEFAULT", "dropout": 0.5, "input_size": 64}
-    model = params.model.model_copy(update=given)
+    values = {"name": "resnet18", "weights": "DEFAULT", "dropout": 0.5, "input_size": 64}
+    model = params.model.model_copy(update=values)
     network, optimizer, choices = hyperparameters.resolve(model, params.train, FOUND, trial=7)
     assert network == models.Spec(
         "resnet18",

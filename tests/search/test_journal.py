@@ -1,4 +1,4 @@
-"""The file of a search: torn, damaged, a folder, a disk that is full."""
+"""The file of a search: incomplete, damaged, a folder, on a full disk."""
 
 import json
 
@@ -6,58 +6,41 @@ import pytest
 
 from glassbox.core.errors import UserError
 from glassbox.search.journal import JournalFileBackend
-from tests.searches import Toy, essence, run, search_of, steps
+from tests.searches import essence, run, steps
 
 
-@pytest.fixture
-def search(params, tmp_path):
-    return lambda folder="search", **changes: search_of(Toy, params, tmp_path / folder, **changes)
+def test_an_incomplete_last_line_is_removed(search, uninterrupted):
+    short = search(n_trials=3)
+    run(short)
+    short.file.write_bytes(short.file.read_bytes()[:-20])  # the end of the third trial
+    assert len(search(n_trials=3).trials()) == 2
+    assert essence(run(search())) == essence(uninterrupted)
 
 
-def test_a_torn_last_line_is_cut_off(search):
-    whole = essence(run(search("whole")))
-    made = search("torn", n_trials=3)
-    run(made)
-    file = made.file
-    file.write_bytes(file.read_bytes()[:-20])  # a machine went down in the middle of a line: the end of the third trial
-    assert len(search("torn", n_trials=3).trials()) == 2
-    assert essence(run(search("torn"))) == whole
-
-
-def test_a_damaged_file_is_named(search):
+def test_no_flipped_byte_changes_the_search(search):
+    """JSON with one digit changed is still JSON: each line has a checksum."""
     run(search(n_trials=2))
     file = search().file
-    lines = file.read_text().splitlines()
-    lines[4] = lines[4][:-7]
-    file.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=rf"{file.name}, the record of this search, is damaged .*: delete it"):
-        search()
-
-
-def test_no_flipped_byte_of_the_record_changes_the_search(search):
-    """JSON with one digit changed is JSON after all: every line carries a digest of what else is in it."""
-    run(search(n_trials=2))
-    file = search().file
-    whole, known = file.read_bytes(), essence(search().trials())
-    last = whole.rindex(b"\n", 0, -1)
-    for place in range(0, len(whole), 97):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    content, expected = file.read_bytes(), essence(search().trials())
+    last = content.rindex(b"\n", 0, -1)
+    for place in range(0, len(content), 97):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         try:
-            found = essence(search().trials())
+            trials = essence(search().trials())
         except UserError as error:
-            said = str(error)
-            assert said.startswith(f"{file}, the record of this search, is damaged (")
-            assert said.endswith("): delete it, and the search begins anew")
+            message = str(error)
+            assert message.startswith(f"{file}, the record of this search, is damaged (")
+            assert message.endswith("): delete it to start the search again")
         else:
-            assert place > last or found == known
-    values = json.dumps(known[0][2])[:6].encode()
-    assert whole.count(values) >= 1
-    file.write_bytes(whole.replace(values, values[:-1] + (b"1" if values[-1:] != b"1" else b"2"), 1))
-    with pytest.raises(UserError, match=r"is damaged \(the checksum of its line \d+ is another\): delete it"):
+            assert place > last or trials == expected
+    digits = json.dumps(expected[0][2])[:6].encode()
+    assert content.count(digits) >= 1
+    file.write_bytes(content.replace(digits, digits[:-1] + (b"1" if digits[-1:] != b"1" else b"2"), 1))
+    with pytest.raises(UserError, match=r"is damaged \(wrong checksum in line \d+\): delete it"):
         search()
 
 
-def test_a_record_that_is_a_folder_is_said(search):
+def test_a_folder_in_place_of_the_file_is_named(search):
     file = search().file
     file.unlink()
     file.mkdir()
@@ -65,10 +48,9 @@ def test_a_record_that_is_a_folder_is_said(search):
         search()
 
 
-def test_a_full_disk_is_one_sentence_and_the_search_goes_on_later(search, monkeypatch):
-    whole = essence(run(search("whole")))
-    made = search("full")
-    records = steps(made)
+def test_a_full_disk_is_one_sentence_and_the_search_resumes_later(search, uninterrupted, monkeypatch):
+    full_search = search()
+    records = steps(full_search)
     next(records)
 
     def full(*_):
@@ -77,7 +59,7 @@ def test_a_full_disk_is_one_sentence_and_the_search_goes_on_later(search, monkey
     with monkeypatch.context() as patch:
         patch.setattr(JournalFileBackend, "append_logs", full)
         with pytest.raises(
-            UserError, match=rf"{made.file.name} cannot be written \(No space left on device\): run the same"
+            UserError, match=rf"{full_search.file.name} cannot be written \(No space left on device\): run the same"
         ):
             next(records)
-    assert essence(run(search("full"))) == whole
+    assert essence(run(search())) == essence(uninterrupted)

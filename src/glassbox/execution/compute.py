@@ -1,4 +1,4 @@
-"""Where tensors live, how precisely they are multiplied, and what a device can refuse."""
+"""The device, its precision, its memory, and its errors."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ from glassbox.config.compute import Compute
 from glassbox.config.types import Precision
 from glassbox.core.errors import UserError
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # where Linux counts this process's memory
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux: memory of this process
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt
 
 
@@ -30,16 +30,16 @@ class Place:
     """A device and the precision of training on it.
 
     Attributes:
-        device: where.
+        device: the device.
         dtype: torch.float32, or torch.bfloat16 for automatic mixed precision.
         batch_size: images in one forward pass without gradients.
         tf32: whether CUDA may round the factors of float32 products to 10 bits.
         deterministic: whether only algorithms may run that give the same bits every time.
         compiled: whether training runs the network through torch.compile.
-        graphs: whether what is compiled is also recorded as CUDA graphs, each of which starts all of its kernels at
-            once: a small network's kernels take less time than starting them one by one.
-        threads: of the CPU, which decide in what order sums are taken, and so their last bits; None is PyTorch's own
-            number, or OMP_NUM_THREADS.
+        graphs: whether compiled code is also recorded as CUDA graphs, which start all kernels at once: a small
+            network's kernels take less time than starting them one by one.
+        threads: CPU threads, which determine the order of sums, and so their last bits; None = PyTorch's default or
+            OMP_NUM_THREADS.
     """
 
     device: torch.device
@@ -52,16 +52,16 @@ class Place:
     threads: int | None = None
 
     def settle(self) -> None:
-        """Set what PyTorch keeps for the whole process. A process that gets a place from another has to call it."""
+        """Apply the settings that PyTorch has for the whole process. A process that receives a place must call it."""
         # PyTorch's own defaults for TF32 differ between matrices (off) and convolutions (on).
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         if self.compiled:
             torch.use_deterministic_algorithms(self.deterministic)
-        else:  # the same, but for the compiler, whose import takes two seconds
+        else:  # the same without the compiler, whose import takes two seconds
             torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # no code here reads uninitialized memory
         torch.backends.cudnn.deterministic = self.deterministic
-        torch.backends.cudnn.benchmark = not self.deterministic  # picks the algorithm that is quickest this time
+        torch.backends.cudnn.benchmark = not self.deterministic  # choose the fastest algorithm by timing
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         if self.threads:
@@ -73,7 +73,7 @@ class Place:
             _keep_freed_memory()
 
     def autocast(self) -> AbstractContextManager:
-        """Mixed precision, where it was chosen: weights and sums stay float32."""
+        """See `autocast`."""
         return autocast(self.device, self.dtype)
 
     def __str__(self) -> str:
@@ -82,14 +82,14 @@ class Place:
 
 
 class OutOfMemory(UserError):
-    """So many images at once do not fit in the device's memory."""
+    """The images of one batch do not fit in the device's memory."""
 
 
 def resolve(compute: Compute) -> Place:
-    """Turn "auto" into what this machine has, and settle there.
+    """The place for the section `compute` on this machine, settled.
 
     Raises:
-        UserError: CUDA is asked for and there is none.
+        UserError: CUDA or CUDA graphs are required, and this machine has none.
     """
     has_cuda = torch.cuda.is_available()
     if compute.device.startswith("cuda"):
@@ -111,14 +111,14 @@ def resolve(compute: Compute) -> Place:
 
 
 def number(precision: Precision, device: torch.device) -> torch.dtype:
-    """The kind of number that a precision stands for on a device: "auto" is bfloat16 where the chip computes it."""
+    """The data type of a precision on a device: "auto" is bfloat16 where the hardware computes it."""
     if precision == "auto":
         return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     return getattr(torch, precision)
 
 
-# How far rounding alone moves the logarithm of the odds p / (1 - p). float32: one image in batches of several sizes
-# differed by up to 7e-5 with ResNet-50. bfloat16: numbers between 2 and 4, such as logits are, lie 1/64 apart.
+# Changes of the log odds log(p / (1 - p)) by rounding alone. float32: one image in batches of several sizes differed by
+# up to 7e-5 with ResNet-50. bfloat16: numbers between 2 and 4, such as logits, are 1/64 apart.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 1 / 64}
 
 
@@ -126,12 +126,12 @@ def varies(p: np.ndarray, dtype: torch.dtype) -> np.ndarray:
     """Whether probabilities differ by more than rounding.
 
     Args:
-        p: (M, T), M answers for each of T classes.
-        dtype: of the network's products.
+        p: (M, T), M probabilities for each of T classes.
+        dtype: data type of the network's products.
 
     Returns:
-        (T,) bool: whether the largest and the smallest answer are further apart than `ROUNDING` times p (1 - p), the
-        slope of a probability against its log odds.
+        (T,) bool: whether the range of each class exceeds `ROUNDING` times p (1 - p), the derivative of a probability
+        by its log odds.
     """
     slope = (p * (1 - p)).max(axis=0)
     return np.ptp(p, axis=0) > ROUNDING[dtype] * slope + 8 * np.finfo(float).eps
@@ -144,13 +144,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 @contextmanager
 def refusals(place: torch.device, key: str, images: int, side: int) -> Iterator[None]:
-    """Turn what a device refuses inside the block into one sentence.
+    """Turn errors of the device inside the block into one sentence.
 
     Args:
         place: the device.
-        key: of params.yaml that says how many images are taken at once.
-        images: how many.
-        side: of the network's input, pixels.
+        key: the parameter that sets the number of images in a batch.
+        images: that number.
+        side: height and width of the network's input, pixels.
 
     Raises:
         OutOfMemory: memory ran out.
@@ -159,74 +159,72 @@ def refusals(place: torch.device, key: str, images: int, side: int) -> Iterator[
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         if out_of_memory(error):
             raise OutOfMemory(
                 f"{images} images of {side} x {side} pixels at once ({key} and model.input_size) do not fit in the "
                 f"memory of {_with_memory(place)}: lower one of them"
             ) from error
-        if "does not have a deterministic implementation" in said:
+        if "does not have a deterministic implementation" in message:
             raise UserError(
-                f"compute.deterministic is true, but PyTorch has no deterministic {said.split()[0]} on "
+                f"compute.deterministic is true, but PyTorch has no deterministic {message.split()[0]} on "
                 f"{place.type.upper()}: set it to false"
             ) from error
-        if "Deterministic behavior was enabled" in said:  # what cuBLAS says when its workspace was set otherwise
+        if "Deterministic behavior was enabled" in message:  # by cuBLAS, where its workspace was set otherwise
             raise UserError(
                 f"compute.deterministic is true, but the environment sets CUBLAS_WORKSPACE_CONFIG to "
                 f"{os.environ.get('CUBLAS_WORKSPACE_CONFIG', '')!r}: unset it, or make it :4096:8"
             ) from error
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(
-                f"compute.compile is on, but torch.compile does not work here ({said[:200]}): set it to false"
+                f"compute.compile is on, but torch.compile does not work here ({message[:200]}): set it to false"
             ) from error
         raise
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out. Besides its own class PyTorch raises a plain RuntimeError: on the CPU, and
-    for CUDA's libraries."""
-    said = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
+    """Whether memory ran out. PyTorch has a class for it, but raises a plain RuntimeError on the CPU and for CUDA's
+    libraries."""
+    messages = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in messages)
 
 
 def _glibc(function: str, *arguments: int) -> None:
-    """Of Linux's usual C library; others have no such function, and need none."""
-    called = getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
-    if called:
-        called(*arguments)
+    """Call a function of glibc; other C libraries have no such function, and need none."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), function):
+        getattr(library, function)(*arguments)
 
 
 def _keep_freed_memory() -> None:
-    """What tensors leave is kept for the next ones. By itself the C library gives it back to the system again and
-    again, which then clears every page anew: a quarter of the time of a scoring on two cores."""
-    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):  # else the user has settled it
-        _glibc("mallopt", MMAP_THRESHOLD, 2**25)  # the highest that it takes
+    """Keep the memory of freed tensors for the next ones. By default the C library returns it to the system, which
+    then clears every page anew: a quarter of the time of a scoring on two cores."""
+    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):  # else it is the user's choice
+        _glibc("mallopt", MMAP_THRESHOLD, 2**25)  # the maximum
         _glibc("mallopt", TRIM_THRESHOLD, 2**31 - 1)
 
 
-_before_reset = 0.0  # GiB, the highest that `Peak` has seen before it set the system's own count back
+_before_reset = 0.0  # GiB, the highest value before `Peak` last reset the system's counter
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most memory that was in use at a time since the process began, GiB: on CUDA what PyTorch's tensors took, on the
-    CPU the whole process."""
+    """Peak memory since the process began, GiB: on CUDA that of PyTorch's tensors, on the CPU that of the process."""
     return max(_before_reset, _counted(device))
 
 
 def _counted(device: torch.device) -> float:
-    """GiB at the highest since the count was last set back."""
+    """Peak memory since the last reset, GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    found = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
-    if found:
-        return int(found.group(1)) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
+    counted = re.search(r"^VmHWM:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
+    if counted:
+        return int(counted.group(1)) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 class Peak:
-    """Memory that work takes beyond what is in use when this is made, GiB, at its highest; on systems whose count
-    cannot be set back only what exceeds all that the process took before."""
+    """Peak memory of some work, GiB: beyond that in use when this object is made, or, on systems whose counter cannot
+    be reset, beyond the peak of the process so far. Call it for the value."""
 
     def __init__(self, device: torch.device) -> None:
         global _before_reset
@@ -234,25 +232,24 @@ class Peak:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif RESET.exists():
-            _glibc("malloc_trim", 0)  # what others left would pass for memory that this work does not need
-            RESET.write_text("5")  # the highest becomes the present
+            _glibc("malloc_trim", 0)  # else freed memory of earlier work would hide what this work takes
+            RESET.write_text("5")  # the peak becomes the present value
         self.before = _counted(device)
 
     def __call__(self) -> float:
-        """So far."""
         return _counted(self.device) - self.before
 
 
 def costs(peak: float, since: float, images: int) -> dict[str, float]:
-    """What work on a number of images took: seconds since `time.perf_counter()` was `since`, images a second, and the
-    given peak memory (GiB)."""
+    """Costs of work on `images` images: seconds since `time.perf_counter()` was `since`, images per second, and the
+    peak memory (GiB)."""
     seconds = time.perf_counter() - since
     return {"seconds": seconds, "images_per_second": images / seconds, "peak_memory": peak}
 
 
 def machine(place: Place) -> dict[str, Any]:
-    """What times are to be read with: processor, PyTorch's threads on it, gpu (None where none was used), versions of
-    Python and torch."""
+    """The hardware and software behind measured times: processor, PyTorch's threads, gpu (None if not used), versions
+    of Python and torch."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return {
@@ -260,7 +257,7 @@ def machine(place: Place) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None,
         "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],  # without the kind of build
+        "torch": torch.__version__.split("+")[0],  # without the build
     }
 
 

@@ -1,4 +1,4 @@
-"""Work in processes of their own: one that the system kills takes neither the program nor the others' work with it."""
+"""Work in separate processes: where one is killed, neither this program nor the work of the others is lost."""
 
 import multiprocessing
 import multiprocessing.context
@@ -23,11 +23,8 @@ from glassbox.core.errors import UserError, of_the_disk
 Records = Generator[Any, Any, None]
 RECORD, END, ERROR = "record", "end", "error"
 LARGE = ("torch", "pandas")  # packages that take seconds to import
-
-
-# What multiprocessing gives for the exit code of a process that the fork server, itself killed, cannot tell about.
-UNKNOWN = 255
-STARTS = 3  # of a process, while the fork server is killed
+UNKNOWN = 255  # multiprocessing's exit code of a process whose fork server was killed
+STARTS = 3  # attempts to start a process, while the fork server is killed
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,14 @@ class Died:
     """The process of an item ended in the middle of it.
 
     Attributes:
-        exit_code: below 0, the signal that ended it; else what it exited with; None where nobody knows, because the
-            process that had started it was killed, too.
+        exit_code: exit code of the process; -N if signal N ended it; None = unknown, as its fork server was killed too.
     """
 
     exit_code: int | None
 
     @property
     def by_itself(self) -> bool:
-        """Whether it ended as a program does, and not by a signal."""
+        """Whether it exited, and was not ended by a signal."""
         return self.exit_code is not None and self.exit_code >= 0
 
     def __str__(self) -> str:
@@ -61,7 +57,7 @@ class Died:
 
 
 def no_answer(item: Any, record: Any) -> None:
-    """To a record that asks nothing."""
+    """The answer to a record that needs none."""
 
 
 def each(
@@ -73,16 +69,16 @@ def each(
     """Work off a queue.
 
     Args:
-        serve: called once in each process, where it makes ready; what it returns is a generator of the records of one
-            item. Sent there by pickle.
-        todo: items, taken from the left whenever a process comes free. The caller may put one back.
+        serve: called once in each process, to set it up; returns a function that yields the records of an item. Sent
+            there by pickle.
+        todo: items, taken from the left whenever a process is free. The caller may put one back.
         at_once: processes at most.
-        answer: called here with an item and each of its records; what it returns is what that generator is sent before
-            it goes on.
+        answer: called in this process with an item and each of its records; its result is sent to the generator of the
+            records.
 
     Yields:
-        (item, record) for each record of an item, in the order in which they come in; (item, `Died`) when its process
-        ended, which another then replaces as long as there is work.
+        (item, record) in the order in which records arrive; (item, `Died`) if its process ended, which is replaced as
+        long as there is work.
 
     Raises:
         UserError: `serve` or an item raised it.
@@ -91,21 +87,21 @@ def each(
     context = _context()
     busy: dict[Connection, tuple[BaseProcess, Any]] = {}
 
-    def give(pipe: Connection, process: BaseProcess) -> None:
+    def assign(pipe: Connection, process: BaseProcess) -> None:
         busy[pipe] = process, todo.popleft()
-        with suppress(ConnectionError):  # it has just died: the pipe's end tells, next time round
+        with suppress(ConnectionError):  # it has just died, which the next read of the pipe shows
             pipe.send(busy[pipe][1])
 
-    def employ() -> None:
+    def start() -> None:
         if todo:
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(serve, theirs, dict(os.environ)), daemon=True)
-            with _deaf_to_ctrl_c():
+            with _without_ctrl_c():
                 _start(process)
             theirs.close()
-            give(ours, process)
+            assign(ours, process)
 
-    def dismiss(pipe: Connection) -> int | None:
+    def end(pipe: Connection) -> int | None:
         process, _ = busy.pop(pipe)
         pipe.close()
         process.join()
@@ -113,27 +109,27 @@ def each(
 
     try:
         for _ in range(at_once):
-            employ()
+            start()
         while busy:
             for pipe in wait(list(busy)):
                 process, item = busy[pipe]
                 try:
                     kind, value = pipe.recv()
                 except (EOFError, OSError):  # at the end of the pipe, or within a record
-                    yield item, Died(dismiss(pipe))
-                    employ()
+                    yield item, Died(end(pipe))
+                    start()
                     continue
                 if kind == ERROR:
                     raise value if isinstance(value, UserError) else RuntimeError(f"{item}: {value}")
                 if kind == RECORD:
-                    said = answer(item, value)
+                    reply = answer(item, value)
                     with suppress(ConnectionError):
-                        pipe.send(said)
+                        pipe.send(reply)
                     yield item, value
                 elif todo:
-                    give(pipe, process)
+                    assign(pipe, process)
                 else:
-                    dismiss(pipe)
+                    end(pipe)
     finally:
         for process, _ in busy.values():
             process.kill()
@@ -141,24 +137,21 @@ def each(
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes begin as forks of one that has imported what takes seconds and is given no work: neither CUDA nor
-    OpenMP's threads survive a fork of this one. Our own modules it must not import: Python 3.11's looks for them in the
-    environment and not in this program's `sys.path`, and there may be another clone's."""
+    """Processes are forks of a server that has imported the large packages: neither CUDA nor OpenMP's threads survive
+    a fork of this process. The server imports no module of this project: in Python 3.11 it does not use this program's
+    `sys.path`, and might find those of another clone."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    known = [name for name in LARGE if name in sys.modules]
-    # PyTorch imports its compiler with the first optimizer, compiled or not, and takes a second.
-    context.set_forkserver_preload([*known, "torch._dynamo"] if "torch" in known else known)
+    loaded = [name for name in LARGE if name in sys.modules]
+    # PyTorch imports its compiler with the first optimizer, compiled or not, which takes a second.
+    context.set_forkserver_preload([*loaded, "torch._dynamo"] if "torch" in loaded else loaded)
     return context
 
 
 def _start(process: BaseProcess) -> None:
-    """Start a process, again where the fork server is killed meanwhile: multiprocessing replaces one that is dead.
-
-    Raises:
-        UserError: it is killed each time.
-    """
+    """Start a process, again if the fork server is killed meanwhile, which multiprocessing replaces; raises UserError
+    if it is killed each time."""
     for left in reversed(range(STARTS)):
         try:
             process.start()
@@ -166,69 +159,63 @@ def _start(process: BaseProcess) -> None:
         except (EOFError, ConnectionError) as error:
             if not left:
                 raise UserError(
-                    "no process for the work can be started, because the one that starts them was ended "
-                    f"{STARTS} times ({type(error).__name__}): run the same command again to go on"
+                    f"no process can be started, because the server that starts them was killed {STARTS} times "
+                    f"({type(error).__name__}): run the same command again to resume"
                 ) from None
-            time.sleep(0.5)  # until it is seen to be dead
+            time.sleep(0.5)  # until it counts as dead
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Ctrl-C reaches the whole group, and the parent ends its processes: those that are started in this block never
-    hear it. The parent hears it when the block ends."""
-    if threading.current_thread() is not threading.main_thread():  # no other one may change it, or needs to
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started in this block never receive Ctrl-C, which the terminal sends to all of them: this
+    process ends them. It receives Ctrl-C itself when the block ends."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers, and needs to
         yield
         return
-    resource_tracker.ensure_running()  # else the first start does this, and lets the signal through again
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited, as a handler is not
+    resource_tracker.ensure_running()  # else the first start does this, and unblocks the signal
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, unlike a handler
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
-        if heard:
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
 def _work(serve: Callable[[], Callable[[Any], Records]], pipe: Connection, environment: dict[str, str]) -> None:
-    os.environ.clear()  # that of the time when the first process began
+    os.environ.clear()  # the environment in which the fork server was started
     os.environ.update(environment)
-    first_to_go = Path("/proc/self/oom_score_adj")  # Linux: when memory runs out take us and not our parent
-    if first_to_go.exists():
-        first_to_go.write_text("1000")
+    score = Path("/proc/self/oom_score_adj")  # Linux: when memory runs out, kill this process and not its parent
+    if score.exists():
+        score.write_text("1000")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         records_of = serve()
         while True:
-            records, answer = records_of(_heard(pipe)), None
+            records, answer = records_of(_receive(pipe)), None
             with suppress(StopIteration):
                 while True:
                     pipe.send((RECORD, records.send(answer)))
-                    answer = _heard(pipe)
+                    answer = _receive(pipe)
             pipe.send((END, None))
-    except _NobodyThere:
-        return
     except UserError as error:
         pipe.send((ERROR, error))
     except Exception as error:
-        said = of_the_disk(error) if isinstance(error, OSError) else None
-        pipe.send((ERROR, UserError(said) if said else traceback.format_exc()))
+        reason = of_the_disk(error) if isinstance(error, OSError) else None
+        pipe.send((ERROR, UserError(reason) if reason else traceback.format_exc()))
 
 
-class _NobodyThere(Exception):
-    """Nothing is left to do."""
-
-
-def _heard(pipe: Connection) -> Any:
+def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
-    except (EOFError, ConnectionError):
-        raise _NobodyThere from None
+    except (EOFError, ConnectionError):  # the parent has closed it
+        sys.exit()
 
 
 def _end_with_parent() -> None:
-    # A parent that was killed cannot end its processes: they would go on writing beside those of the next one.
+    # A parent that was killed cannot end its processes: they would go on writing beside those of its successor.
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Which value each hyperparameter takes, and where it came from: params.yaml before the search."""
+"""The value of each hyperparameter and its origin: params.yaml takes precedence over the search."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,11 +25,11 @@ class Choice:
 
 
 def unsearched(name: str, normalization: str, input_size: int | None, **values: Any) -> Spec:
-    """What is known of a network before the search.
+    """The part of a network that is not searched.
 
     Args:
-        name, normalization, input_size: of the section `model`.
-        values: of its other keys that are not searched; those that this network has no use for are left out.
+        name, normalization, input_size: as in the section `model`.
+        values: other keys of that section; those that this network does not use are left out.
     """
     used = {key: values[key] for key in network_keys(name) if key not in CNN_KEYS}
     return Spec(name, used, normalization, input_size)
@@ -40,7 +40,7 @@ def network_of(trial: Mapping[str, Any], known: Spec) -> Spec:
 
     Args:
         trial: its parameters under the paper's names; one that was not drawn, like the slope of a relu, becomes None.
-        known: what is not searched.
+        known: the part that is not searched.
     """
     drawn = {key: trial.get(key) for key in network_keys(known.name) if key in CNN_KEYS}
     return replace(known, hyperparameters=drawn | known.hyperparameters)
@@ -55,7 +55,7 @@ def optimizer_of(trial: dict[str, Any]) -> OptimizerSettings:
 def resolve(
     model: Model, train: Train, best: dict[str, Any], trial: int | None
 ) -> tuple[Spec, OptimizerSettings, list[Choice]]:
-    """Put together what params.yaml gives and what the search found.
+    """Combine the values of params.yaml with those that the search found.
 
     Args:
         model, train: sections of params.yaml; "tuned" stands for the search's value.
@@ -63,47 +63,41 @@ def resolve(
         trial: its number, or None without a search.
 
     Returns:
-        The network, the optimizer's hyperparameters, and the origin of every one of both.
+        The network, the optimizer's hyperparameters, and the origin of each of both.
 
     Raises:
-        UserError: a value that is needed is "tuned", but the search has none for it.
+        UserError: a value that is needed is "tuned", but the search has not drawn it.
     """
     missing: list[str] = []
     choices: list[Choice] = []
 
-    def choose(key: str, given: Any, found_as: str, needed: bool = True) -> Any:
+    def choose(key: str, value: Any, name: str, needed: bool = True) -> Any:
         if not needed:
             choices.append(Choice(key, None, UNUSED))
-        elif given != TUNED:
-            choices.append(Choice(key, given, GIVEN))
-        elif found_as in best:
-            choices.append(Choice(key, best[found_as], f"tune, trial {trial}"))
+        elif value != TUNED:
+            choices.append(Choice(key, value, GIVEN))
+        elif name in best:
+            choices.append(Choice(key, best[name], f"tune, trial {trial}"))
         else:
             missing.append(key)
             choices.append(Choice(key, None, "missing"))
         return choices[-1].value
 
     network: dict[str, Any] = {}
-    # The choices that others hang on come first.
+    # Those that others depend on come first.
     for name in sorted(network_keys(model.name), key=lambda name: name in CONDITIONS):
         network[name] = choose(f"model.{name}", getattr(model, name), name, is_used(name, model.name, network))
     kind = choose("train.optimizer", train.optimizer, "optimizer")
-    optimizer = OptimizerSettings(
-        name=kind,
-        learning_rate=choose("train.learning_rate", train.learning_rate, f"{kind}_lr"),
-        **{
-            name: choose(
-                f"train.{name}", getattr(train, name), found_as, is_used(found_as, model.name, {"optimizer": kind})
-            )
-            for name, found_as in IN_SPACE.items()
-        },
-    )
+    values = {"learning_rate": choose("train.learning_rate", train.learning_rate, f"{kind}_lr")}
+    for key, name in IN_SPACE.items():
+        values[key] = choose(f"train.{key}", getattr(train, key), name, is_used(name, model.name, {"optimizer": kind}))
     if missing:
-        why = (
-            "tune.n_trials is 0" if trial is None else f"the best trial ({trial}) has none to go with the values given"
-        )
-        raise UserError(f"params.yaml: {', '.join(missing)} must be given a value: 'tuned' stands there, but {why}")
-    return Spec(model.name, network, model.normalization, model.input_size), optimizer, choices
+        reason = f"the best trial ({trial}) has no value that fits those given"
+        if trial is None:
+            reason = "tune.n_trials is 0"
+        raise UserError(f"params.yaml: {', '.join(missing)} must be given a value: 'tuned' stands there, but {reason}")
+    spec = Spec(model.name, network, model.normalization, model.input_size)
+    return spec, OptimizerSettings(name=kind, **values), choices
 
 
 def table(choices: list[Choice]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The file that Optuna's study is kept in. One process has it at a time."""
+"""The file of Optuna's study. One process uses it at a time."""
 
 import json
 import os
@@ -17,49 +17,41 @@ from glassbox.core.errors import UserError
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal, each record of which carries a digest of what else is in it: JSON with one digit changed is
-    JSON after all, and another trial may be the best by it.
+    """Optuna's journal, with a checksum in each record: JSON with one digit changed is still JSON, and could make
+    another trial the best.
 
     Args:
-        file: its path; made if there is none.
+        file: its path; created if missing.
     """
 
     def __init__(self, file: Path) -> None:
-        # The operating system drops this lock with its process; Optuna's own outlives kill -9 and holds up the next
-        # process for half a minute.
+        # The operating system releases this lock with its process; Optuna's own outlives kill -9 and delays the next
+        # process by half a minute.
         super().__init__(str(file), lock_obj=filelock.FileLock(file.with_suffix(".lock")))
         self.file = file
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write records.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
-        as_read = json.loads(json.dumps(logs))  # keys that are numbers are text in JSON
+        """Write records; a UserError if the file cannot be written."""
+        as_read = json.loads(json.dumps(logs))  # JSON turns keys that are numbers into text
         try:
             super().append_logs([log | {files.CHECKSUM: files.checksum(log)} for log in as_read])
         except OSError as error:
             raise UserError(
-                f"{self.file} cannot be written ({error.strerror}): run the same command again when it can, and the "
-                "search goes on where it was"
+                f"{self.file} cannot be written ({error.strerror}): run the same command again when it can, to resume "
+                "the search"
             ) from None
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """The records from this number on.
-
-        Raises:
-            UserError: one of them is not as it was written.
-        """
+        """The records from this number on; a UserError at one that is damaged."""
         for number, log in enumerate(super().read_logs(log_number_from), log_number_from + 1):
             if not isinstance(log, dict) or log.pop(files.CHECKSUM, None) != files.checksum(log):
-                raise UserError(damaged(self.file, f"the {files.CHECKSUM} of its line {number} is another"))
+                raise UserError(damaged(self.file, f"wrong {files.CHECKSUM} in line {number}"))
             yield log
 
 
 def open_study(file: Path, pruner: BasePruner) -> optuna.Study:
-    """The study in a file, or a new one; its name is that of the file. A last line that a machine going down left
-    unfinished is dropped.
+    """The study in a file, or a new one, named like the file. An incomplete last line, left by a power failure, is
+    removed.
 
     Raises:
         UserError: the file is damaged or cannot be written.
@@ -78,18 +70,18 @@ def open_study(file: Path, pruner: BasePruner) -> optuna.Study:
         )
     except (OSError, UserError):
         raise
-    except Exception as error:  # Optuna takes the file for granted: what is wrong in it can raise anything
+    except Exception as error:  # Optuna does not check the file: a damaged one can raise anything
         raise UserError(damaged(file, f"{type(error).__name__}: {error}")) from None
 
 
 def damaged(file: str | Path, why: str) -> str:
-    """The sentence that says so."""
-    return f"{file}, the record of this search, is damaged ({why}): delete it, and the search begins anew"
+    """The error message for a damaged file."""
+    return f"{file}, the record of this search, is damaged ({why}): delete it to start the search again"
 
 
 def _cut_torn_line(file: Path) -> None:
-    """The next line would be joined to it."""
+    """Otherwise the next record would continue it."""
     if file.exists():
-        whole = file.read_bytes().rfind(b"\n") + 1
-        if whole < file.stat().st_size:
-            os.truncate(file, whole)
+        complete = file.read_bytes().rfind(b"\n") + 1
+        if complete < file.stat().st_size:
+            os.truncate(file, complete)

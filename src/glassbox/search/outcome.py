@@ -13,12 +13,12 @@ class Trial:
     """One finished trial.
 
     Attributes:
-        number: from 0; trials that were interrupted and begun again count once.
+        number: from 0; a trial that was interrupted and repeated counts once.
         state: "complete", "pruned" or "failed".
-        value: best of its epochs by the search's measure, 0..1; None for a failed trial.
-        params: under the paper's names; only those that were drawn.
+        value: the search's measure in its best epoch, 0..1; None for a failed trial.
+        params: the drawn parameters, under the paper's names.
         curve: the measure after each epoch.
-        seconds: wall time; 0 where it was not recorded.
+        seconds: wall time; 0 if not recorded.
         reason: why it failed, or "".
     """
 
@@ -32,16 +32,15 @@ class Trial:
 
 
 def table(trials: list[Trial], space: Space, measure: str = "validation_accuracy") -> pd.DataFrame:
-    """One row a trial: number, state, value under the name of the measure, epochs, then every parameter in the order of
-    the space."""
+    """One row for each trial: number, state, value (its column is named after the measure), number of epochs, and all
+    parameters in the order of the space."""
     rows = [{"trial": t.number, "state": t.state, measure: t.value, "epochs": len(t.curve)} | t.params for t in trials]
-    given = [name for name in Space.model_fields if name in space.model_fields_set]
-    columns = ["trial", "state", measure, "epochs", *given]
-    return pd.DataFrame(rows, columns=columns)
+    searched = [name for name in Space.model_fields if name in space.model_fields_set]
+    return pd.DataFrame(rows, columns=["trial", "state", measure, "epochs", *searched])
 
 
 def summary(best: Trial | None, trials: list[Trial], measure: str = "validation_accuracy") -> dict[str, Any]:
-    """The outcome for the next stage: trial None and no params without a search."""
+    """The result for the next stage: without a search `trial` is None and `params` is empty."""
     if best is None:
         return {"trial": None, measure: None, "trials": 0, "epochs": 0, "params": {}}
     epochs = sum(len(trial.curve) for trial in trials)

@@ -7,15 +7,15 @@ import optuna
 from glassbox.config.model import CONDITIONS, is_used
 from glassbox.config.tune import Range, Space
 
-ORDER = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)  # first the choices that others hang on
+ORDER = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)  # conditions of others first
 
 
 def draw(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
-    """Draw a trial's parameters: slopes only where leaky_relu is chosen, rates only of the chosen optimizer, and for
-    another network than the paper's the optimizer's alone.
+    """Draw a trial's parameters: slopes only with leaky_relu, learning rates only of the chosen optimizer. For other
+    networks than the paper's only the optimizer's parameters.
 
     Args:
-        trial: a trial of Optuna's that was asked for.
+        trial: Optuna's trial.
         space: the section `tune.space`.
         network: `model.name`.
 

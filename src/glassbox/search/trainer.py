@@ -1,4 +1,4 @@
-"""A worker of the search: it trains one trial at a time and reports every epoch. It does not import Optuna."""
+"""A worker of the search: it trains one trial at a time and reports each epoch. It does not import Optuna."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -26,33 +26,29 @@ from glassbox.training.records import Epoch
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker is free and asks for a trial's parameters."""
+    """A worker requests the parameters of a trial."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The training of a trial is over.
+    """The training of a trial is over."""
 
-    Attributes:
-        reason: why it failed, or "".
-    """
-
-    reason: str
+    reason: str  # why it failed, or ""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """All that decides what a trial with given parameters comes to.
+    """Everything that determines the result of a trial with given parameters.
 
     Attributes:
         settings: the section `tune`.
-        known: what of the network is not searched.
+        known: the part of the network that is not searched.
         how: augmentation.
-        seed: of the study.
-        description: of the data.
+        seed: the study's seed.
+        description: description of the data.
         place: device and precision.
-        class_weights, sampling, watch: of the section `train`, so that a trial is trained, and judged, as the network
-            will be.
+        class_weights, sampling, watch: as in the section `train`, so that a trial is trained and compared as the final
+            network is.
     """
 
     settings: Tune
@@ -67,7 +63,7 @@ class Trainer:
 
     @property
     def measure(self) -> str:
-        """By which trials are compared, see `judged_by`."""
+        """The measure by which trials are compared, see `judged_by`."""
         return judged_by(self.class_weights, self.sampling)
 
     def records(
@@ -76,8 +72,8 @@ class Trainer:
         """Train a trial.
 
         Yields:
-            `Ready`, which is answered by the trial's parameters under the paper's names; an `Epoch` after each epoch,
-            answered by whether it was the last that is wanted; `Ended`.
+            `Ready`, answered by the trial's parameters under the paper's names; an `Epoch` after each epoch, answered
+            by whether the trial is pruned; `Ended`.
         """
         params, reason = (yield Ready()), ""
         try:
@@ -86,12 +82,14 @@ class Trainer:
                 if pruned:
                     break
         except (UserError, MemoryError, RuntimeError) as error:
-            # NaN, an image pooled away, memory: this point of the space does not work, the search goes on.
-            if not isinstance(error, UserError) and not compute.out_of_memory(error):
-                raise
-            reason = f"{'' if isinstance(error, UserError) else 'out of memory: '}{' '.join(str(error).split())}"
+            # NaN, an image pooled away, memory: this point of the space fails, the search continues.
+            reason = " ".join(str(error).split())
+            if not isinstance(error, UserError):
+                if not compute.out_of_memory(error):
+                    raise
+                reason = f"out of memory: {reason}"
         if self.place.device.type == "cuda":
-            torch.cuda.empty_cache()  # only here, after the handler, is nothing left that holds its model
+            torch.cuda.empty_cache()  # after the handler, since the error refers to the model
         yield Ended(reason[:500])
 
     def epochs(self, number: int, params: dict[str, Any], train: Split, validation: Split) -> Iterator[Epoch]:
@@ -107,7 +105,7 @@ class Trainer:
             class_weights=self.class_weights,
             sampling=self.sampling,
             watch=self.watch,
-            keep="last",  # no trial's weights are wanted
+            keep="last",  # the weights of a trial are not used
             section="tune",
         )
         yield from fit(model, train, validation, make_optimizer(model, optimizer_of(params)), recipe, place=self.place)
@@ -120,15 +118,15 @@ def serve(
 
     Args:
         trainer: trains.
-        read: gives the split "train" or "validation".
-        threads: of PyTorch.
-        module, code: of the search, and the digest of its code.
+        read: returns the split "train" or "validation".
+        threads: PyTorch's threads.
+        module, code: module of the search, and the digest of its code.
 
     Returns:
-        `Trainer.records` of a trial's number.
+        A function of a trial's number, see `Trainer.records`.
 
     Raises:
-        UserError: the code is not that of the search, or the data do not fit in memory.
+        UserError: the code has changed, or the data do not fit in memory.
     """
     if fingerprint.digest(module) != code:
         raise UserError("the source files of the search were changed while it ran: run it again")

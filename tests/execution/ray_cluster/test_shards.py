@@ -1,7 +1,8 @@
-"""Shards without a cluster: made ahead, fitted to the time that parts take, returned in the order of the items."""
+"""Shards, without a cluster."""
 
 import numpy as np
 import pytest
+import ray
 
 from glassbox.core.errors import UserError
 from glassbox.execution.ray_cluster import limits, shards
@@ -11,17 +12,17 @@ from glassbox.execution.ray_cluster.actors import Lost
 @pytest.fixture
 def stored(monkeypatch):
     """What is put into the store."""
-    ray, objects = pytest.importorskip("ray", reason="Ray is missing: pip install 'glassbox[cluster]'"), []
+    objects = []
     monkeypatch.setattr(ray, "put", lambda item: objects.append(item) or len(objects) - 1)
     return objects
 
 
 def computed(shard, seconds=0.1):
-    return shards.ShardResult([{"found": np.array([own])} for own in shard.own], seconds * len(shard.own), 1.0)
+    return shards.ShardResult([{"n": np.array([own])} for own in shard.own], seconds * len(shard.own), 1.0)
 
 
 def returned(queue):
-    return [int(part["found"][0]) for part in queue.results()]
+    return [int(part["n"][0]) for part in queue.results()]
 
 
 def test_results_come_in_the_order_of_the_items(stored):
@@ -54,10 +55,12 @@ def test_the_size_follows_the_time_of_a_part(stored, seconds, size):
 
 
 def test_a_lost_shard_is_next_and_given_up_after_some_losses(stored):
+    lost = Lost("by the test")
+    assert str(lost) == "its process or its machine was lost (by the test)"
     queue = shards.ShardQueue((("same", n) for n in range(9)), limit=2)
     shard = queue.todo.popleft()
     for _ in range(limits.RETRIES):
-        queue.retry(shard, Lost("by the test"))
+        queue.retry(shard, lost)
         assert queue.todo.popleft() is shard
     with pytest.raises(UserError, match=rf"were lost {limits.RETRIES + 1} times \(by the test\)"):
-        queue.retry(shard, Lost("by the test"))
+        queue.retry(shard, lost)

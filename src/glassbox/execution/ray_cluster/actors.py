@@ -1,7 +1,7 @@
-"""The Ray actor that a worker is, and its results as the stage sees them.
+"""Ray actors as workers, and their results.
 
-Actors, and not tasks: the cluster's head reports an actor whose process or machine is gone. For the result of a task
-the stage would wait as long as its silent connection lasts, which is minutes.
+Workers are actors and not tasks because the cluster's head reports an actor whose process or machine is gone. For the
+result of a task the stage would wait for minutes, until its connection times out.
 """
 
 import signal
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 import torch
 
 from glassbox.config.compute import Compute
@@ -21,32 +22,21 @@ from glassbox.execution.ray_cluster.resources import Resources
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """Settings that hold for the whole process of a worker.
-
-    Attributes:
-        place: device and precision.
-        threads: of PyTorch.
-        versions: of the packages that can change results, as the stage has them.
-    """
+    """Settings of the whole process of a worker."""
 
     place: Place
-    threads: int
-    versions: dict[str, str]
+    threads: int  # of PyTorch
+    versions: dict[str, str]  # the stage's, of the packages that can change results
 
     def apply(self) -> None:
-        """See `Place.settle`.
-
-        Raises:
-            UserError: this machine has other versions.
-        """
+        """See `Place.settle`; raises UserError if this machine has other versions."""
         versions.require(self.versions)
         self.place.settle()
         torch.set_num_threads(self.threads)
 
 
 class Worker:
-    """A process that computes the records of items, for `WorkerPool`. The stage requests each record, so that none
-    waits for long."""
+    """A process of `WorkerPool` that computes the records of items. The stage requests each record."""
 
     def describe(self, settings: Compute, stage_versions: dict[str, str]) -> tuple[Place, dict[str, Any]]:
         """Device and precision of this process, and `compute.machine`."""
@@ -58,16 +48,13 @@ class Worker:
         settings.apply()
         self._records_of = serve()
 
-    def only(self, item: Any) -> tuple[Any]:
-        """The record of an item that has one."""
-        (record,) = self._records_of(item)
-        return (record,)
-
-    def begin(self, item: Any) -> None:
+    def begin(self, item: Any) -> tuple[Any] | None:
+        """The first record of an item, if it has one."""
         self._records = self._records_of(item)
+        return self.next()
 
     def next(self, answer: Any = None) -> tuple[Any] | None:
-        """The next record, if there is one, after an answer to the one before."""
+        """The next record, if there is one, after the answer to the last one."""
         try:
             return (self._records.send(answer),)
         except StopIteration:
@@ -75,25 +62,18 @@ class Worker:
 
 
 def start_worker(resources: Resources) -> Any:
-    """Request one more worker. Ray starts its process as soon as a machine has room for it."""
-    import ray
-
+    """Request a worker. Ray starts its process as soon as a machine has room for it."""
     options = {"scheduling_strategy": "SPREAD", "max_restarts": 0}
     return ray.remote(Worker).options(**resources.options(), **options).remote()
 
 
 @dataclass(frozen=True)
 class Lost(workers.Died):
-    """The process of an item is gone, alone or with its machine.
-
-    Attributes:
-        reason: Ray's message.
-        import_failed: whether the process could not import what it needs.
-    """
+    """The process of an item is gone, alone or with its machine."""
 
     exit_code: int = field(default=-signal.SIGKILL, init=False)
-    reason: str
-    import_failed: bool = False
+    reason: str  # Ray's message
+    import_failed: bool = False  # whether the process could not import what it needs
 
     def __str__(self) -> str:
         return f"its process or its machine was lost ({self.reason})"
@@ -105,8 +85,6 @@ class Lost(workers.Died):
 
 def result(request: Any) -> Any:
     """The result of a request to an actor; the error that it raised; or `Lost`."""
-    import ray
-
     losses = (
         ray.exceptions.RayActorError,
         ray.exceptions.WorkerCrashedError,

@@ -1,4 +1,4 @@
-"""Whether the cluster that the section `compute` names can be reached, found out in milliseconds and without ray."""
+"""Checks in milliseconds, without importing ray, that the cluster of the section `compute` can be reached."""
 
 import importlib.util
 import os
@@ -7,20 +7,15 @@ import socket
 from glassbox.config.compute import Compute
 from glassbox.core.errors import UserError, cut
 
-EXTRA = "glassbox-xai[cluster]"
 TIMEOUT = 10  # seconds for a connection; Ray itself would try for minutes
 
 
 def check(settings: Compute) -> None:
-    """Whether Ray is installed and the address accepts connections.
-
-    Raises:
-        UserError: it is not, or the address does not.
-    """
+    """Raises UserError if Ray is not installed, or the address does not accept connections."""
     if settings.engine != "ray":
         return
     if importlib.util.find_spec("ray") is None:
-        raise UserError(f"compute.engine is ray, but Ray is not installed: pip install '{EXTRA}'")
+        raise UserError("compute.engine is ray, but Ray is not installed: pip install 'glassbox-xai[cluster]'")
     host, _, port = (resolve(settings) or "").removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         try:
@@ -31,16 +26,16 @@ def check(settings: Compute) -> None:
 
 
 def resolve(settings: Compute) -> str | None:
-    """The address in the form that Ray takes; None is a cluster of this machine alone."""
+    """The address in Ray's form; None = a cluster of this machine alone."""
     if settings.address in (None, "auto"):
         return os.environ.get("RAY_ADDRESS") or settings.address
     return settings.address
 
 
 def refusal(settings: Compute, error: BaseException) -> UserError:
-    """The error to raise when the cluster cannot be used."""
+    """The error for a cluster that cannot be used."""
     where = "compute.address" if resolve(settings) == settings.address else "RAY_ADDRESS"
-    # The server's traceback may follow, whose last line is the reason.
+    # The server's traceback may follow; its last line is the reason.
     reason, _, trace = str(error).partition("Traceback (most recent call last)")
     reason = cut(" ".join([*reason.split(), *trace.rstrip().rpartition("\n")[2].split()]))
     return UserError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 
 from glassbox.data.store import Split
@@ -13,13 +14,11 @@ from glassbox.data.store import Split
 
 @dataclass(frozen=True)
 class StoredSplits:
-    """Splits of the data, by name, for workers, to which it can be sent by pickle."""
+    """Splits of the data in the store. Can be sent to workers by pickle."""
 
     references: dict[str, Any]
 
     def __call__(self, name: str) -> Split:
-        import ray
-
         arrays = ray.get(self.references[name])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # no worker writes to it
@@ -28,19 +27,17 @@ class StoredSplits:
 
 
 def put_splits(read: Callable[[str], Split], *names: str) -> StoredSplits:
-    """Put what is learnt from in these splits into the store."""
-    import ray
-
+    """Put images and labels of these splits into the store."""
     return StoredSplits({name: ray.put(_as_arrays(read(name))) for name in names})
 
 
 def _as_arrays(split: Split) -> dict[str, np.ndarray]:
-    """In a form that all processes of a machine can read in one place."""
+    """Arrays, which the processes of a machine share."""
     return {"images": split.images.numpy(), "labels": split.labels.numpy(), "index": split.index.numpy()}
 
 
 def compact(item: Any) -> Any:
-    """The same with tensors copied that are views: pickle would send all of the tensor that a view is a part of."""
+    """Copies tensors that are views: pickle would send the whole tensor behind a view."""
     if isinstance(item, torch.Tensor):
         return item.clone() if item.untyped_storage().nbytes() > item.nbytes else item
     return type(item)(map(compact, item)) if type(item) in (tuple, list) else item
@@ -50,13 +47,13 @@ _cache: dict[int, tuple[Any, Any]] = {}  # by position in the list of references
 
 
 def read(references: list[Any], device: torch.device) -> list[Any]:
-    """The objects of some references, networks on the device. Each is read once, as long as the same reference stays at
-    its position."""
-    import ray
-
+    """The objects of some references, networks on the device. Each is read again only when another reference takes its
+    position."""
     for position, reference in enumerate(references):
         if position not in _cache or _cache[position][0] != reference:
             _cache.pop(position, None)
-            found = ray.get(reference)
-            _cache[position] = reference, found.to(device).eval() if isinstance(found, torch.nn.Module) else found
+            stored = ray.get(reference)
+            if isinstance(stored, torch.nn.Module):
+                stored = stored.to(device).eval()
+            _cache[position] = reference, stored
     return [_cache[position][1] for position in range(len(references))]

@@ -1,4 +1,4 @@
-"""A training by Ray Train, on the cluster: the ranks, its processes, the first of which reports to the stage."""
+"""The processes of a training by Ray Train, its ranks. The first of them reports to the stage."""
 
 import tempfile
 import traceback
@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import ray
 import torch
 
 from glassbox.core.errors import UserError
-from glassbox.execution.protocols import Training
 from glassbox.execution.ray_cluster.actors import ProcessSettings
 from glassbox.execution.ray_cluster.object_store import StoredSplits
 from glassbox.execution.ray_cluster.resources import Resources
@@ -23,32 +23,23 @@ class Kind(StrEnum):
     STATE = "state"  # of the training, for its checkpoint
     NOTE = "note"  # about the checkpoint, for the user
     WEIGHTS = "weights"  # the last message
-    REFUSED = "refused"  # a `UserError`
-    FAILED = "failed"  # the traceback of another error
+    ERROR = "error"  # the error to raise
 
 
 @dataclass(frozen=True)
 class RankRequest:
-    """What each rank is sent.
+    """What each rank is sent."""
 
-    Attributes:
-        training: what is trained.
-        data: the splits.
-        process: settings of the process.
-        queue: for messages to the stage.
-        state: reference to the packed state of the checkpoint; None: there is none yet.
-    """
-
-    training: Training
+    training: Any  # a `glassbox.training.loop.Training`
     data: StoredSplits
     process: ProcessSettings
-    queue: Any
-    state: Any
+    queue: Any  # of messages to the stage
+    state: Any  # reference to the packed state of the checkpoint, or None
 
 
 def run_ray_train(request: RankRequest, n_ranks: int, resources: Resources) -> None:
     """A task of the cluster: Ray Train, until its ranks are at their end."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig  # takes seconds, which the stage is spared
     from ray.train.torch import TorchConfig, TorchTrainer
 
     on_gpus = resources.gpus > 0
@@ -64,12 +55,12 @@ def run_ray_train(request: RankRequest, n_ranks: int, resources: Resources) -> N
 
 def train_rank(config: dict[str, RankRequest]) -> None:
     """One rank of a training."""
-    import ray.train.torch
-
     request = config["request"]
     training, place = request.training, request.process.place
     if place.device.type == "cuda":
-        place = replace(place, device=ray.train.torch.get_device())
+        from ray.train.torch import get_device
+
+        place = replace(place, device=get_device())
     replace(request.process, place=place).apply()
     ranks = training.ranks()
     is_first = ranks is None or ranks.rank == 0
@@ -84,10 +75,10 @@ def train_rank(config: dict[str, RankRequest]) -> None:
             weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
             stage.send(Kind.WEIGHTS, resume.packed(weights))
     except UserError as error:
-        stage.send(Kind.REFUSED, error)
+        stage.send(Kind.ERROR, error)
     except Exception as error:
         if not _is_communication_error(error):  # else another rank was lost, which is the error to report
-            stage.send(Kind.FAILED, traceback.format_exc())
+            stage.send(Kind.ERROR, RuntimeError(traceback.format_exc()))
         raise
 
 
@@ -98,7 +89,7 @@ def _is_communication_error(error: Exception) -> bool:
 
 @dataclass
 class StageCheckpoint:
-    """The checkpoint of a training, whose file is on the stage's machine, see `resume.Saved`; and other messages."""
+    """Messages to the stage; as a `resume.Saved`, the checkpoint whose file is on the stage's machine."""
 
     queue: Any
     state: Any
@@ -111,8 +102,6 @@ class StageCheckpoint:
         self.send(Kind.STATE, resume.packed(state))
 
     def load(self) -> dict[str, Any] | None:
-        import ray
-
         return None if self.state is None else resume.unpacked(ray.get(self.state))
 
     def tell(self, what: str) -> None:

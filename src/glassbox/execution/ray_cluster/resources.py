@@ -1,8 +1,10 @@
-"""CPUs and GPUs of workers, and whether the machines of the cluster have them."""
+"""CPUs and GPUs of workers, and the room that the machines of the cluster have for them."""
 
 import sys
 import time
 from dataclasses import dataclass, field
+
+import ray
 
 from glassbox.core.errors import UserError
 from glassbox.execution.ray_cluster import limits
@@ -10,24 +12,18 @@ from glassbox.execution.ray_cluster import limits
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker takes of a machine.
-
-    Attributes:
-        cpus: processors.
-        gpus: GPUs, or a share of one.
-        gpus_parameter: the parameter that sets `gpus`.
-    """
+    """Resources of one worker."""
 
     cpus: int
-    gpus: float
-    gpus_parameter: str = field(default="compute.gpus", compare=False)
+    gpus: float  # number of GPUs, or a share of one
+    gpus_parameter: str = field(default="compute.gpus", compare=False)  # the parameter that sets `gpus`
 
     def options(self) -> dict[str, float]:
         """Options of a Ray actor."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus}
 
     def bundle(self) -> dict[str, float]:
-        """Resources by the names that Ray has for them, without those that are not taken."""
+        """The resources that are not 0, by Ray's names."""
         return {kind: amount for kind, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount}
 
     def __str__(self) -> str:
@@ -35,19 +31,17 @@ class Resources:
 
 
 def wait_for_room(resources: Resources, *, workers: int, reason: str) -> None:
-    """Wait until the cluster's machines are large enough for a number of workers at a time. They must have been
-    requested from Ray before: a cluster that grows by itself does so when requests are pending.
+    """Wait until the cluster's machines have room for workers that were requested: a cluster with an autoscaler adds
+    machines for pending requests.
 
     Args:
-        resources: of each worker.
-        workers: how many.
+        resources: resources of each worker.
+        workers: number of workers.
         reason: why that many are needed, for messages.
 
     Raises:
-        UserError: they are not large enough within `limits.ROOM_TIMEOUT` seconds.
+        UserError: there is no room after `limits.ROOM_TIMEOUT` seconds.
     """
-    import ray
-
     start, reported = time.monotonic(), False
     while True:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -67,5 +61,5 @@ def wait_for_room(resources: Resources, *, workers: int, reason: str) -> None:
 
 
 def _room(node: dict[str, float], resources: Resources) -> int:
-    """Workers that a machine has room for."""
+    """Number of workers that a machine has room for."""
     return min(int(node.get(kind, 0) / amount) for kind, amount in resources.bundle().items())

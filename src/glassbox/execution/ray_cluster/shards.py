@@ -1,6 +1,6 @@
-"""Shards: several parts of a work that a worker takes at a time, for `RayEngine.each`.
+"""Shards for `RayEngine.each`: several parts of a work that are sent to a worker together.
 
-What is sent with a shard costs a hundredth of the time that its parts take, however small they are.
+Their size keeps the costs of sending at a hundredth of the time that the parts take.
 """
 
 import time
@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count, groupby, islice
 from typing import Any, NamedTuple
 
+import ray
 import torch
 
 from glassbox.core.errors import UserError
@@ -20,35 +21,23 @@ from glassbox.provenance.resume import Arrays, Items
 
 SECONDS = 0.2  # of work in a shard
 MOST_PARTS = 64  # in a shard
-AHEAD = 4  # shards for each worker that are computed, or begun, while an earlier one is waited for
+AHEAD = 4  # shards for each worker that are in progress or done while an earlier one is awaited
 
 
 class Shard(NamedTuple):
-    """Some parts in a row.
+    """Consecutive parts."""
 
-    Attributes:
-        number: in the order of the shards.
-        common: reference to what these parts share.
-        own: what each part has for itself.
-    """
-
-    number: int
-    common: Any
-    own: list[Any]
+    number: int  # position among the shards
+    common: Any  # reference to what these parts share
+    own: list[Any]  # what is specific to each part
 
 
 class ShardResult(NamedTuple):
-    """What a worker returns.
+    """The result of a worker."""
 
-    Attributes:
-        arrays: of each part.
-        seconds: that the parts took.
-        peak_memory: the most memory that the process has had in use, in GiB.
-    """
-
-    arrays: list[Arrays]
-    seconds: float
-    peak_memory: float
+    arrays: list[Arrays]  # of each part
+    seconds: float  # for all parts
+    peak_memory: float  # of the process, GiB
 
 
 class ShardQueue:
@@ -56,10 +45,10 @@ class ShardQueue:
 
     Args:
         items: see `resume.Keep.each`.
-        limit: of shards that are made and whose results are not returned yet.
+        limit: maximal number of shards that are made and whose results are not returned yet.
 
     Attributes:
-        todo: shards that no worker has.
+        todo: shards that are not assigned to a worker.
     """
 
     def __init__(self, items: Items, *, limit: int) -> None:
@@ -78,23 +67,19 @@ class ShardQueue:
             self.todo.append(shard)
 
     def retry(self, shard: Shard, lost: Lost) -> None:
-        """Put a lost shard back.
-
-        Raises:
-            UserError: it was lost too often.
-        """
+        """Put a lost shard back; raises UserError if it was lost too often."""
         self._losses[shard.number] += 1
         if self._losses[shard.number] > limits.RETRIES:
             raise UserError(
                 "a part of the work was given up, because the processes or machines that did it were lost "
-                f"{limits.RETRIES + 1} times ({lost.reason}): run the same command again, and it goes on where it was"
+                f"{limits.RETRIES + 1} times ({lost.reason}): run the same command again to resume"
             )
         self.todo.appendleft(shard)
 
     def add(self, shard: Shard, result: ShardResult) -> None:
-        """Take the result of a shard, and fit the size of the next ones to the time that it took."""
+        """Take the result of a shard, and adapt the size of the next ones to its time."""
         self._size = min(MOST_PARTS, max(1, round(SECONDS * len(result.arrays) / max(result.seconds, 1e-6))))
-        # Copies: an array that is read in place keeps the store's memory occupied.
+        # Copies, because an array that is read in place keeps the store's memory occupied.
         self._done[shard.number] = [{name: array.copy() for name, array in part.items()} for part in result.arrays]
 
     def results(self) -> Iterator[Arrays]:
@@ -103,24 +88,22 @@ class ShardQueue:
             yield from self._done.pop(self._order.popleft())
 
     def _make(self, items: Items) -> Iterator[Shard]:
-        import ray
-
         numbers = count()
         for _, same in groupby(items, key=lambda item: id(item[0])):
             shared = None
-            while some := [*islice(same, self._size)]:
+            while parts := [*islice(same, self._size)]:
                 if shared is None:
                     # Put into the store once. The object is kept as well: else another one could get its id.
-                    shared = some[0][0], ray.put(object_store.compact(some[0][0]))
-                yield Shard(next(numbers), shared[1], [object_store.compact(own) for _, own in some])
+                    shared = parts[0][0], ray.put(object_store.compact(parts[0][0]))
+                yield Shard(next(numbers), shared[1], [object_store.compact(own) for _, own in parts])
 
 
 def serve(shared: list[Any], device: torch.device) -> Callable[[Shard], Iterator[ShardResult]]:
-    """What a worker does with a shard.
+    """A function that computes a shard.
 
     Args:
         shared: references to the work and its classifier.
-        device: where the classifier is to be.
+        device: device of the classifier.
     """
     return partial(_compute, shared, device)
 

@@ -1,4 +1,4 @@
-"""Versions of packages: a worker with other ones might compute other bytes."""
+"""Versions of packages: workers must have those of the stage, or could compute other bytes."""
 
 import socket
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +26,7 @@ def installed() -> dict[str, str]:
 
 
 def require(versions: dict[str, str]) -> None:
-    """Compare this machine's versions with those of the stage.
-
-    Raises:
-        UserError: they differ.
-    """
+    """Raises UserError if this machine's versions differ from those of the stage."""
     here = installed()
     other = [f"{name} {here[name]} instead of {versions[name]}" for name in here if here[name] != versions[name]]
     if other:
