@@ -29,8 +29,8 @@ PROBABLE = 5  # classes whose probabilities stand beside an explained image
 GROUPS = {  # of explained images
     "chosen": "Chosen in the parameters",
     "correct": "Recognised",
-    "mistake": "Mistakes",
-    "pair": "Confusable pairs",
+    "mistake": "Mistake",
+    "pair": "Confusable pair",
 }
 DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "completeness_error")
 
