@@ -39,7 +39,7 @@ def main() -> None:
             view=mlflow_view.compressed(logged, study.first_drawn, params.explain.explainers),
             reports=REPORTS,
         )
-        tracked.log_images(pictures.browsable(study.index, study.arrays["maps"], study.arrays["images"]))
+        tracked.log_images(pictures.browsable(study))
         serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
         tracked.log_model(MODEL, serving, description.classes, images[:2], card(study))
         resume.forget()

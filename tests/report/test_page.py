@@ -271,7 +271,7 @@ def test_every_explained_image_has_its_maps_and_probabilities(study):
 
 
 def browsable(study: finished.Study) -> list[tuple[str, int]]:
-    return [(key, row) for key, row, _ in pictures.browsable(study.index, study.arrays["maps"], study.arrays["images"])]
+    return [(key, row) for key, row, _ in pictures.browsable(study)]
 
 
 def test_mlflow_gets_the_images_and_the_maps_that_may_be_shown(study):

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from PIL import Image
 from glassbox.explainers.captions import sound
 from glassbox.explainers.catalog import CONTROL
 from glassbox.figures.maps import blend, normalise
+from glassbox.report.study import Study
 from glassbox.tracking.mlflow_view import IMAGES, image_key
 
 EXACT = 64  # side in pixels up to which pictures are compressed without loss
@@ -18,15 +18,11 @@ LARGEST = 160  # side of a picture on the page
 QUALITY = 80  # of WebP
 
 
-def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iterator[tuple[str, int, bytes]]:
+def browsable(study: Study) -> list[tuple[str, int, bytes]]:
     """What MLflow shows step by step: every image that is drawn, and its maps of the predicted class that may be shown,
-    each as key, row in the test split, and content of a PNG file.
-
-    Args:
-        index: one row per map.
-        maps: (M, H, W).
-        images: (R, H, W, 3) uint8, see `explaining.arrays`.
-    """
+    each as key, row in the test split, and content of a PNG file."""
+    index, maps, images = study.index, study.arrays["maps"], study.arrays["images"]
+    shown = []
     for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
         key, pixels = f"{IMAGES}/image", images[row["map"] % len(images)]
         if row["explainer"] != CONTROL:
@@ -36,7 +32,8 @@ def browsable(index: pd.DataFrame, maps: np.ndarray, images: np.ndarray) -> Iter
             key, pixels = image_key(row["explainer"]), drawn(pixels, maps[row["map"]])
         stream = io.BytesIO()
         enlarged(pixels).save(stream, "PNG")
-        yield key, row["image"], stream.getvalue()
+        shown.append((key, row["image"], stream.getvalue()))
+    return shown
 
 
 def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
