@@ -61,7 +61,8 @@ verify: setup
 # Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each other many times longer.
 test: setup
 	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
-		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--junitxml .pytest_cache/durations.xml
 
 faults: setup
 	@$(enter) GLASSBOX_FAULTS=all GLASSBOX_FAULT_KILLS="$(KILLS)" python -m pytest tests/faults
