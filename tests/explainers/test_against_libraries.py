@@ -64,7 +64,7 @@ def test_grad_cam_is_captums(classifier, request_):
     from captum.attr import LayerGradCam
 
     made = GradCam(explain.GradCam(relu=False), 2)(classifier, request_)
-    coarse = LayerGradCam(classifier, classifier.network.grad_cam_layer()).attribute(
+    coarse = LayerGradCam(classifier, classifier.grad_cam_layer(SIDE)).attribute(
         to_float(request_.images), request_.targets
     )
     agree(made.maps, functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")[:, 0].detach().numpy())

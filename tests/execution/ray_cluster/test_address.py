@@ -22,7 +22,7 @@ def settings(params):
 def test_without_ray_the_message_names_what_to_install(settings, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
-    message = r"^compute\.engine is ray, but Ray is not installed: pip install 'glassbox\[cluster\]'$"
+    message = r"^compute\.engine is ray, but Ray is not installed: pip install 'glassbox-xai\[cluster\]'$"
     with pytest.raises(UserError, match=message):
         address.check(settings)
     with pytest.raises(UserError, match=message), engine.start(settings):
