@@ -183,24 +183,16 @@ def test_every_stage_is_in_mlflow(study):
     assert [dataset.dataset.name for dataset in first.inputs.dataset_inputs] == ["digits"]
 
 
-def test_a_parameter_reruns_only_what_hangs_on_it(study):
+def test_a_temporary_experiment_reruns_what_it_changes_and_is_applied_and_taken_back(study, tmp_path):
     project, _ = study
-    before = len(studies(project))
-    said = shell("dvc", "exp", "run", "-n", "fewer", "-S", "score.steps=3", cwd=project).stdout
-    assert ran(said) == ["score", "report"]
-    after = studies(project)
-    assert len(after) == before + 1
-    assert after["fewer"]["dvc_exp_name"] == "fewer"
-    assert "mlflow.note.content" in after["fewer"]
-
-
-def test_a_temporary_experiment_is_applied_and_taken_back_with_a_row_of_its_own_in_another_store(study, tmp_path):
-    project, _ = study
-    text = (project / "params.yaml").read_text()
+    rows, text = len(studies(project)), (project / "params.yaml").read_text()
     before = (project / "reports/index.html").read_bytes()
     said = shell("dvc", "exp", "run", "--temp", "-n", "aside", "-S", "evaluate.gallery=2", cwd=project).stdout
     assert ran(said) == ["evaluate", "report"]
-    assert "aside" in studies(project)
+    after = studies(project)
+    assert len(after) == rows + 1
+    assert after["aside"]["dvc_exp_name"] == "aside"
+    assert "mlflow.note.content" in after["aside"]
     assert (project / "reports/index.html").read_bytes() == before
     shell("dvc", "exp", "apply", "aside", cwd=project)
     assert (project / "reports/index.html").read_bytes() != before
