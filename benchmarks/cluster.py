@@ -391,11 +391,11 @@ def history() -> list[dict[str, Any]]:
 def rows() -> list[dict[str, Any]]:
     helpers = services()
     port, mlflow = helpers.free_port(), str(Path(sys.executable).with_name("mlflow"))
-    with tempfile.TemporaryDirectory() as name, helpers.postgres(Path(name)) as server:
+    with tempfile.TemporaryDirectory() as name, helpers.postgres(Path(name), "mlflow") as (database, password):
         folder, log, where = Path(name), Path(name) / "mlflow.log", f"http://127.0.0.1:{port}"
-        os.environ["PGPASSWORD"] = server.password
+        os.environ["PGPASSWORD"] = password
         started = [mlflow, "server", "--port", str(port), "--artifacts-destination", str(folder / "artifacts")]
-        kept = os.environ | {"MLFLOW_BACKEND_STORE_URI": server.create("mlflow")}
+        kept = os.environ | {"MLFLOW_BACKEND_STORE_URI": database}
         with log.open("w") as file:
             tracking = subprocess.Popen(started, env=kept, stdout=file, stderr=file, start_new_session=True)
         try:

@@ -34,16 +34,11 @@ while :; do sleep 3600 & wait $!; done
 
 
 class Machine:
-    """A machine of a `Network`.
-
-    Attributes:
-        address: address in the network.
-        home: what was written to the home of the test's user there.
-    """
+    """A machine of a `Network`."""
 
     def __init__(self, name: str, address: str, folder: Path) -> None:
         self.address, self._name = address, name
-        self.home = folder / "new" / Path.home().relative_to("/")
+        self.home = folder / "new" / Path.home().relative_to("/")  # what was written to the home of the test's user
         unshare = "unshare --mount --pid --fork --kill-child --mount-proc"
         homes = {str(Path.home()), *(user.pw_dir for user in pwd.getpwall() if user.pw_name == "postgres")}
         command = ["ip", "netns", "exec", name, *unshare.split(), "bash", "-c", START, "start", folder, *homes]
@@ -57,15 +52,8 @@ class Machine:
         return ["nsenter", f"--target={self._init.pid}", "--net", "--mount", "--pid", "--wd=.", "--", *command]
 
     def run(self, script: str, user: str | None = None, **options: Any) -> str:
-        """Run a script of bash there, which ends at the first command that fails.
-
-        Args:
-            script: the script. Programs that it starts in the background continue.
-            user: the user who runs it; None = the test's.
-
-        Returns:
-            What it printed.
-        """
+        """Run a script of bash there as this user, or as the test's. It ends at the first command that fails; programs
+        that it starts in the background continue. Returns what it printed."""
         shell = ["bash", "-e", "-o", "pipefail", "-c", script]
         login = ["runuser", "-u", user, "--", "env", f"HOME={pwd.getpwnam(user).pw_dir}"] if user else []
         # A file, because a pipe stays open as long as programs in the background do.
@@ -86,17 +74,13 @@ class Machine:
 
 
 class Network:
-    """A network.
-
-    Attributes:
-        host: address of this machine.
-    """
+    """A network. See `network`."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         # Names and addresses that no other process of tests uses.
         self._stack, self._folder, self._name = stack, folder, f"gb{os.getpid()}"
         self._net, self._used = f"10.213.{os.getpid() % 256}", 1
-        self.host = f"{self._net}.1"
+        self.host = f"{self._net}.1"  # the address of this machine
         try:
             _run("ip", "link", "add", self._name, "type", "bridge")
         except (OSError, subprocess.CalledProcessError) as error:

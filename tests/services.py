@@ -16,14 +16,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import environment
 
-SECONDS = 60  # for which tests wait
+SECONDS = 120  # for which tests wait
 POSTGRES = Path("/usr/lib/postgresql")  # where Debian keeps its versions
 
 
@@ -39,7 +37,7 @@ def wait_until(ready: Callable[[], object], log: Path | None = None, server: sub
     while not ready():
         if (server and server.poll() is not None) or time.monotonic() > deadline:
             pytest.fail(f"waited in vain: {log.read_text(errors='replace')[-2000:] if log else ''}")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def wait_for_page(address: str, log: Path) -> None:
@@ -95,31 +93,15 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@dataclass
-class Postgres:
-    """A PostgreSQL server without databases, made by `postgres`: what its clients need in their environment."""
-
-    variables: dict[str, str]
-
-    @property
-    def password(self) -> str:
-        return self.variables["PGPASSWORD"]
-
-    def create(self, database: str) -> str:
-        """Create a database; its address for SQLAlchemy and psycopg 3, without the password."""
-        subprocess.run(["createdb", database], env=environment(**self.variables), check=True)
-        user, host, port = (self.variables[f"PG{name}"] for name in ("USER", "HOST", "PORT"))
-        return f"postgresql+psycopg://{user}@{host}:{port}/{database}"
-
-
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A PostgreSQL server that asks for a password. Its log is FOLDER/postgres.log."""
+def postgres(folder: Path, database: str) -> Iterator[tuple[str, str]]:
+    """A PostgreSQL server with an empty database: its address for SQLAlchemy and psycopg 3, and the password that the
+    server requires. The server's log is FOLDER/postgres.log."""
     if shutil.which("pg_virtualenv") is None:
         pytest.skip("there is no PostgreSQL: apt-get install postgresql")
     # Without fsync a commit survives the end of the server, but not that of the machine.
     options = ["-t", "-c", f"--port {free_port()}", "-o", "fsync=off", "-o", "max_connections=300"]
-    command = ["pg_virtualenv", *options, "sh", "-c", "env | grep ^PG; echo ready; read end"]
+    command = ["pg_virtualenv", *options, "sh", "-c", f"createdb {database} && env | grep ^PG; echo ready; read end"]
     log = folder / "postgres.log"
     with log.open("w") as file:
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True)
@@ -128,9 +110,13 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     try:
         if not variables:
             pytest.fail(f"PostgreSQL did not start: {log.read_text()}")
-        yield Postgres(variables)
+        address = "postgresql+psycopg://{PGUSER}@{PGHOST}:{PGPORT}/{database}".format(**variables, database=database)
+        yield address, variables["PGPASSWORD"]
     finally:
         server.communicate()  # closes its input, and it ends
+
+
+AUTHOR = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
 def make_key(file: Path) -> None:
@@ -224,7 +210,8 @@ class Gate(http.server.BaseHTTPRequestHandler):
 
 
 class Guarded(http.server.ThreadingHTTPServer):
-    """A gate in this process, which asks for a name and a password, before the server at an address. See `guard`."""
+    """A gate in this process, which asks for a name and a password, before the server at an address. It answers until
+    its block ends."""
 
     user = "glassbox"
 
@@ -235,19 +222,16 @@ class Guarded(http.server.ThreadingHTTPServer):
         self.authorization = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         self.requests: list[str] = []  # method and path of each that was forwarded
 
+    def __enter__(self) -> "Guarded":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
     @property
     def variables(self) -> dict[str, str]:
         """What MLflow's clients need in their environment."""
         names = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
         return dict(zip(names, (self.address, self.user, self.password), strict=True))
-
-
-@contextmanager
-def guard(behind: str) -> Iterator[Guarded]:
-    """A `Guarded` that answers until the block ends."""
-    with Guarded(behind) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()

@@ -4,8 +4,6 @@ import grimp
 from conftest import ROOT
 from importlinter import cli
 
-LONGEST = 400  # lines of a module
-
 
 def test_layers_are_kept(monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -188,33 +188,28 @@ def test_mlflows_table_begins_with_the_main_results(browser, mlflow, project):
         assert all(re.search(r"\([0-9a-f]{7}\)$", name) for name in names)  # rows are studies, nothing else
 
 
-def test_mlflows_charts(browser, mlflow):
+def test_mlflows_charts(browser, mlflow, project):
+    """Metrics, and the same image of two runs side by side."""
+    row = int(table(project, "explain/index.csv")["image"].min())
     with runs(browser, mlflow) as page:
         page.locator("label:has(input[value=CHART])").click()
         sections = page.get_by_test_id("experiment-view-compare-runs-section-header")
-        page.get_by_text("Explanations, image by image").wait_for()
+        section = page.get_by_text("Explanations, image by image")
+        section.wait_for()
         titles = [text.splitlines()[0] for text in sections.all_inner_texts()]
         explanations = ["Which explanation to believe", "Explanations, image by image"]
         assert titles[:4] == ["How well it does", "Training, epoch by epoch", *explanations]
         first = page.get_by_test_id("draggable-chart-cards-grid").first
         first.locator(".js-plotly-plot .bars path").first.wait_for()
         assert "test_accuracy" in first.inner_text()
-
-
-def test_mlflow_shows_the_same_image_of_two_runs_side_by_side(browser, mlflow, project):
-    row = int(table(project, "explain/index.csv")["image"].min())
-    with runs(browser, mlflow) as page:
-        page.locator("label:has(input[value=CHART])").click()
-        section = page.get_by_text("Explanations, image by image")
-        section.wait_for()
         section.evaluate("element => element.scrollIntoView()")
         for key in ("image", "LIME", "Grad-CAM"):
-            pictures = page.locator(f"img[src*='~{key}%2Bstep%2B{row}%2B']")
-            for number in (0, 1):
-                pictures.nth(number).wait_for(state="attached")
-                pictures.nth(number).scroll_into_view_if_needed()
-                assert pictures.nth(number).evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-            sources = pictures.evaluate_all("images => images.map(image => image.src)")
+            shown = page.locator(f"img[src*='~{key}%2Bstep%2B{row}%2B']")
+            for picture in (shown.nth(0), shown.nth(1)):
+                picture.wait_for(state="attached")
+                picture.scroll_into_view_if_needed()
+                assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+            sources = shown.evaluate_all("images => images.map(image => image.src)")
             assert len({source.partition("run_uuid=")[2] for source in sources}) == len(sources)
 
 

@@ -72,9 +72,7 @@ def walked(made_study, tmp_path_factory) -> Iterator[Walked]:
 
 def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machine) -> Walked:
     page, password = scripts_of_the_page(), secrets.token_urlsafe(16)
-    author = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
-    variables = {"HEAD": head.address, "PGPASSWORD": password, "MLFLOW_WORKERS": "1"}
-    variables = environment(**variables, **dict.fromkeys(author, "test@example.org"))
+    variables = environment(HEAD=head.address, PGPASSWORD=password, MLFLOW_WORKERS="1", **services.AUTHOR)
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
     allow_ssh(folder, head, worker, laptop)
     for machine in (head, worker, laptop):
@@ -84,10 +82,10 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
         script = script.replace("10.0.0.10", head.address)
         return machine.run(script, user, input=f"{password}\n", env=variables, cwd=cwd)
 
-    database, tracking, ray = page.pop("On the head")
+    database, *others = page.pop("On the head")
     type_in(head, database, Path("/"), "postgres")
-    type_in(head, tracking)
-    type_in(head, ray)
+    for script in others:  # MLflow's server and Ray
+        type_in(head, script)
     for script in page.pop("On each worker"):
         type_in(worker, script)
     server = f"http://{head.address}:5000"
@@ -122,7 +120,7 @@ def walk(folder: Path, here: Path, head: Machine, worker: Machine, laptop: Machi
 def allow_ssh(folder: Path, head: Machine, *others: Machine) -> None:
     """Start an SSH server on the head, with keys for the other machines."""
     for name in ("user", "host"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", folder / name], check=True)
+        services.make_key(folder / name)
     (folder / "sshd").write_text(
         f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\nAuthenticationMethods publickey\n"
         "PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nPidFile none\nSubsystem sftp internal-sftp\n"
@@ -197,17 +195,10 @@ def pairs(clients, walked: Walked) -> list[tuple]:
 
 def tags_of(run) -> dict[str, str]:
     """Tags, with words in place of the ids of runs."""
-    words = {
-        run.info.run_id: "ROW",
-        run.info.experiment_id: "EXPERIMENT",
-        run.data.tags.get("mlflow.parentRunId"): "UP",
-    }
-    pattern = "|".join(re.escape(number) for number in words if number and len(number) > 20)
-    return {
-        key: re.sub(pattern, lambda match: words[match[0]], value)
-        for key, value in run.data.tags.items()
-        if key not in STATE_TAGS
-    }
+    words = {run.info.run_id: "ROW", run.data.tags.get("mlflow.parentRunId"): "UP"}
+    pattern = "|".join(number for number in words if number)
+    tags = {key: value for key, value in run.data.tags.items() if key not in STATE_TAGS}
+    return {key: re.sub(pattern, lambda match: words[match[0]], value) for key, value in tags.items()}
 
 
 def test_runs_have_the_same_parameters_metrics_tags_and_data(clients, walked):
@@ -269,7 +260,7 @@ def test_the_model_is_registered(clients, walked, tmp_path):
 @pytest.fixture(scope="module")
 def guarded(walked) -> Iterator[services.Guarded]:
     """The same server behind one that requires a name and a password."""
-    with services.guard(walked.server) as server:
+    with services.Guarded(walked.server) as server:
         yield server
 
 

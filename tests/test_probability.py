@@ -5,6 +5,7 @@ import pytest
 import scipy
 import torch
 from PIL import Image
+from tracked_stages import SPEC
 
 from glassbox import models, serving
 from glassbox.core import files
@@ -13,9 +14,7 @@ from glassbox.data.base import Images
 from glassbox.evaluation import evaluate, predictions
 from glassbox.explainers.base import Setup
 from glassbox.explaining import explanations, map_tables, own_image, selection
-from glassbox.models.cnn import Hyperparameters
 
-SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
 CLASSES = ("cat", "dog", "ship")
 ROW, N = 0, 400  # the image, and how many validation images there are
 
@@ -29,12 +28,11 @@ def place(tmp_path, params):
     splits = np.array(["train"] * 20 + ["test"] * 10 + ["validation"] * N)
     data = store.write(tmp_path / "data", Images(pixels, np.arange(N + 30) % 3, CLASSES, splits), np.arange(N + 30), "")
     torch.manual_seed(0)
-    classifier = models.build("cnn", SMALL.__dict__, 16, 3, data.mean, data.std).eval()
+    classifier = models.build(SPEC.name, SPEC.hyperparameters, 16, 3, data.mean, data.std).eval()
     with torch.no_grad():
         for tensor in list(classifier.network.parameters())[-2:]:
             tensor.mul_(8)
-    spec = models.Spec("cnn", SMALL.__dict__, "data", None)
-    models.save(tmp_path / "models", classifier, models.describe(spec, classifier, data, []))
+    models.save(tmp_path / "models", classifier, models.describe(SPEC, classifier, data, []))
     validation, test = store.read(tmp_path / "data", "validation"), store.read(tmp_path / "data", "test")
     logits = [models.predict(classifier, split.images, 64).numpy() for split in (validation, test)]
     right = scipy.special.softmax(logits[0] / 3, axis=1)

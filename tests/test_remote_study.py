@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from conftest import NAMES, SHRINK, first_made, ran, shell
-from services import Sshd, end, free_port, listens, make_key, sshd, wait_until
+from services import AUTHOR, Sshd, end, free_port, listens, make_key, sshd, wait_until
 
 from glassbox.core import files
 
-AUTHOR = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 OF_THE_USER = ("reports/photos/", "reports/compare/")
 
 

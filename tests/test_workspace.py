@@ -1,6 +1,5 @@
 """What a kill leaves of DVC's own files."""
 
-import pytest
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -46,25 +45,18 @@ def taken_by_dvc(text: str) -> bool:
     return True
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
+def test_wherever_dvc_was_killed_while_it_wrote_its_lock_what_stays_is_taken_by_dvc(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_whole_lock_stays(here, capsys):
-    (here / "dvc.lock").write_text(LOCK)
+    lock = tmp_path / "dvc.lock"
+    lock.write_text(LOCK)
     workspace.mend()
-    assert (here / "dvc.lock").read_text() == LOCK
+    assert lock.read_text() == LOCK, "a whole one stays"
     assert capsys.readouterr().out == ""
-
-
-def test_wherever_dvc_was_killed_while_it_wrote_its_lock_what_stays_is_taken_by_dvc(here, capsys):
     stayed = 0
     for length in range(len(LOCK)):
-        (here / "dvc.lock").write_text(LOCK[:length])
+        lock.write_text(LOCK[:length])
         workspace.mend()
-        if (here / "dvc.lock").exists():
+        if lock.exists():
             stayed += 1
             assert taken_by_dvc(LOCK[:length]), LOCK[:length][-40:]
     assert 0 < stayed < len(LOCK) - 1

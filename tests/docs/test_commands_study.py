@@ -14,8 +14,8 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.stem != "cluster"),
 ]
-STUDY, BROWSER, FAULTS = "tests/test_study.py", "tests/test_browser_study.py", "tests/faults/test_faults.py"
-VERIFIED = f"{FAULTS}::test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes"
+STUDY, BROWSER = "tests/test_study.py", "tests/test_browser_study.py"
+VERIFIED = "tests/faults/test_surrounding_faults.py::test_a_recorded_study_is_done_again_elsewhere_with_the_same_bytes"
 ELSEWHERE = {  # command: where it is run, as file::test
     "make setup": "tests/test_environment.py::test_an_environment_is_made_once_and_then_left_alone",
     "make study": f"{STUDY}::test_a_second_make_study_does_nothing_and_says_so",

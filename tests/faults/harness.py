@@ -4,14 +4,18 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 from conftest import NAMES, SHRINK, clone, environment, shell
+from ruamel.yaml import YAML
 
 from glassbox.config import parameters
 
@@ -21,6 +25,9 @@ TINY = [
     "explain.lime.stability.images=1", "explain.explainers=[lime,kernel_shap,grad_cam]", "score.images=2",
 ]  # fmt: skip
 MINUTES = 10  # after which whatever hangs is an error
+ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
+nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
+WITHOUT_MLFLOW = {"GLASSBOX_TRACKING": "off"}
 
 
 def small_study(place: Path) -> Path:
@@ -49,6 +56,32 @@ def digests(project: Path) -> dict[str, str]:
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Names of files that are not the same in both."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def stage(project: Path, name: str, **changes: str) -> subprocess.CompletedProcess:
+    """A stage by itself."""
+    return shell(sys.executable, "-m", f"stages.{name}", cwd=project, check=False, **(WITHOUT_MLFLOW | changes))
+
+
+def forget(project: Path, *names: str) -> None:
+    """Make DVC run these stages again, as if it had never run them: no cache of theirs, and nothing in dvc.lock."""
+    yaml = YAML()
+    lock = yaml.load((project / "dvc.lock").read_text())
+    for name in names:
+        for out in lock["stages"].pop(name)["outs"]:
+            place = project / out["path"]
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with (project / "dvc.lock").open("w") as file:
+        yaml.dump(lock, file)
+    shutil.rmtree(project / ".dvc/cache/runs")
+
+
+def one_sentence(result: subprocess.CompletedProcess, part: str) -> None:
+    """A refusal: exit code 2, and one line that says it."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert part in line, line
 
 
 class Repro:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from clusters import curve
 from conftest import ROOT, environment
+from harness import nightly
 
 from glassbox.execution import engine
 from glassbox.provenance.resume import Parts
@@ -27,7 +28,7 @@ from glassbox.training.records import Epoch
 from tests import searches
 from tests.searches import InFolder, attempts, black_and_white, epoch_of, search_of
 
-pytestmark = pytest.mark.skipif(os.environ.get("GLASSBOX_FAULTS") != "all", reason="one of `make faults`")
+pytestmark = nightly
 MODULES = (sys.modules[__name__], searches, clusters)  # their functions are sent to nodes
 SHARD = 0.2  # seconds of work in a shard
 

@@ -1,9 +1,7 @@
 """A search may run for days. `make faults` has this test."""
 
-import os
-
 import psutil
-import pytest
+from harness import nightly
 
 from glassbox.search.outcome import Trial
 from glassbox.search.trainer import Trainer
@@ -11,7 +9,7 @@ from tests.execution.test_workers import children
 from tests.searches import black_and_white, search_of
 
 
-@pytest.mark.skipif(os.environ.get("GLASSBOX_FAULTS") != "all", reason="one of `make faults`")
+@nightly
 def test_memory_and_open_files_stay_flat_over_200_trials(params, tmp_path):
     """Those of the process that trains and of the one that waits for it."""
     search = search_of(Trainer, params, tmp_path, n_trials=200, epochs=1, startup_trials=180)

@@ -26,16 +26,8 @@ def panels(
     path: str | Path, image: np.ndarray, title: str, names: list[str], maps: list[np.ndarray | None], notes: list[str]
 ) -> None:
     """An image and its Shapley values for several classes, on one scale, like `shap.image_plot`: red speaks for the
-    class, blue against it.
-
-    Args:
-        path: the figure's file.
-        image: (H, W, 3) uint8.
-        title: the figure's title.
-        names: classes, one per panel.
-        maps: (H, W) each, in probability; None leaves the panel empty.
-        notes: a line under each panel.
-    """
+    class, blue against it. The image is (H, W, 3) uint8, each map (H, W) in probability; None leaves its panel empty.
+    Each panel has the name of its class above it and a note under it."""
     rows = rows_of(len(names), ACROSS)
     columns = min(ACROSS, len(names))
     scale = max((np.abs(values).max() for values in maps if values is not None), default=0.0) or 1.0
@@ -58,16 +50,8 @@ def panels(
 def recognised(
     path: str | Path, images: np.ndarray, masks: np.ndarray | None, names: list[str], maps: np.ndarray, title: str
 ) -> None:
-    """Recognised images above the maps of their classes; true masks are outlined, where there are any.
-
-    Args:
-        path: the figure's file.
-        images: (N, H, W, 3) uint8.
-        masks: (N, H, W) bool, or None where the source has none.
-        names: the classes of the images.
-        maps: (N, H, W) of these classes.
-        title: the explainer's title.
-    """
+    """Recognised images (N, H, W, 3) uint8 above the maps (N, H, W) of their classes, which are `names`. True masks
+    (N, H, W) bool are outlined, where there are any. The title is the explainer's."""
     n = len(images)
     columns = min(n, ACROSS)
     rows = rows_of(n, columns)
@@ -106,14 +90,7 @@ class Comparison:
 
 
 def compare(path: str | Path, title: str, rows: list[Comparison], unit: str) -> None:
-    """Two classes' maps of each image and their difference, one scale per image.
-
-    Args:
-        path: the figure's file.
-        title: the figure's title.
-        rows: one per image.
-        unit: unit of the maps.
-    """
+    """Two classes' maps of each image and their difference, one scale per image, in the unit of the maps."""
     with figure(path, 6.8, 1.9 * len(rows) + 0.6) as drawing:
         drawing.get_layout_engine().set(h_pad=0.08)  # inches: text of two lines needs them
         heading(drawing, title)
@@ -136,15 +113,7 @@ def compare(path: str | Path, title: str, rows: list[Comparison], unit: str) -> 
 
 def draw_all(folder: Path, cases: Cases, results: list[Explained], analyses: Analyses, settings: Explain) -> None:
     """`recognised.png`, `mistakes.png`, `pair-01.png` and on, and `panels/` with one figure per image, of the picks
-    that are to be drawn. A figure without content is left out, as are maps whose Shapley values do not add up.
-
-    Args:
-        folder: the figures' folder.
-        cases: images and explained classes.
-        results: the explainers' maps.
-        analyses: the results of the analyses.
-        settings: the section `explain`.
-    """
+    that are to be drawn. A figure without content is left out, as are maps whose Shapley values do not add up."""
     name = analyst(settings.explainers)
     title, unit = TITLES[name], "probability" if name in ("kernel_shap", "lime") else "attribution"
     drawn = [

@@ -9,12 +9,8 @@ from glassbox.figures.style import FONT, figure, short, undrawable
 
 
 def samples(path: str | Path, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], each: int = 10) -> None:
-    """The first `each` images of every class, one row per class (at most 20). As the first figure of a study, it warns
-    on stderr of class names that the figures' font cannot show.
-
-    Args:
-        pixels: (N, H, W, 3) uint8.
-        labels: (N,).
+    """The first `each` images of every class, one row per class (at most 20). The pixels are (N, H, W, 3) uint8, the
+    labels (N,). As the first figure of a study, it warns on stderr of class names that the figures' font cannot show.
     """
     shown = classes[:20]
     boxes = undrawable(classes)

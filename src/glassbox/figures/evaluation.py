@@ -42,12 +42,8 @@ def heatmap(axis: Axes, matrix: np.ndarray, fontsize: float) -> AxesImage:
 
 
 def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Accuracy against confidence in bins, and how many test images each bin holds.
-
-    Args:
-        path: the figure's file.
-        tables: by name of the probabilities, like "as trained", a table of `calibration.reliability`; one column each.
-    """
+    """Accuracy against confidence in bins, and how many test images each bin holds: a column for each table of
+    `calibration.reliability`, by the name of the probabilities, like "as trained"."""
     images, bins = next((int(table["count"].sum()), len(table)) for table in tables.values())
     with figure(path, 4.0 * len(tables), 4.8) as drawing:
         drawing.suptitle(f"{images:,} test images in {bins} bins")
@@ -72,13 +68,8 @@ def reliability(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
 def mistakes(
     path: str | Path, images: np.ndarray, labels: np.ndarray, p: np.ndarray, classes: tuple[str, ...], n: int
 ) -> None:
-    """The `n` most confident mistakes, at most eight in a row; without any, a title that says so.
-
-    Args:
-        images: (N, H, W, 3) uint8.
-        labels: (N,).
-        p: (N, K) probabilities.
-    """
+    """The `n` most confident mistakes, at most eight in a row; without any, a title that says so. Images are
+    (N, H, W, 3) uint8, labels (N,), and `p` the probabilities (N, K)."""
     wrong = np.flatnonzero(p.argmax(axis=1) != labels)
     shown = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][:n]
     columns = min(max(len(shown), 5), 8)

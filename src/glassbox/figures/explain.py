@@ -21,18 +21,8 @@ def draw_all(
     again: list[Pick],
     settings: Explain,
 ) -> None:
-    """`figures/` with one per image, `analyses/`, and `lime_stability.png` where it was measured.
-
-    Args:
-        folder: the figures' folder.
-        cases: images and explained classes.
-        request: the explained images and classes, row by row.
-        results: the explainers' maps, in the same rows.
-        findings: the results of the analyses.
-        stability: LIME's stability, or None.
-        again: the images of `stability`.
-        settings: the section `explain`.
-    """
+    """`figures/` with one per image, `analyses/`, and `lime_stability.png` where it was measured on the images `again`.
+    The request and the results have the same rows."""
     p, regions = cases.probabilities, settings.lime.regions
     shown = request.images.numpy()
     explanations.draw_all(folder / "figures", cases.picks, results, shown, p, cases.labels, cases.classes, regions)

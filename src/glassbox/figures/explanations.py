@@ -29,19 +29,10 @@ def explanation(
     start: int,
     regions: int,
 ) -> None:
-    """The figure of an image: the image, the class probabilities, and a row of maps for each explained class.
-
-    Args:
-        image: (H, W, 3) uint8.
-        title: the figure's title.
-        classes: names.
-        probabilities: (K,).
-        truth: the true class, None where it is not known.
-        targets: explained classes.
-        results: the explainers' maps. LIME's are drawn as outlined regions; those that may not be shown stay white.
-        start: the map of the first target; the others follow.
-        regions: how many of LIME's regions for and against are outlined.
-    """
+    """The figure of an image: the image (H, W, 3) uint8, the class probabilities (K,), and a row of maps for each
+    target, an explained class. `start` is the map of the first target in each result; the others follow. Maps that may
+    not be shown stay white; LIME's are drawn as outlines of its `regions` strongest regions for and against. The truth
+    is None where it is not known."""
     rows, columns = len(targets), 2 + len(results)
     with figure(path, 1.75 * columns + 0.5, 1.85 * rows + 0.85) as drawing:
         heading(drawing, title)
@@ -75,18 +66,8 @@ def draw_all(
     regions: int,
 ) -> None:
     """One figure for every image that is to be drawn, named by its place among the picks, group and row in the test
-    split; the control is left out.
-
-    Args:
-        folder: the figures' folder.
-        picks: images and explained classes.
-        results: the explainers' maps, one for each explained class of each image.
-        images: (R, H, W, 3) uint8, one for each map.
-        probabilities: (N, K) of the test images.
-        labels: (N,) of the test images.
-        classes: names.
-        regions: how many of LIME's regions for and against are outlined.
-    """
+    split; the control is left out. The images (R, H, W, 3) uint8 are those of the maps, one for each explained class of
+    each pick; the probabilities (N, K) and the labels (N,) are those of the test split."""
     shown = [result for result in results if result.name != CONTROL]
     start, digits = 0, max(2, len(str(len(picks) - 1)))  # file names sort as the picks do
     for place, pick in enumerate(picks):
@@ -141,8 +122,7 @@ def _bars(axis: Axes, classes: tuple[str, ...], probabilities: np.ndarray, truth
 
 def _regions(axis: Axes, image: np.ndarray, values: np.ndarray, regions: int) -> None:
     """LIME's strongest regions: outlined and tinted red where they speak for the class, blue where against it. A region
-    consists of neighbouring pixels of equal weight.
-    """
+    consists of neighbouring pixels of equal weight."""
     weights = np.unique(values[values != 0])
     strongest = np.concatenate([weights[weights > 0][-regions:], weights[weights < 0][:regions]])
     shown = np.where(np.isin(values, strongest), values, 0.0)

@@ -21,15 +21,8 @@ PANELS = {
 
 def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.ndarray, regions: int) -> None:
     """Above, one row per image: the maps of two seeds for each number of samples. Below: agreement and local R² by
-    number of samples.
-
-    Args:
-        path: the figure's file.
-        stability: the table and the maps.
-        picks: the images, in the order of `stability`.
-        images: (N, H, W, 3) uint8, the test split.
-        regions: how many strongest regions are compared.
-    """
+    number of samples. The picks are in the order of `stability`, the images (N, H, W, 3) uint8 are the test split, and
+    `regions` is the number of strongest regions that are compared."""
     table, n = stability.table, len(picks)
     samples = list(dict.fromkeys(table["samples"]))
     with figure(path, 0.95 * (1 + 2 * len(samples)) + 0.4, 1.2 * n + 3.0) as drawing:

@@ -18,12 +18,8 @@ def normalise(values: np.ndarray) -> np.ndarray:
 
 
 def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map in red and blue over a faint grey version of its image, (H, W, 3) floats in 0..1.
-
-    Args:
-        image: (H, W, 3) uint8.
-        values: (H, W) in -1..1. The stronger a pixel, the more its colour covers the image.
-    """
+    """A map (H, W) in -1..1 in red and blue over a faint grey version of its image (H, W, 3) uint8, as (H, W, 3) floats
+    in 0..1. The stronger a pixel, the more its colour covers the image."""
     grey = image.astype(float).mean(axis=2) / 255
     span = grey.max() - grey.min()
     faint = 0.72 + 0.28 * ((grey - grey.min()) / span if span > 0 else np.ones_like(grey))
@@ -64,25 +60,11 @@ def frame(axis: Axes) -> None:
 def colour_bar(
     drawing: Figure, axes: list[Axes], label: str, largest: float | None = None, aspect: float = 30, fontsize: float = 7
 ) -> None:
-    """The scale of signed maps beside them.
-
-    Args:
-        drawing: the figure.
-        axes: the maps' axes.
-        label: the shown quantity and its unit.
-        largest: value at the ends; None where each map has its own scale: the ends are then words.
-        aspect: height of the bar by its width.
-        fontsize: font size of its ticks.
-    """
+    """The scale of signed maps beside them, with the shown quantity and its unit. At its ends is the largest value, or
+    words where each map has its own scale (None). `aspect` is its height by its width, `fontsize` that of its ticks."""
     limit = largest or 1.0
-    bar = drawing.colorbar(
-        ScalarMappable(Normalize(-limit, limit), DIVERGING),
-        ax=axes,
-        pad=0.01,
-        fraction=0.02,
-        aspect=aspect,
-        ticks=(-limit, 0, limit),
-    )
+    colours, ticks = ScalarMappable(Normalize(-limit, limit), DIVERGING), (-limit, 0, limit)
+    bar = drawing.colorbar(colours, ax=axes, pad=0.01, fraction=0.02, aspect=aspect, ticks=ticks)
     bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=fontsize)

@@ -10,7 +10,8 @@ from glassbox.figures.explanations import explanation
 
 
 def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDER) -> Path:
-    """Write the figure, and beside it the maps as .npz: `image`, `classes`, and one (2, H, W) per explainer.
+    """Draw the picture as the classifier sees it and every explainer's maps of the most probable classes; write them
+    beside it as .npz: `image`, `classes`, and one (2, H, W) per explainer.
 
     Args:
         photo: the explained picture.
@@ -21,26 +22,10 @@ def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDE
     Returns:
         The figure's path.
     """
-    figure = Path(folder) / named_after(photo.name, content)
+    figure, side = Path(folder) / named_after(photo.name, content), len(photo.image)
     figure.parent.mkdir(parents=True, exist_ok=True)
-    draw(figure, photo, regions)
-    names = np.array([photo.classes[label] for label in photo.targets])
-    maps = {result.name: result.attribution.maps for result in photo.results}
-    files.write_npz(figure.with_suffix(".npz"), {"image": photo.image, "classes": names} | maps)
-    return figure
-
-
-def draw(path: str | Path, photo: Photo, regions: int) -> None:
-    """The picture as the classifier sees it, and every explainer's maps of the most probable classes.
-
-    Args:
-        path: the figure's file.
-        photo: the explained picture.
-        regions: how many of LIME's regions for and against are outlined.
-    """
-    side = len(photo.image)
     explanation(
-        path,
+        figure,
         photo.image,
         f"{photo.told()}; as the classifier sees it, {side} x {side} pixels",
         photo.classes,
@@ -51,3 +36,7 @@ def draw(path: str | Path, photo: Photo, regions: int) -> None:
         start=0,
         regions=regions,
     )
+    names = np.array([photo.classes[label] for label in photo.targets])
+    maps = {result.name: result.attribution.maps for result in photo.results}
+    files.write_npz(figure.with_suffix(".npz"), {"image": photo.image, "classes": names} | maps)
+    return figure

@@ -44,13 +44,8 @@ COST = "forward + backward passes per map"
 
 
 def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
-    """Means and 95 % intervals of every explainer and control, one panel per metric.
-
-    Args:
-        path: the figure's file.
-        card: table of `scorecard.summarise`; the ranking setting is drawn.
-        metrics: the metrics to draw.
-    """
+    """Means and 95 % intervals of every explainer and control in the ranking setting, one panel per metric. The card is
+    the table of `scorecard.summarise`."""
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
     names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))[::-1]
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
@@ -73,21 +68,15 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
                 axis.axvline(0, color=GREY, linewidth=0.8)
             axis.set_yticks(range(len(names)), [title_of(name) for name in names])
             axis.set_ylim(-0.6, len(names) - 0.4)
-        kinds = [kind for kind in LOOKS if kind in set(drawn["kind"])]
-        marks = []
-        for kind in kinds:
-            colour, marker, face, _ = LOOKS[kind]
-            marks += axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5)
-        drawing.legend(marks, [LOOKS[kind][3] for kind in kinds], loc="outside lower center", ncols=2, fontsize=8)
+        for kind, (colour, marker, face, label) in LOOKS.items():
+            if kind in set(drawn["kind"]):
+                axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5, label=label)
+        drawing.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
 def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
-    """Outcome and typical difference of every explainer against every control, one panel per metric.
-
-    Args:
-        path: the figure's file.
-        ranking: the result of `scorecard.rank`.
-    """
+    """Outcome and typical difference of every explainer against every control by `scorecard.rank`, one panel per
+    metric."""
     metrics = {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
     names = list(dict.fromkeys(test["explainer"] for row in metrics.values() for test in row["controls"]))
     columns = [*CONTROLS, UNTRAINED]
@@ -119,13 +108,8 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
 def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> None:
     """Mean ranks on a line, the best to the left; a bar joins explainers between which the corrected tests find no
     difference (Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, figure 1, with pairwise
-    Wilcoxon tests instead of Nemenyi's). Controls have ranks but no bars: they are not tested against each other.
-
-    Args:
-        path: the figure's file.
-        metric: name.
-        row: the metric's part of `scorecard.rank`.
-    """
+    Wilcoxon tests instead of Nemenyi's). Controls have ranks but no bars: they are not tested against each other. The
+    row is the metric's part of `scorecard.rank`."""
     ranks = row["mean_ranks"]
     names, bars = list(ranks), row["cliques"]
     half = (len(names) + 1) // 2
@@ -160,12 +144,7 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
 
 def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
     """Faithfulness against the sum of forward and backward passes per map, one panel per metric with values; a dotted
-    line leads to the same explainer with the common number of forward passes.
-
-    Args:
-        path: the figure's file.
-        card: table of `scorecard.summarise`.
-    """
+    line leads to the same explainer with the common number of forward passes. The card is as in `forest`."""
     ranked = card[card["ranks"] & (card["property"] == "faithfulness") & (card["n"] > 0)]
     metrics = list(dict.fromkeys(ranked["metric"]))
     passes = card[card["property"] == "cost"].groupby(["kind", "explainer"])["mean"].sum()
@@ -195,12 +174,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
 
 def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     """Entropy of the maps, and their rank correlation with the original ones, while the weights of more and more layers
-    are randomised.
-
-    Args:
-        path: the figure's file.
-        curves: table of `scoring.curves`.
-    """
+    are randomised, from the table of `scoring.curves`."""
     labels = {"entropy_rise": "rise of the entropy, nats", "rank_agreement": "rank correlation\nwith the original map"}
     steps = curves.drop_duplicates("step").sort_values("step")
     names = [name for name in EXPLAINERS if name in set(curves["explainer"])]

@@ -61,23 +61,15 @@ def importance(path: str | Path, importances: dict[str, float], n_complete: int)
     with figure(path, 6.5, 0.24 * len(names) + 1.1) as drawing:
         axis = drawing.subplots()
         axis.barh(names, [importances[name] for name in names], color=BLUE)
-        axis.set(
-            xlabel="importance (PED-ANOVA), share",
-            title=f"Hyperparameter importance, from {n_complete} complete trials",
-        )
+        title = f"Hyperparameter importance, from {n_complete} complete trials"
+        axis.set(xlabel="importance (PED-ANOVA), share", title=title)
         axis.grid(axis="x")
         axis.set_axisbelow(True)
 
 
 def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, measure: str = ACCURACY) -> None:
-    """Each trial as a line through its hyperparameters; pruned trials are dashed, unused hyperparameters leave a gap.
-
-    Args:
-        path: the figure's file.
-        trials: one row per trial.
-        space: the search space.
-        measure: the column by which trials are compared.
-    """
+    """Each trial as a line through its hyperparameters, coloured by its measure; pruned trials are dashed, unused
+    hyperparameters leave a gap."""
     shown = [name for name in Space.model_fields if name in trials and trials[name].notna().any()]
     done = trials[trials[measure].notna()].sort_values(measure)
     scale = Normalize(100 * done[measure].min(), 100 * done[measure].max())

@@ -12,12 +12,8 @@ from glassbox.statistics.outcomes import BETTER
 
 
 def contrast(path: str | Path, table: pd.DataFrame) -> None:
-    """The watermark's share of the positive attribution in both networks, and their difference with its interval.
-
-    Args:
-        path: the figure's file.
-        table: one row per explainer, see `shortcut.table`.
-    """
+    """The watermark's share of the positive attribution in both networks, and their difference with its interval, for
+    each explainer of `shortcut.table`."""
     rows = table.iloc[::-1]
     heights = np.arange(len(rows))
     with figure(path, 7.2, 0.27 * len(rows) + 1.2) as drawing:
@@ -40,14 +36,8 @@ def contrast(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def pictures(path: str | Path, image: np.ndarray, mask: np.ndarray, maps: dict[str, tuple[np.ndarray, ...]]) -> None:
-    """One image, and every explainer's maps of both networks.
-
-    Args:
-        path: the figure's file.
-        image: (H, W, 3) uint8, with the watermark.
-        mask: (H, W) bool, the watermark's pixels.
-        maps: by explainer, (H, W) of the network that learnt the watermark and of the one that did not.
-    """
+    """An image (H, W, 3) uint8 with the watermark in the pixels of the mask (H, W) bool, and every explainer's maps
+    (H, W): of the network that learnt the watermark, and of the one that did not."""
     texts = ("watermark\npredicted\nthe class", "watermark\nwas noise")
     with figure(path, 1.3 * (1 + len(maps)) + 0.4, 3.2) as drawing:
         axes = drawing.subplots(2, 1 + len(maps))

@@ -75,8 +75,7 @@ def rows_of(n: int, columns: int) -> int:
 @contextmanager
 def figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
     """A figure of `width` x `height` inches, written to `path` when the block ends. It is made without pyplot, which
-    keeps a global list of figures.
-    """
+    keeps a global list of figures."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # `data.samples` warns once, not for each letter of each figure.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")

@@ -18,13 +18,8 @@ FEW = 5  # images that have a sentence each
 
 def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
     """Recognised images: is the attribution inside the true mask, if there is one, and specific to the class?
-
-    Args:
-        index: one row per map.
-        tests: the analysis of recognised images.
-        analyst: the explainer whose maps are shown.
-        ranking: the content of ranking.json; None where explainers were not scored.
-    """
+    `index` is the table of maps, `tests` that of the analysis, `analyst` the explainer whose maps are shown, `ranking`
+    the content of ranking.json (None where explainers were not scored)."""
     predicted = index["explained_class"] == index["predicted_class"]
     right = index[predicted & (index["true_class"] == index["predicted_class"])]
     if right.empty:
@@ -61,15 +56,9 @@ def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -
 
 
 def mistakes(table: pd.DataFrame, index: pd.DataFrame, analyst: str, hidden: float, n_classes: int) -> list[str]:
-    """Mistakes: does blurring the regions that favour the wrong class correct them?
-
-    Args:
-        table: the analysis of mistakes.
-        index: one row per map.
-        analyst: the explainer whose maps are shown.
-        hidden: share of the image that was blurred.
-        n_classes: number of classes; of two, evidence for one is evidence against the other by definition.
-    """
+    """Mistakes: does blurring the regions that favour the wrong class, a share `hidden` of the image, correct them?
+    `table` is that of the analysis, `index` that of the maps, `analyst` the explainer whose maps are shown. With two
+    classes, evidence for one is evidence against the other by definition."""
     rows = table[table["explainer"] == analyst]
     if rows.empty:
         return ["No mistake was explained."]
@@ -108,13 +97,8 @@ def _sums(values: pd.Series) -> str:
 
 
 def pairs(table: pd.DataFrame, analyst: str, n_classes: int) -> list[str]:
-    """Confusable pairs: do the same regions speak for both classes?
-
-    Args:
-        table: the analysis of pairs.
-        analyst: the explainer whose maps are shown.
-        n_classes: number of classes; of two, evidence for one is evidence against the other by definition.
-    """
+    """Confusable pairs: do the same regions speak for both classes? `table` is that of the analysis, `analyst` the
+    explainer whose maps are shown."""
     rows = table[table["explainer"] == analyst]
     if rows.empty:
         return ["No confusable pair was explained."]

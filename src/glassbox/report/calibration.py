@@ -1,4 +1,5 @@
-"""Calibration in sentences: which probabilities the study gives, and their calibration error."""
+"""Calibration in sentences, from the contents of metrics.json and calibration.json: which probabilities the study
+gives, and their calibration error."""
 
 from typing import Any
 
@@ -8,22 +9,13 @@ AFTER, AS_TRAINED = "after temperature scaling", "as trained"
 
 
 def which(calibration: dict[str, Any]) -> str:
-    """Which probabilities the study gives.
-
-    Args:
-        calibration: the content of calibration.json.
-    """
+    """Which probabilities the study gives."""
     return f"{AFTER} (T = {calibration['temperature']:.3g})" if calibration["scaling_used"] else AS_TRAINED
 
 
 def both(metrics: dict[str, float], name: str, calibration: dict[str, Any]) -> str:
-    """A score of the study's probabilities, and after temperature scaling also that of the unscaled ones.
-
-    Args:
-        metrics: the content of metrics.json.
-        name: log_loss, brier or ece.
-        calibration: the content of calibration.json.
-    """
+    """The log_loss, brier or ece of the study's probabilities, and after temperature scaling also that of the unscaled
+    ones."""
     show = (lambda value: percent(value, 1)) if name == "ece" else "{:.3f}".format
     text = f"{show(metrics[name])} {which(calibration)}"
     if calibration["scaling_used"]:
@@ -37,13 +29,7 @@ def error(metrics: dict[str, float], calibration: dict[str, Any], bins: int) -> 
 
 
 def sentences(metrics: dict[str, float], calibration: dict[str, Any], bins: int) -> list[str]:
-    """The report's paragraph on calibration.
-
-    Args:
-        metrics: the content of metrics.json.
-        calibration: the content of calibration.json.
-        bins: number of bins of the ECE.
-    """
+    """The report's paragraph on calibration, with the ECE in so many bins."""
     limit = metrics["ece_by_chance"]
     beyond = "is above" if metrics["ece"] > limit else "does not exceed"
     return [

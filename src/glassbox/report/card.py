@@ -23,6 +23,7 @@ def card(study: Study) -> str:
     p, data, m = study.params, study.card, study.metrics
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
     side, listed = data["image_size"], _listed(data["classes"])
+    sizes = ", ".join(f"{n:,} {split}" for split, n in data["sizes"].items())
     lines = [
         "## Model",
         "",
@@ -39,7 +40,7 @@ def card(study: Study) -> str:
         "",
         "## Data",
         "",
-        f"Source `{data['source']}`: {_sizes(data['sizes'])} images; {_duplicates(data['duplicates'])} "
+        f"Source `{data['source']}`: {sizes} images; {_duplicates(data['duplicates'])} "
         f"SHA-256 of images and labels: `{data['digest'][:16]}`.",
         "",
         "## Metrics",
@@ -131,10 +132,6 @@ def _network(study: Study) -> str:
 def _listed(names: list[str], most: int = 12) -> str:
     shown = ", ".join(markdown(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _sizes(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {split}" for split, n in sizes.items())
 
 
 def _duplicates(counts: dict[str, Any]) -> str:

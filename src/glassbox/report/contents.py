@@ -16,17 +16,8 @@ from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 def summary(study: Study) -> dict[str, Any]:
     """The metrics of DVC's tables: small enough for git, and the same bytes whenever the results are the same."""
-    names = (
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
-        "balanced_accuracy",
-        "majority_share",
-        "macro_f1",
-        "ece",
-        "log_loss",
-    )
-    return {f"test_{name}": study.metrics[name] for name in names} | {
+    shares = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "majority_share")
+    return {f"test_{name}": study.metrics[name] for name in (*shares, "macro_f1", "ece", "log_loss")} | {
         "against_majority": study.metrics["against_majority"],
         "best_epoch": study.training["best_epoch"],
         "best_explainer": study.best_explainer,
@@ -35,24 +26,9 @@ def summary(study: Study) -> dict[str, Any]:
 
 def headline(study: Study) -> dict[str, float]:
     """The metrics of the study's row in MLflow."""
-    names = (
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
-        "balanced_accuracy",
-        "balanced_accuracy_low",
-        "balanced_accuracy_high",
-        "majority_share",
-        "macro_precision",
-        "macro_recall",
-        "macro_f1",
-        "log_loss",
-        "brier",
-        "ece",
-        "log_loss_as_trained",
-        "brier_as_trained",
-        "ece_as_trained",
-    )
+    names = {f"{name}{end}" for name in ("accuracy", "balanced_accuracy") for end in ("", "_low", "_high")}
+    names |= {f"{name}{which}" for name in ("log_loss", "brier", "ece") for which in ("", "_as_trained")}
+    names |= {"majority_share", "macro_precision", "macro_recall", "macro_f1"}
     row = {f"test_{name}": value for name, value in chance_level.numbers(study.metrics).items() if name in names}
     row["best_epoch"] = study.training["best_epoch"]
     row["temperature"] = study.calibration["temperature"]

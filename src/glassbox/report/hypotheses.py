@@ -103,13 +103,8 @@ def tests_of(ranking: dict[str, Any] | None, metric: str, explainer: str) -> lis
 
 def _needed(images: int, distance: float, low: float, high: float) -> int | None:
     """About how many images would decide a check with a power of 80 %, if mean and spread stayed as they are: the width
-    of an interval falls with the square root of the number of images. None where the mean lies on the bound.
-
-    Args:
-        images: number behind the interval.
-        distance: mean - bound.
-        low, high: the interval.
-    """
+    of an interval falls with the square root of the number of images behind it. The distance is mean - bound; at
+    0 no number would do, and the result is None."""
     if distance == 0:
         return None
     factor = sum(QUANTILES) / QUANTILES[0]
@@ -130,14 +125,8 @@ def _decided(row: dict[str, Any], bound: float) -> dict[str, Any]:
 
 def _accuracy(metrics: dict[str, Any], target: float) -> dict[str, Any]:
     numbers = (metrics[name] for name in ("images", "accuracy", "accuracy_low", "accuracy_high"))
-    row = {
-        "name": "accuracy",
-        "what": "Share of the test images that are recognised",
-        "unit": "share, 0..1",
-        **_values(*numbers),
-        "criterion": f"above {target:g}",
-    }
-    return _decided(row, target)
+    row = {"name": "accuracy", "what": "Share of the test images that are recognised", "unit": "share, 0..1"}
+    return _decided(row | _values(*numbers) | {"criterion": f"above {target:g}"}, target)
 
 
 def _additivity(shap: pd.DataFrame) -> dict[str, Any]:
@@ -159,14 +148,8 @@ def _additivity(shap: pd.DataFrame) -> dict[str, Any]:
 
 def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, why: str = "") -> dict[str, Any]:
     """Shapley values against every control by a metric of the scorecard, as *score* has tested it. The value is its
-    advantage over the closest control, negative where that control is better.
-
-    Args:
-        name: what the metric measures.
-        metric: its key in the scorecard.
-        ranking: the content of ranking.json.
-        why: reason not to test at all.
-    """
+    advantage over the closest control, negative where that control is better. The name is what the metric measures;
+    `why` may be a reason not to test at all."""
     title = MEASUREMENTS[metric]
     what = f"{name.capitalize()} by {title}"
     row = {
@@ -185,7 +168,9 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     closest = min(compared, key=lambda test: sign * test["difference"])
     controls = by_outcome(tests)
     control = by_outcome([closest])[closest["outcome"]][0]
-    ends = sorted(sign * closest[end] for end in ("low", "high")) if _has_interval(closest) else (None, None)
+    ends = [closest[end] for end in ("low", "high")]
+    has_interval = all(end is not None and math.isfinite(end) for end in ends)
+    ends = sorted(sign * end for end in ends) if has_interval else (None, None)
     return row | {
         "what": f"{what}: by how much {TITLES[SHAP]} is better than {control}, the closest of {len(tests)} controls",
         **_values(scored["n"], sign * closest["difference"], *ends),
@@ -194,27 +179,13 @@ def _against_controls(name: str, metric: str, ranking: dict[str, Any] | None, wh
     }
 
 
-def _has_interval(test: dict[str, Any]) -> bool:
-    return all(test[end] is not None and math.isfinite(test[end]) for end in ("low", "high"))
-
-
 def _mean(
     name: str, metric: Metric, values: pd.Series, ends: tuple[float, float], what: str, why: str
 ) -> dict[str, Any]:
-    """The mean of one number per image, with its interval; without an interval nothing is decided.
-
-    Args:
-        ends: the interval's, NaN where there is none.
-        why: reason why there may be no images.
-    """
-    row = {
-        "name": name,
-        "what": what,
-        "unit": metric.unit,
-        "citation": metric.citation,
-        **_values(len(values)),
-        "criterion": "above 0",
-    }
+    """The mean of one number per image, with the ends of its interval: NaN where there is none, and then nothing is
+    decided. `why` is the reason why there may be no images."""
+    row = {"name": name, "what": what, "unit": metric.unit, "citation": metric.citation}
+    row |= _values(len(values)) | {"criterion": "above 0"}
     if values.empty:
         return row | {"verdict": UNTESTED, "why": why}
     mean = float(values.mean())

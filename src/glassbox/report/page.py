@@ -36,13 +36,7 @@ DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "c
 
 
 def page(study: Study, images: np.ndarray, study_digest: str) -> str:
-    """The page.
-
-    Args:
-        study: a finished study.
-        images: (N, H, W, 3) uint8, its test split.
-        study_digest: digest of its record.
-    """
+    """The page of a finished study, with images of its test split (N, H, W, 3) uint8 and the digest of its record."""
     from markdown_it import MarkdownIt
 
     folder, classes, settings = study.folder, study.card["classes"], study.params.explain

@@ -37,12 +37,7 @@ def browsable(study: Study) -> list[tuple[str, int, bytes]]:
 
 
 def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
-    """A picture as a data URI.
-
-    Args:
-        pixels: (H, W, 3) uint8.
-        largest: side in pixels to which larger pictures are reduced.
-    """
+    """A picture (H, W, 3) uint8 as a data URI, reduced to a side of `largest` pixels if it is larger."""
     image = Image.fromarray(pixels)
     if max(image.size) > largest:
         image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
@@ -58,23 +53,13 @@ def map_uri(image: np.ndarray, values: np.ndarray, largest: float | None = None)
 
 
 def enlarged(pixels: np.ndarray, least: int = 192) -> Image.Image:
-    """A picture enlarged by a whole factor until its shorter side has `least` pixels or more.
-
-    Args:
-        pixels: (H, W, 3) uint8.
-        least: side in pixels.
-    """
+    """A picture (H, W, 3) uint8 enlarged by a whole factor until its shorter side has `least` pixels or more."""
     image, times = Image.fromarray(pixels), -(-least // min(pixels.shape[:2]))
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def drawn(image: np.ndarray, values: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """A signed map in red and blue over its image, (H, W, 3) uint8.
-
-    Args:
-        image: (H, W, 3) uint8.
-        values: (H, W).
-        largest: absolute value with the full colour; None takes the map's own largest.
-    """
+    """A signed map (H, W) in red and blue over its image (H, W, 3) uint8, as such a picture. The absolute value
+    `largest` has the full colour; None takes the map's own largest."""
     scaled = normalise(values) if largest is None else np.clip(values / (largest or 1.0), -1, 1)
     return (255 * blend(image, scaled)).round().astype(np.uint8)

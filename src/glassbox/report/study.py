@@ -18,54 +18,31 @@ from glassbox.scoring import verdicts
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that the stages wrote.
-
-    Attributes:
-        params: the parameters.
-        folder: reports/.
-        card: the data's card.
-        search: the search's outcome; `trials` has one row per trial.
-        model: the model's card.
-        training: the best epoch and its scores; `curves` has one row per epoch.
-        machine: the machine of the training.
-        metrics: scores on the test split.
-        calibration: which probabilities the study gives, and why; see `evaluation.calibration.Scaling`.
-        predictions: one row per test image.
-        report: scores by class.
-        pairs: the most confused pairs.
-        index: one row per map.
-        gate: whether the model uses the planted evidence, where there is any.
-        scorecard: one row per explainer, metric and setting; None where the gate refused to score.
-        ranking: orders, tests and verdicts; None likewise.
-        costs: the cost of a map, by kind and explainer.
-        shortcut: what a watermark does to predictions and maps; None where the data have none.
-        stability: one row per image and number of LIME's samples; None where it was not measured.
-        panels: one row per map of Shapley values of many classes; None where there are none.
-        recognised, mistakes, confusable: the three analyses.
-    """
+    """Everything that the stages wrote."""
 
     params: Params
-    folder: Path
-    card: dict[str, Any]
-    search: dict[str, Any]
-    trials: pd.DataFrame
-    model: dict[str, Any]
-    training: dict[str, Any]
-    curves: pd.DataFrame
-    machine: dict[str, Any]
-    metrics: dict[str, Any]
-    calibration: dict[str, Any]
-    predictions: pd.DataFrame
-    report: pd.DataFrame
-    pairs: pd.DataFrame
-    index: pd.DataFrame
-    gate: dict[str, Any]
-    scorecard: pd.DataFrame | None
-    ranking: dict[str, Any] | None
-    costs: dict[str, Any]
-    shortcut: dict[str, Any] | None
-    stability: pd.DataFrame | None
-    panels: pd.DataFrame | None
+    folder: Path  # reports/
+    card: dict[str, Any]  # of the data
+    search: dict[str, Any]  # the outcome
+    trials: pd.DataFrame  # one row per trial
+    model: dict[str, Any]  # its card
+    training: dict[str, Any]  # the best epoch and its scores
+    curves: pd.DataFrame  # one row per epoch
+    machine: dict[str, Any]  # of the training
+    metrics: dict[str, Any]  # scores on the test split
+    calibration: dict[str, Any]  # which probabilities the study gives, and why; see `evaluation.calibration.Scaling`
+    predictions: pd.DataFrame  # one row per test image
+    report: pd.DataFrame  # scores by class
+    pairs: pd.DataFrame  # the most confused ones
+    index: pd.DataFrame  # one row per map
+    gate: dict[str, Any]  # whether the model uses the planted evidence, where there is any
+    scorecard: pd.DataFrame | None  # one row per explainer, metric and setting; None where the gate refused to score
+    ranking: dict[str, Any] | None  # orders, tests and verdicts; None likewise
+    costs: dict[str, Any]  # of a map, by kind and explainer
+    shortcut: dict[str, Any] | None  # what a watermark does to predictions and maps; None where the data have none
+    stability: pd.DataFrame | None  # one row per image and number of LIME's samples; None where it was not measured
+    panels: pd.DataFrame | None  # one row per map of Shapley values of many classes; None where there are none
+    # The three analyses.
     recognised: pd.DataFrame
     mistakes: pd.DataFrame
     confusable: pd.DataFrame

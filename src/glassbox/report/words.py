@@ -24,12 +24,7 @@ def signed(value: float) -> str:
 
 
 def macro_f1_ends(metrics: dict[str, Any], level: str) -> str:
-    """The interval of the macro F1, or why there is none.
-
-    Args:
-        metrics: the content of metrics.json.
-        level: the interval's, like "95 %".
-    """
+    """The interval of the macro F1 in metrics.json, with its level, like "95 %"; or why there is none."""
     if metrics["macro_f1_low"] is None:
         return f"no interval: {metrics['macro_f1_without_interval']}"
     return f"{level} interval {metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f}"
@@ -41,12 +36,8 @@ def short(value: Any) -> str:
 
 
 def render(template: str, **shown: Any) -> str:
-    """A page in one file that needs no network.
-
-    Args:
-        template: name of the template's file in this folder.
-        shown: its variables; a missing one is an error.
-    """
+    """A page in one file that needs no network, from a template's file in this folder and the template's variables, of
+    which none may be missing."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
