@@ -6,21 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from glassbox.config.augment import Augment
-from glassbox.data.store import Split
-from glassbox.execution.compute import Place
 from glassbox.models import Classifier
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import totals
-from glassbox.training.loop import fit
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer
-from glassbox.training.recipe import Recipe
+from glassbox.training.optimizers import OptimizerSettings
 from tests.models import keras_reference as reference
+from tests.training.toys import images_of, run
 
 KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())
-PLAIN = Augment(
-    flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
-)
 
 
 def network() -> TwoBlockCNN:
@@ -38,13 +31,8 @@ def network() -> TwoBlockCNN:
 
 @pytest.mark.parametrize("name", reference.OPTIMIZERS)
 def test_it_learns_what_keras_learns(name):
-    images, labels = reference.data()
-    split = Split(torch.from_numpy(images), torch.from_numpy(labels), None, torch.arange(16), None)
-    model = Classifier(network(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    optimizer = make_optimizer(model, OptimizerSettings(name, **reference.OPTIMIZERS[name]))
-    place = Place(torch.device("cpu"), torch.float32, 16)
-    recipe = Recipe(epochs=reference.STEPS, batch_size=16, augment=PLAIN, seed=0, patience=99)
-    epochs = list(fit(model, split, split, optimizer, recipe, place=place))
+    split, settings = images_of(*reference.data()), OptimizerSettings(name, **reference.OPTIMIZERS[name])
+    epochs = list(run(Classifier(network()), split, split, settings, epochs=reference.STEPS, batch_size=16))
     expected = KERAS[name]["history"]
     losses = [epoch.validation_loss + epoch.weight_penalty for epoch in epochs]
     assert losses == pytest.approx([step["val_loss"] for step in expected], rel=1e-5)

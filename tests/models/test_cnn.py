@@ -43,23 +43,18 @@ def test_the_papers_own_numbers_of_parameters():
     ]
 
 
-def test_the_papers_study_has_the_papers_values():
-    from glassbox.config import parameters
+def test_the_papers_study_has_the_papers_values_and_keeps_them_when_it_is_written_anew(tmp_path):
+    from glassbox.config import parameters, yaml_file
     from glassbox.search import hyperparameters
 
-    params = parameters.read("studies/cifar10-cnn-paper.yaml")
+    study = "studies/cifar10-cnn-paper.yaml"
+    params = parameters.read(study)
     network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
     assert network == models.Spec("cnn", asdict(PAPER), "none", None)
     assert (optimizer.name, optimizer.learning_rate) == ("adam", 8.038320164239253e-05)
     assert (params.train.batch_size, params.train.epochs, params.tune.n_trials) == (32, 50, 0)
-
-
-def test_writing_the_papers_study_anew_keeps_its_values(tmp_path):
-    from glassbox.config import parameters, yaml_file
-
-    study = "studies/cifar10-cnn-paper.yaml"
     (tmp_path / "again.yaml").write_text(parameters.edit(study, ["study.seed=1"]))
-    before, after = (yaml_file.flatten(parameters.read(file)) for file in (study, tmp_path / "again.yaml"))
+    before, after = (yaml_file.flatten(p) for p in (params, parameters.read(tmp_path / "again.yaml")))
     assert {key for key in before if before[key] != after[key]} == {"study.seed"}
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -71,24 +73,16 @@ class Halves(nn.Module):
         return torch.cat([self.one(first), self.other(second)], dim=1)
 
 
-class Half(nn.Module):
-    """The first of two results of an operation; the second one is set aside."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        first, self.aside = x.chunk(2, dim=1)
-        return first
-
-
-class Kept(nn.Module):
-    """Both halves come to the output, and only the first one through a module."""
+class Bypassed(nn.Module):
+    """Both results of one operation come to the output, and only the first one through a module."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = Half()
+        self.first = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        first = self.first(x)
-        return torch.cat([self.first.aside, first], dim=1)
+        first, second = x.chunk(2, dim=1)
+        return torch.cat([second, self.first(first)], dim=1)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +92,7 @@ class Kept(nn.Module):
         (Shortcut(), ["block"]),  # its branch is bypassed, and its relu runs twice
         (nn.Sequential(Shortcut(), Shortcut()), ["block.0", "block.1", "block"]),
         (Halves(), ["block"]),
-        (Kept(), ["block"]),
+        (Bypassed(), ["block"]),
         (nn.Sequential(*[nn.ReLU()] * 2), ["block"]),  # the same module twice
         (nn.Sequential(nn.Dropout(0.5), nn.Identity()), ["block.0", "block.1", "block"]),
     ],
@@ -113,11 +107,15 @@ def test_a_single_path_has_no_branches(block, names):
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-class Tokens(nn.Module):
-    """Places become tokens (N, T, C), as in a vision transformer."""
+class Apply(nn.Module):
+    """A function as a layer."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(2).transpose(1, 2)
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+TOKENS = Apply(lambda x: x.flatten(2).transpose(1, 2))  # places become tokens (N, T, C), as in a vision transformer
 
 
 @pytest.mark.parametrize(
@@ -130,7 +128,7 @@ class Tokens(nn.Module):
             [nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 9, 2), nn.Upsample(scale_factor=4), nn.Flatten(), nn.Linear(144, 2)],
             "0",
         ),
-        ([nn.Conv2d(3, 8, 2, 2), Tokens(), nn.Linear(8, 2), nn.Flatten()], None),
+        ([nn.Conv2d(3, 8, 2, 2), TOKENS, nn.Linear(8, 2), nn.Flatten()], None),
         ([nn.Conv2d(3, 8, 2, 2), Permute([0, 2, 3, 1]), nn.Linear(8, 3), nn.Flatten()], None),
         ([nn.Conv2d(3, 8, 4), nn.Flatten(), nn.Linear(8, 2)], None),  # all of the image at once
         ([nn.Flatten(), nn.Linear(48, 2)], None),
@@ -141,12 +139,6 @@ def test_the_last_feature_maps(modules, where):
     assert last_feature_maps(net, 4) is (None if where is None else net.get_submodule(where))
 
 
-class Largest(nn.Module):
-    """The channel of the largest value: it has no gradient."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.argmax(dim=1).float()
-
-
 def test_a_network_without_a_gradient_has_no_path():
-    assert single_path(nn.Sequential(Largest(), nn.Flatten()), torch.rand(1, 3, 4, 4)) == []
+    largest_channel = Apply(lambda x: x.argmax(dim=1).float())
+    assert single_path(nn.Sequential(largest_channel, nn.Flatten()), torch.rand(1, 3, 4, 4)) == []

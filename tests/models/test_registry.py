@@ -167,10 +167,10 @@ def test_what_cannot_be_built_is_one_sentence(name, stem, size, sentence):
 def test_the_cifar_stem_cannot_take_a_larger_convolution(imagenet, tmp_path):
     torch.save(imagenet, tmp_path / "w.pth")
     net = resnet(CIFAR)
-    fresh = registry.load_weights(net, str(tmp_path / "w.pth"))
-    assert fresh == ["conv1.weight", "fc.weight", "fc.bias"]
+    registry.load_weights(net, str(tmp_path / "w.pth"))
     spec = models.Spec("resnet18", dict(vars(CIFAR)), "data", None)
-    assert models.describe(spec, models.Classifier(net), DATA, []).began_fresh == fresh
+    card = models.describe(spec, models.Classifier(net), DATA, [])
+    assert card.began_fresh == ["conv1.weight", "fc.weight", "fc.bias"]
 
 
 def test_weights_that_glassbox_saved_are_taken_whole(tmp_path):
@@ -198,7 +198,8 @@ def test_torchvisions_own_weights_by_name_leave_only_the_head_fresh(imagenet, tm
     torch.save(imagenet, tmp_path / "hub/checkpoints" / url.rsplit("/", 1)[-1])  # as after the download
     net = resnet()
     head = copy.deepcopy(net.head().state_dict())
-    assert registry.load_weights(net, name) == ["fc.weight", "fc.bias"]
+    registry.load_weights(net, name)
+    assert net.began_fresh == ["fc.weight", "fc.bias"]
     state = net.body.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in imagenet.items() if not key.startswith("fc."))
     assert torch.equal(net.head().weight, head["weight"])
@@ -246,12 +247,6 @@ def test_the_digest_of_weights_follows_the_file(tmp_path):
     assert models.digest_of_weights(replace(spec, hyperparameters={"weights": None})) is None
 
 
-def pretend(monkeypatch, name: str, state: dict[str, torch.Tensor]) -> None:
-    """Let these tensors be those that torchvision downloads for a network."""
-    weights = type(torchvision.models.get_model_weights(name).DEFAULT)
-    monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: copy.copy(state))
-
-
 def old_names(name: str) -> str:
     """What torchvision's own files of DenseNet and ViT call a tensor."""
     name = re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name)
@@ -268,7 +263,8 @@ def test_with_torchvisions_weights_it_answers_as_torchvisions_network_does(name,
     state = torchvision.models.get_model(name, weights=None, **options).state_dict()
     if name == "densenet121":  # torchvision's file is so old that it has no counters of batches either
         state = OrderedDict((old_names(key), t) for key, t in state.items() if not key.endswith("batches_tracked"))
-    pretend(monkeypatch, name, state)
+    known = torchvision.models.get_model_weights(name)
+    monkeypatch.setattr(known, "get_state_dict", lambda *_, **__: copy.copy(state))  # instead of a download
     theirs = torchvision.models.get_model(name, weights="DEFAULT").eval()
     spec = models.Spec(name, dict(vars(PLAIN)) | {"weights": "DEFAULT"}, "imagenet", None)
     data = replace(DATA, image_size=size, classes=tuple(map(str, range(1000))))

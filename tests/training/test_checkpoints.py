@@ -1,13 +1,14 @@
 """A training whose process ended continues from its checkpoint."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from glassbox.data.store import Description
+from glassbox.models import Spec
 from glassbox.provenance.resume import Checkpoint
-from glassbox.search import hyperparameters
 from glassbox.training.loop import Training
 from glassbox.training.optimizers import OptimizerSettings
 from glassbox.training.records import COSTS
@@ -81,22 +82,18 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_begins_anew(tmp_path,
 
 def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch, params):
     monkeypatch.chdir(tmp_path)
-    network = hyperparameters.unsearched(
-        "resnet18", "none", None, weights=None, stem="cifar", dropout=0.0, batch_norm_momentum=0.9
-    )
-
-    def path(seed=0, digest="d" * 64, settings=params.train, rate=0.1, how=PLAIN, arm=""):
-        data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, digest)
-        return Training(network, data, OptimizerSettings("adam", rate), settings, how, seed, arm).checkpoint(PLACE).path
-
-    paths = [
-        path(),
-        path(seed=1),
-        path(digest="e" * 64),
-        path(how=CHANGED),
-        path(arm="noise"),
-        path(settings=params.train.model_copy(update={"epochs": 7})),
-        path(rate=0.2),
+    data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
+    training = Training(Spec("cnn", {}, "none", None), data, ADAM, params.train, PLAIN, seed=0)
+    changes = [
+        {},
+        {"network": Spec("cnn", {}, "data", None)},
+        {"seed": 1},
+        {"data": replace(data, digest="e" * 64)},
+        {"how": CHANGED},
+        {"arm": "noise"},
+        {"settings": params.train.model_copy(update={"epochs": 7})},
+        {"optimizer": replace(ADAM, learning_rate=0.2)},
     ]
-    assert path() == paths[0]
+    paths = [replace(training, **change).checkpoint(PLACE).path for change in changes]
+    assert training.checkpoint(PLACE).path == paths[0]
     assert len(set(paths)) == len(paths)

@@ -6,7 +6,7 @@ from torch import nn
 from glassbox.models import Classifier
 from glassbox.training.losses import assess
 from glassbox.training.optimizers import OptimizerSettings
-from tests.training.toys import PLACE, SGD, Linear, classifier, run, split
+from tests.training.toys import ADAM, PLACE, SGD, Linear, classifier, run, split
 
 
 @pytest.mark.parametrize(("watch", "best"), [("penalized_loss", [True] * 3), ("loss", [True, False])])
@@ -58,12 +58,7 @@ class TwoLayers(Linear):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        OptimizerSettings("adam", 0.1),
-        OptimizerSettings("sgd", 0.1, momentum=0.9),
-        OptimizerSettings("rmsprop", 0.1, rho=0.9),
-    ],
+    "settings", [ADAM, OptimizerSettings("sgd", 0.1, momentum=0.9), OptimizerSettings("rmsprop", 0.1, rho=0.9)]
 )
 def test_the_head_learns_first_and_then_all_of_it(settings):
     model = Classifier(TwoLayers())

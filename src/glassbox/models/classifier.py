@@ -20,7 +20,7 @@ from glassbox.execution.compute import refusals
 from glassbox.models.card import Card, Spec
 from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import evaluating, last_feature_maps, layers, load_tensors, totals
-from glassbox.models.weights import FILES
+from glassbox.models.weights import FILES, digest
 from glassbox.provenance.resume import Arrays, Keep, unkept
 
 WEIGHTS = "model.safetensors"
@@ -36,20 +36,17 @@ class Classifier(nn.Module):
         network: any module that takes (N, 3, H, W) and gives logits (N, K). To be trained it has `head()` and
             `penalties()`, see `cnn.TwoBlockCNN`; it may have `affine_stem()` and `grad_cam_layer()`.
         mean, std: per channel, on the scale 0..1.
-        input_size: side in pixels to which images are resized, bilinearly, for the network; None leaves them as they
-            are.
+        input_size: side in pixels to which images are resized, bilinearly, for the network; None keeps their size.
         classes: names, in the order of the logits.
         grad_cam_layer: name of a module of the network; None finds one, see `grad_cam_layer`.
-
-    Attributes:
-        temperature: divisor of the network's logits (Guo et al. 2017): 1 while it is trained and evaluated; `load` sets
-            the study's, so that the softmax is the same probability everywhere.
 
     Shape: images (N, 3, H, W) float in 0..1 to logits (N, K).
     """
 
     mean: torch.Tensor
     std: torch.Tensor
+    # Divisor of the network's logits (Guo et al. 2017): 1 while it is trained and evaluated. `load` sets the study's,
+    # so that the softmax is the same probability everywhere.
     temperature = 1.0
 
     def __init__(
@@ -89,11 +86,8 @@ class Classifier(nn.Module):
         return of_network() if of_network else self.normalized
 
     def grad_cam_layer(self, side: int) -> nn.Module:
-        """The layer whose output Grad-CAM weighs: the named one, else the network's own choice, else the last one with
-        feature maps, see `layers.last_feature_maps`.
-
-        Args:
-            side: side of the images, pixels.
+        """The layer whose output Grad-CAM weighs for images of `side` pixels: the named one, else the network's own
+        choice, else the last one with feature maps, see `layers.last_feature_maps`.
 
         Raises:
             UserError: there is none.
@@ -129,24 +123,15 @@ FIXED = {"imagenet": IMAGENET, "half": ((0.5,) * 3, (0.5,) * 3), "none": ((0.0,)
 
 
 def normalization(name: str, data: Description) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation to normalise colours with, by name.
-
-    Args:
-        name: "data", the training images' own per-channel statistics; "imagenet", those of ImageNet; "half", which
-            brings colours to -1..1; or "none", which keeps them in 0..1.
-        data: description of the data.
+    """Mean and standard deviation to normalise colours with, by name: "data", the training images' own per-channel
+    statistics; "imagenet", those of ImageNet; "half", which brings colours to -1..1; "none", which keeps them in 0..1.
     """
     return (data.mean, data.std) if name == "data" else FIXED[name]
 
 
 def contradictions(spec: Spec, image_size: int) -> list[str]:
     """Sentences about colours and size of the images, if they are not those of the weights' own training. Training can
-    start from such weights, so nothing is refused. Only torchvision's weights are known.
-
-    Args:
-        spec: the network's.
-        image_size: side of the images, pixels.
-    """
+    start from such weights, so nothing is refused. Only torchvision's weights are known."""
     if spec.name == CNN:
         return []
     from glassbox.models import registry
@@ -154,7 +139,8 @@ def contradictions(spec: Spec, image_size: int) -> list[str]:
     weights = registry.torchvisions_own(spec.name, spec.hyperparameters["weights"])
     if weights is None:
         return []
-    sentences, made_for, size = [], weights.transforms(), spec.input_size or image_size
+    sentences: list[str] = []
+    made_for, size = weights.transforms(), spec.input_size or image_size
     colours = tuple(made_for.mean), tuple(made_for.std)
     if FIXED.get(spec.normalization) != colours:
         same = next((name for name, values in FIXED.items() if values == colours), None)
@@ -175,12 +161,8 @@ def _three(values: tuple[float, ...]) -> str:
 
 
 def check(spec: Spec, image_size: int, explainers: Collection[str] = ()) -> list[str]:
-    """Check, before anything is trained, that there is such a network and such weights, and that it can be explained.
-
-    Args:
-        spec: the network's.
-        image_size: side of the images, pixels.
-        explainers: their names, if known.
+    """Check, before anything is trained, that there is such a network and such weights, and that the explainers of
+    these names can explain it.
 
     Returns:
         `contradictions`.
@@ -256,36 +238,32 @@ def fresh(spec: Spec, data: Description, seed: int, device: torch.device) -> Cla
 
 
 def digest_of_weights(spec: Spec) -> str | None:
-    """SHA-256 of the file of starting weights; None if there is no such file.
+    """SHA-256 of the file of starting weights; None if they are not from a file.
 
     Raises:
         UserError: the file cannot be read.
     """
-    if weights := spec.hyperparameters.get("weights"):
-        from glassbox.models import registry
-
-        return registry.digest(weights)
-    return None
+    weights = spec.hyperparameters.get("weights")
+    return digest(weights) if weights and weights.endswith(FILES) else None
 
 
 def describe(spec: Spec, classifier: Classifier, data: Description, choices: list[dict[str, Any]]) -> Card:
     """The card of a classifier that was trained on `data`."""
-    mean, std = (tuple(buffer.flatten().tolist()) for buffer in (classifier.mean, classifier.std))
-    rows = layers(classifier.network, spec.input_size or data.image_size)
+    network = classifier.network
     return Card(
-        spec.name,
-        spec.hyperparameters,
-        data.classes,
-        data.image_size,
-        spec.input_size,
-        mean,
-        std,
-        data.digest,
-        [asdict(row) for row in rows],
-        totals(classifier.network),
-        choices,
-        list(getattr(classifier.network, "began_fresh", [])),
-        contradictions(spec, data.image_size) + getattr(classifier.network, "notes", []),
+        name=spec.name,
+        hyperparameters=spec.hyperparameters,
+        classes=data.classes,
+        image_size=data.image_size,
+        input_size=spec.input_size,
+        mean=tuple(classifier.mean.flatten().tolist()),
+        std=tuple(classifier.std.flatten().tolist()),
+        data_digest=data.digest,
+        layers=[asdict(row) for row in layers(network, spec.input_size or data.image_size)],
+        parameters=totals(network),
+        choices=choices,
+        began_fresh=list(getattr(network, "began_fresh", [])),
+        contradictions=contradictions(spec, data.image_size) + getattr(network, "notes", []),
     )
 
 
@@ -297,12 +275,7 @@ def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:
-    """A saved classifier in evaluation mode.
-
-    Args:
-        folder: with weights and card.
-        device: for the classifier.
-        temperature: of the study, see `predictions.temperature`; 1 gives the logits as trained.
+    """A saved classifier in evaluation mode. Its logits are divided by the temperature, see `predictions.temperature`.
 
     Raises:
         UserError: a file is missing, damaged, or belongs to another network.
@@ -359,15 +332,12 @@ def predict(
         for batch in images.split(batch_size):
             yield None, prepare(batch.to(device)) if prepare else batch
 
-    outputs, done = torch.empty(0), 0  # one tensor for all: many small ones would fragment memory
+    outputs: list[torch.Tensor] = []
     with evaluating(classifier):
         for arrays in keep.each("logits", partial(_logits, precision, batch_size), classifier, items()):
-            logits = torch.from_numpy(arrays["logits"])
-            outputs = outputs if done else torch.empty(len(images), logits.shape[1])
-            outputs[done : done + len(logits)] = logits
-            done += len(logits)
-            progress(len(logits))
-    return outputs
+            outputs.append(torch.from_numpy(arrays["logits"]))
+            progress(len(outputs[-1]))
+    return torch.cat(outputs)
 
 
 @torch.inference_mode()

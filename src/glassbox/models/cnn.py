@@ -1,6 +1,5 @@
 """The two-block network of the CNN paper (figures 1 and 6-9), with the semantics of Keras where they change results."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -43,11 +42,6 @@ class TwoBlockCNN(nn.Module):
 
     As in Keras: 'same' padding, pooling stride = pool size without padding, batch norm with epsilon 1e-3 and, in the
     paper, momentum 0.99 (PyTorch counts the other way: 0.01), Glorot-uniform kernels, zero biases.
-
-    Args:
-        p: hyperparameters.
-        image_size: side of the input, pixels.
-        n_classes: outputs.
 
     Shape: (N, 3, image_size, image_size) float to logits (N, n_classes).
 
@@ -104,8 +98,7 @@ class TwoBlockCNN(nn.Module):
     def grad_cam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM weighs: the last convolution, after its activation and before the pooling;
         the first one where its pooling leaves one place."""
-        block = self.block2 if self.places > 1 else self.block1
-        return block.activation
+        return (self.block2 if self.places > 1 else self.block1).activation
 
 
 class Block(nn.Module):
@@ -132,5 +125,4 @@ def _activation(name: str, alpha: float | None) -> nn.Module:
     if name == "relu":
         return nn.ReLU()
     assert alpha is not None
-    assert math.isfinite(alpha)
     return nn.LeakyReLU(alpha)

@@ -40,30 +40,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer.
+    """One layer."""
 
-    Attributes:
-        name: name in the network.
-        kind: its class.
-        shape: shape of its output for one image, like "32 x 10 x 10" (channels, height, width).
-        parameters: number of parameters, with batch norm's running mean and variance.
-        trainable: number of those that training changes by gradients.
-    """
-
-    name: str
-    kind: str
-    shape: str
-    parameters: int
-    trainable: int
+    name: str  # in the network
+    kind: str  # its class
+    shape: str  # of its output for one image, like "32 x 10 x 10" (channels, height, width)
+    parameters: int  # their number, with batch norm's running mean and variance
+    trainable: int  # those that training changes by gradients
 
 
 def layers(network: nn.Module, image_size: int) -> list[Layer]:
-    """The layers in the order in which an image first goes through them.
-
-    Args:
-        network: takes (N, 3, image_size, image_size); left as it was.
-        image_size: side of the image, pixels.
-    """
+    """The layers of a network that takes (N, 3, image_size, image_size), in the order in which an image first goes
+    through them."""
     rows: list[Layer] = []
 
     def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
@@ -73,10 +61,10 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
         shape = " x ".join(str(side) for side in output.shape[1:])
         rows.append(Layer(name, type(module).__name__, shape, numbers["total"], numbers["trainable"]))
 
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
     handles = [
         module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
-        for name, module in leaves
+        for name, module in network.named_modules()
+        if not list(module.children())
     ]
     try:
         with evaluating(network), torch.no_grad():
@@ -107,12 +95,8 @@ def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], strict: bo
 
 
 def single_path(network: nn.Module, x: torch.Tensor) -> list[tuple[nn.Module, torch.Size]]:
-    """The modules that run once in a forward pass and whose output every path from the input to the output passes: no
-    shortcut and no parallel branch bypasses them. Paths are those of autograd's graph.
-
-    Args:
-        network: in any mode; left as it was.
-        x: (N, 3, H, W), on the network's device.
+    """The modules that run once in a forward pass of x (N, 3, H, W) and whose output every path from the input to the
+    output passes: no shortcut and no parallel branch bypasses them. Paths are those of autograd's graph.
 
     Returns:
         Each module with the shape of its output, in the order in which they end.
@@ -164,11 +148,7 @@ def last_feature_maps(network: nn.Module, size: int) -> nn.Module | None:
 
     None if the last output before places are merged into one is laid out differently, as tokens (N, T, C) or channels
     last (N, h, h, C) in vision transformers: what comes earlier, such as the embedding of patches, is too early to
-    explain the decision.
-
-    Args:
-        network: takes (N, 3, size, size); left as it was.
-        size: side of the image, pixels.
+    explain the decision. The network takes (N, 3, size, size).
     """
     last = None
     for module, shape in single_path(network, next(network.parameters()).new_zeros(1, 3, size, size)):

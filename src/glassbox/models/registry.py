@@ -20,20 +20,14 @@ from glassbox.models.weights import FILES, Weights, no_file, reason
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Hyperparameters of a network of torchvision.
+    """Hyperparameters of a network of torchvision."""
 
-    Attributes:
-        weights: starting weights: None (fresh), torchvision's name of them, or a file; see `load_weights`.
-        stem: "imagenet" is torchvision's; "cifar" keeps the size of small images: the first convolution is 3x3 with
-            stride 1, and there is no max-pooling after it.
-        dropout: share of the features dropped before the last layer.
-        batch_norm_momentum: share that the running statistics keep at each step (PyTorch counts the other way).
-    """
-
-    weights: str | None
+    weights: str | None  # starting weights: None (fresh), torchvision's name of them, or a file; see `load_weights`
+    # "imagenet" is torchvision's; "cifar" keeps the size of small images: the first convolution is 3x3 with stride 1,
+    # and there is no max-pooling after it.
     stem: str
-    dropout: float
-    batch_norm_momentum: float
+    dropout: float  # share of the features dropped before the last layer
+    batch_norm_momentum: float  # share that the running statistics keep at each step (PyTorch counts the other way)
 
 
 class DropoutLinear(nn.Linear):
@@ -78,22 +72,22 @@ class TorchvisionNetwork(nn.Module):
             options = {"input_size": (input_size, input_size)}
         try:
             self.body = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **options)
+            self.head_name = _replace_head(self.body, n_classes, p.dropout)
+            self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
+            with evaluating(self), torch.no_grad():
+                self.body(torch.zeros(1, 3, input_size, input_size))
         except (ValueError, RuntimeError, AssertionError) as error:
-            raise _cannot_take(name, input_size, error) from None
+            raise UserError(
+                f"{name} (model.name) cannot take images of {input_size} x {input_size} pixels ({reason(error)}): "
+                "change model.input_size"
+            ) from None
         self.name, self.input_size = name, input_size
         self.suit(p.weights)
         self.began_fresh: list[str] = []
         self.notes: list[str] = []  # about the head, if weights come from a file
-        self.head_name = _replace_head(self.body, n_classes, p.dropout)
-        self.stem_name = _cifar_stem(name, self.body) if p.stem == "cifar" else None
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1 - p.batch_norm_momentum
-        try:
-            with evaluating(self), torch.no_grad():
-                self.body(torch.zeros(1, 3, input_size, input_size))
-        except (ValueError, RuntimeError, AssertionError) as error:
-            raise _cannot_take(name, input_size, error) from None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(x)
@@ -122,11 +116,7 @@ def names() -> list[str]:
 
 
 def check(name: str, weights: str | None) -> None:
-    """Check that there is such a network, and such weights, without reading them.
-
-    Raises:
-        UserError: there is not.
-    """
+    """Raise a UserError if there is no such network, or there are no such weights, which are not read."""
     check_name(name)
     if weights is not None and not weights.endswith(FILES):
         _weights_of_torchvision(name, weights)
@@ -134,21 +124,13 @@ def check(name: str, weights: str | None) -> None:
         raise no_file(weights)
 
 
-def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str] = ()) -> list[str]:
+def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str] = ()) -> None:
     """Put weights into a network: torchvision's ("IMAGENET1K_V2", "DEFAULT": downloaded once, checked by their hash),
     or those in a local file, see `weights.read`.
 
     The head keeps its fresh weights if the given one has another number of classes or several layers; so does the first
-    convolution of the "cifar" stem if the given one is larger. If the weights name their classes, the head's rows are
-    put in the order of the data.
-
-    Args:
-        network: changed in place.
-        which: name or file.
-        classes: of the data, in the order of the outputs.
-
-    Returns:
-        The names of the tensors that kept their fresh weights.
+    convolution of the "cifar" stem if the given one is larger. `network.began_fresh` names these tensors. If the
+    weights name their classes, the head's rows are put in the order of `classes`, those of the data.
 
     Raises:
         UserError: they cannot be had, or belong to another network.
@@ -166,7 +148,6 @@ def load_weights(network: TorchvisionNetwork, which: str, classes: Sequence[str]
     network.suit(which)
     network.began_fresh = fitted.fresh
     network.notes = fitted.notes if which.endswith(FILES) else []
-    return fitted.fresh
 
 
 def torchvisions_own(name: str, which: str | None) -> torchvision.models.WeightsEnum | None:
@@ -176,15 +157,6 @@ def torchvisions_own(name: str, which: str | None) -> torchvision.models.Weights
     if which is None or which in known.__members__:
         return known[which] if which else None
     return next((weights for weights in known if weights.url.rpartition("/")[2] == Path(which).name), None)
-
-
-def digest(which: str) -> str | None:
-    """SHA-256 of weights in a file; None for torchvision's.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    return stored.digest(which) if which.endswith(FILES) else None
 
 
 def check_name(name: str) -> None:
@@ -252,10 +224,4 @@ def _cifar_stem(name: str, body: nn.Module) -> str:
     raise UserError(
         f"model.stem is 'cifar', but {name} (model.name) has no strided convolution and max-pooling to change at its "
         "beginning, as resnet18, resnext50_32x4d or densenet121 have: use imagenet, with a larger model.input_size"
-    )
-
-
-def _cannot_take(name: str, size: int, error: Exception) -> UserError:
-    return UserError(
-        f"{name} (model.name) cannot take images of {size} x {size} pixels ({reason(error)}): change model.input_size"
     )

@@ -26,36 +26,26 @@ RENAMED = (
     (re.compile(r"(\.mlp\.)linear_1\."), r"\g<1>0."),
     (re.compile(r"(\.mlp\.)linear_2\."), r"\g<1>3."),
 )
+COUNTER = "num_batches_tracked"  # end of the name of a tensor that files of older versions lack
 DEEPEST = 5  # levels of a checkpoint that are looked into
 SHOWN = 10  # names of classes in a sentence
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a file.
+    """The content of a file."""
 
-    Attributes:
-        tensors: by name.
-        classes: of the outputs, in their order; None if the file does not name them.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    classes: tuple[str, ...] | None = None
+    tensors: dict[str, torch.Tensor]  # by name
+    classes: tuple[str, ...] | None = None  # of the outputs, in their order; None if the file does not name them
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a network takes of weights.
+    """What a network takes of weights."""
 
-    Attributes:
-        tensors: by the network's own names.
-        fresh: names of the tensors that the weights do not give.
-        notes: sentences about the head.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    fresh: list[str]
-    notes: list[str]
+    tensors: dict[str, torch.Tensor]  # by the network's own names
+    fresh: list[str]  # names of the tensors that the weights do not give
+    notes: list[str]  # sentences about the head
 
 
 def read(path: str) -> Weights:
@@ -73,9 +63,12 @@ def read(path: str) -> Weights:
     except FileNotFoundError:
         raise no_file(path) from None
     except pickle.UnpicklingError:
+        # Lightning's files hold hyperparameters in classes of its own.
+        is_lightning = path.endswith(".ckpt")
+        alone = f"torch.load({path!r}, weights_only=False)['state_dict']" if is_lightning else "model.state_dict()"
         raise UserError(
             f"model.weights: the file {path} holds no weights, or more than weights, which could run code when it is "
-            f"opened: save the state_dict alone, where the file was made, with {_save_alone(path)}"
+            f"opened: save the state_dict alone, where the file was made, with torch.save({alone}, 'weights.pth')"
         ) from None
     except (OSError, SafetensorError, RuntimeError, EOFError) as error:
         if "TorchScript" in str(error):
@@ -139,12 +132,11 @@ def fit(
     """What a network takes of weights; see `registry.load_weights`.
 
     Args:
-        weights: from a file, or torchvision's.
         own: tensors of the network by name.
         head: name of its last layer.
         stem: name of its first convolution, if another size of it is to be left out.
         which, network: names, for messages.
-        classes: of the data, in the order of the outputs.
+        classes: the data's, in the order of the outputs.
 
     Raises:
         UserError: they belong to another network.
@@ -159,7 +151,7 @@ def fit(
     fresh = [name for name in own if name.startswith(tuple(differing))]
     faults = [
         *(f"{name} is {_shape(given[name])} there and {_shape(own[name])} here" for name in other if name not in fresh),
-        *(f"{name} is missing" for name in own if name not in given and name not in fresh and not _counts(name)),
+        *(f"{n} is missing" for n in own if n not in given and n not in fresh and not n.endswith(COUNTER)),
         *(f"{name} is not part of it" for name in given if name not in own),
     ]
     if faults:
@@ -167,7 +159,10 @@ def fit(
         raise UserError(f"model.weights: {which} does not fit {network} ({faults[0]}{more})")
     tensors = {name: tensor for name, tensor in given.items() if name not in fresh}
     if f"{head}.weight" in fresh:
-        return Fitted(tensors, fresh, [_note_of_a_fresh_head(given.get(f"{head}.weight"), which, len(classes))])
+        why = "has no head that fits"
+        if (weight := given.get(f"{head}.weight")) is not None:
+            why = f"has {weight.shape[0]} outputs, and the data have {len(classes)} classes"
+        return Fitted(tensors, fresh, [f"model.weights: {which} {why}: the last layer begins with fresh weights."])
     note, rows = _order_of_classes(weights.classes, tuple(classes), which)
     if rows is not None:
         tensors |= {name: tensor[rows] for name, tensor in tensors.items() if name.startswith(f"{head}.")}
@@ -183,12 +178,6 @@ def reason(error: Exception) -> str:
     """An error's message on one line of at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:160].rsplit(' ', 1)[0]} …"
-
-
-def _save_alone(path: str) -> str:
-    if path.endswith(".ckpt"):  # Lightning's, with hyperparameters in classes of its own
-        return f"torch.save(torch.load({path!r}, weights_only=False)['state_dict'], 'weights.pth')"
-    return "torch.save(model.state_dict(), 'weights.pth')"
 
 
 def _unwrapped(content: Any, path: str) -> dict[str, torch.Tensor]:
@@ -308,15 +297,6 @@ def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], he
     return rest | {f"{head}.{name.removeprefix(before)}": t for name, t in theirs.items() if name.startswith(before)}
 
 
-def _note_of_a_fresh_head(weight: torch.Tensor | None, which: str, n_classes: int) -> str:
-    if weight is None:
-        return f"model.weights: {which} has no head that fits: the last layer begins with fresh weights."
-    return (
-        f"model.weights: {which} has {weight.shape[0]} outputs, and the data have {n_classes} classes: the last layer "
-        "begins with fresh weights."
-    )
-
-
 def _order_of_classes(
     theirs: tuple[str, ...] | None, classes: tuple[str, ...], which: str
 ) -> tuple[str | None, list[int] | None]:
@@ -343,10 +323,6 @@ def _order_of_classes(
 def _listed(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _counts(name: str) -> bool:
-    return name.endswith("num_batches_tracked")  # files of older versions lack it
 
 
 def _shape(tensor: torch.Tensor) -> str:

@@ -12,12 +12,7 @@ AHEAD = {"cpu": 2**24, "cuda": 2**28}  # bytes of images prepared at a time, by 
 
 def balanced_order(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Rows (N,) of an epoch with equally many images of each class, up to one, in random order. Those of a class are
-    drawn with replacement, all equally likely.
-
-    Args:
-        labels: (N,) of the training images.
-        generator: of the same device.
-    """
+    drawn with replacement, all equally likely. Labels (N,) and generator are on the same device."""
     n, device = len(labels), labels.device
     rows, counts = labels.argsort(stable=True), torch.bincount(labels)  # one class after another
     present = counts.nonzero().flatten()
@@ -44,8 +39,7 @@ def stream(
     which spares the start of many operations.
 
     Args:
-        split: on any device.
-        order: (N,) rows, on the same device.
+        split, order: images on any device, and (N,) rows on the same.
         size: images in a batch; see `batches`.
         change: makes (B, H, W, 3) uint8 to (B, 3, H, W) float; with `own`, only these rows.
         ranks: processes that share each batch; only this rank's share comes.

@@ -17,15 +17,10 @@ from glassbox.training.process_group import Ranks
 
 @dataclass
 class Batch:
-    """The batch in work.
+    """The batch in work."""
 
-    Attributes:
-        ranks: processes that share it.
-        images: their number in the whole batch; to be set before each forward pass.
-    """
-
-    ranks: Ranks
-    images: int = 0
+    ranks: Ranks  # processes that share it
+    images: int = 0  # their number in the whole batch; to be set before each forward pass
 
 
 def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tuple[Classifier, Batch]:
@@ -40,7 +35,7 @@ def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tupl
 
     Args:
         classifier: on the device where it trains; left as it is.
-        ranks: processes that train together; all call this alike.
+        ranks: all call this alike.
         compiled: whether the twin will be compiled.
 
     Returns:
@@ -59,9 +54,8 @@ def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tupl
     for module in twin.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not on_cuda:
             module.forward = partial(batch_norm, module, batch)
-        elif (
-            isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth"
-        ):  # torchvision's, not imported
+        # Torchvision, which has the stochastic depth, is not imported.
+        elif isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth":
             module.forward = partial(_dropped, module, module.forward, batch)
         elif hasattr(type(module), "drop"):
             module.drop = partial(_dropped, module, module.drop, batch)
@@ -71,14 +65,8 @@ def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tupl
 def _dropped(
     module: nn.Module, drop: Callable[[torch.Tensor], torch.Tensor], batch: Batch, x: torch.Tensor
 ) -> torch.Tensor:
-    """This rank's rows of what `drop` makes of the whole batch.
-
-    Args:
-        module: its mode counts.
-        drop: multiplies each value by a random number that does not depend on it.
-        batch: the whole one.
-        x: (B, ...), this rank's share.
-    """
+    """This rank's rows of what `drop` makes of the whole batch, of which x (B, ...) is this rank's share. `drop`
+    multiplies each value by a random number that does not depend on it."""
     if not module.training:
         return x
     own = batch.ranks.share(batch.images)

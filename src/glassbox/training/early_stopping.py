@@ -10,11 +10,7 @@ from glassbox.training.recipe import Recipe
 
 
 class EarlyStopping:
-    """The best loss so far, the weights that had it, and the number of epochs without a better one.
-
-    Args:
-        recipe: `min_delta`, `patience` and `keep` of it are used.
-    """
+    """The best loss so far, the weights that had it, and the number of epochs without a better one."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -22,11 +18,8 @@ class EarlyStopping:
         self._best_weights: dict[str, Any] | None = None
 
     def update(self, loss: float, epoch: int, classifier: nn.Module) -> bool:
-        """Take the loss after an epoch, and copy the weights if it is the best one and the best are kept.
-
-        Returns:
-            Whether it is the best so far; that of the first epoch always is.
-        """
+        """Take the loss after an epoch, and copy the weights if it is the best one and the best are kept. Returns
+        whether it is the best so far; that of the first epoch always is."""
         recipe = self._recipe
         is_best = loss < self._best_loss - recipe.min_delta
         if is_best:

@@ -36,25 +36,15 @@ from glassbox.training.schedules import OneCycle, Plateau, make_schedule
 
 @dataclass(frozen=True)
 class Training:
-    """A training of the stage *train*: all that decides it, except images and place.
-
-    Attributes:
-        network: what to train.
-        data: description of the data, whose statistics normalise colours.
-        optimizer: with the values that were given or found.
-        settings: the section `train`.
-        how: augmentation.
-        seed: the study's seed.
-        arm: name of a version of the images in `data`. Arms begin with the same weights, and take images in the same
-            order.
-    """
+    """A training of the stage *train*: all that decides it, except images and place."""
 
     network: Spec
-    data: Description
-    optimizer: OptimizerSettings
+    data: Description  # its statistics normalise colours
+    optimizer: OptimizerSettings  # with the values that were given or found
     settings: Train
     how: Augment
-    seed: int
+    seed: int  # the study's seed
+    # Name of a version of the images in `data`. Arms begin with the same weights, and take images in the same order.
     arm: str = ""
 
     def fresh(self, device: torch.device) -> Classifier:
@@ -84,15 +74,7 @@ class Training:
         checkpoint: resume.Saved,
         ranks: Ranks = ALONE,
     ) -> Iterator[Epoch]:
-        """Train the classifier, which is on `place.device`; see `fit`.
-
-        Args:
-            classifier: from `fresh`.
-            train, validation: on any device.
-            place: device and precision.
-            checkpoint: read once, and written after each epoch.
-            ranks: processes that train together.
-        """
+        """Train a classifier from `fresh`, which is on `place.device`; see `fit`. The images may be on any device."""
         s = self.settings
         recipe = Recipe(
             epochs=s.epochs,
@@ -153,13 +135,8 @@ def fit(
     the times.
 
     Args:
-        classifier: on `place.device`; trained in place.
-        train, validation: on `place.device`, as uint8.
-        optimizer: of the classifier's parameters.
-        recipe: how to train.
-        place: device and precision.
+        classifier: trained in place. It, its optimizer and the images (uint8) are on `place.device`.
         checkpoint: state of this training, read once and written after each epoch; that of the first rank is used.
-        ranks: processes that train together.
 
     Yields:
         One `Epoch` after each epoch; first those in the checkpoint.
@@ -215,12 +192,8 @@ class _Run:
             mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
             self.network = torch.compile(self.learner, dynamic=False, mode=mode)
         self.sizes = [len(part) for part in batches(torch.arange(len(train)), recipe.batch_size)]
-        self.early_stopping = EarlyStopping(recipe)
-        self.parts: dict[str, Any] = {  # of a checkpoint
-            "classifier": classifier,
-            "optimizer": optimizer,
-            "early_stopping": self.early_stopping,
-        }
+        self.parts: dict[str, Any] = {"classifier": classifier, "optimizer": optimizer}  # of a checkpoint
+        self.early_stopping = self.parts["early_stopping"] = EarlyStopping(recipe)
         self.plateau = self.cycle = None
         if isinstance(recipe.schedule, Plateau):
             self.plateau = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.min_delta)
@@ -233,7 +206,11 @@ class _Run:
         rate = self.optimizer.param_groups[0]["lr"]
         train_loss, train_accuracy = self._train_epoch(number)
         trained = time.perf_counter()
-        loss, accuracy, balanced_accuracy = self._validate()
+        prepare = self.augment if self.recipe.augment.validation_and_test else to_float
+        weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
+        loss, accuracy, balanced_accuracy = assess(
+            self.classifier, self.validation, self.place, prepare, self.ranks, weights
+        )
         penalty = weight_penalty(self.classifier)
         if not math.isfinite(train_loss + loss + penalty):
             raise Diverged(f"the loss is not a number after epoch {number}: lower train.learning_rate ({rate:.3g})")
@@ -241,7 +218,6 @@ class _Run:
         is_best = self.early_stopping.update(watched, number, self.classifier)
         if self.plateau:
             self.plateau.step(watched)
-        memory = self.ranks.highest(peak_memory(self.place.device), self.place.device)
         return Epoch(
             epoch=number,
             train_loss=train_loss,
@@ -253,7 +229,7 @@ class _Run:
             is_best=is_best,
             seconds=time.perf_counter() - start,
             images_per_second=len(self.train) / (trained - start),
-            peak_memory=memory,
+            peak_memory=self.ranks.highest(peak_memory(self.place.device), self.place.device),
             validation_balanced_accuracy=balanced_accuracy,
         )
 
@@ -296,12 +272,6 @@ class _Run:
         if self.recipe.sampling == "balanced":
             return balanced_order(self.train.labels, self.generator)
         return torch.randperm(len(self.train), generator=self.generator, device=self.place.device)
-
-    def _validate(self) -> tuple[float, float, float]:
-        """Loss, accuracy and balanced accuracy; see `assess`."""
-        prepare = self.augment if self.recipe.augment.validation_and_test else to_float
-        weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
-        return assess(self.classifier, self.validation, self.place, prepare, self.ranks, weights)
 
     def state(self, records: list[Epoch]) -> dict[str, Any]:
         """What a checkpoint holds."""

@@ -66,8 +66,7 @@ def assess(
 
     Args:
         classifier: in any mode, which it keeps.
-        split: on `place.device`.
-        place: device, precision and batch size.
+        split, place: images on the device; precision and batch size.
         prepare: makes (B, H, W, 3) uint8 to the (B, 3, H, W) float that the classifier takes; with `own`, only these
             rows.
         ranks: processes that share each batch; all get the same result.

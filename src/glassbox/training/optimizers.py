@@ -37,13 +37,8 @@ class RMSprop(torch.optim.Optimizer):
     """Keras's RMSprop: w -= rate * g / sqrt(average of g^2 + epsilon).
 
     PyTorch adds its epsilon outside of the root: with the same 1e-7 its steps for small gradients are much longer, 290
-    times for a constant one of 1e-6.
-
-    Args:
-        params: groups, each with its `weight_decay`, which adds weight_decay * w to the gradient.
-        lr: step size.
-        alpha: share that the average of squares keeps at each step; Keras's rho.
-        eps: epsilon.
+    times for a constant one of 1e-6. `alpha` is Keras's rho, the share that the average keeps at each step; a group's
+    `weight_decay` adds weight_decay * w to the gradient.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, alpha: float, eps: float) -> None:
@@ -72,12 +67,8 @@ def make_optimizer(
     """The optimizer with the network's weight penalties, and weight decay.
 
     Keras adds lambda * sum(w^2) to the loss, with gradient 2 * lambda * w; PyTorch's coupled weight decay adds
-    weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only.
-
-    Args:
-        classifier: its parameters.
-        settings: of the optimizer.
-        weight_decay: added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
+    weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only. The argument
+    `weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
     """
     penalties = classifier.network.penalties()
     penalised = {id(kernel) for kernel, _ in penalties}

@@ -14,15 +14,10 @@ from torch import distributed, nn
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a group.
+    """The processes of a group."""
 
-    Attributes:
-        rank: number of this process, from 0; the first one reads and writes for all.
-        size: number of processes.
-    """
-
-    rank: int
-    size: int
+    rank: int  # number of this process, from 0; the first one reads and writes for all
+    size: int  # number of processes
 
     @classmethod
     def here(cls) -> Self:

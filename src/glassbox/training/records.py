@@ -14,34 +14,21 @@ COSTS = ("seconds", "images_per_second", "peak_memory")  # fields of a record th
 
 @dataclass(frozen=True)
 class Epoch:
-    """Results of one epoch. Losses are mean cross-entropies in nats.
+    """Results of one epoch. Losses are mean cross-entropies in nats."""
 
-    Attributes:
-        epoch: from 1.
-        train_loss, train_accuracy: over the epoch's own batches, with augmentation and dropout.
-        validation_loss, validation_accuracy: after the epoch. If training counts every class the same, the loss is the
-            mean over classes of their mean losses.
-        weight_penalty: sum of lambda * sum(w^2) over the penalised kernels, after the epoch.
-        learning_rate: used in this epoch.
-        is_best: the watched loss, see `Recipe`, is the lowest so far.
-        seconds: of the whole epoch.
-        images_per_second: of its training part.
-        peak_memory: highest memory use so far, GiB; see `compute.peak_memory`.
-        validation_balanced_accuracy: mean recall over the classes.
-    """
-
-    epoch: int
-    train_loss: float
+    epoch: int  # from 1
+    train_loss: float  # over the epoch's own batches, with augmentation and dropout, like the accuracy
     train_accuracy: float
+    # After the epoch. If training counts every class the same, the mean over classes of their mean losses.
     validation_loss: float
     validation_accuracy: float
-    weight_penalty: float
-    learning_rate: float
-    is_best: bool
-    seconds: float
-    images_per_second: float
-    peak_memory: float
-    validation_balanced_accuracy: float
+    weight_penalty: float  # sum of lambda * sum(w^2) over the penalised kernels, after the epoch
+    learning_rate: float  # used in this epoch
+    is_best: bool  # the watched loss, see `Recipe`, is the lowest so far
+    seconds: float  # of the whole epoch
+    images_per_second: float  # of its training part
+    peak_memory: float  # highest memory use so far, GiB; see `compute.peak_memory`
+    validation_balanced_accuracy: float  # mean recall over the classes
 
     def metrics(self) -> dict[str, float]:
         """Numbers that are drawn against the epoch."""
