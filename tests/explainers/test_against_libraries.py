@@ -64,18 +64,16 @@ def test_grad_cam_is_captums(classifier, request_):
     from captum.attr import LayerGradCam
 
     made = GradCam(explain.GradCam(relu=False), 2)(classifier, request_)
-    coarse = LayerGradCam(classifier, classifier.grad_cam_layer(SIDE)).attribute(
-        to_float(request_.images), request_.targets
-    )
+    theirs = LayerGradCam(classifier, classifier.grad_cam_layer(SIDE))
+    coarse = theirs.attribute(to_float(request_.images), request_.targets)
     agree(made.maps, functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")[:, 0].detach().numpy())
 
 
 def test_gradient_shap_is_shaps(classifier, request_):
     import shap
 
-    background = torch.randint(
-        0, 256, (9, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
-    )
+    generator = torch.Generator().manual_seed(2)
+    background = torch.randint(0, 256, (9, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
     made = GradientShap(explain.GradientShap(samples=12, background=9), background, 5)(classifier, request_)
     explainer = shap.GradientExplainer(classifier, to_float(background))
     for row, target in enumerate(request_.targets.tolist()):

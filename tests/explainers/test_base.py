@@ -2,16 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.explainers.base import (
-    Attribution,
-    Request,
-    constant,
-    counting,
-    gradients_end_at,
-    image_by_image,
-    in_batches,
-    join,
-)
+from glassbox.explainers import base
+from glassbox.explainers.base import Attribution, Request, constant, counting, gradients_end_at, join
 
 
 def request(n: int = 4) -> Request:
@@ -55,7 +47,7 @@ def twice(model, image, targets, seed):
 
 @pytest.mark.parametrize(("at_once", "evaluations"), [(True, [2, 2, 2, 2]), (False, [1, 1, 2, 2])])
 def test_rows_of_the_same_image_are_explained_together(linear, at_once, evaluations):
-    made = image_by_image(twice, linear(np.ones((2, 2))), request(), at_once)
+    made = base.image_by_image(twice, linear(np.ones((2, 2))), request(), at_once)
     assert made.maps[:, 0, 0].tolist() == [7, 8, 8, 10]  # seed + target
     assert made.maps.dtype == np.float32
     assert made.forward_passes.tolist() == evaluations
@@ -68,7 +60,7 @@ def test_in_batches_keeps_the_order(linear):
         model(images.permute(0, 3, 1, 2).float())
         return images[..., 0].numpy(), {"target": targets.numpy()}
 
-    made = in_batches(explain, linear(np.ones((2, 2))), request(5), batch_size=2)
+    made = base.in_batches(explain, linear(np.ones((2, 2))), request(5), batch_size=2)
     assert made.maps[:, 0, 0].tolist() == [0, 0, 10, 20, 30]
     assert made.details["target"].tolist() == [0, 1, 0, 1, 0]
     assert made.forward_passes.tolist() == [1] * 5
@@ -82,9 +74,8 @@ def test_parts_joined_are_the_whole():
     attribution = Attribution(np.zeros((3, 2, 2)), numbers, numbers + 1, numbers + 2, {"a": numbers + 3})
     joined = join([attribution.rows([2, 0]), attribution])
     assert joined.maps.shape == (5, 2, 2)
-    for place, values in enumerate(
-        [joined.seconds, joined.forward_passes, joined.backward_passes, joined.details["a"]]
-    ):
+    columns = joined.seconds, joined.forward_passes, joined.backward_passes, joined.details["a"]
+    for place, values in enumerate(columns):
         assert values.tolist() == [2 + place, place, place, 1 + place, 2 + place]
 
 

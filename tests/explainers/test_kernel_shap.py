@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,15 +16,12 @@ from .conftest import QUADRANTS, WORTH
 BLACK = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 
 
-def explainer(params, background=BLACK, coalitions=64, tolerance=None) -> KernelShap:
-    return KernelShap(
-        Settings(coalitions=coalitions, tolerance=tolerance, background=len(background), classes=0),
-        params.explain.superpixels,
-        background,
-        7,
-    )
+def explainer(params, background=BLACK, coalitions=64, tolerance=None, **others) -> KernelShap:
+    settings = Settings(coalitions=coalitions, tolerance=tolerance, background=len(background), classes=0)
+    return KernelShap(settings, params.explain.superpixels, background, **{"batch_size": 7} | others)
 
 
+@pytest.fixture
 def sixteen(game, monkeypatch):
     """The game with the quadrants cut into sixteen regions."""
     segments = np.arange(64).reshape(8, 8) // 4
@@ -30,9 +29,13 @@ def sixteen(game, monkeypatch):
     return game
 
 
-def not_additive(classifier, monkeypatch):
-    forward = classifier.network.forward
-    monkeypatch.setattr(classifier.network, "forward", lambda x: forward(x) * x.mean(dim=(1, 2, 3))[:, None])
+@pytest.fixture
+def not_additive(sixteen, monkeypatch):
+    """That game where the worth of a region depends on the others."""
+    network = sixteen[0].network
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda x: forward(x) * x.mean(dim=(1, 2, 3))[:, None])
+    return sixteen
 
 
 def test_shapley_values_of_an_additive_game_are_the_worths(game, params):
@@ -64,8 +67,7 @@ def test_the_background_is_averaged_whatever_the_batch_size(game, params, batch_
     classifier, request = game
     background = torch.cat([BLACK, torch.full_like(BLACK, 255), torch.full_like(BLACK, 90)])
     left = (0 + 1 + 90 / 255) / 3
-    settings = Settings(coalitions=64, tolerance=None, background=3, classes=0)
-    made = KernelShap(settings, params.explain.superpixels, background, batch_size)(classifier, request)
+    made = explainer(params, background, batch_size=batch_size)(classifier, request)
     assert made.maps[0] == pytest.approx((1 - left) * WORTH[QUADRANTS], abs=1e-6)
     assert made.details["base_value"] == pytest.approx([0.2 + left * WORTH.sum()], abs=1e-6)
     assert made.forward_passes.tolist() == [3 * 16 + 1]
@@ -92,8 +94,7 @@ def test_an_image_like_its_background_has_a_map_of_zeros(game, params, monkeypat
     monkeypatch.setattr(
         classifier.network, "forward", lambda x: forward(x) + 1e-6 * torch.randn(len(x), 2, generator=noise)
     )
-    settings = Settings(coalitions=64, tolerance=None, background=1, classes=0)
-    made = KernelShap(settings, params.explain.superpixels, request.images, 7, precision)(classifier, request)
+    made = explainer(params, request.images, precision=precision)(classifier, request)
     assert (made.maps == 0).all()
     assert made.details["additivity_error"][0] < TOLERANCE
 
@@ -107,21 +108,16 @@ def test_the_other_class_gets_the_opposite_from_the_same_evaluations(game, param
     assert made.forward_passes.tolist() == alone.forward_passes.tolist() * 2
 
 
-def test_the_seed_decides(game, params, monkeypatch):
-    # A game that is not additive: with few coalitions the draw shows.
-    classifier, request = sixteen(game, monkeypatch)
-    not_additive(classifier, monkeypatch)
-    one, other = (
-        explainer(params, coalitions=40)(classifier, Request(request.images, request.targets, (seed,))).maps
-        for seed in (0, 1)
-    )
+def test_the_seed_decides(not_additive, params):
+    classifier, request = not_additive  # with few coalitions the draw shows
+    explain = explainer(params, coalitions=40)
+    one, other = (explain(classifier, replace(request, seeds=(seed,))).maps for seed in (0, 1))
     assert not np.array_equal(one, other)
 
 
-def test_many_regions_keep_all_their_values(game, params, monkeypatch):
+def test_many_regions_keep_all_their_values(sixteen, params):
     # The default of the library shap keeps ten and sets the others to zero.
-    classifier, request = sixteen(game, monkeypatch)
-    made = explainer(params, coalitions=256)(classifier, request)
+    made = explainer(params, coalitions=256)(*sixteen)
     assert len(np.unique(np.round(made.maps[0], 6))) == 4  # the four worths, spread over four regions each
     assert np.count_nonzero(made.maps[0]) == 64
 
@@ -133,21 +129,17 @@ def test_too_few_coalitions_are_refused(game, params, monkeypatch):
         explainer(params, coalitions=63)(classifier, request)
 
 
-def test_an_additive_image_needs_few_coalitions(game, params, monkeypatch):
-    classifier, request = sixteen(game, monkeypatch)
-    made = explainer(params, coalitions=1000, tolerance=1e-3)(classifier, request)
+def test_an_additive_image_needs_few_coalitions(sixteen, params):
+    made = explainer(params, coalitions=1000, tolerance=1e-3)(*sixteen)
     assert made.forward_passes[0] <= 2 * 48 + 1  # 32 pairs to begin with, at most 17 more, and the image itself
     assert made.details["standard_error"][0] <= 1e-3
-    every = explainer(params, coalitions=1000)(classifier, request)
+    every = explainer(params, coalitions=1000)(*sixteen)
     assert every.forward_passes.tolist() == [1001]
     assert made.maps == pytest.approx(every.maps, abs=1e-3)
 
 
-def test_the_tolerance_holds_for_all_classes_of_an_image_and_out_of_reach_takes_all_coalitions(
-    game, params, monkeypatch
-):
-    classifier, request = sixteen(game, monkeypatch)
-    not_additive(classifier, monkeypatch)
+def test_the_tolerance_holds_for_all_classes_of_an_image_and_out_of_reach_takes_all_coalitions(not_additive, params):
+    classifier, request = not_additive
     both = Request(request.images.expand(2, -1, -1, -1), torch.tensor([0, 1]), (0, 0))
     worst = explainer(params, coalitions=300)(classifier, both).details["standard_error"].max()
     made = explainer(params, coalitions=300, tolerance=2 * worst)(classifier, both)
@@ -158,22 +150,19 @@ def test_the_tolerance_holds_for_all_classes_of_an_image_and_out_of_reach_takes_
     assert strict.details["standard_error"].max() == pytest.approx(worst)
 
 
-def test_the_standard_error_is_the_largest_of_the_maps_regions(game, params, monkeypatch):
-    classifier, request = sixteen(game, monkeypatch)
-    not_additive(classifier, monkeypatch)
-    errors = np.array([[0.1, 0.4, 0.2]])
-    estimate = Estimate(np.zeros((1, 16)), np.pad(errors, ((0, 0), (0, 13))), np.zeros(1), 2)
+def test_the_standard_error_is_the_largest_of_the_maps_regions(not_additive, params, monkeypatch):
+    errors = np.array([[0.1, 0.4, 0.2] + [0.0] * 13])
 
     def estimated(value, *_):
         value(np.repeat([[True], [False]], 16, axis=1))
-        return estimate
+        return Estimate(np.zeros((1, 16)), errors, np.zeros(1), 2)
 
     monkeypatch.setattr("glassbox.explainers.kernel_shap.shapley.estimate", estimated)
-    assert explainer(params)(classifier, request).details["standard_error"].tolist() == [0.4]
+    assert explainer(params)(*not_additive).details["standard_error"].tolist() == [0.4]
 
 
-def test_the_device_gets_full_batches_and_the_coalitions_are_an_upper_bound(game, params, monkeypatch):
-    classifier, request = sixteen(game, monkeypatch)
+def test_the_device_gets_full_batches_and_the_coalitions_are_an_upper_bound(sixteen, params, monkeypatch):
+    classifier, request = sixteen
     sizes = []
     forward = classifier.network.forward
     monkeypatch.setattr(classifier.network, "forward", lambda x: sizes.append(len(x)) or forward(x))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ def speckled(game):
     classifier, request = game
     images = request.images.clone()
     images[:, ::2] = 0
-    return classifier, Request(images, request.targets, request.seeds)
+    return classifier, replace(request, images=images)
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("bfloat16", 4e-4)])
@@ -66,13 +68,12 @@ def test_the_coefficients_are_the_librarys_own(speckled, params):
 
 def test_an_image_has_its_own_seed(speckled, params):
     classifier, request = speckled
-    made = Lime(60, params.explain.superpixels, 32)
+    explain = Lime(60, params.explain.superpixels, 32)
 
     def maps(*seeds):
         n = len(seeds)
-        return made(
-            classifier, Request(request.images.expand(n, -1, -1, -1), torch.ones(n, dtype=torch.int64), seeds)
-        ).maps
+        rows = Request(request.images.expand(n, -1, -1, -1), torch.ones(n, dtype=torch.int64), seeds)
+        return explain(classifier, rows).maps
 
     assert np.array_equal(maps(1)[0], maps(2, 1)[1])  # whatever was explained before
     assert not np.array_equal(maps(1)[0], maps(2)[0])

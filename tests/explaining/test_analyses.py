@@ -150,8 +150,8 @@ def test_pairs_have_a_row_for_each_explainer(found):
 
 
 def test_empty_tables_have_their_columns(settings):
-    cases = Cases(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), np.array([0]), np.array([[1.0, 0, 0]]), CLASSES,
-                  [Pick(0, "correct", "cat, recognised", (0,))])  # fmt: skip
+    black, picks = torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [Pick(0, "correct", "cat, recognised", (0,))]
+    cases = Cases(black, np.array([0]), np.array([[1.0, 0, 0]]), CLASSES, picks)
     model = Classifier(Quadrants(), (0.0,) * 3, (1.0,) * 3)
     results = [Explained("lime", attribution([of(1, 0, 0, 0)]), {})]
     made = analyses.analyse(setup(model, settings), cases, results)

@@ -32,21 +32,10 @@ def results() -> list[Explained]:
     maps = np.ones((3, 2, 2), np.float32)
     zero = maps.copy()
     zero[2] = 0
-
-    def attribution(values, seconds, **details):
-        return Attribution(values, np.array(seconds), np.array([5, 5, 5]), np.zeros(3), details)
-
+    cost, scores = (np.ones(3), np.full(3, 5), np.zeros(3)), {"deletion_auc": np.array([0.1, 0.3, 0.5])}
     return [
-        Explained(
-            "lime",
-            attribution(zero, [1.0, 2.0, 3.0], local_r2=np.array([0.9, 0.8, 0.7])),
-            {"deletion_auc": np.array([0.1, 0.3, 0.5]), "insertion_auc": np.array([0.9, 0.7, 0.1])},
-        ),
-        Explained(
-            "random",
-            attribution(maps, [0.0, 0.0, 0.0]),
-            {"deletion_auc": np.array([0.5, 0.4, 0.5]), "insertion_auc": np.array([0.6, 0.8, 0.1])},
-        ),
+        Explained("lime", Attribution(zero, *cost, {"local_r2": np.array([0.9, 0.8, 0.7])}), scores),
+        Explained("random", Attribution(maps, *cost), scores),
     ]
 
 
@@ -72,6 +61,7 @@ def test_the_index_has_a_row_a_map(params):
     assert index["explained_class"].tolist() == ["dog", "dog", "cat"] * 2
     assert index.loc[1, ["true_class", "predicted_class", "explainer"]].tolist() == ["cat", "dog", "lime"]
     assert index["all_zero"].tolist() == [False, False, True, False, False, False]
+    assert index["deletion_auc"].tolist() == [0.1, 0.3, 0.5] * 2
     assert index.loc[0, "local_r2"] == 0.9
     assert np.isnan(index.loc[3, "local_r2"])
     assert index["drawn"].tolist() == [True, False, False] * 2
@@ -131,13 +121,10 @@ def test_panels_show_the_most_probable_classes_and_those_that_are_explained(para
 class Counting:
     """In place of KernelShap: a map holds image number and class; counts the images."""
 
-    together = 3
-
-    def __init__(self) -> None:
-        self.asked = 0
+    together, images = 3, 0
 
     def __call__(self, classifier, request):
-        self.asked += len(set(request.seeds))
+        self.images += len(set(request.seeds))
         n = len(request)
         numbers = request.images[:, 0, 0, 0].numpy() + request.targets.numpy() / 10
         errors = np.where(request.targets.numpy() == 3, 0.5, 0.0)
@@ -154,11 +141,10 @@ def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monk
     moved, model = [], linear(np.zeros((8, 8)))
     # The model has two classes: the maps' scores are not looked at here.
     result, _ = explanations.explain(setup(model, settings, cases().images), plan, Bookkeeping(progress=moved.append))
-    assert made.asked == 2
+    assert made.images == 2
     assert result.attribution.maps[:, 0, 0].tolist() == pytest.approx([80.1, 40.1, 40.0])
-    assert result.panels.attribution.maps[:, 0, 0].tolist() == pytest.approx(
-        [80.1, 80.3, 80.0, 80.2, 40.1, 40.0, 40.2, 40.3]
-    )
+    further = result.panels.attribution.maps[:, 0, 0].tolist()
+    assert further == pytest.approx([80.1, 80.3, 80.0, 80.2, 40.1, 40.0, 40.2, 40.3])
     assert [list(rows) for rows in result.panels.rows()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert sum(moved) == explanations.steps(plan, settings)
     table = map_tables.tables(cases(), [result], settings.superpixels, split())["panels"]

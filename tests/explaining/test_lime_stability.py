@@ -12,8 +12,6 @@ from glassbox.explaining.selection import Pick
 from glassbox.xai_metrics.stability import agreement_with, rank_agreement
 
 PICKS = [Pick(row, "correct", f"pick {row}", (1,)) for row in (3, 0, 2, 1)]
-
-
 IMAGES = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -60,18 +58,14 @@ def test_more_samples_agree_better(setup):
     assert made.table["agreement_with_most"][1] == pytest.approx(agreement_with(many, many))
 
 
-def test_the_studys_seed_decides_and_no_image_is_none(setup):
-    small = replace(setup, settings=setup.settings.model_copy(update={"lime": short(setup.settings.lime)}))
+def test_the_studys_seed_decides_and_no_image_is_none(setup, params):
+    small = replace(setup, settings=explain_settings(params, images=1, samples=(50, 60)))
     one, same, other = (
         lime_stability.measure(replace(small, seed=seed), PICKS[:1], IMAGES).table for seed in (1, 1, 2)
     )
     assert one.equals(same)
     assert not one.equals(other)
     assert lime_stability.measure(small, [], IMAGES) is None
-
-
-def short(lime):
-    return lime.model_copy(update={"stability": LimeStability(images=1, samples=(50, 60), seeds=3)})
 
 
 def test_a_short_run_is_not_the_beginning_of_a_longer_one(setup, monkeypatch):

@@ -8,6 +8,18 @@ from glassbox.scoring import verdicts
 
 N = 48
 DELETION, OTHER, EMPRT = "deletion_auc[mean]", "deletion_auc[blur]", "emprt[100 bins]"
+EMPRT_ASKS = "eMPRT (do maps become more complex when the network loses its learnt weights?)"
+
+
+def about(name: str, kind: str, n: int) -> dict[str, object]:
+    """The first columns of N images of a subject."""
+    cost = {"forward_passes": 10.0, "backward_passes": 0.0}
+    return {"explainer": name, "kind": kind, "image": range(n), "constant_map": False} | cost
+
+
+def of_explainer(values: pd.DataFrame, name: str) -> pd.Series:
+    """Which rows are those of an explainer with its own settings."""
+    return (values["explainer"] == name) & (values["kind"] == "explainer")
 
 
 def made(scores: dict[tuple[str, str], float], spread: float = 0.01) -> pd.DataFrame:
@@ -16,8 +28,7 @@ def made(scores: dict[tuple[str, str], float], spread: float = 0.01) -> pd.DataF
     parts = []
     for (kind, name), level in scores.items():
         values = level + spread * rng.uniform(-1, 1, N)
-        columns = {"explainer": name, "kind": kind, "image": range(N), "forward_passes": 10.0,
-                   "backward_passes": 0.0, "constant_map": False, DELETION: values}  # fmt: skip
+        columns = about(name, kind, N) | {DELETION: values}
         if kind in ("explainer", "control"):
             columns |= {OTHER: -values, EMPRT: [0.1] * 4 + [np.nan] * (N - 4) if name == "lime" else np.nan}
         parts.append(pd.DataFrame(columns))
@@ -49,9 +60,9 @@ def test_the_summary_has_a_row_for_each_subject_metric_and_setting(values):
     card = s.summarise(values, seed=0)
     rows = card[card["metric"] == "deletion_auc"]
     assert len(rows) == 2 * 8 + 3  # two settings of explainers and controls, the first one of the others
-    first = rows[(rows["explainer"] == "lime") & (rows["kind"] == "explainer")].iloc[0]
+    first = rows[of_explainer(rows, "lime")].iloc[0]
     assert (first["setting"], first["ranks"], first["n"], first["direction"]) == ("mean", True, N, "lower is better")
-    own = values[(values["explainer"] == "lime") & (values["kind"] == "explainer")][DELETION]
+    own = values[of_explainer(values, "lime")][DELETION]
     assert first["mean"] == pytest.approx(own.mean())
     assert own.min() < first["low"] < first["mean"] < first["high"] < own.max()
     cost = card[(card["metric"] == "forward_passes") & (card["kind"] == "matched")].iloc[0]
@@ -82,9 +93,7 @@ def test_the_order_by_hand(ranking):
     assert (row["n"], row["setting"], row["decidable"]) == (N, "mean", True)
     assert list(row["mean_ranks"])[:3] == ["lime", "edges", "grad_cam"]
     assert list(row["mean_ranks"].values())[:3] == [1, 2, 3]  # the levels are further apart than the spread
-    assert row["settings"] == {
-        "mean": {"lime": 1, "grad_cam": 2}, "blur": {"grad_cam": 1, "lime": 2}
-    }  # fmt: skip
+    assert row["settings"] == {"mean": {"lime": 1, "grad_cam": 2}, "blur": {"grad_cam": 1, "lime": 2}}
     assert row["kendall"] == {"mean / blur": pytest.approx(-1)}
     assert row["matched"] == {"lime": 1}
     assert [(p["a"], p["b"], p["outcome"]) for p in row["pairs"]] == [("lime", "grad_cam", "better")]
@@ -114,13 +123,9 @@ def test_three_outcomes(ranking):
         f"network. ({N} images find a typical difference of 0.0"
     )
     assert "; half of the 1 undecided would take more than 1,000.)" in said[0]
-    assert said[1].startswith(
-        "eMPRT (do maps become more complex when the network loses its learnt weights?), 4 images"
-    )
-    assert (
-        said[2]
-        == "Deletion AUC: the order depends on the setting: LIME over Grad-CAM with mean, the reverse with blur."
-    )
+    assert said[1].startswith(f"{EMPRT_ASKS}, 4 images")
+    order = "LIME over Grad-CAM with mean, the reverse with blur."
+    assert said[2] == f"Deletion AUC: the order depends on the setting: {order}"
     assert verdicts.overview(ranking) == (
         f"14 comparisons of an explainer with a control on {N} images: 12 better, 1 worse, 1 undecided. LIME is better "
         "than every control by 1 of 1 measures."
@@ -165,9 +170,7 @@ def test_explainers_that_fare_alike_share_a_clause_and_are_both_named():
 
 def test_constant_maps_have_no_score_and_are_counted(values):
     some = values.copy()
-    some.loc[
-        (some["explainer"] == "grad_cam") & (some["kind"] == "explainer") & (some["image"] < 5), "constant_map"
-    ] = True
+    some.loc[of_explainer(some, "grad_cam") & (some["image"] < 5), "constant_map"] = True
     ranking = s.rank(some, seed=0)
     row = ranking["metrics"]["deletion_auc"]
     assert (row["n"], row["ranked"]) == (N, N - 5)
@@ -175,19 +178,15 @@ def test_constant_maps_have_no_score_and_are_counted(values):
     assert of == {"lime": N, "grad_cam": N - 5}
     assert ranking["constant_maps"]["grad_cam"] == {"constant": 5, "images": N}
     assert f"on {N - 5} to {N} images" in verdicts.overview(ranking)
-    start = (
-        f"The map of Grad-CAM has one value everywhere for 5 of {N} images: nothing in its layer speaks for the class"
-    )
+    start = f"The map of Grad-CAM has one value everywhere for 5 of {N} images: nothing in its layer speaks for the"
     assert any(sentence.startswith(start) for sentence in verdicts.sentences(ranking))
     card = s.summarise(some, seed=0)
-    first = card[(card["explainer"] == "grad_cam") & (card["kind"] == "explainer") & card["ranks"]].iloc[0]
-    assert first["n"] == N - 5
+    assert card[of_explainer(card, "grad_cam") & card["ranks"]].iloc[0]["n"] == N - 5
 
 
 def test_an_explainer_without_any_score_is_left_out(values):
-    some = values.copy()
-    some.loc[some["explainer"] == "grad_cam", DELETION] = np.nan
-    row = s.rank(some, seed=0)["metrics"]["deletion_auc"]
+    without = values.assign(**{DELETION: values[DELETION].mask(values["explainer"] == "grad_cam")})
+    row = s.rank(without, seed=0)["metrics"]["deletion_auc"]
     assert row["n"] == N
     assert "grad_cam" not in row["mean_ranks"]
 
@@ -195,9 +194,9 @@ def test_an_explainer_without_any_score_is_left_out(values):
 def emprt(rises: dict[str, np.ndarray]) -> pd.DataFrame:
     """LIME's maps before and after randomization, by setting."""
     n = len(next(iter(rises.values())))
-    about = {"explainer": "lime", "kind": "explainer", "image": range(n), "forward_passes": 1.0,
-             "backward_passes": 0.0, "constant_map": False}  # fmt: skip
-    return pd.DataFrame(about | {f"emprt[{setting}]": values for setting, values in rises.items()})
+    return pd.DataFrame(
+        about("lime", "explainer", n) | {f"emprt[{setting}]": values for setting, values in rises.items()}
+    )
 
 
 RISE = np.linspace(0.05, 1, N)
@@ -205,23 +204,20 @@ NONE = RISE * np.where(np.arange(N) % 2, 1, -1)
 
 
 @pytest.mark.parametrize(
-    ("rises", "outcome", "words"),
+    ("by_100", "by_50", "outcome", "words"),
     [
-        ({"100 bins": RISE, "50 bins": RISE}, "better", "LIME passes."),
-        ({"100 bins": -RISE, "50 bins": -RISE}, "worse", "LIME fails: its maps become simpler."),
-        ({"100 bins": NONE, "50 bins": NONE}, "undecided", "LIME is undecided."),
-        ({"100 bins": RISE, "50 bins": NONE}, "mixed", "LIME depends on the bins of the histogram."),
-        ({"100 bins": RISE[:1], "50 bins": RISE[:1]}, "undecided", "LIME is undecided."),  # one image passes nothing
-        ({"100 bins": RISE[:5], "50 bins": RISE[:5]}, "undecided", "LIME is undecided."),
+        (RISE, RISE, "better", "LIME passes."),
+        (-RISE, -RISE, "worse", "LIME fails: its maps become simpler."),
+        (NONE, NONE, "undecided", "LIME is undecided."),
+        (RISE, NONE, "mixed", "LIME depends on the bins of the histogram."),
+        (RISE[:1], RISE[:1], "undecided", "LIME is undecided."),  # one image passes nothing
+        (RISE[:5], RISE[:5], "undecided", "LIME is undecided."),
     ],
 )
-def test_emprt_by_a_paired_test(rises, outcome, words):
-    ranking = s.rank(emprt(rises), seed=0)
+def test_emprt_by_a_paired_test(by_100, by_50, outcome, words):
+    ranking = s.rank(emprt({"100 bins": by_100, "50 bins": by_50}), seed=0)
     assert ranking["emprt"]["lime"]["outcome"] == outcome
-    n = len(rises["100 bins"])
-    assert verdicts.sentences(ranking) == [
-        f"eMPRT (do maps become more complex when the network loses its learnt weights?), {n} images: {words}"
-    ]
+    assert verdicts.sentences(ranking) == [f"{EMPRT_ASKS}, {len(by_100)} images: {words}"]
 
 
 def test_emprt_passes_nothing_when_nothing_changed():

@@ -12,6 +12,7 @@ from glassbox.scoring import shortcut
 SIDE = 4
 GLYPH, MARK = (0, 0), (3, 3)  # pixels
 LABELS = torch.tensor([1] * 4 + [0] * 6)  # of class 1 is what shows the glyph
+EVERY = torch.ones(10, dtype=torch.bool)
 
 
 def images(marked: torch.Tensor) -> torch.Tensor:
@@ -24,11 +25,9 @@ def images(marked: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def test() -> Split:
-    every = torch.ones(len(LABELS), dtype=torch.bool)
-    noise = torch.arange(len(LABELS)) % 3 == 0
-    changed = {"removed": images(LABELS == 1), "unmarked": images(~every), "marked": images(every)}
     order = torch.arange(len(LABELS))
-    return Split(images(LABELS == 1), LABELS, None, order, None, changed, {"noise": images(noise)})
+    changed = {"removed": images(LABELS == 1), "unmarked": images(~EVERY), "marked": images(EVERY)}
+    return Split(images(LABELS == 1), LABELS, None, order, None, changed, {"noise": images(order % 3 == 0)})
 
 
 @pytest.fixture
@@ -60,10 +59,9 @@ def test_it_is_measured_where_there_are_the_arm_and_both_interventions(test, lac
 
 @pytest.mark.parametrize("fault", ["two classes", "none", "not everywhere"])
 def test_a_source_whose_watermark_is_none_is_told(test, fault):
-    every = torch.ones(len(LABELS), dtype=torch.bool)
     wrong = {
-        "two classes": replace(test, images=images(every)),
-        "none": replace(test, images=images(~every)),
+        "two classes": replace(test, images=images(EVERY)),
+        "none": replace(test, images=images(~EVERY)),
         "not everywhere": replace(test, changed=test.changed | {"marked": images(LABELS == 1)}),
     }[fault]
     with pytest.raises(UserError, match="a watermark must lie on the images of one class") as refused:
@@ -192,9 +190,8 @@ def test_the_contrast_by_hand_and_what_is_salient_in_both_arms_exposes_nothing(m
     assert made["outcome"].to_dict() == {"salient": "undecided", "exposing": "better", "reversed": "worse"}
     assert made["confounded"].idxmax() == "salient"  # which its raw share would have called the best
     assert made.loc["salient", "contrast"] == 0.0
-    assert made.loc["exposing", ["n", "confounded", "control", "contrast"]].tolist() == pytest.approx(
-        [10, 0.725, 0.25, 0.475]
-    )
+    exposing = made.loc["exposing", ["n", "confounded", "control", "contrast"]].tolist()
+    assert exposing == pytest.approx([10, 0.725, 0.25, 0.475])
     assert 0.25 < made.loc["exposing", "low"] < 0.475 < made.loc["exposing", "high"] < 0.7
     assert made.loc["reversed", "high"] < 0
     p = 2 / 1024

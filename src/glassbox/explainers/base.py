@@ -226,11 +226,8 @@ def image_by_image(
     at_once: bool,
 ) -> Attribution:
     """Explain image after image: `explain(classifier, image (H, W, 3) uint8, T targets, seed)` gives maps (T, H, W) and
-    details (T,). Neighbouring rows that show the same image are explained together.
-
-    Args:
-        at_once: whether the same forward passes serve all targets: then each map has the whole cost, else its share.
-    """
+    details (T,). Neighbouring rows that show the same image are explained together. `at_once` is whether the same
+    forward passes serve all targets: then each map has the whole cost, else its share."""
     parts = []
     for start, stop in request.parts(1):
         targets, shared_by = request.targets[start:stop].tolist(), 1 if at_once else stop - start

@@ -15,14 +15,8 @@ def sound(details: Mapping[str, float]) -> bool:
 
 
 def note(details: Mapping[str, float], zero: bool, explainer: str, empty_class: str = "") -> str:
-    """A map's caption.
-
-    Args:
-        details: the map's details by name; see `Attribution.details`.
-        zero: whether the whole map is zero.
-        explainer: the explainer's name.
-        empty_class: name of the class that is most probable with every region hidden; "" if unknown.
-    """
+    """A map's caption, from its details (see `Attribution`), whether all of it is `zero`, and the explainer's name.
+    `empty_class` is the name of the class that is most probable with every region hidden; "" if unknown."""
     if not sound(details):
         return f"not shown: sums to f(x) ± {details['additivity_error']:.2g}"
     if math.isnan(details.get("local_r2", 0.0)):

@@ -1,5 +1,7 @@
 """Grad-CAM: where the last convolution's features speak for the class."""
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional
 
@@ -14,6 +16,7 @@ def make(setup: Setup) -> "GradCam":
     return GradCam(setup.settings.grad_cam, setup.batch_size)
 
 
+@dataclass
 class GradCam:
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
@@ -23,17 +26,13 @@ class GradCam:
     with more than one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`.
     With `relu` only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum
     is at or below 0 at every place.
-
-    Args:
-        settings: relu or not.
-        batch_size: images in one pass.
     """
+
+    settings: Settings
+    batch_size: int
 
     looks_at = "features"
     together = 16
-
-    def __init__(self, settings: Settings, batch_size: int) -> None:
-        self.settings, self.batch_size = settings, batch_size
 
     def budget(self, _: int) -> Budget:
         return Budget(1, 1)

@@ -1,5 +1,7 @@
 """GradientSHAP: gradients averaged between the image and images of the training set."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -11,29 +13,25 @@ from glassbox.models import Classifier
 
 def make(setup: Setup) -> "GradientShap":
     """The explainer of a study."""
-    return GradientShap(
-        setup.settings.gradient_shap, setup.background[: setup.settings.gradient_shap.background], setup.batch_size
-    )
+    settings = setup.settings.gradient_shap
+    return GradientShap(settings, setup.background[: settings.background], setup.batch_size)
 
 
+@dataclass
 class GradientShap:
     """Expected gradients (Erion et al. 2021, equation 3), which the library shap calls GradientExplainer.
 
     A map holds, at each pixel, the sum over channels of the mean of (x - x') * gradient of the target's logit at
     random points between x and random background images x'. Unit: logit, divided by the study's temperature. The
     points are those that shap draws for the same seed.
-
-    Args:
-        settings: samples an explanation.
-        background: (B, H, W, 3) uint8 training images.
-        batch_size: images in one pass.
     """
+
+    settings: Settings
+    background: torch.Tensor  # (B, H, W, 3) uint8 training images
+    batch_size: int
 
     looks_at = "gradient"
     together = 1
-
-    def __init__(self, settings: Settings, background: torch.Tensor, batch_size: int) -> None:
-        self.settings, self.background, self.batch_size = settings, background, batch_size
 
     def budget(self, _: int) -> Budget:
         return Budget(self.settings.samples, self.settings.samples)

@@ -20,11 +20,7 @@ class IntegratedGradients:
     A map holds, at each pixel, the sum over channels of (x - x') times the mean gradient of the target's logit between
     the baseline x' and x, by Gauss-Legendre quadrature. Unit: logit, divided by the study's temperature. Detail
     `completeness_error`: |sum of the map - (f(x) - f(x'))|, which goes to zero with the number of steps.
-
-    Args:
-        settings: steps and baseline: black, or the training images' mean colour.
-        mean: that colour, 0..1 a channel.
-        batch_size: images in one pass.
+    The baseline is black, or the training images' `mean` colour, 0..1 a channel.
     """
 
     looks_at = "gradient"
@@ -68,7 +64,7 @@ class IntegratedGradients:
             handle.remove()
         (gradient,) = torch.autograd.grad(outputs, x, behind)
 
-        values = ((x - baseline) * gradient).sum(dim=(1)).detach()  # (B, H, W)
+        values = ((x - baseline) * gradient).sum(dim=1).detach()  # (B, H, W)
         with torch.no_grad():
             change = (logits - classifier(baseline.expand_as(x[:1]))).gather(1, targets[:, None])[:, 0]
         error = (values.sum(dim=(1, 2)) - change).abs()

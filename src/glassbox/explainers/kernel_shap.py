@@ -1,6 +1,7 @@
 """Shapley values of superpixels: how much of the probability each region adds, averaged over coalitions of regions."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,12 +19,12 @@ from glassbox.models import Classifier, probabilities
 
 def make(setup: Setup) -> "KernelShap":
     """The explainer of a study."""
-    background = setup.background[: setup.settings.kernel_shap.background]
-    return KernelShap(
-        setup.settings.kernel_shap, setup.settings.superpixels, background, setup.batch_size, setup.settings.precision
-    )
+    explain = setup.settings
+    background = setup.background[: explain.kernel_shap.background]
+    return KernelShap(explain.kernel_shap, explain.superpixels, background, setup.batch_size, explain.precision)
 
 
+@dataclass
 class KernelShap:
     """Shapley values of superpixels (SHAP: Lundberg & Lee 2017).
 
@@ -44,31 +45,18 @@ class KernelShap:
     - `empty_class`, `empty_probability`: the most probable of all classes with every region hidden, by its number, and
       its probability.
 
-    Args:
-        settings: most coalitions of an explanation, and the standard error that is small enough to stop earlier, of
-            all explained classes of an image.
-        superpixels: regions.
-        background: (B, H, W, 3) uint8 training images.
-        batch_size: images in one forward pass.
-        precision: precision of the network's products; the two coalitions that decide the values' sum take float32.
-
     Raises:
         UserError: fewer coalitions than twice the regions of an image.
     """
 
+    settings: Settings  # most coalitions, and the standard error of all classes that is small enough to stop earlier
+    superpixels: Superpixels
+    background: torch.Tensor  # (B, H, W, 3) uint8 training images
+    batch_size: int
+    precision: Precision = "float32"  # of the network's products; the two coalitions of the values' sum take float32
+
     looks_at = "regions"
     together = 1
-
-    def __init__(
-        self,
-        settings: Settings,
-        superpixels: Superpixels,
-        background: torch.Tensor,
-        batch_size: int,
-        precision: Precision = "float32",
-    ) -> None:
-        self.settings, self.superpixels, self.batch_size = settings, superpixels, batch_size
-        self.background, self.precision = background, precision
 
     def budget(self, _: int) -> Budget:
         return Budget(1 + self.settings.coalitions * len(self.background))

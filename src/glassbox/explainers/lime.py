@@ -1,5 +1,7 @@
 """LIME: a linear model of the classifier around one image, fitted to images with regions hidden."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -18,6 +20,7 @@ def make(setup: Setup) -> "Lime":
     return Lime(setup.settings.lime.samples, setup.settings.superpixels, setup.batch_size, setup.settings.precision)
 
 
+@dataclass
 class Lime:
     """Local Interpretable Model-agnostic Explanations (Ribeiro, Singh & Guestrin 2016). The regression is that of the
     library lime (`lime_base.LimeBase`). Its `LimeImageExplainer` copies and masks each perturbed image in Python; here
@@ -28,23 +31,18 @@ class Lime:
     probability's variance the linear model explains near the image, at most 1. Where the probability does not vary by
     more than rounding (`compute.varies`), as on an image of one colour, nothing can be explained: `local_r2` is NaN
     and the map is zero.
-
-    Args:
-        samples: perturbed images an explanation.
-        superpixels: regions.
-        batch_size: images in one forward pass.
-        precision: precision of the network's products.
     """
+
+    samples: int  # perturbed images an explanation
+    superpixels: Superpixels
+    batch_size: int
+    precision: Precision = "float32"  # of the network's products
 
     looks_at = "regions"
     together = 1
 
-    def __init__(
-        self, samples: int, superpixels: Superpixels, batch_size: int, precision: Precision = "float32"
-    ) -> None:
+    def __post_init__(self) -> None:
         from lime import lime_base  # noqa: F401 (takes seconds, which belong to no image)
-
-        self.samples, self.superpixels, self.batch_size, self.precision = samples, superpixels, batch_size, precision
 
     def budget(self, _: int) -> Budget:
         return Budget(self.samples)

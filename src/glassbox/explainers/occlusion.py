@@ -25,12 +25,7 @@ class Occlusion:
     """Occlusion (Zeiler & Fergus 2014, section 4.2), computed by the library captum.
 
     A map holds, at each pixel, the fall of the target's probability when a square over it takes the training images'
-    mean colour, averaged over the squares that cover the pixel. Unit: probability.
-
-    Args:
-        settings: side of the square and its step, pixels.
-        mean: colour, 0..1 a channel.
-        batch_size: images in one forward pass.
+    `mean` colour (0..1 a channel), averaged over the squares that cover the pixel. Unit: probability.
     """
 
     looks_at = "regions"

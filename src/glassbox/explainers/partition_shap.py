@@ -18,14 +18,9 @@ class PartitionShap:
 
     The image is halved again and again; the evaluations go where the parts differ most, and what is left of a part's
     value is shared equally by its pixels, so that neighbours that cancel each other may both be left with nothing.
-    Hidden pixels take the training images' mean colour. A map holds, at each pixel, the sum of its channels' values.
+    Hidden pixels take the training images' `mean` colour. A map holds, at each pixel, the sum of its channels' values.
     Unit: probability. Details: `base_value`, the probability with every pixel hidden; `additivity_error`, |sum of the
     map - (f(x) - base value)|.
-
-    Args:
-        settings: evaluations an explanation.
-        mean: colour, 0..1 a channel.
-        batch_size: images in one forward pass.
     """
 
     looks_at = "regions"

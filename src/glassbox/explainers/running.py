@@ -17,17 +17,11 @@ JOINED = 256  # parts whose numbers are joined: many small arrays take more memo
 
 @dataclass(frozen=True)
 class Bookkeeping:
-    """Where finished work is kept, and how its progress is reported.
+    """Where finished work is kept, and how its progress is reported."""
 
-    Attributes:
-        keep: stores each part as soon as it is made.
-        folder: for files that hold the maps; None keeps them in memory.
-        progress: called with the number of steps since its last call.
-    """
-
-    keep: Keep = unkept
-    folder: str | Path | None = None
-    progress: Callable[[int], object] = int
+    keep: Keep = unkept  # stores each part as soon as it is made
+    folder: str | Path | None = None  # for files that hold the maps; None keeps them in memory
+    progress: Callable[[int], object] = int  # called with the number of steps since its last call
 
 
 ALONE = Bookkeeping()  # nothing is kept, nothing reported
@@ -42,16 +36,8 @@ def attribute(
     name: str = "maps",
     memory: bool = False,
 ) -> Attribution:
-    """All maps of a request.
-
-    Args:
-        explainer: makes the maps.
-        classifier: the classifier to explain.
-        request: images and classes.
-        books: bookkeeping of the maps; a step is a map.
-        name: name of the parts that are kept.
-        memory: whether to measure it: then `details` has "memory", GiB that a process took beyond what it had in use
-            before its first part, at its highest so far.
+    """All maps of a request; a step is a map, `name` that of the parts that are kept. With `memory` the details have
+    "memory", GiB that a process took beyond what it had in use before its first part, at its highest so far.
 
     Raises:
         UserError: the device cannot do it; see `compute.refusals`.

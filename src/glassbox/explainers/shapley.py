@@ -29,20 +29,14 @@ STARTS = (0.03, 0.1, 0.3)  # relevances, the same for all players; the fit start
 
 @dataclass(frozen=True)
 class Estimate:
-    """Shapley values and how far to trust them.
-
-    Attributes:
-        values: (T, S); their sum is the value of all players together less that of none.
-        standard_errors: (T, S), in the unit of the values; 0 where all coalitions were enumerated, or where every pair
-            of complements that was evaluated had equal values. About 95 % of exact values lie within 1.96 of them.
-        empty: (T,) value of the coalition of none.
-        evaluations: evaluated coalitions.
+    """Shapley values and how far to trust them. Standard errors are 0 where all coalitions were enumerated, or where
+    every pair of complements that was evaluated had equal values; about 95 % of exact values lie within 1.96 of them.
     """
 
-    values: np.ndarray
-    standard_errors: np.ndarray
-    empty: np.ndarray
-    evaluations: int
+    values: np.ndarray  # (T, S); their sum is the value of all players together less that of none
+    standard_errors: np.ndarray  # (T, S), in the unit of the values
+    empty: np.ndarray  # (T,) value of the coalition of none
+    evaluations: int  # evaluated coalitions
 
 
 def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: float | None = None) -> Estimate:

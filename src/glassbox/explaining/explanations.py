@@ -31,19 +31,12 @@ MEASURED = 16  # maps that are measured at a time: memory is that of so many ima
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be explained, and what is known of it.
+    """What is to be explained, and what is known of it."""
 
-    Attributes:
-        request: a row for every explained class of every picked image.
-        panels: the same images with further classes for the Shapley values; None where they are not wanted.
-        masks: (N, H, W) bool, the true masks of the test split; None where the source has none.
-        rows: for each row of the request its image's row in the test split.
-    """
-
-    request: Request
-    panels: Request | None = None
-    masks: np.ndarray | None = None
-    rows: tuple[int, ...] = ()
+    request: Request  # a row for every explained class of every picked image
+    panels: Request | None = None  # the same images with further classes for the Shapley values, where they are wanted
+    masks: np.ndarray | None = None  # (N, H, W) bool, the true masks of the test split; None where there are none
+    rows: tuple[int, ...] = ()  # for each row of the request its image's row in the test split
 
     def parts(self) -> Iterator[tuple[slice, np.ndarray | None]]:
         """Rows of the request that are measured together, and their masks, if there are any."""
@@ -54,12 +47,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Panels:
-    """Shapley values of the picked images for many classes, those of an image by falling probability.
-
-    Attributes:
-        request: images and classes.
-        attribution: one map a row of the request.
-    """
+    """Shapley values of the picked images for many classes, those of an image by falling probability: one map a row
+    of the request."""
 
     request: Request
     attribution: Attribution
@@ -71,19 +60,12 @@ class Panels:
 
 @dataclass(frozen=True)
 class Explained:
-    """The maps of one explainer and their scores.
-
-    Attributes:
-        name: name of the explainer.
-        attribution: one map a row of the request.
-        scores: (N,) a metric, by name.
-        panels: its maps of further classes, if there are any.
-    """
+    """The maps of one explainer and their scores."""
 
     name: str
-    attribution: Attribution
-    scores: dict[str, np.ndarray]
-    panels: Panels | None = None
+    attribution: Attribution  # one map a row of the request
+    scores: dict[str, np.ndarray]  # (N,) each, by the metric's name
+    panels: Panels | None = None  # its maps of further classes, if there are any
 
 
 def plan(cases: Cases, settings: Explain, seed: int, folder: str | Path | None = None) -> Plan:
@@ -100,15 +82,8 @@ def request_for(
     classes: list[tuple[int, ...]] | None = None,
     folder: str | Path | None = None,
 ) -> Request:
-    """One row for every explained class of every picked image; the rows of an image share its seed.
-
-    Args:
-        picks: images of the test split.
-        images: (N, H, W, 3) uint8, the test split.
-        seed: the study's seed.
-        classes: for each pick the classes to explain, if not its own targets.
-        folder: for a file that holds the images; None keeps them in memory.
-    """
+    """One row for every explained class of every picked image; the rows of an image share its seed. `classes` are those
+    to explain of each pick, if not its own targets; the images lie in a file of `folder`, or without one in memory."""
     classes = classes or [pick.targets for pick in picks]
     rows = [pick.row for pick, targets in zip(picks, classes, strict=True) for _ in targets]
     shown = files.on_disk(folder, (len(rows), *images.shape[1:]), "uint8")

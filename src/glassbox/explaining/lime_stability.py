@@ -28,17 +28,15 @@ from glassbox.xai_metrics.stability import (
 class Stability:
     """How far several runs of LIME agree on the same images.
 
-    Attributes:
-        table: a row for each image and number of samples: image (row of the test split), regions, samples, seeds,
-            rank_agreement and top_overlap between the seeds, top_overlap_by_chance, agreement_with_most (rank
-            correlation of a seed's weights with the mean weights of the other runs with the most samples, averaged
-            over seeds), local_r2 (mean over seeds). All but top_overlap_by_chance are NaN for an image near which the
-            class's probability does not vary: it has no weights that could agree.
-        maps: (images, numbers of samples, seeds, H, W) float32, signed weights.
+    The table has a row for each image and number of samples: image (row of the test split), regions, samples, seeds,
+    rank_agreement and top_overlap between the seeds, top_overlap_by_chance, agreement_with_most (rank correlation of a
+    seed's weights with the mean weights of the other runs with the most samples, averaged over seeds), local_r2 (mean
+    over seeds). All but top_overlap_by_chance are NaN for an image near which the class's probability does not vary: it
+    has no weights that could agree.
     """
 
     table: pd.DataFrame
-    maps: np.ndarray
+    maps: np.ndarray  # (images, numbers of samples, seeds, H, W) float32, signed weights
 
 
 def choose(picks: list[Pick], settings: Explain) -> list[Pick]:

@@ -28,23 +28,14 @@ EXPLAINED = 2  # classes: the most probable ones
 
 @dataclass(frozen=True)
 class Photo:
-    """An image, its prediction and explanations.
+    """An image, its prediction and explanations."""
 
-    Attributes:
-        name: the file's name, as it is shown.
-        image: (H, W, 3) uint8, as the classifier sees it.
-        classes: names.
-        probabilities: (K,), with the temperature of the study.
-        targets: the explained classes, the most probable first.
-        results: of every explainer that can explain this network, one map a target.
-    """
-
-    name: str
-    image: np.ndarray
-    classes: tuple[str, ...]
-    probabilities: np.ndarray
-    targets: tuple[int, ...]
-    results: list[Explained]
+    name: str  # the file's name, as it is shown
+    image: np.ndarray  # (H, W, 3) uint8, as the classifier sees it
+    classes: tuple[str, ...]  # names
+    probabilities: np.ndarray  # (K,), with the temperature of the study
+    targets: tuple[int, ...]  # the explained classes, the most probable first
+    results: list[Explained]  # of every explainer that can explain this network, one map a target
 
     def told(self) -> str:
         """The prediction in words."""

@@ -16,44 +16,26 @@ from glassbox.evaluation.classification import ConfusedPair, confused_pairs, con
 
 @dataclass(frozen=True)
 class Pick:
-    """One image to explain.
+    """One image to explain."""
 
-    Attributes:
-        row: its position in the test split.
-        group: "chosen", "correct", "mistake" or "pair".
-        note: why it was picked, for people.
-        targets: the classes to explain.
-        pair: the confusable classes that a "pair" is about, in the order of the classes.
-        drawn: whether it is shown in pictures, and not in numbers alone.
-    """
-
-    row: int
-    group: str
-    note: str
-    targets: tuple[int, ...]
-    pair: tuple[int, int] | None = None
-    drawn: bool = True
+    row: int  # its position in the test split
+    group: str  # "chosen", "correct", "mistake" or "pair"
+    note: str  # why it was picked, for people
+    targets: tuple[int, ...]  # the classes to explain
+    pair: tuple[int, int] | None = None  # the confusable classes that a "pair" is about, in the order of the classes
+    drawn: bool = True  # whether it is shown in pictures, and not in numbers alone
 
 
 @dataclass(frozen=True)
 class Cases:
-    """The test split, its predictions, and the images to explain.
+    """The test split, its predictions, and the images to explain."""
 
-    Attributes:
-        images: (N, H, W, 3) uint8.
-        labels: (N,) true classes.
-        probabilities: (N, K).
-        classes: names.
-        picks: images and classes to explain.
-        masks: (N, H, W) bool, where the evidence for the label truly is; None where that is unknown.
-    """
-
-    images: torch.Tensor
-    labels: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
+    images: torch.Tensor  # (N, H, W, 3) uint8
+    labels: np.ndarray  # (N,) true classes
+    probabilities: np.ndarray  # (N, K)
+    classes: tuple[str, ...]  # names
     picks: list[Pick]
-    masks: np.ndarray | None = None
+    masks: np.ndarray | None = None  # (N, H, W) bool, where the evidence for the label is; None where that is unknown
 
     @property
     def predicted(self) -> np.ndarray:
@@ -101,16 +83,8 @@ def pick(
 
     Correct ones and mistakes are drawn at random. Of a pair, images whose two most probable classes are the pair come
     first, then others of the two classes, again at random. The predicted class is explained; for a mistake the true
-    one as well, for a pair both. A rule that finds fewer images than asked for takes those there are.
-
-    Args:
-        labels, predicted: (N,) test labels and predictions.
-        probabilities: (N, K).
-        pairs: the pairs to show, most confused first.
-        classes: names.
-        images: rows that were chosen by the user.
-        correct_per_class, mistakes, images_per_pair: how many.
-        seed: the study's seed.
+    one as well, for a pair both. A rule that finds fewer images than asked for takes those there are. `labels` and
+    `predicted` are (N,), `probabilities` (N, K), `pairs` those to show, `images` the rows that the user chose.
 
     Raises:
         UserError: there is no such image.

@@ -22,19 +22,13 @@ from glassbox.scoring.preparation import draw
 
 @dataclass(frozen=True)
 class Exposed:
-    """Maps of images with a watermark.
+    """Maps of images with a watermark."""
 
-    Attributes:
-        images: (N, H, W, 3) uint8, all of them with the watermark.
-        masks: (N, H, W) bool, where it lies.
-        maps: (N, H, W) of the network that learnt it and of the one that did not, by explainer and control.
-        contrast: see `shortcut.table`.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
+    images: np.ndarray  # (N, H, W, 3) uint8, all of them with the watermark
+    masks: np.ndarray  # (N, H, W) bool, where it lies
+    # (N, H, W) of the network that learnt it and of the one that did not, by explainer and control.
     maps: dict[str, tuple[np.ndarray, ...]]
-    contrast: pd.DataFrame
+    contrast: pd.DataFrame  # see `shortcut.table`
 
 
 def expose(setup: Setup, settings: Score, *, control: Classifier, test: Split, books: Bookkeeping = ALONE) -> Exposed:

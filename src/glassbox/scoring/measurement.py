@@ -32,26 +32,15 @@ MEASURED = 16  # maps that are measured at a time; no more are lost when the pro
 
 @dataclass(frozen=True)
 class Scored:
-    """One subject of the scorecard.
-
-    Attributes:
-        name: name of the explainer or control.
-        kind: "explainer"; "control"; "untrained", an explainer of the network before training; or "matched", one with
-            the common number of forward passes.
-        values: one an image for each metric and setting.
-        budget: the most that a map costs.
-        attribution: the maps and their actual cost.
-        memory: GiB that making them took at most.
-        curve: of randomization, a row for each image and model; None where it was not measured.
-    """
+    """One subject of the scorecard: an explainer or a control. `kind` is one of those in `catalog`."""
 
     name: str
     kind: str
-    values: Values
-    budget: Budget
-    attribution: Attribution
-    memory: float
-    curve: pd.DataFrame | None = None
+    values: Values  # one an image for each metric and setting
+    budget: Budget  # the most that a map costs
+    attribution: Attribution  # the maps and their actual cost
+    memory: float  # GiB that making them took at most
+    curve: pd.DataFrame | None = None  # of randomization, a row for each image and model; None where not measured
 
 
 def score(ground: Ground, progress: Callable[[int], object] = int) -> Iterator[Scored]:
@@ -89,15 +78,8 @@ def measure_subject(
     whole: bool,
     progress: Callable[[int], object] = int,
 ) -> Scored:
-    """All values of one subject.
-
-    Args:
-        ground: what to measure on.
-        kind, name: of the subject, see `Scored`.
-        explainer: makes the maps.
-        whole: whether every setting of every metric is measured, or the first settings of those that need no further
-            maps.
-        progress: called with the number of maps made or measured since the last call.
+    """All values of one subject, see `Scored`: with `whole` every setting of every metric, else the first settings of
+    those that need no further maps. `progress` is called with the number of maps made or measured since its last call.
     """
     side = ground.request.images.shape[1]
     model = ground.untrained if kind == UNTRAINED else ground.setup.classifier
@@ -134,19 +116,17 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
     def items() -> Iterator[tuple[None, dict[str, Any]]]:
         for start in range(0, len(maps), MEASURED):
             rows = slice(start, start + MEASURED)
-            yield (
-                None,
-                {
-                    "maps": maps[rows],
-                    "request": ground.request.part(rows.start, rows.stop),
-                    "masks": {margin: masks[rows] for margin, masks in ground.masks.items()},
-                    "right": ground.right[rows],
-                    "hidden": {
-                        share: replace(hidden, sets=hidden.sets[rows], drops=hidden.drops[rows])
-                        for share, hidden in ground.hidden.items()
-                    },
+            part = {
+                "maps": maps[rows],
+                "request": ground.request.part(rows.start, rows.stop),
+                "masks": {margin: masks[rows] for margin, masks in ground.masks.items()},
+                "right": ground.right[rows],
+                "hidden": {
+                    share: replace(hidden, sets=hidden.sets[rows], drops=hidden.drops[rows])
+                    for share, hidden in ground.hidden.items()
                 },
-            )
+            }
+            yield None, part
 
     shared = {
         "mean": ground.setup.mean,
@@ -218,20 +198,18 @@ def _randomization(
     n, rows, after = len(first), [], maps
     for step, (layer, model) in enumerate(ground.cascade, 1):
         after = attribute(explainer, model, first, books).maps
-        rise = randomization.emprt(maps[:n], after, s.bins[0])
-        for place in range(n):
-            rows.append(
-                {
-                    "explainer": name,
-                    "step": step,
-                    "randomised_from": layer,
-                    "image": int(ground.rows[place]),
-                    "entropy_rise": rise[place],
-                    "rank_agreement": rank_agreement(np.stack([maps[place].ravel(), after[place].ravel()])),
-                }
-            )
+        agreement = [rank_agreement(np.stack([maps[place].ravel(), after[place].ravel()])) for place in range(n)]
+        of_step = {
+            "explainer": name,
+            "step": step,
+            "randomised_from": layer,
+            "image": ground.rows[:n],
+            "entropy_rise": randomization.emprt(maps[:n], after, s.bins[0]),
+            "rank_agreement": agreement,
+        }
+        rows.append(pd.DataFrame(of_step))
     values = {}
     for bins in s.bins:
         values[Column(EMPRT.name, f"{bins} bins")] = np.full(len(maps), np.nan)
         values[Column(EMPRT.name, f"{bins} bins")][:n] = randomization.emprt(maps[:n], after, bins)
-    return values, pd.DataFrame(rows)
+    return values, pd.concat(rows, ignore_index=True)

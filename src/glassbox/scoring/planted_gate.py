@@ -21,18 +21,11 @@ ALARM = 0.01  # chance of a false alarm when the accuracy without a glyph is tha
 
 @dataclass(frozen=True)
 class Check:
-    """One condition.
-
-    Attributes:
-        name: name of the condition.
-        value: share of the test images.
-        limit: allowed values, in words.
-        passed: whether the value is allowed.
-    """
+    """One condition."""
 
     name: str
-    value: float
-    limit: str
+    value: float  # share of the test images
+    limit: str  # allowed values, in words
     passed: bool
 
 

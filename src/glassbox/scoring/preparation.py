@@ -45,54 +45,31 @@ Values = dict[Column, np.ndarray]  # (N,) each, NaN where an image has none
 
 @dataclass(frozen=True)
 class Variation:
-    """Images after a small change.
+    """Images after a small change."""
 
-    Attributes:
-        column: the metric that it serves.
-        images: (R, H, W, 3) uint8.
-        draw: number of the explainer's random draw.
-        kept: (R,) bool, whether the prediction stayed.
-        shift: (R,) pixels by which each image was moved to the lower right.
-        looks_at: the explainers that it is for, see `Explainer.looks_at`; None = all.
-    """
-
-    column: Column
-    images: torch.Tensor
-    draw: int
-    kept: np.ndarray
-    shift: np.ndarray
-    looks_at: str | None = None
+    column: Column  # the metric that it serves
+    images: torch.Tensor  # (R, H, W, 3) uint8
+    draw: int  # number of the explainer's random draw
+    kept: np.ndarray  # (R,) bool, whether the prediction stayed
+    shift: np.ndarray  # (R,) pixels by which each image was moved to the lower right
+    looks_at: str | None = None  # the explainers that it is for, see `Explainer.looks_at`; None = all
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What all maps are measured on; none of it depends on a map.
+    """What all maps are measured on; none of it depends on a map."""
 
-    Attributes:
-        setup: the explained classifier, settings of the explainers, background.
-        settings: the section `score`.
-        request: the images, their predicted classes, and seeds.
-        rows: (N,) places of the images in the test split.
-        masks: (N, H, W) bool for each margin, or none where the truth is unknown.
-        right: (N,) bool, whether the prediction is right; only there is a mask the truth about it.
-        hidden: for each share of cells the effect of hiding them.
-        variations: small changes of the first images.
-        untrained: the network before training.
-        cascade: (layer, model) from the last layers randomised to all.
-        keep: stores maps and values as soon as they are made.
-    """
-
-    setup: Setup
-    settings: Score
-    request: Request
-    rows: np.ndarray
-    masks: dict[int, np.ndarray]
-    right: np.ndarray
-    hidden: dict[float, Hidden]
-    variations: list[Variation]
-    untrained: Classifier
-    cascade: list[tuple[str, Classifier]]
-    keep: Keep = unkept
+    setup: Setup  # the explained classifier, settings of the explainers, background
+    settings: Score  # the section `score`
+    request: Request  # the images, their predicted classes, and seeds
+    rows: np.ndarray  # (N,) places of the images in the test split
+    masks: dict[int, np.ndarray]  # (N, H, W) bool for each margin, or none where the truth is unknown
+    right: np.ndarray  # (N,) bool, whether the prediction is right; only there is a mask the truth about it
+    hidden: dict[float, Hidden]  # for each share of cells the effect of hiding them
+    variations: list[Variation]  # small changes of the first images
+    untrained: Classifier  # the network before training
+    cascade: list[tuple[str, Classifier]]  # (layer, model) from the last layers randomised to all
+    keep: Keep = unkept  # stores maps and values as soon as they are made
 
 
 def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarray:

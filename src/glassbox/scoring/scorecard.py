@@ -30,16 +30,12 @@ AGAINST, PAIR, RANDOMISED = "control", "pair", "randomised"
 
 @dataclass(frozen=True)
 class Scorecard:
-    """The result of a scoring.
-
-    Attributes:
-        tables: by name: `values` (see `score_tables.table`), `scorecard` (see `summarise`), `randomization` (see
-            `score_tables.curves`), `budgets` (see `score_tables.budgets`).
-        ranking: see `rank`; with `baselines` (see `image_background.shares`), `squares` (images whose regions are a
-            grid of squares, by their place in the test split) and `verdicts`, the same in words.
-    """
+    """The result of a scoring. Tables are `values`, `randomization` and `budgets`, see `score_tables`, and `scorecard`,
+    see `summarise`."""
 
     tables: dict[str, pd.DataFrame]
+    # See `rank`; with `baselines` (see `image_background.shares`), `squares` (images whose regions are a grid of
+    # squares, by their place in the test split) and `verdicts`, the same in words.
     ranking: dict[str, Any]
 
     def headline(self) -> dict[str, float]:
@@ -49,11 +45,9 @@ class Scorecard:
 
 def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> Scorecard:
     """Summarise, test and rank the measured values, and describe the result in words."""
-    seed = ground.setup.seed
+    seed, settings, images = ground.setup.seed, ground.setup.settings, ground.request.images
     values = score_tables.table(scored, ground, classes)
-    shares = image_background.shares(
-        ground.request.images, ground.setup.mean, ground.setup.settings.faithfulness.blur_sigma
-    )
+    shares = image_background.shares(images, ground.setup.mean, settings.faithfulness.blur_sigma)
     ranking = rank(values, seed) | {"baselines": shares}
     tables = {
         "values": values,
@@ -61,8 +55,7 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> Scor
         "randomization": score_tables.curves(scored),
         "budgets": score_tables.budgets(scored),
     }
-    settings = ground.setup.settings
-    on_squares = superpixels.on_squares((image.numpy() for image in ground.request.images), settings.superpixels)
+    on_squares = superpixels.on_squares((image.numpy() for image in images), settings.superpixels)
     squares = ground.rows[on_squares].tolist()
     words = verdicts.sentences(ranking, settings.grad_cam.relu) + captions.on_squares(squares, len(on_squares))
     return Scorecard(tables, ranking | {"squares": squares, "verdicts": words})
@@ -78,12 +71,8 @@ def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
 
 
 def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Long form: a row for each subject, metric and setting with the mean over images and its 95 % interval, see
-    `bootstrap.interval`, from the same resamples for every subject.
-
-    Args:
-        values: see `score_tables.table`.
-        seed: the study's seed.
+    """Long form of a `score_tables.table`: a row for each subject, metric and setting with the mean over images and its
+    95 % interval, see `bootstrap.interval`, from the same resamples for every subject.
 
     Returns:
         `explainer`, `kind`, `metric`, `setting`, `ranks` (whether this setting is the one that ranks), `property`,
@@ -108,15 +97,11 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """Significant differences between explainers and controls, by every metric that ranks.
+    """Significant differences between explainers and controls in a `score_tables.table`, by every metric that ranks.
 
     All comparisons of a report are one family: each explainer against each control and against itself on an untrained
     network, by metrics of `AGAINST_CONTROLS`; every two explainers, by every metric and setting; and maps before and
     after randomization, by every setting of eMPRT. Their p-values are corrected together; see `comparison`.
-
-    Args:
-        values: see `score_tables.table`.
-        seed: the study's seed.
 
     Returns:
         `tests`, the number of comparisons; `level`; `fewest`, images below which none can be decided; `outcomes`, how

@@ -102,16 +102,9 @@ def measure(
     progress: Callable[[int], object] = int,
     keep: Keep = unkept,
 ) -> Shortcut:
-    """How far two networks use the watermark; see `Shortcut`.
-
-    Args:
-        classifier: learnt from images whose watermark determines the class.
-        control: learnt from the arm "noise".
-        test: see `applies`.
-        batch_size: images in one forward pass.
-        progress: called with the number of images of each batch that is done, 6 N in all.
-        keep: stores the networks' answers as soon as they are there.
-    """
+    """How far two networks use the watermark; see `Shortcut`. The classifier learnt from images whose watermark
+    determines the class, the control from the arm "noise"; for `test` see `applies`. `progress` is called with the
+    number of images of each batch that is done, 6 N in all; `keep` stores the answers as soon as they are there."""
     target, labels = target_of(test), test.labels.numpy()
     rows = []
     for name, network, images in ((CONFOUNDED, classifier, test.images), (CONTROL, control, test.arms[NOISE])):
