@@ -9,7 +9,7 @@
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
 # make verify           run the study in reports/ again, in a folder of its own, and compare its numbers, maps and weights
 #   RUN=0123abcd        a study by its digest, or by name or id of its row in MLflow
-# make faults           20 random kills, full disks, damaged files, lost servers: an hour (KILLS=20)
+# make faults           20 random kills, full disks, damaged files, lost servers, a cluster: an hour (KILLS=20)
 # make bench            measurements: benchmarks/
 # make docs             the pages of docs/ and the API as a site, in site/
 # make setup            the environment alone

@@ -1,5 +1,5 @@
 """Every command of README.md, CONTRIBUTING.md and docs/ is run by a test: by this file, or by a test that it names.
-tests/test_cluster_study.py runs those of docs/cluster.md."""
+tests/faults/test_cluster_study.py runs those of docs/cluster.md."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ AS_THEY_ARE = ["make format", "python -m pytest tests/xai_metrics/test_sparsenes
 # What takes hours, needs a GPU or the network, or is this very run: its parameters and targets are checked instead.
 CHECKED = [
     "make test", "make faults", "make bench", "make docs",
-    "GLASSBOX_WHOLE_STUDY=1 python -m pytest tests/test_cluster_study.py",
+    "GLASSBOX_FAULTS=all GLASSBOX_WHOLE_STUDY=1 python -m pytest tests/faults/test_cluster_study.py",
     "make study STUDY=cifar10-cnn",
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
     "dvc exp run -S model.name=resnet18 -S model.stem=cifar",

@@ -17,12 +17,12 @@ import pytest
 import services
 from clusters import NODES_OF_RAYS_OWN
 from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, ran, shell
-from harness import differing, digests
+from harness import differing, digests, nightly
 from machines import Machine
 
 from glassbox.provenance import record
 
-pytestmark = NODES_OF_RAYS_OWN
+pytestmark = [nightly, NODES_OF_RAYS_OWN]
 
 # With this variable the study is not reduced, which takes minutes more.
 PARAMETERS = [] if os.environ.get("GLASSBOX_WHOLE_STUDY") else SHRINK
