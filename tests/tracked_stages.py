@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,12 @@ def begin(name: str, data: Description = DATA, folder: str = "") -> None:
         tracked.begin(data)
         if folder:
             tracked.log_files(folder)
+
+
+def begin_and_wait(name: str) -> None:
+    """A stage that is at work for long."""
+    tracking.StageRun(name).begin(DATA)
+    time.sleep(600)
 
 
 def complete(project: Path) -> None:

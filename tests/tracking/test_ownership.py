@@ -1,13 +1,10 @@
 """Runs of processes that were killed have an end."""
 
-import os
-import signal
-import time
 from dataclasses import asdict
 
-from recorders import fork, killed_after
+from recorders import killed_after, start
 from services import wait_until
-from tracked_stages import DATA, begin, change, runs, statuses
+from tracked_stages import DATA, begin, begin_and_wait, change, runs, statuses
 
 from glassbox import tracking
 from glassbox.tracking import address, ownership
@@ -16,14 +13,9 @@ from glassbox.tracking.writer import now
 
 
 def test_a_killed_stage_is_marked_by_its_recorder(project):
-    def work() -> None:
-        tracking.StageRun("train").begin(DATA)
-        time.sleep(600)
-
-    stage = fork(work)
+    stage = start(begin_and_wait, "train")
     wait_until(lambda: "RUNNING" in statuses(project, dvc_stage="train"))
-    os.kill(stage, signal.SIGKILL)
-    os.waitpid(stage, 0)
+    stage.kill()
     wait_until(lambda: "RUNNING" not in statuses(project))  # it marks one run, then the other
     assert statuses(project, dvc_stage="train") == statuses(project, kind="study") == ["KILLED"]
 
