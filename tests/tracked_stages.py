@@ -61,7 +61,8 @@ def begin(name: str, data: Description = DATA, folder: str = "") -> None:
 
 def begin_and_wait(name: str) -> None:
     """A stage that is at work for long."""
-    tracking.StageRun(name).begin(DATA)
+    run = tracking.StageRun(name)  # kept: without it the pipe to the recorder would close
+    run.begin(DATA)
     time.sleep(600)
 
 

@@ -31,7 +31,7 @@ class KernelShap:
     The value of a coalition of regions is the target's probability averaged over the background images, each laid
     where the regions outside the coalition are, as in the published KernelSHAP. The estimate is not KernelSHAP's
     weighted linear regression, but a regression by a Gaussian process on pairs of coalitions and their complements,
-    whose error is smaller for as many coalitions: see `shapley.estimate`.
+    see `shapley.estimate`; docs/performance.md compares the errors.
 
     A map holds, at each pixel, the Shapley value of its region; a region's value is not divided by its size, so that
     the regions' values, not the pixels', sum up. Unit: probability. A class whose probability does not vary over the
@@ -39,7 +39,8 @@ class KernelShap:
 
     - `base_value`: mean probability with every region hidden.
     - `evidence_for`, `evidence_against`: sums of the positive and of the negative values.
-    - `standard_error`: the largest of a region's value, which shows whether there were enough coalitions.
+    - `standard_error`: the largest standard error among the regions' values, which shows whether there were enough
+      coalitions.
     - `additivity_error`: |sum of the regions' values - (f(x) - base value)|, where f(x) is the probability of the image
       itself. The values are held to that sum, so an error above `catalog.TOLERANCE` reveals a fault.
     - `empty_class`, `empty_probability`: the most probable of all classes with every region hidden, by its number, and

@@ -332,12 +332,16 @@ def predict(
         for batch in images.split(batch_size):
             yield None, prepare(batch.to(device)) if prepare else batch
 
-    outputs: list[torch.Tensor] = []
+    # One tensor for all: many small ones would part memory into pieces that are too small for the next batch.
+    outputs, done = torch.empty(0), 0
     with evaluating(classifier):
         for arrays in keep.each("logits", partial(_logits, precision, batch_size), classifier, items()):
-            outputs.append(torch.from_numpy(arrays["logits"]))
-            progress(len(outputs[-1]))
-    return torch.cat(outputs)
+            logits = torch.from_numpy(arrays["logits"])
+            outputs = outputs if done else torch.empty(len(images), logits.shape[1])
+            outputs[done : done + len(logits)] = logits
+            done += len(logits)
+            progress(len(logits))
+    return outputs
 
 
 @torch.inference_mode()

@@ -279,7 +279,7 @@ def _unprefixed(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], wh
 
 
 def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: str) -> dict[str, torch.Tensor]:
-    """The weights with the head under this network's name, if there it is in a sequence of layers, or here; without the
+    """The weights with the head under this network's name, where either has it inside a sequence of layers; without the
     head if it has several layers with weights."""
     region = f"{head}."  # of names that can only be the head's
     while (wider := region[:-1].rpartition(".")[0]) and all(

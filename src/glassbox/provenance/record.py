@@ -98,8 +98,13 @@ def check(*stages: str) -> None:
 
 def _sums(path: Path) -> list[list[str]]:
     """SHA-256 and name of each file that files.sha256 lists."""
-    with files.readable(path):
-        pairs = [line.split("  ", 1) for line in path.read_bytes().decode().removesuffix("\n").split("\n")]
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: 'dvc repro' makes it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(files.damaged(path, str(error))) from None
+    pairs = [line.split("  ", 1) for line in text.removesuffix("\n").split("\n")]
     if any(len(pair) != 2 or not SHA256.fullmatch(pair[0]) for pair in pairs):
         raise UserError(files.damaged(path, "it has lines without a SHA-256 and a file"))
     return pairs

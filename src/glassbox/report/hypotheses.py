@@ -1,8 +1,8 @@
 """The three hypotheses of the ResNet-50 paper as checks with numbers, on whatever the study trained and explained.
 
 The paper looks at three pictures and finds all three supported. Here each check has a criterion. A map that ignores the
-model cannot meet those of the second hypothesis: it does not add up to the prediction, it is the same for every class,
-and it is a control itself. Class discrimination is measured on the recognised images that were drawn at random,
+model does not meet those of the second hypothesis: it does not add up to the prediction, it is the same for every
+class, and it is a control itself. Class discrimination is measured on the recognised images that were drawn at random,
 correction on the mistakes drawn at random; images that the user chose and those of confusable pairs do not count.
 Faithfulness and localization are tested by *score*, against its controls. Without true masks there is no test of
 localization.

@@ -35,7 +35,7 @@ GROUPS = {  # of explained images
 DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "completeness_error")
 
 
-def page(study: Study, images: np.ndarray, study_digest: str) -> str:
+def page(study: Study, images: Any, study_digest: str) -> str:
     """The page of a finished study, with images of its test split (N, H, W, 3) uint8 and the digest of its record."""
     from markdown_it import MarkdownIt
 
@@ -196,7 +196,7 @@ def _panels(study: Study, row: int, image: np.ndarray) -> tuple[list[dict[str, A
     return panels, {"class": part["empty_class"].iloc[0], "p": float(part["empty_probability"].iloc[0])}
 
 
-def matrix(study: Study, images: np.ndarray) -> list[dict[str, Any]]:
+def matrix(study: Study, images: Any) -> list[dict[str, Any]]:
     """The confusion matrix: a row for each true class with its `name` and `cells`, each with its `column`, `guess`,
     `count`, `share` of the row, and some of its `images`: the most confident mistakes, the least confident recognised
     ones."""

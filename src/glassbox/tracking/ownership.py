@@ -59,10 +59,15 @@ def mark_killed(client: "MlflowClient") -> None:
 
 
 def end_all(client: "MlflowClient", owner: str) -> None:
-    """Mark an owner's runs that have no end as killed, and its models that are not complete as failed."""
-    experiment_ids = store.experiment_ids(client)
-    for model in client.search_logged_models(experiment_ids, filter_string=f"tags.{OWNER} = '{owner}'"):
+    """Mark an owner's models that are not complete as failed, and end its runs."""
+    for model in client.search_logged_models(store.experiment_ids(client), filter_string=f"tags.{OWNER} = '{owner}'"):
         if model.status == "PENDING":  # its files were being copied
             client.finalize_logged_model(model.model_id, "FAILED")
-    for run in client.search_runs(experiment_ids, f"tags.{OWNER} = '{owner}' and attributes.status = 'RUNNING'"):
+    end_running(client, owner)
+
+
+def end_running(client: "MlflowClient", owner: str) -> None:
+    """Mark an owner's runs that have no end as killed."""
+    condition = f"tags.{OWNER} = '{owner}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs(store.experiment_ids(client), condition):
         client.set_terminated(run.info.run_id, "KILLED")

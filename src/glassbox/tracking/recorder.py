@@ -176,7 +176,7 @@ class Recorder:
         if self.runs is not None:
             self.runs.end(status, now())
         if not address.is_embedded():  # a run may have been created twice, if a server died before it answered
-            ownership.end_all(self.client, self.owner.name)
+            ownership.end_running(self.client, self.owner.name)
         self.owner.release()
 
 

@@ -2,7 +2,7 @@
 
 Most explainers are not differentiable, so an attack goes through a differentiable surrogate: the gradient times the
 image, Grad-CAM's features, or the occlusion of the cells of a grid, for the three ways in which explainers query a
-model. Not the surrogate's map is measured on the attacked images, but the explainers' maps.
+model. On the attacked images the explainers' maps are measured, not the surrogate's.
 """
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import filelock
@@ -100,13 +101,13 @@ def _downloaded() -> dict[str, bytes]:
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / ".lock"):  # a second study waits for the first one's download
             archive = fetcher.fetch(ARCHIVE, progressbar=sys.stderr.isatty())
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        with tarfile.open(archive) as opened:
+            contents = {member.name: opened.extractfile(member).read() for member in opened if member.isreg()}
+    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:  # requests' errors are OSErrors
         raise UserError(
             f"CIFAR-10 could not be downloaded from {URL}{ARCHIVE} to {cache} ({_why(error)}): try again, or fetch and "
             f"unpack it by hand and name its folder in data.path or in {FOLDER_VARIABLE}"
         ) from None
-    with tarfile.open(archive) as opened:
-        contents = {member.name: opened.extractfile(member).read() for member in opened if member.isreg()}
     return {name: contents.get(f"{FOLDER}/{name}", b"") for name in SHA1}
 
 

@@ -115,6 +115,7 @@ class WorkerPool:
         if isinstance(result, Lost):
             ray.kill(worker)  # it may only be unreachable, and would keep the room of the one that replaces it
             return item, result
+        self._failed_starts = 0  # work gets done
         if result is None or isinstance(result, Exception):  # None: the item has no further record
             self._idle.append(worker)
             return None if result is None else (item, result)

@@ -63,7 +63,7 @@ def train_rank(config: dict[str, RankRequest]) -> None:
         place = replace(place, device=get_device())
     replace(request.process, place=place).apply()
     ranks = training.ranks()
-    is_first = ranks is None or ranks.rank == 0
+    is_first = ranks.rank == 0
     stage = StageCheckpoint(request.queue, request.state)
     try:
         classifier = training.fresh(place.device)
