@@ -1,33 +1,14 @@
-"""Processes for tests of logging. Most are forks of a server that has imported mlflow, which takes two seconds."""
+"""Recorders for tests, as forks of the test's process: a process of its own would import mlflow for two seconds."""
 
-import multiprocessing
 import os
 import signal
 import sys
+import weakref
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from glassbox.tracking import recorder
-
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", "glassbox.tracking.recorder"])
-
-
-def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
-    """Call a function of a module in a process of its own, with this one's folder and environment."""
-    process = _server.Process(target=_call, args=(Path.cwd(), dict(os.environ), work, arguments))
-    process.start()
-    return process
-
-
-def _call(folder: Path, environment: dict[str, str], work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    work(*arguments)
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -51,9 +32,13 @@ def killed_after(work: Callable[[], None]) -> None:
     assert os.WTERMSIG(os.waitpid(fork(work_and_die), 0)[1]) == signal.SIGKILL
 
 
+_pipes: weakref.WeakSet[Connection] = weakref.WeakSet()  # to all recorders
+
+
 def start_recorder() -> tuple["Recorder", Connection]:
     """See `client.start_recorder`."""
     reader, writer = Pipe(duplex=False)
+    _pipes.add(writer)
     with reader:
         return Recorder(reader), writer
 
@@ -62,24 +47,29 @@ class Recorder:
     """What `client.StageRun` uses of a recorder's `subprocess.Popen`."""
 
     def __init__(self, pipe: Connection) -> None:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (once, before the first fork)
+
         self.returncode: int | None = None
-        output, child_output = Pipe(duplex=False)
-        with output, child_output:
-            self._process = start(_serve, pipe, child_output)
-            self.stdout = os.fdopen(os.dup(output.fileno()), "rb")
+        stdout, child_stdout = os.pipe()
+        self._pid = fork(lambda: _serve(pipe.fileno(), child_stdout))
+        os.close(child_stdout)
+        self.stdout = os.fdopen(stdout, "rb")
 
     def communicate(self) -> tuple[bytes, None]:
         """See `subprocess.Popen.communicate`."""
         with self.stdout:
             output = self.stdout.read()
-        self._process.join()
-        self.returncode = self._process.exitcode
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return output, None
 
 
-def _serve(pipe: Connection, output: Connection) -> None:
-    for connection, place in ((pipe, 0), (output, 1)):
-        os.dup2(connection.fileno(), place)
-        connection.close()
+def _serve(stdin: int, stdout: int) -> None:
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.close(stdout)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for pipe in _pipes:  # a recorder waits for the end of all processes that could still write to its pipe
+        if not pipe.closed:
+            os.dup2(nothing, pipe.fileno())
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     recorder.serve()

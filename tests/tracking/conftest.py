@@ -8,6 +8,7 @@ from conftest import ROOT
 from recorders import start_recorder
 from tracked_stages import ODD
 
+from glassbox.provenance import fingerprint
 from glassbox.tracking import address, client, store
 
 
@@ -17,6 +18,7 @@ def empty_store(tmp_path_factory):
     place = tmp_path_factory.mktemp("store") / ODD / address.STORE
     place.mkdir(parents=True)
     store.initialise(place)
+    fingerprint.digest(*fingerprint.SCRIPTS)  # recorders are forks, and need not compute it again
     return place
 
 

@@ -1,8 +1,10 @@
 """Runs of processes that were killed have an end."""
 
+import os
+import signal
 from dataclasses import asdict
 
-from recorders import killed_after, start
+from recorders import fork, killed_after
 from services import wait_until
 from tracked_stages import DATA, begin, begin_and_wait, change, runs, statuses
 
@@ -13,9 +15,10 @@ from glassbox.tracking.writer import now
 
 
 def test_a_killed_stage_is_marked_by_its_recorder(project):
-    stage = start(begin_and_wait, "train")
+    stage = fork(lambda: begin_and_wait("train"))
     wait_until(lambda: "RUNNING" in statuses(project, dvc_stage="train"))
-    stage.kill()
+    os.kill(stage, signal.SIGKILL)
+    os.waitpid(stage, 0)
     wait_until(lambda: "RUNNING" not in statuses(project))  # it marks one run, then the other
     assert statuses(project, dvc_stage="train") == statuses(project, kind="study") == ["KILLED"]
 
