@@ -130,22 +130,30 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return Files(config, log)
 
 
-@pytest.fixture(scope="session")
-def made_study(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the shrunken default study was made, and what was printed. It is made once for all of
-    pytest-xdist's workers, each of which has a copy."""
+def made_once(tmp_path_factory, folder: str, work: Callable[[Path], str]) -> tuple[Path, str]:
+    """A folder that `work` fills, and the text that it returns. It is filled once for all of pytest-xdist's workers."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    first, said = shared / "a user's folder" / "glass box", shared / "said.txt"
-    with (shared / "made.lock").open("w") as lock:
+    place, text = shared / folder, shared / f"{Path(folder).parts[0]}.txt"
+    with text.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not said.exists():
-            shutil.rmtree(first, ignore_errors=True)  # one that failed
-            made = make(clone(first), "study", "STUDY=digits", f"SET={' '.join(SHRINK)}")
-            said.write_text(made.stdout)
+        if not text.exists():
+            shutil.rmtree(place, ignore_errors=True)  # one that failed
+            text.write_text(work(place))
+    return place, text.read_text()
+
+
+@pytest.fixture(scope="session")
+def made_study(tmp_path_factory) -> tuple[Path, str]:
+    """A clone in which the shrunken default study was made, and what was printed. Each worker has a copy."""
+
+    def study(place: Path) -> str:
+        return make(clone(place), "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
+
+    first, printed = made_once(tmp_path_factory, "a user's folder/glass box", study)
     project = tmp_path_factory.mktemp("a user's copy") / "glass box"
-    return Path(shutil.copytree(first, project, symlinks=True)), said.read_text()
+    return Path(shutil.copytree(first, project, symlinks=True)), printed
 
 
 def first_made(made_study: tuple[Path, str], to: Path, *parameters: str) -> Path:
