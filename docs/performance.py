@@ -84,7 +84,7 @@ float32`, is what the lines with "float32" tell."""
 GROWTH = """
 ### How it grows
 
-`python -m benchmarks scaling`; memory is without the pages of files, which the system takes back when it wants them.
+`python -m benchmarks scaling`; memory is without the pages of files, which the system takes back when memory is short.
 """
 
 NOTES = """
@@ -92,8 +92,8 @@ NOTES = """
 
 - **LIME** leaves the surrogate to the library lime; masks are drawn as it does, but images are made and sent through
   the network in batches. The same masks give the same coefficients.
-- **Quantus** takes the pixels' colours for features: for the same portions of an image it asks the network three times
-  as often. Where it asks for as many as glassbox, in the lines "of Quantus 24", the ratio is smaller.
+- **Quantus** takes the pixels' colours for features: for the same portions of an image it needs three times as
+  many forward passes. Where it needs as many as glassbox, in the lines "of Quantus 24", the ratio is smaller.
 - **Shapley values** are estimated by a Gaussian process from pairs of coalitions, not by shap's regression, and are
   nearer to the exact ones: subject `shapley`, which also has the share of exact values within 1.96 standard errors.
 - **Precision** is judged on maps: the change from float32 to `auto` moves them less than another seed does, for every

@@ -265,7 +265,7 @@ recipes**. Not measured, and to be filled in on a machine with CUDA:
   interleaved measurements the CNN trained 0.99 and 1.18 times as fast with it, ResNet-18 0.96 times in both, after 17
   and 46 s of compiling (`python -m benchmarks compiling`, which on CUDA measures TF32, deterministic algorithms and
   ResNet-50 as well); single steps of ResNet-50 took 3.21 s compiled and 3.09 s not;
-- what SHAP says of a ResNet-50 that has learnt more than 1,600 images could teach it;
+- explanations of a ResNet-50 that was trained on more than 1,600 images;
 - the time of Shapley values with 100 background images, of training and of the search (`sh benchmarks/gpu.sh`). On
   two CPU cores, ResNet-18, one image, 10 classes, 128 coalitions and 4 background images took 3.24 s, a bare forward
   pass of as many images 3.32 s.

@@ -112,7 +112,7 @@ def results() -> dict[str, Any]:
     """The subject "cluster", of the one machine that has it.
 
     Raises:
-        UserError: nobody measured it.
+        UserError: no machine has it, or more than one.
     """
     found = [
         content["cluster"] for path in sorted(RESULTS.glob("*.json")) if "cluster" in (content := files.read_json(path))

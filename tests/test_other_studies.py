@@ -2,8 +2,8 @@
 
 import json
 import re
+import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from conftest import NAMES, ROOT, SHRINK, clone, ran, shell, table
 from PIL import Image
 from torchvision.models import resnet18
 
-from glassbox import models
+from glassbox import cli, models
 from glassbox.config import parameters
 from glassbox.data import base, store
 from glassbox.data.sources import planted
@@ -142,15 +142,16 @@ def test_a_shut_gate_stops_the_scores_but_not_the_measurement_of_a_shortcut(tmp_
     assert not (project / "reports/score/scorecard.csv").exists()
 
 
-def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
+def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path, run_stages, monkeypatch):
     """Circles and squares, as a person might have collected them: many formats, sizes, modes and names, one that is
-    broken, a file that is none."""
+    broken, a file that is none. The parameters are those that the command of docs/own-images.md selects."""
     from PIL import ImageDraw
 
     rng = np.random.default_rng(0)
     project = clone(tmp_path / "glassbox")
-    folder = project / "data/raw/my images"  # where, and how it is run, is what docs/own-images.md says
-    (command,) = re.findall(r"^make study .*", (ROOT / "docs/own-images.md").read_text(), re.MULTILINE)
+    folder = project / "data/raw/my images"
+    page = (ROOT / "docs/own-images.md").read_text()
+    ((name, changes),) = re.findall(r"^make study STUDY=(\S+) SET='(.*)'$", page, re.MULTILINE)
     modes = [
         ("RGB", "jpg"),
         ("L", "png"),
@@ -161,8 +162,8 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         ("LA", "png"),
         ("RGB", "webp"),
     ]
-    for label, name in enumerate(("кръгове", "big squares")):
-        (folder / name).mkdir(parents=True)
+    for label, shape in enumerate(("кръгове", "big squares")):
+        (folder / shape).mkdir(parents=True)
         for number in range(40):
             width, height = (int(side) for side in rng.integers(20, 90, 2))
             image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(170, 256, 3)))
@@ -172,7 +173,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
             (draw.rectangle if label else draw.ellipse)(box, fill=tuple(int(v) for v in rng.integers(0, 90, 3)))
             mode, ending = modes[number % len(modes)]
             strange = (" 形", '\n"b",', "")[number % 3]
-            image.convert(mode).save(folder / name / f"{number:02d}{strange}.{ending}")
+            image.convert(mode).save(folder / shape / f"{number:02d}{strange}.{ending}")
     (folder / "кръгове" / "read me.txt").write_text("not an image")
     (folder / "кръгове" / "99.png").write_bytes((folder / "кръгове" / "02.png").read_bytes()[:100])
 
@@ -181,11 +182,9 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path):
         "data.bad_images=skip", "data.convert=[cmyk]", "train.epochs=3", "tune.n_trials=1",
         "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
     ]  # fmt: skip
-    study = project / "studies/own-images.yaml"
-    study.write_text(parameters.edit(study, [*shrink, *own]))
-    venv = str(Path(sys.executable).parent.parent)
-    said = shell("bash", "-c", command, cwd=project, VENV=venv, GLASSBOX_TRACKING="off").stdout
-    assert ran(said) == NAMES
+    monkeypatch.chdir(project)
+    cli.select(name, *shlex.split(changes), *shrink, *own)
+    run_stages(project, *NAMES)
     card = json.loads((project / "reports/prepare/card.json").read_text())
     assert card["classes"] == ["big squares", "кръгове"]
     assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}

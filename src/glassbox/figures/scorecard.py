@@ -49,7 +49,9 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
     names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))[::-1]
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
-    height = (0.27 * len(names) + 0.75) * rows_of(len(metrics), columns) + 0.4
+    kinds = [kind for kind in LOOKS if kind in set(drawn["kind"])]
+    across = min(2, columns)  # of the legend, whose entries are nearly as wide as a panel
+    height = (0.27 * len(names) + 0.75) * rows_of(len(metrics), columns) + 0.2 * rows_of(len(kinds), across)
     with figure(path, 2.6 * columns + 1.4, height) as drawing:
         axes = panels(drawing, len(metrics), columns, sharey=True)
         for axis, metric in zip(axes, metrics, strict=True):
@@ -68,10 +70,9 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
                 axis.axvline(0, color=GREY, linewidth=0.8)
             axis.set_yticks(range(len(names)), [title_of(name) for name in names])
             axis.set_ylim(-0.6, len(names) - 0.4)
-        for kind, (colour, marker, face, label) in LOOKS.items():
-            if kind in set(drawn["kind"]):
-                axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5, label=label)
-        drawing.legend(loc="outside lower center", ncols=2, fontsize=8)
+        for colour, marker, face, label in (LOOKS[kind] for kind in kinds):
+            axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5, label=label)
+        drawing.legend(loc="outside lower center", ncols=across, fontsize=8)
 
 
 def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:

@@ -27,9 +27,10 @@ def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:
 
 
 def overview(ranking: dict[str, Any]) -> str:
-    """How many comparisons with controls are decided, and which explainers come out best, in two sentences."""
+    """How many comparisons with controls are decided, and which explainers come out best, in two sentences. In one,
+    where there are too few images for any comparison."""
     tests = [test for row in ranking["metrics"].values() for test in row["controls"]]
-    if not tests:
+    if not any(row["decidable"] for row in ranking["metrics"].values() if row["controls"]):
         return best(ranking)
     parts = ", ".join(f"{n} {what}" for what, n in ranking["outcomes"].items())
     return f"{len(tests)} comparisons of an explainer with a control on {images(tests)}: {parts}. {best(ranking)}"
