@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ import torch
 from benchmarks import common, harness
 from benchmarks.scaling import MIB, held
 from glassbox import models
-from glassbox.config import parameters
+from glassbox.config import hyperparameters, parameters
 from glassbox.config.compute import Compute
 from glassbox.config.explain import Faithfulness, KernelShap
+from glassbox.config.hyperparameters import Hyperparameters
+from glassbox.config.space import in_order
 from glassbox.core import files
 from glassbox.data.store import Description, Split
 from glassbox.execution import compute, engine
@@ -50,7 +52,7 @@ from glassbox.explainers import factory
 from glassbox.explainers.base import Request, Setup
 from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.explaining import explanations, map_tables, selection
-from glassbox.models import Spec
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.search import outcome, space, trainer, tuning
 from glassbox.training import loop
 from glassbox.training.records import Epoch
@@ -62,6 +64,7 @@ PART, PARTS = 0.2, 40  # seconds, for each worker
 HISTORY, BESIDE, LOGGED, UPLOAD = (100, 1_000, 10_000), (32, 320, 3_200), 200, 512
 MAPS = (1_000, 10_000, 100_000)
 TOY = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
+DROPOUT = "model.arguments.dropout_1"  # which stands for the accuracy of trials that learn nothing
 LOCAL, ONE, TWO, APART = "this process", "1 worker", "2 workers", "2 processes apart"
 
 
@@ -185,12 +188,10 @@ def together() -> list[dict[str, Any]]:
 
 def learn(at: engine.Engine, workers: int) -> float:
     """Images a second of the last three of six epochs: while the first ones run, Ray Train's own processes begin."""
-    section = parameters.read("params.yaml").train.model_copy(
-        update={"epochs": 6, "batch_size": BATCH, "workers": workers, "patience": 10**6, "optimizer": "adam"}
-    )
-    spec = Spec("cnn", common.NETWORK, "data", None)
+    section = common.training(epochs=6, batch_size=BATCH, workers=workers, patience=10**6)
+    network = parameters.read("params.yaml").model.model_copy(update={"arguments": common.NETWORK})
     about = Description("toy", tuple("0123456789"), 32, {}, common.MEAN, common.STD, False, "d" * 64)
-    job = loop.Training(spec, about, common.ADAM, section, common.OFF, 0)
+    job = loop.Training(hyperparameters.together(network, section, common.OFF), about, 0)
     with tempfile.TemporaryDirectory() as name, chdir(name):  # which has no checkpoint
         _, epochs, _ = at.train(job, common.some_images(LEARNT), common.some_images(64))
         return float(np.median([epoch.images_per_second for epoch in epochs][3:]))
@@ -214,7 +215,7 @@ class Sleeping(trainer.Trainer):
 
     folder: Path | None = None
 
-    def epochs(self, number: int, params: dict[str, Any], *_: Any) -> Iterator[Epoch]:
+    def epochs(self, number: int, drawn: Hyperparameters, *_: Any) -> Iterator[Epoch]:
         folder = self.folder
         if not (folder / str(os.getpid())).exists():
             meet(folder.with_name(f"{folder.name}_met"), self.settings.workers)
@@ -222,11 +223,11 @@ class Sleeping(trainer.Trainer):
         lengths = draw.uniform(0.5, 1.5, self.settings.epochs)
         for epoch, length in enumerate(lengths / lengths.mean() * SLEEP * draw.uniform(0.5, 1.5), 1):
             asleep(folder, length)
-            yield epoch_of(epoch, params)
+            yield epoch_of(epoch, drawn.model.arguments["dropout_1"])
 
 
-def epoch_of(number: int, params: dict[str, Any]) -> Epoch:
-    return Epoch(number, 1.0, 0.5, 1.0, params["dropout_1"], 0.0, 0.1, True, SLEEP, 1.0, 0.5, 0.0)
+def epoch_of(number: int, accuracy: float) -> Epoch:
+    return Epoch(number, 1.0, 0.5, 1.0, accuracy, 0.0, 0.1, True, SLEEP, 1.0, 0.5, 0.0, 0.0)
 
 
 def nothing(_: str) -> Split:
@@ -271,8 +272,8 @@ def sleeping(place: compute.Place, workers: int, folder: Path, prunes: bool = Fa
         update={"n_trials": TRIALS * workers, "workers": workers, "epochs": EPOCHS}
         | ({} if prunes else {"pruner_startup_trials": 10**6})
     )
-    known = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
-    of_trials = Sleeping(tune, known, shipped.augment, 0, TOY, place, folder=folder)
+    known = hyperparameters.together(shipped.model, shipped.train, shipped.augment)
+    of_trials = Sleeping(tune, known, 0, TOY, place, folder=folder)
     return tuning.Search(of_trials, folder.with_name(f"{folder.name}_search"), threads=1, apart=True)
 
 
@@ -345,19 +346,21 @@ def history() -> list[dict[str, Any]]:
     """What one trial more costs the process that asks and tells."""
     import optuna
 
-    section = parameters.read("params.yaml").tune.space
+    shipped = parameters.read("params.yaml")
+    options = in_order(shipped.tune.options)
+    given = hyperparameters.together(shipped.model, shipped.train, shipped.augment).by_key()
     kinds: dict[str, list[dict[str, Any]]] = {"behind": [], "beside": []}
     place = compute.resolve(settings(engine="local"))
     for kind, n in [("behind", n) for n in HISTORY] + [("beside", n) for n in BESIDE]:
         past = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), direction="maximize")
         for number in range(n):
             trial = past.ask()
-            params = space.draw(trial, section, "cnn")
+            params = space.draw(trial, options, given)
             trial.set_user_attr("number", number)
             for epoch in range(1, EPOCHS + 1):
-                trial.report(params["dropout_1"], epoch)
+                trial.report(params[DROPOUT], epoch)
             if kind == "behind":
-                past.tell(trial, params["dropout_1"])
+                past.tell(trial, params[DROPOUT])
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "work"
             sleeping(place, n, folder, prunes=True).study.add_trials(past.trials)
@@ -370,7 +373,7 @@ def history() -> list[dict[str, Any]]:
                 attempt, params = made._ask(number)
                 begun = time.perf_counter()
                 for epoch in range(1, EPOCHS + 1):
-                    made._prunes(attempt, epoch_of(epoch, params))
+                    made._prunes(attempt, epoch_of(epoch, params[DROPOUT]))
                 reported = time.perf_counter()
                 made._end(attempt, "")
                 drawing.append(begun - start + time.perf_counter() - reported)
@@ -437,7 +440,9 @@ def logged(n: int, folder: str | None) -> None:
     with tracking.stage("tune") as tracked:
         tracked.begin(TOY)
         for number in range(n):
-            tracked.log_trial(number, "complete", params, [0.1 * epoch for epoch in range(EPOCHS)], 10.0)
+            curve = [0.1 * epoch for epoch in range(EPOCHS)]
+            trial = outcome.Trial(number, "complete", curve[-1], params, params, curve, None, 10.0, "")
+            tracked.log_trial(asdict(trial), "validation_accuracy")
         if folder != "None":
             tracked.log_files(folder)
 
@@ -449,7 +454,7 @@ def explain_many(n: int) -> dict[str, float]:
     """n maps: Grad-CAM's and the control's, of 32 x 32 pixels, which is 4 KiB each, measured, in a table and a file."""
     sizes = {"conv1_filters": 4, "conv2_filters": 8, "dense_units_1": 8, "pool_size_1": 2, "pool_size_2": 2}
     torch.manual_seed(0)
-    classifier = models.build("cnn", common.NETWORK | sizes, 32, 4, (0.5,) * 3, (0.2,) * 3).eval()
+    classifier = models.build("cnn", common.NETWORK | sizes, Preprocessing((0.5,) * 3, (0.2,) * 3), 32, 4).eval()
     shipped = parameters.read("params.yaml").explain
     how = shipped.model_copy(
         update={"explainers": ("grad_cam",), "faithfulness": Faithfulness(steps=2, blur_sigma=2.0)}

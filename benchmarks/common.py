@@ -13,15 +13,16 @@ from torch import nn
 from glassbox import models
 from glassbox.config import parameters
 from glassbox.config.augment import Augment
-from glassbox.config.parameters import Params
+from glassbox.config.train import Train
 from glassbox.data.store import Split
 from glassbox.execution import compute
 from glassbox.models import Classifier
-from glassbox.search import hyperparameters
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.training import loop, optimizers, recipe, records
 
 SIDE, CLASSES = 32, 10
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+COLOURS = Preprocessing(MEAN, STD)  # normalised; images stay as large as they are
 # The paper's best values (its figure 11).
 NETWORK = {
     "conv1_filters": 32, "conv1_kernel_size": 3, "activation_func1": "relu", "leaky_relu_alpha_1": None,
@@ -31,8 +32,6 @@ NETWORK = {
     "activation_func_dense": "leaky_relu", "leaky_relu_alpha_3": 0.15102871289677247,
     "dense_dropout_1": 0.25226452604864213, "batch_norm_momentum": 0.99,
 }  # fmt: skip
-UNSEARCHED = ("name", "normalization", "input_size", "weights", "stem", "dropout", "batch_norm_momentum")
-ADAM = optimizers.OptimizerSettings("adam", 1e-3)
 OFF = Augment(
     flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
 )
@@ -41,7 +40,7 @@ AUGMENT = OFF.model_copy(update={"flip": True, "crop": 4, "brightness": 0.2, "co
 
 def copy_project(to: Path) -> None:
     """What the pipeline needs, with the shipped parameters, in a git repository of its own."""
-    for name in ("stages", "src", "data/raw", "data/weights", ".dvc"):
+    for name in ("stages", "src", "networks", "data/raw", "data/weights", ".dvc"):
         skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
         shutil.copytree(name, to / name, ignore=skip)
     for name in ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore"):
@@ -67,22 +66,23 @@ def some_images(n: int) -> Split:
 def cnn(device: torch.device, side: int = SIDE) -> Classifier:
     """The network for images of this size with fresh weights, in evaluation mode."""
     torch.manual_seed(0)
-    return models.build("cnn", NETWORK, side, CLASSES, MEAN, STD).to(device).eval()
+    return models.build("cnn", NETWORK, COLOURS, side, CLASSES).to(device).eval()
+
+
+def training(optimizer: str = "adam", learning_rate: float = 1e-3, **others: object) -> Train:
+    """The shipped study's section `train` with this optimizer."""
+    shipped = parameters.read("studies/digits.yaml").train
+    return shipped.model_copy(update={"optimizer": optimizer, "learning_rate": learning_rate, **others})
 
 
 def training_epochs(
-    classifier: Classifier, split: Split, place: compute.Place, how: Augment, batch: int,
-    settings: optimizers.OptimizerSettings = ADAM,
-) -> Iterator[records.Epoch]:  # fmt: skip
-    """Of `fit`, as many as are asked for; two images validate, so that training is what takes the time."""
+    classifier: Classifier, split: Split, place: compute.Place, how: Augment, batch: int, settings: Train | None = None
+) -> Iterator[records.Epoch]:
+    """Of `fit`, as many as are read; two images validate, so that training is what takes the time."""
     few = Split(split.images[:2], split.labels[:2], None, split.index[:2], None)
     made = recipe.Recipe(epochs=10**6, batch_size=batch, augment=how, seed=0, patience=10**6, keep="last")
-    return loop.fit(classifier, split, few, optimizers.make_optimizer(classifier, settings), made, place=place)
-
-
-def unsearched(params: Params) -> models.Spec:
-    """What of a study's network is not searched."""
-    return hyperparameters.unsearched(**{key: getattr(params.model, key) for key in UNSEARCHED})
+    optimizer = optimizers.make_optimizer(classifier, settings or training())
+    return loop.fit(classifier, split, few, optimizer, made, place=place)
 
 
 class Normalize(nn.Module):

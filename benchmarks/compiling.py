@@ -13,34 +13,31 @@ from typing import Any
 import torch
 
 from benchmarks import harness
-from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images, training_epochs
+from benchmarks.common import AUGMENT, MEAN, NETWORK, STD, some_images, training, training_epochs
 from benchmarks.harness import Bar
 from glassbox import models
 from glassbox.config import parameters
 from glassbox.execution import compute
-from glassbox.training import optimizers
+from glassbox.models.preprocessing import Preprocessing
 
 STEPS = 4
-RESNET = {"weights": None, "dropout": 0.0, "batch_norm_momentum": 0.9}
 SUBJECTS: dict[str, dict[str, Any]] = {
-    "CNN of the paper, 32 x 32": {"name": "cnn", "hyperparameters": NETWORK, "size": None, "batch": 128},
+    "CNN of the paper, 32 x 32": {"name": "cnn", "arguments": NETWORK, "size": None, "batch": 128},
     "ResNet-18, 32 x 32": {
-        "name": "resnet18", "hyperparameters": RESNET | {"stem": "cifar"}, "size": None, "batch": 128,
+        "name": "torchvision/resnet18", "arguments": {"stem": "cifar"}, "size": None, "batch": 128,
     },
-    "ResNet-50, 224 x 224": {
-        "name": "resnet50", "hyperparameters": RESNET | {"stem": "imagenet"}, "size": 224, "batch": 32,
-    },
+    "ResNet-50, 224 x 224": {"name": "torchvision/resnet50", "arguments": {}, "size": 224, "batch": 32},
 }  # fmt: skip
 
 
 def epochs(subject: dict[str, Any], place: compute.Place) -> Iterator[float]:
     """Images a second, epoch by epoch."""
     torch.manual_seed(0)
-    model = models.build(subject["name"], subject["hyperparameters"], 32, 10, MEAN, STD, subject["size"])
+    model = models.build(subject["name"], subject["arguments"], Preprocessing(MEAN, STD, subject["size"]), 32, 10)
     model.to(place.device)
     batch = subject["batch"]
     split = some_images(batch * STEPS).to(place.device)
-    made = training_epochs(model, split, place, AUGMENT, batch, optimizers.OptimizerSettings("sgd", 0.01, 0.9))
+    made = training_epochs(model, split, place, AUGMENT, batch, training("sgd", 0.01, momentum=0.9))
     return (epoch.images_per_second for epoch in made)
 
 

@@ -22,6 +22,7 @@ from benchmarks.harness import Bar
 from benchmarks.kernel_shap import on_grid
 from glassbox.config import parameters
 from glassbox.config.explain import KernelShap
+from glassbox.config.hyperparameters import together
 from glassbox.config.parameters import Params
 from glassbox.core.errors import UserError, run
 from glassbox.data import preparation, store
@@ -67,7 +68,7 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
     """A training step's kernels: how many, and what share of the time the GPU is busy with them. The rest of the time
     it waits for Python to start the next."""
     model, split = common.cnn(place.device).train(), common.some_images(BATCH).to(place.device)
-    optimizer = optimizers.make_optimizer(model, common.ADAM)
+    optimizer = optimizers.make_optimizer(model, common.training())
     x, y = to_float(split.images), split.labels
 
     def step() -> None:
@@ -130,12 +131,12 @@ def search(place: compute.Place, params: Params, workers: tuple[int, ...] = (1, 
         folder = Path(name)
         prepared = preparation.prepare(params.data, params.study.seed)
         store.write(folder / "data", prepared.images, prepared.index, params.data.source)
-        known = common.unsearched(params)
+        known = together(params.model, params.train, params.augment)
 
         def trials(n: int) -> None:
             settings = params.tune.model_copy(update={"workers": n})
             data = store.describe(folder / "data")
-            of_trials = trainer.Trainer(settings, known, params.augment, 0, data, place)
+            of_trials = trainer.Trainer(settings, known, 0, data, place)
             made = tuning.Search(of_trials, tempfile.mkdtemp(dir=folder))
             assert made.at_once == n or place.device.type == "cpu"
             for _ in made.run(partial(store.read, folder / "data")):

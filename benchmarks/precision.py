@@ -21,6 +21,7 @@ from glassbox.execution import compute
 from glassbox.explainers.base import Request
 from glassbox.explainers.kernel_shap import KernelShap
 from glassbox.explainers.lime import Lime
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.training import loop, optimizers, recipe
 from glassbox.xai_metrics.faithfulness import deletion_auc, insertion_auc
 
@@ -34,9 +35,9 @@ def trained(params: Params, place: compute.Place) -> tuple[models.Classifier, st
         data = store.write(folder, prepared.images, prepared.index, params.data.source)
         train, validation, test = (store.read(folder, split) for split in ("train", "validation", "test"))
     torch.manual_seed(0)
-    made = models.build("cnn", common.NETWORK, data.image_size, len(data.classes), data.mean, data.std)
+    made = models.build("cnn", common.NETWORK, Preprocessing(data.mean, data.std), data.image_size, len(data.classes))
     made.to(place.device)
-    optimizer = optimizers.make_optimizer(made, optimizers.OptimizerSettings("adam", 1e-3))
+    optimizer = optimizers.make_optimizer(made, common.training())
     plain = recipe.Recipe(epochs=EPOCHS, batch_size=BATCH, augment=params.augment, seed=0, patience=EPOCHS)
     epochs = loop.fit(made, train.to(place.device), validation.to(place.device), optimizer, plain, place=place)
     best = max(epoch.validation_accuracy for epoch in epochs)

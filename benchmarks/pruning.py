@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.common import unsearched
 from glassbox.config import parameters
+from glassbox.config.hyperparameters import together
 from glassbox.config.parameters import Params
 from glassbox.data import preparation, store
 from glassbox.execution import compute
@@ -30,7 +30,8 @@ def search(params: Params, seed: int, pruned: bool, folder: Path) -> tuple[int, 
     )  # fmt: skip
     data = folder / "data"
     place = compute.resolve(params.compute)
-    of_trials = trainer.Trainer(settings, unsearched(params), params.augment, seed, store.describe(data), place)
+    known = together(params.model, params.train, params.augment)
+    of_trials = trainer.Trainer(settings, known, seed, store.describe(data), place)
     made = tuning.Search(of_trials, folder / "search")
     for _ in made.run(partial(store.read, data)):
         pass

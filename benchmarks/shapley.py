@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
-from benchmarks.common import AUGMENT, NETWORK
+from benchmarks.common import AUGMENT, NETWORK, training
 from glassbox import models
 from glassbox.config import parameters
 from glassbox.data.batches import to_float
@@ -28,6 +28,7 @@ from glassbox.data.store import Split, statistics
 from glassbox.execution import compute
 from glassbox.explainers import shapley
 from glassbox.models import Classifier
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.training import loop, losses, optimizers, recipe
 
 SIDE, TRAINING, EPOCHS, BATCH = 16, 1400, 15, 1024
@@ -60,13 +61,13 @@ def trained(place: compute.Place) -> tuple[Classifier, Split, float]:
     )
     torch.manual_seed(0)
     mean, std = statistics(learn.images.cpu().numpy())
-    model = models.build("cnn", NETWORK | SMALL, SIDE, len(images.classes), mean, std).to(place.device)
+    model = models.build("cnn", NETWORK | SMALL, Preprocessing(mean, std), SIDE, len(images.classes)).to(place.device)
     how = AUGMENT.model_copy(update={"flip": False, "crop": 0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0})
-    optimizer = optimizers.make_optimizer(model, optimizers.OptimizerSettings("adam", 1e-3))
+    optimizer = optimizers.make_optimizer(model, training())
     made = recipe.Recipe(epochs=EPOCHS, batch_size=128, augment=how, seed=0, patience=EPOCHS)
     for _ in loop.fit(model, learn, test, optimizer, made, place=place):
         pass
-    return model.eval(), test, losses.assess(model, test, place)[1]
+    return model.eval(), test, losses.assess(model, test, place).accuracy
 
 
 def coalitions(players: int) -> np.ndarray:

@@ -31,7 +31,7 @@ def check(split: Split, place: compute.Place) -> None:
     loss.backward()
     optimizer.step()
     one_step = recipe.Recipe(epochs=1, batch_size=BATCH, augment=common.OFF, seed=0, patience=1, keep="last")
-    epochs = loop.fit(ours, few, few, optimizers.make_optimizer(ours, common.ADAM), one_step, place=exact)
+    epochs = loop.fit(ours, few, few, optimizers.make_optimizer(ours, common.training()), one_step, place=exact)
     assert abs(next(epochs).train_loss - loss.item()) < 1e-5 * loss.item()
     for a, b in zip(plain.parameters(), ours.parameters(), strict=True):
         # Adam's first step has the length of the rate, whichever the gradient; its sign is rounding where that is 0.
@@ -69,7 +69,7 @@ def main() -> None:
     check(split, place)
     x, y = to_float(split.images).contiguous().split(BATCH), split.labels.split(BATCH)
     plain = common.usual(common.cnn(place.device)).train()
-    optimizer = torch.optim.Adam(plain.parameters(), common.ADAM.learning_rate)
+    optimizer = torch.optim.Adam(plain.parameters(), common.training().learning_rate)
 
     def eager() -> float:
         total = 0.0

@@ -41,17 +41,17 @@ equal attribution still kept their order in the image; those of planted and tile
   by every metric and setting, and eMPRT. Holm's procedure corrects them together, which holds however they depend
   on each other. One family a metric would leave each metric a chance of 5 % for a false sentence, and a report has
   eight or more.
-- **Three outcomes.** *Better* and *worse* are decided, *undecided* is all else, and says nothing about equality.
-- **Power.** Samples drawn again from the differences at hand say which typical difference so many images find four
-  times in five, and at how many images half of the undecided comparisons would be found.
+- **Three outcomes.** *Better* and *worse* are decided, *undecided* is all else, and does not mean "equal".
+- **Power.** Resampling the differences at hand gives the typical difference that so many images find four times in
+  five, and the number of images at which half of the undecided comparisons would be found.
 
 ## False claims
 
 Share of reports with at least one false "better", "worse", "passes" or "fails", over all metrics. *Noise*:
 explainers of noise in place of the real ones, beside all real controls; draws of the same kind of noise are
 exchanged at random image by image, so that each claim about them is false; elsewhere a claim is false where the
-population says the opposite. *All alike*: scores of all real explainers and controls are exchanged at random, so
-that every claim is false. {reports} reports for each study and number of images. At most 5 % is asked for; with
+opposite holds in the population. *All alike*: scores of all real explainers and controls are exchanged at random, so
+that every claim is false. {reports} reports for each study and number of images. The bar is 5 % at most; with
 a true share of 5 %, {reports} reports show up to 7.5 % in 96 of 100 such simulations.
 """
 
@@ -59,8 +59,8 @@ POWER = """
 ## Power
 
 Differences of explainers and controls that the population shows, and the share of them that a report decides,
-rightly, by the number of scored images. *Transposed*: how often transposed Integrated Gradients are told from the
-intact ones by deletion AUC. The default study has {default} images.
+rightly, by the number of scored images. *Transposed*: how often transposed Integrated Gradients are distinguished from
+the intact ones by deletion AUC. The default study has {default} images.
 """
 
 COVERAGE = """

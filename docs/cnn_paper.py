@@ -38,7 +38,7 @@ OF_A_SEED = (
     "train/curves.csv", "train/metrics.json", "train/timing.yaml", "evaluate/metrics.json",
     "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv",
 )  # fmt: skip
-OF_LIME = ("explain/lime_stability.csv", "explain/lime_stability.png")  # where its stability was asked for
+OF_LIME = ("explain/lime_stability.csv", "explain/lime_stability.png")  # where its stability was measured
 
 # What the paper prints (its figures 1, 15, 16 and 17, and the text around them).
 PAPER_ACCURACY, PAPER_LOSS, PAPER_SEARCH = 0.7236999869346619, 0.8845892548561096, 0.692300021648407
@@ -76,8 +76,7 @@ PAPER_SAMPLES = {
 
 
 def collect(name: str, source: str, note: str = "") -> None:
-    """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
-    run."""
+    """Copy what the page needs, small files only, with the commit, the machine and a note on the run."""
     if not NAME.fullmatch(name):
         raise UserError(f"{name} is no name of a run: it must be like paper-0 or tuned-0, or {' or '.join(SEARCHES)}")
     root, reports = Path(source), Path(source) / "reports"
@@ -107,7 +106,7 @@ def collect(name: str, source: str, note: str = "") -> None:
 
 
 def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
-    """What LIME said of the images that the study chose by position, and of all; None where it was not asked.
+    """LIME's results for the images that the study chose by position, and for all; None where it was left out.
 
     Args:
         reports: of the study.
@@ -263,8 +262,11 @@ def search_section(run: Run, tuned: list[Run]) -> str:
     states = trials["state"].value_counts()
     counts = ", ".join(str(states.get(state, 0)) for state in ("complete", "pruned", "failed"))
     most, at_once = tune["n_trials"] * tune["epochs"], timing.get("trials_at_once", tune["workers"])
+    # Older versions have the measure's name as the key, and a batch size of trials alone.
+    value = best.get("value", best.get("validation_accuracy"))
+    batch = tune.get("batch_size", run.params["train"]["batch_size"])
     outcome = [
-        ["best validation accuracy (%)", f"{100 * PAPER_SEARCH:.2f}", f"**{100 * best['validation_accuracy']:.2f}**"],
+        ["best validation accuracy (%)", f"{100 * PAPER_SEARCH:.2f}", f"**{100 * value:.2f}**"],
         ["trials complete, pruned, failed", f"{PAPER_TRIALS}, 0, 0", counts],
         ["epochs run", "400 at most", f"{best['epochs']} of {most} ({100 * best['epochs'] / most:.0f} %)"],
         ["time", "2 h 49 min on an A100", f"{duration(sum(timing['seconds']))} of trials, {at_once} at a time"],
@@ -277,12 +279,12 @@ def search_section(run: Run, tuned: list[Run]) -> str:
         accuracy = spread([one.json("evaluate/metrics.json")["accuracy"] for one in tuned], 100)
         outcome.append(["test accuracy of the final training (%)", f"{100 * PAPER_ACCURACY:.2f}", accuracy])
     found = [
-        [f"`{name}`", searched(choice), *(shown(values.get(name)) for values in (PAPER_FOUND, best["params"]))]
-        for name, choice in tune["space"].items() if name in PAPER_FOUND or name in best["params"]
+        [f"`{name}`", searched(option), *(shown(values.get(name)) for values in (PAPER_FOUND, run.found))]
+        for name, option in run.options.items() if name in PAPER_FOUND or name in run.found
     ]  # fmt: skip
     return f"""## {SEARCHES[run.name]}
 
-{tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {tune["batch_size"]}, Optuna's TPE after
+{tune["n_trials"]} trials of at most {tune["epochs"]} epochs, batches of {batch}, Optuna's TPE after
 {tune["startup_trials"]} random trials, early stopping (patience {tune["patience"]}), median pruning,
 {at_once} at a time; {augmentation(run)}.
 
@@ -298,11 +300,11 @@ What the paper's search found, and what ours did:
 """
 
 
-def searched(choice: list | dict[str, Any]) -> str:
+def searched(option: dict[str, Any]) -> str:
     """The values that a search could take."""
-    if isinstance(choice, list):
-        return ", ".join(map(str, choice))
-    return f"{choice['low']:g} to {choice['high']:g}{', log scale' if choice['log'] else ''}"
+    if "choices" in option:
+        return ", ".join(map(str, option["choices"]))
+    return f"{option['low']:g} to {option['high']:g}{', log scale' if option.get('log') else ''}"
 
 
 def shown(value: Any) -> str:
@@ -436,16 +438,16 @@ def same_and_other(train: dict[str, Any]) -> str:
     return f"""## What is the same, and what is not
 
 - **The network** is the paper's layer by layer: 486,346 parameters, 485,770 of them trainable, as in its figure 1
-  (`tests/models/test_cnn.py`).
+  (`tests/models/networks/test_cnn.py`).
 - **Keras's semantics.** Weight penalties lambda * sum(w^2) on the kernels of both convolutions and of the hidden dense
   layer, batch normalisation with momentum 0.99 and epsilon 1e-3, Glorot-uniform kernels, pooling with stride = size,
   and Adam and RMSprop with Keras's own place and size of epsilon. A small network of the kind, trained in Keras
   3.15 and here from the same weights, gives the same losses to 1 part in 100,000 after each of eight steps
-  (`tests/models/test_against_keras.py`). Early stopping and ReduceLROnPlateau watch the validation loss with the weight
-  penalty, as Keras does, and wait as many epochs as Keras waits.
+  (`tests/models/networks/test_against_keras.py`). Early stopping and ReduceLROnPlateau watch the validation loss with
+  the weight penalty, as Keras does, and wait as many epochs as Keras waits.
 - **Not the same:** arithmetic in bfloat16 where the processor has it (`compute.precision: float32` turns it off);
   Optuna's TPE with median pruning in the place of KerasTuner's Gaussian process; the best weights are restored; after
-  the learning rate falls, SGD's momentum forgets the old rate at once (Keras's does over some steps); running variances
+  the learning rate falls, SGD's momentum uses the new rate at once (Keras's over some steps); running variances
   are those of samples (Keras's of populations, a difference of 1 in 3,000 here).
 - **What the paper does not say**, and we chose: the patience of early stopping ({train["patience"]} epochs), the
   schedule (factor {train["lr_factor"]} after {train["lr_patience"]} epochs, not below {train["min_learning_rate"]:g}),
@@ -453,7 +455,7 @@ def same_and_other(train: dict[str, Any]) -> str:
   and the share of validation images: 10,000, because 0.6923 is a share of 10,000 images. Those may have been the test
   images, which would flatter its numbers.
 - **LIME's regions.** The paper calls the library with its defaults, which find one to three regions in a 32x32 image.
-  We take SLIC with 50 regions asked for, which finds 25 to 36, and take a grid of squares where it finds fewer than 8.
+  We take SLIC with 50 segments requested, which finds 25 to 36, and take a grid of squares where it finds fewer than 8.
 
 Made by `python -m docs.cnn_paper` from the files in [`docs/cnn-paper/`](cnn-paper/).
 """

@@ -2,7 +2,7 @@
 
     python -m docs.performance        write the page
 
-Only what was measured is in its tables; what stands between a subject and its ceiling is said here, by subject.
+Only what was measured is in its tables; what stands between a subject and its ceiling is written here, by subject.
 """
 
 from pathlib import Path
@@ -62,7 +62,7 @@ CEILINGS: dict[str, tuple[str, str, str, str]] = {
     ),
     "tracking": (
         "the stage without tracking", "off", "on",
-        "less than measurements tell apart: MLflow is imported, and written to, by a process beside the stage.",
+        "less than measurements resolve: MLflow is imported, and written to, by a process beside the stage.",
     ),
     "startup": ("import torch", "import torch", "score", "numpy, pydantic, pandas, and starting Python."),
 }  # fmt: skip
@@ -79,7 +79,7 @@ subject; a missed bar is printed as MISSED.
 The usual way is the library's own function on a plain PyTorch model in its default memory order and float32, as in the
 libraries' examples. "glassbox" is what the shipped parameters do on that machine: with `auto` precision, bfloat16 where
 the processor has instructions for it. One parameter away, `explain.precision: float32` and `compute.precision:
-float32`, is what the lines with "float32" tell."""
+float32`, is what the lines with "float32" show."""
 
 GROWTH = """
 ### How it grows
@@ -113,7 +113,7 @@ def formatted(value: float, unit: str) -> str:
 
 
 def comparisons(results: dict[str, Any]) -> str:
-    """One row a ratio of two contenders that has a bar, or is told."""
+    """One row a ratio of two contenders that has a bar, or is only shown."""
     rows = []
     for subject, content in results.items():
         for row in content["rows"]:
@@ -142,12 +142,12 @@ def growth(results: dict[str, Any]) -> str:
     rows = []
     for row in results["scaling"]["rows"]:
         points = zip(row["values"], row["points"], strict=True)
-        told = "; ".join(f"{value:,}: {p['seconds']:.2g} s, {p['mib']:.0f} MiB" for value, p in points)
+        shown = "; ".join(f"{value:,}: {p['seconds']:.2g} s, {p['mib']:.0f} MiB" for value, p in points)
         bars = [f"{r['name']}: {r['ratio']:.2g}" + (f" ({r['bar']})" if r["bar"] else "") for r in row["ratios"]]
         exponents = [f"{row[f'{unit}_exponent']:.2f}" for unit in ("seconds", "mib_in_all")]
-        rows.append([row["name"], row["axis"], told, *exponents, "; ".join(bars)])
-    told = "seconds, and memory beyond that of the libraries"
-    return table(["work", "by", told, "seconds ~ n^", "memory in all ~ n^", "measured besides"], rows)
+        rows.append([row["name"], row["axis"], shown, *exponents, "; ".join(bars)])
+    unit = "seconds, and memory beyond that of the libraries"
+    return table(["work", "by", unit, "seconds ~ n^", "memory in all ~ n^", "measured besides"], rows)
 
 
 def page(all_results: dict[str, dict[str, Any]]) -> str:

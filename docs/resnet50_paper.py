@@ -3,9 +3,9 @@
     python -m docs.resnet50_paper collect NAME FOLDER [NOTE]    take the small files of a finished study
     python -m docs.resnet50_paper                               write the page from them
 
-NAME is paper (studies/cifar10-resnet50-paper.yaml), appendix (studies/cifar10-resnet50-appendix.yaml) or resnet18
-(studies/cifar10-resnet18.yaml), each with whatever was changed. The folder is a repository in which the study stands
-finished. Runs that were not made are left out of the page.
+NAME is paper (studies/cifar10-resnet50-paper.yaml), appendix (studies/cifar10-resnet50-appendix.yaml), transfer
+(studies/cifar10-transfer.yaml) or resnet18 (studies/cifar10-resnet18.yaml), each with whatever was changed. The folder
+is a repository in which the study stands finished. Runs that were not made are left out of the page.
 """
 
 import statistics
@@ -15,14 +15,22 @@ from typing import Any
 
 from docs.runs import CLASSES, Run, duration, keep, read_params, require, table
 from glassbox.config import yaml_file
+from glassbox.config.types import TUNED
 from glassbox.core import files
 from glassbox.core.errors import UserError, run
 from glassbox.report.hypotheses import sentence
 
 HERE = Path(__file__).resolve().parent
 RUNS, PAGE = HERE / "resnet50-paper", HERE / "resnet50-paper.md"
-TITLES = {"paper": "the text", "appendix": "the appendix", "resnet18": "ResNet-18"}
-STUDIES = {name: f"cifar10-resnet50-{name}" for name in ("paper", "appendix")} | {"resnet18": "cifar10-resnet18"}
+TITLES = {
+    "paper": "the text", "appendix": "the appendix", "transfer": "EfficientNet-Lite0", "resnet18": "ResNet-18",
+}  # fmt: skip
+STUDIES = {
+    "paper": "cifar10-resnet50-paper",
+    "appendix": "cifar10-resnet50-appendix",
+    "transfer": "cifar10-transfer",
+    "resnet18": "cifar10-resnet18",
+}
 TAKEN = ("train/curves.csv", "train/metrics.json", "train/timing.yaml", "evaluate/metrics.json",
          "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv")  # fmt: skip
 IF_THERE = ("report/hypotheses.json", "explain/timing.yaml", "explain/analyses/recognised.png",
@@ -42,7 +50,7 @@ PAPER_REPORT = {
 DISAGREEMENTS = [
     ("start", "ImageNet weights", "`weights=None`", "", "`model.weights`"),
     ("epochs", "10, and \"five were sufficient\"", "4", "5 in the log", "`train.epochs`"),
-    ("dropout before the last layer", "0.5", "none", "", "`model.dropout`"),
+    ("dropout before the last layer", "0.5", "none", "", "`model.arguments.dropout`"),
     ("weight decay", "1e-4", "none", "", "`train.weight_decay`"),
     ("learning-rate schedule", "ReduceLROnPlateau, no values given", "none", "", "`train.schedule`"),
     ("colours", "the training images' mean and deviation, per channel", "mean and deviation 0.5", "",
@@ -64,8 +72,7 @@ DISAGREEMENTS = [
 
 
 def collect(name: str, source: str, note: str = "") -> None:
-    """Copy what the page needs, small files only, with the commit, the machine and what else is to be said of the
-    run.
+    """Copy what the page needs, small files only, with the commit, the machine and a note on the run.
 
     Raises:
         UserError: there is no such name, or a file is missing.
@@ -87,10 +94,19 @@ def load() -> list[Run]:
 
 
 def changed(made: Run) -> list[str]:
-    """What a run changed of its study, as KEY=VALUE."""
+    """What a run changed of its study, as KEY=VALUE, as far as today's study has these keys. Older versions name
+    torchvision's networks without "torchvision/", and have "tuned" where today null stands for what is not used."""
     study = yaml_file.flatten(read_params(HERE.parent / f"studies/{STUDIES[made.name]}.yaml"))
-    values = yaml_file.flatten(made.params)
-    return [f"{key}={_yaml(value)}" for key, value in values.items() if value != study.get(key)]
+    values = {key: value for key, value in yaml_file.flatten(made.params).items() if key in study}
+    if "arguments" not in made.params["model"]:
+        values["model.name"] = f"torchvision/{values['model.name']}"
+        values = {key: None if value == TUNED else value for key, value in values.items()}
+    return [f"{key}={_yaml(value)}" for key, value in values.items() if value != study[key]]
+
+
+def network(made: Run) -> str:
+    """Its name, without the registry's."""
+    return made.params["model"]["name"].rpartition("/")[2]
 
 
 def _yaml(value: Any) -> str:
@@ -110,7 +126,7 @@ def runs_table(runs: list[Run]) -> str:
         size = params["model"]["input_size"] or params["data"]["image_size"]
         test = made.json("evaluate/metrics.json")["images"]
         return [
-            f"{params['model']['name']}, {TITLES[made.name]}", f"{size} x {size}",
+            f"{network(made)}, {TITLES[made.name]}", f"{size} x {size}",
             str(params["data"]["limit"] or "all"), f"{test:,}", str(len(curves)),
             params["model"]["weights"] or "fresh", duration(sum(timing["seconds"])),
             f"{statistics.median(timing['images_per_second']):.1f}", f"{max(timing['peak_memory']):.1f}",
@@ -160,7 +176,7 @@ def hypotheses(runs: list[Run]) -> str:
     parts = []
     for made in runs:
         if (made.folder / IF_THERE[0]).exists():
-            parts.append(f"**{TITLES[made.name]}** ({made.params['model']['name']}):\n")
+            parts.append(f"**{TITLES[made.name]}** ({network(made)}):\n")
             for row in made.json(IF_THERE[0]):
                 parts.append(f"{row['number']}. {row['hypothesis']} *{row['verdict']}*")
                 parts += [f"   - {sentence(check)}" for check in row["checks"]]
@@ -180,7 +196,7 @@ def pictures(runs: list[Run]) -> str:
         files_of = {name: f"explain/analyses/{name}.png" for name in captions}
         there = [(captions[name], file) for name, file in files_of.items() if (made.folder / file).exists()]
         if there:
-            parts.append(f"Of {TITLES[made.name]} ({made.params['model']['name']}):\n")
+            parts.append(f"Of {TITLES[made.name]} ({network(made)}):\n")
             parts += [f"![{caption}](resnet50-paper/{made.name}/{file})\n" for caption, file in there]
     return "## The three analyses\n\n" + "\n".join(parts) if parts else ""
 
@@ -208,8 +224,8 @@ def page(runs: list[Run]) -> str:
 
 *Deep Learning Image Classification with Explainability Using SHAP: A Case Study with ResNet-50 and CIFAR-10*
 (Qhobosheane 2025): a ResNet-50 on CIFAR-10 enlarged to 224 x 224 pixels, 81.35 % test accuracy, explained by SHAP. Its
-text and the code in its appendix describe different experiments. Both are studies here, and the strong baseline that a
-reader would ask for is a third.
+text and the code in its appendix describe different experiments. Both are studies here. Two more are transfer learning
+that needs no GPU, and a strong baseline trained from scratch.
 
 ## Where text, code and results disagree
 
@@ -220,6 +236,8 @@ reader would ask for is a third.
 - `studies/cifar10-resnet50-appendix.yaml` follows the code, with the 5 epochs of its log. Its augmentation of
   validation and test images is `augment.validation_and_test: true`: the accuracy on unchanged test images stays the
   headline, and the one that the paper's code would print stands beside it as `augmented_accuracy`.
+- `studies/cifar10-transfer.yaml` is transfer learning on 2 CPU cores: an EfficientNet-Lite0 from ImageNet weights,
+  fine-tuned at 96 x 96 pixels with the text's augmentation, one cycle of Adam and smoothed labels.
 - `studies/cifar10-resnet18.yaml` is a ResNet-18 from scratch on images of their own size: 3 x 3 stem, one cycle of SGD,
   smoothed labels.
 - Adam is Keras's here, with epsilon 1e-7 inside (see `src/glassbox/training/optimizers.py`), where the paper's is

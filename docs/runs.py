@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
+from glassbox.config import space
 from glassbox.core import files
 from glassbox.core.errors import UserError
 
@@ -36,6 +37,29 @@ class Run:
 
     def csv(self, name: str) -> pd.DataFrame:
         return files.read_csv(self.folder / name)
+
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """How each hyperparameter was drawn, by its label: `choices`, or `low`, `high` and `log`; its `key`, and the
+        condition `when`. In older versions the keys of the space are the labels, without conditions."""
+        given = self.params["tune"]["space"]
+        if not given.keys() & set(space.SEARCHED):
+            return {key: ({"choices": o} if isinstance(o, list) else o) | {"key": key} for key, o in given.items()}
+        return {
+            name or key.rpartition(".")[2]: option | {"key": key}
+            for key, named in space.parsed(given).items()
+            for name, option in named.items()
+        }
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the best trial of a search drew, by the labels of `options`."""
+        params = self.json("tune/best.json")["params"]
+        return {
+            label: params[option["key"]]
+            for label, option in self.options.items()
+            if option["key"] in params and all(params.get(k) == v for k, v in option.get("when", {}).items())
+        }
 
     def as_trained(self, name: str) -> float:
         """A score of the probabilities as trained, without temperature scaling: log_loss, brier or ece. Older versions
@@ -68,14 +92,14 @@ def require(root: Path, taken: Iterable[str]) -> None:
 
 
 def keep(to: Path, root: Path, taken: Iterable[str], machine: dict[str, Any], note: str) -> None:
-    """Copy a study's parameters and some of its reports, with its commit, the machine and what else is to be said.
+    """Copy a study's parameters and some of its reports, with its commit, the machine and a note.
 
     Args:
         to: folder, made anew.
         root: the study's repository.
         taken: files of its reports/.
         machine: that it ran on, of `compute.machine`.
-        note: what the page says of the run.
+        note: a sentence about the run, for the page.
     """
     # The last commit of the code: those that only change parameters or keep results exist in that repository alone.
     command = ["git", "log", "-1", "--format=%H", "--", "src", "stages"]

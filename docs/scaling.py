@@ -29,8 +29,8 @@ GIB = 2**30
 HEAD = """# How far a cluster carries
 
 Made by `python -m docs.scaling` from what `python -m benchmarks cluster` measured on {machine}, which is head, worker,
-laptop and MLflow's server at once: {versions}. What the benchmark does exactly is said in its first lines; how a
-cluster is started, in [cluster.md](cluster.md).
+laptop and MLflow's server at once: {versions}. The first lines of the benchmark describe exactly what it does;
+[cluster.md](cluster.md) describes how a cluster is started.
 
 ## Measured
 
@@ -38,7 +38,7 @@ cluster is started, in [cluster.md](cluster.md).
 """
 
 WAITING = """
-"2 processes apart" know nothing of Ray or of each other: what this machine gives two processes at a time. Handing the
+"2 processes apart" run without Ray and independently: what this machine gives two processes at a time. Handing the
 work to one worker costs what stands between the first two columns. In training Ray Train's own processes share the two
 cores. Two that train together have the loss curve of one, for which they exchange every step's gradients and the sums
 of batch norm, and both draw dropout's numbers for the whole batch.
@@ -46,13 +46,13 @@ of batch norm, and both draw dropout's numbers for the whole batch.
 ### Workers that only wait
 
 The search is the real one, with trials that sleep for five to fifteen seconds, each in ten epochs that are reported,
-after which a worker waits for leave to go on. Useful is the share of their time in which workers sleep; the rest is the
-one process that draws and prunes for all, Ray, and two cores for all of them, that process included.
+after which a worker waits until it may continue. Useful is the share of their time in which workers sleep; the rest is
+the one process that draws and prunes for all, Ray, and two cores for all of them, that process included.
 """
 
 SHARING = """
 (64 workers of Ray do not fit in this machine's memory: each takes a third of a GiB for PyTorch. "Libraries shared" are
-processes that were forked, with the same search.) Asked for was 95 % with 32 workers and trials of ten
+processes that were forked, with the same search.) The bar was 95 % with 32 workers and trials of ten
 seconds: {reached:.1f} %.
 
 ### Searches that are long or wide
@@ -229,11 +229,11 @@ def wide(named: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
          f"{rate * image / 1e6:.0f} of {LINK / 1e6:.0f} MB a second",
          "as above: every machine takes every block of 64 MiB that it has a part of"),
     ]  # fmt: skip
-    lines = [[what, unit, asked, f"{rounded(gpus)} GPUs", then] for gpus, what, unit, asked, then in sorted(rows)]
-    made = table(["what", "one takes", f"{GPUS:,} GPUs ask for", "full at", "what then"], lines)
+    lines = [[what, unit, needed, f"{rounded(gpus)} GPUs", then] for gpus, what, unit, needed, then in sorted(rows)]
+    made = table(["what", "one takes", f"{GPUS:,} GPUs need", "full at", "what then"], lines)
     full, first = min((gpus, what) for gpus, what, *_ in rows)
-    told = {"first": first, "full": rounded(full), "full_of_few": rounded(full_with(FEW))}
-    return made, told | {"draw": alone + beside * full * TO_A_GPU + behind * half}
+    facts = {"first": first, "full": rounded(full), "full_of_few": rounded(full_with(FEW))}
+    return made, facts | {"draw": alone + beside * full * TO_A_GPU + behind * half}
 
 
 def many(kib: float) -> str:
@@ -264,7 +264,7 @@ def page(measured: dict[str, Any]) -> str:
     points = {short: row["points"] for short, row in named.items()}
     reached = next(point["useful"] for point in points["trials"] if point["workers"] == 32)
     (kib,) = [ratio["ratio"] for ratio in named["maps"]["ratios"]]
-    first, told = wide(named)
+    first, facts = wide(named)
     at_once = GPUS * TO_A_GPU
     parts = [
         HEAD.format(machine=f"one {machine['processor']} with 2 cores", versions=versions),
@@ -284,7 +284,7 @@ def page(measured: dict[str, Any]) -> str:
         IN_IMAGES,
         many(kib),
         END.format(
-            **told, trials=TRIALS, few=FEW, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
+            **facts, trials=TRIALS, few=FEW, gpus=GPUS, batch=128, whole=128 * GPUS, gradients=2 * 25.6 * 4,
             step=2 * 25.6e6 * 4 / LINK,
         ),
     ]  # fmt: skip

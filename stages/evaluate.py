@@ -14,6 +14,7 @@ from glassbox.data import store
 from glassbox.evaluation import chance_level, evaluate, predictions
 from glassbox.execution.engine import start
 from glassbox.provenance import record, resume
+from glassbox.search.hyperparameters import as_trained
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
@@ -29,6 +30,7 @@ def main() -> None:
         tracked.begin(description)
         tracked.log_params(flatten(settings, "evaluate."))
         classifier, card = models.load(MODEL, engine.device)
+        augment = as_trained(augment, card.choices)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
         augmented, batch_size = augment.validation_and_test, engine.place.batch_size
         n_images = len(validation) + len(test) * (1 + augmented)

@@ -8,6 +8,7 @@ import pandas as pd
 from glassbox import models, tracking
 from glassbox.config.augment import Augment
 from glassbox.config.compute import Compute
+from glassbox.config.hyperparameters import together
 from glassbox.config.loading import load
 from glassbox.config.model import Model
 from glassbox.config.study import Study
@@ -45,8 +46,9 @@ def main() -> None:
         start(compute) as engine,
     ):
         description, best = store.describe(DATA), files.read_json(BEST)
+        resolved, choices = hyperparameters.resolve(together(model, settings, augment), best)
+        settings = resolved.train
         measure = judged_by(settings.class_weights, settings.sampling)
-        network, optimizer, choices = hyperparameters.resolve(model, settings, best["params"], best["trial"])
         check_study(data=description)
         tracked.begin(description)
         used = {choice.key: choice.value for choice in choices} | {"place": str(engine.place)}
@@ -56,20 +58,17 @@ def main() -> None:
         classifiers, curves, checkpoints = {}, {}, []
         for arm, splits in arms.items():
             training = loop.Training(
-                network=network,
+                hyperparameters=resolved,
                 data=description,
-                optimizer=optimizer,
-                settings=settings,
-                how=augment,
                 seed=study.seed,
                 arm=arm,
             )
             classifiers[arm], epochs, checkpoint = engine.train(training, *splits)
-            curves[arm] = follow(epochs, settings.epochs, tracked, arm)
+            curves[arm] = follow(epochs, int(settings.epochs), tracked, arm)
             checkpoints.append(checkpoint)
         folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
         made_from = hyperparameters.table(choices)
-        card = models.describe(network, classifiers[""], description, made_from)
+        card = models.describe(resolved.model, classifiers[""], description, made_from)
         for arm, classifier in classifiers.items():
             models.save(model_folder / arm, classifier, card)
 

@@ -7,19 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import SMALL_CNN, model
 from machines import Machine
 
+from glassbox.config.hyperparameters import together
 from glassbox.config.parameters import Params
-from glassbox.models import Spec
-from glassbox.models.cnn import Hyperparameters
 from glassbox.training.loop import Training
-from glassbox.training.optimizers import OptimizerSettings
 from glassbox.training.records import Epoch
 from tests.searches import DATA
 
@@ -85,12 +83,10 @@ def node(machine: Machine, cluster: Any) -> Iterator[None]:
 
 def training(params: Params, **changes: Any) -> Training:
     """A training of four epochs on `searches.DATA`, with batch norm and dropout."""
-    network = asdict(
-        Hyperparameters(4, 3, "relu", None, 1e-4, 2, 0.2, 8, 3, "relu", None, 1e-4, 2, 16, 1e-4, "relu", None, 0.2, 0.9)
-    )
-    settings = params.train.model_copy(update={"epochs": 4, "batch_size": 16, "patience": 4} | changes)
-    optimizer = OptimizerSettings("adam", 0.01)
-    return Training(Spec("cnn", network, "data", None), DATA, optimizer, settings, params.augment, seed=0)
+    network = SMALL_CNN | {"l2_reg_1": 1e-4, "dropout_1": 0.2, "dense_units_1": 16, "dense_dropout_1": 0.2}
+    adam = {"optimizer": "adam", "learning_rate": 0.01, "momentum": None, "rho": None}
+    settings = params.train.model_copy(update=adam | {"epochs": 4, "batch_size": 16, "patience": 4} | changes)
+    return Training(together(model("cnn", network), settings, params.augment), DATA, seed=0)
 
 
 def curve(epochs: Iterable[Epoch]) -> list[tuple]:

@@ -23,10 +23,11 @@ from torch import nn
 
 from glassbox import models
 from glassbox.config import parameters
+from glassbox.config.model import Model
 from glassbox.config.parameters import Params
 from glassbox.core import errors
 from glassbox.models import Classifier
-from glassbox.models.cnn import Hyperparameters
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance import fingerprint
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def code_in(monkeypatch) -> Iterator[Callable[[Path], None]]:
         forget()
 
     def forget() -> None:
-        for known in (fingerprint.sources, fingerprint._imported, fingerprint._is_empty):
+        for known in (fingerprint._reached, fingerprint._imported, fingerprint._is_empty):
             known.cache_clear()
 
     yield read_there
@@ -57,6 +58,13 @@ def code_in(monkeypatch) -> Iterator[Callable[[Path], None]]:
     forget()
 
 
+# `model.arguments` of the CNN with little of everything.
+SMALL_CNN = {
+    "conv1_filters": 4, "conv1_kernel_size": 3, "activation_func1": "relu", "l2_reg_1": 0.0, "pool_size_1": 2,
+    "dropout_1": 0.1, "conv2_filters": 8, "conv2_kernel_size": 3, "activation_func2": "leaky_relu",
+    "leaky_relu_alpha_2": 0.1, "l2_reg_2": 0.0, "pool_size_2": 2, "dense_units_1": 8, "dense_l2_reg_1": 0.0,
+    "activation_func_dense": "relu", "dense_dropout_1": 0.1, "batch_norm_momentum": 0.9,
+}  # fmt: skip
 NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
 
 # A small version of the shipped study: the same code, minutes become seconds.
@@ -66,8 +74,8 @@ SHRINK = [
     "tune.epochs=2",
     "tune.pruner_startup_trials=1",
     "tune.pruner_warmup_epochs=0",
-    "tune.space.conv1_filters=[8]",
-    "tune.space.conv2_filters=[16]",
+    "tune.space.model.arguments.conv1_filters=[8]",
+    "tune.space.model.arguments.conv2_filters=[16]",
     "train.epochs=3",
     "explain.images=[0]",
     "explain.correct_per_class=1",
@@ -145,13 +153,19 @@ def made_once(tmp_path_factory, folder: str, work: Callable[[Path], str]) -> tup
 
 
 @pytest.fixture(scope="session")
-def made_study(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the shrunken default study was made, and what was printed. Each worker has a copy."""
+def first_study(tmp_path_factory) -> tuple[Path, str]:
+    """A clone in which the shrunken default study was made, and what was printed. All tests make copies of it."""
 
     def study(place: Path) -> str:
         return make(clone(place), "study", "STUDY=digits", f"SET={' '.join(SHRINK)}").stdout
 
-    first, printed = made_once(tmp_path_factory, "a user's folder/glass box", study)
+    return made_once(tmp_path_factory, "a user's folder/glass box", study)
+
+
+@pytest.fixture(scope="session")
+def made_study(first_study, tmp_path_factory) -> tuple[Path, str]:
+    """A copy for tests that change it; each worker has one."""
+    first, printed = first_study
     project = tmp_path_factory.mktemp("a user's copy") / "glass box"
     return Path(shutil.copytree(first, project, symlinks=True)), printed
 
@@ -245,6 +259,12 @@ class ProbabilityNetwork(nn.Module):
         return torch.log(torch.stack([1 - p, p], dim=1).clamp_min(1e-12)).float()
 
 
+def model(name: str, arguments: dict | None = None, **changes: object) -> Model:
+    """The section `model` of a network with fresh weights, that takes images as they are."""
+    others = {"weights": None, "normalization": "data", "input_size": None}
+    return Model(name=name, arguments=arguments or {}, **(others | changes))
+
+
 def plain(network: nn.Module) -> Classifier:
     """A classifier that does not change colours before its network sees them, in training mode as a network starts."""
     return Classifier(network, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -253,19 +273,17 @@ def plain(network: nn.Module) -> Classifier:
 @pytest.fixture(scope="session")
 def small_cnn() -> Callable[[int], Classifier]:
     """A real network of four classes for images of so many pixels a side, its weights drawn from seed 0."""
-    small = Hyperparameters(
-        4, 3, "relu", None, 0.0, 2, 0.1, 8, 3, "leaky_relu", 0.1, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9
-    )
+    how = Preprocessing((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
     def build(side: int) -> Classifier:
         torch.manual_seed(0)
-        return models.build("cnn", small.__dict__, side, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+        return models.build("cnn", SMALL_CNN, how, side, 4)
 
     return build
 
 
 @pytest.fixture
-def small_transformer(monkeypatch) -> tuple[models.Spec, Classifier]:
+def small_transformer(monkeypatch) -> tuple[Model, Classifier]:
     """Torchvision's vit_b_16 of three classes with little of everything, for images of 32 pixels."""
     from torchvision.models import VisionTransformer
 
@@ -274,11 +292,11 @@ def small_transformer(monkeypatch) -> tuple[models.Spec, Classifier]:
         return VisionTransformer(**kept, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16)
 
     monkeypatch.setattr("torchvision.models.get_model", little)
-    hyperparameters = {"weights": None, "stem": "imagenet", "dropout": 0.0, "batch_norm_momentum": 0.9}
     torch.manual_seed(0)
-    classifier = models.build("vit_b_16", hyperparameters, 32, 3, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
-    torch.nn.init.normal_(classifier.network.head().weight)  # torchvision's is zero, and every answer the same
-    return models.Spec("vit_b_16", hyperparameters, "data", None), classifier
+    how = Preprocessing((0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
+    classifier = models.build("torchvision/vit_b_16", {}, how, 32, 3)
+    torch.nn.init.normal_(classifier.network.heads.head.weight)  # torchvision's is zero, and every answer the same
+    return model("torchvision/vit_b_16"), classifier
 
 
 @pytest.fixture

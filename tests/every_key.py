@@ -41,6 +41,9 @@ def alternatives(schema: dict) -> list[dict]:
     return [option for member in schema["anyOf"] for option in alternatives(member)] if "anyOf" in schema else [schema]
 
 
+FREE = {("model", "arguments"), ("tune", "space")}  # whose keys are the user's; they are tested by hand
+
+
 def is_section(schema: dict) -> bool:
     return any(option.get("type") == "object" for option in alternatives(schema))
 
@@ -49,6 +52,8 @@ def walk(schema: dict = SCHEMA, path: Path_ = ()) -> dict[Path_, dict]:
     """Every key at every level, with its schema; sections, too."""
     keys = {}
     for name, inner in schema["properties"].items():
+        if (*path, name) in FREE:
+            continue
         keys[(*path, name)] = inner
         for option in alternatives(inner):
             if option.get("type") == "object":

@@ -11,19 +11,20 @@ from typing import Any
 
 import torch
 
+from glassbox.config import space
+from glassbox.config.hyperparameters import Hyperparameters, together
 from glassbox.config.parameters import Params
+from glassbox.config.space import Option
 from glassbox.config.tune import Tune
 from glassbox.data.store import Description, Split
 from glassbox.execution import workers
 from glassbox.execution.compute import Place
-from glassbox.models import Spec
 from glassbox.search.outcome import Trial
 from glassbox.search.trainer import Trainer
 from glassbox.search.tuning import Search
 from glassbox.training.records import Epoch
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
-KNOWN = Spec("cnn", {"batch_norm_momentum": 0.9}, "data", None)
 DATA = Description("toy", ("a", "b"), 8, {}, (0, 0, 0), (1, 1, 1), False, "d" * 64)
 
 
@@ -35,28 +36,55 @@ def black_and_white(_: str) -> Split:
     return Split(images, labels, None, torch.arange(40), None)
 
 
+def known(params: Params, **sections: dict[str, Any]) -> Hyperparameters:
+    """The hyperparameters of a parameter file, with changes of sections."""
+    names = ("model", "train", "augment")
+    return together(*(getattr(params, name).model_copy(update=sections.get(name, {})) for name in names))
+
+
+def space_of(tree: dict[str, Any]) -> dict[str, dict[str, Option]]:
+    """`tune.space` as it stands in a file."""
+    options = space.parsed(tree)
+    return {key: {name: Option(**option) for name, option in named.items()} for key, named in options.items()}
+
+
 def small(params: Params, **changes: Any) -> Tune:
     """The section `tune` of a search of six trials of four epochs."""
     update = {"n_trials": 6, "startup_trials": 2, "epochs": 4, "pruner_startup_trials": 1, "pruner_warmup_epochs": 0}
     return params.tune.model_copy(update=update | changes)
 
 
-def score(params: dict, epoch: int) -> float:
+def score(arguments: dict[str, Any], epoch: int) -> float:
     """An accuracy that depends on the drawn values and grows with the epochs."""
-    return min(1.0, params["dropout_1"] * epoch / 2)
+    return min(1.0, arguments["dropout_1"] * epoch / 2)
 
 
-def epoch_of(number: int, accuracy: float, balanced: float = 0.0) -> Epoch:
-    """An epoch with this validation accuracy."""
-    return Epoch(number, 1.0, 0.5, 1.0, accuracy, 0.0, 0.1, True, 0.0, 1.0, 0.5, balanced)
+def epoch_of(number: int, accuracy: float, balanced: float = 0.0, loss: float = 1.0, macro_f1: float = 0.0) -> Epoch:
+    """An epoch with these results of validation."""
+    return Epoch(
+        epoch=number,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        validation_loss=loss,
+        validation_accuracy=accuracy,
+        weight_penalty=0.0,
+        learning_rate=0.1,
+        is_best=True,
+        seconds=0.0,
+        images_per_second=1.0,
+        peak_memory=0.5,
+        validation_balanced_accuracy=balanced,
+        validation_macro_f1=macro_f1,
+    )
 
 
 class Toy(Trainer):
-    """Its trials report `score` without training."""
+    """Its trials report `score` without training; their loss is its negative."""
 
-    def epochs(self, number, params, *_):
+    def epochs(self, number, hyperparameters, *_):
         for epoch in range(1, self.settings.epochs + 1):
-            yield epoch_of(epoch, score(params, epoch))
+            reached = score(hyperparameters.model.arguments, epoch)
+            yield epoch_of(epoch, reached, loss=-reached, macro_f1=reached)
 
 
 @dataclass(frozen=True)
@@ -84,11 +112,19 @@ class KilledOnce(KilledInTheSecond):
 
 
 def search_of(
-    kind: type[Trainer], params: Params, folder: Path, *, seed=0, place=PLACE, threads=None, **changes: Any
+    kind: type[Trainer],
+    params: Params,
+    folder: Path,
+    *,
+    seed: int = 0,
+    place: Place = PLACE,
+    threads: int | None = None,
+    sections: dict[str, dict[str, Any]] | None = None,
+    **changes: Any,
 ) -> Search:
-    """A search by such a trainer, with `changes` of the section `tune`."""
+    """A search by such a trainer, with changes of `sections` and of the section `tune`."""
     extra = {"folder": folder} if issubclass(kind, InFolder) else {}
-    trainer = kind(small(params, **changes), KNOWN, params.augment, seed, DATA, place, **extra)
+    trainer = kind(small(params, **changes), known(params, **(sections or {})), seed, DATA, place, **extra)
     return Search(trainer, folder, threads)
 
 
@@ -144,7 +180,7 @@ def run(search: Search) -> list[Trial]:
 
 def essence(trials: list[Trial]) -> list[tuple]:
     """What is the same in equal searches."""
-    return [(t.number, t.state, t.value, t.params, t.curve) for t in trials]
+    return [(t.number, t.state, t.value, t.params, t.by_key, t.curve, t.cost) for t in trials]
 
 
 def attempts(search: Search, number: int) -> list[dict]:

@@ -17,6 +17,7 @@ DATA = Description("mine", ("a", "b"), 32, {"train": 8, "validation": 4, "test":
 @pytest.fixture
 def with_changes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "networks").symlink_to(ROOT / "networks")
 
     def write(*changes: str) -> None:
         (tmp_path / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", changes))
@@ -32,10 +33,22 @@ def test_what_explain_would_refuse_after_training_is_refused_before_the_search(w
         check_study(data=DATA)
 
 
-def test_the_network_is_checked_unless_a_stage_does_without_torchvision(with_changes):
-    with_changes("model.name=vit_b_16", "tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001")
-    assert check_study(network=False).model.name == "vit_b_16"
-    with pytest.raises(UserError, match=r"take grad_cam out of explain.explainers"):
+NO_SEARCH = ("tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001")
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "sentence"),
+    [
+        ("timm/resnet19", "null", r"model\.name is .*resnet19"),
+        ("timm/resnet18", "{widht: 3}", r"model\.arguments\.widht is not taken by timm/resnet18, which takes .*"),
+        ("cnn", "{conv1_filters: 3}", r"model\.arguments\.conv1_kernel_size is missing"),
+        ("python:small:build", "{width: wide}", r"python:small:build \(model\.name\) cannot be made for images"),
+    ],
+)
+def test_the_network_is_checked_unless_a_stage_does_without_pytorch(with_changes, network, arguments, sentence):
+    with_changes(*NO_SEARCH, f"model.name={network}", f"model.arguments={arguments}")
+    assert check_study(network=False).model.name == network
+    with pytest.raises(UserError, match=sentence):
         check_study(data=DATA)
 
 

@@ -69,7 +69,10 @@ def test_changes_are_made_and_the_same_ones_again_change_nothing(project, capsys
         (("mnist",), "there is no studies/mnist.yaml; there are cifar10-cnn"),
         (("digits", "train.epochs=0"), "train.epochs is 0"),
         (("digits", "epochs"), "no change of a parameter"),
-        (("cifar10-resnet18", "model.name=resnet19"), r"model.name is 'resnet19' \(did you mean resnet18\?\)"),
+        (("cifar10-resnet18", "model.name=resnet18"), "model.name is 'resnet18', but must be cnn, torchvision/NAME"),
+        (("cifar10-resnet18", "model.name=torchvision/resnet19"), r"model.name is .*did you mean .*resnet18\?"),
+        (("cifar10-resnet18", "model.name=timm/resnet19"), r"model.name is .*did you mean .*resnet18\?"),
+        (("cifar10-resnet18", "model.name=python:nothing:build"), "model.name is .*, but nothing cannot be imported"),
     ],
 )
 def test_a_wrong_choice_changes_nothing(project, arguments, part):
@@ -116,14 +119,16 @@ def test_check_prints_notes_and_refuses_what_was_edited_wrongly(project, capsys)
     capsys.readouterr()
     commands.check()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("note: model.normalization is data: the weights IMAGENET1K_V1 of resnet18 were trained")
+    sentence = "note: model.normalization is data: the weights IMAGENET1K_V1 of torchvision/resnet18 were trained"
+    assert lines[0].startswith(sentence)
     assert lines[1].startswith("note: The network takes images of")
     for text, sentence in (
         (
             file.read_text().replace("IMAGENET1K_V1", "none.pth"),
             "model.weights names the file none.pth, which",
         ),
-        (file.read_text().replace("name: resnet18", "name: resnet19"), "model.name is 'resnet19'"),
+        (file.read_text().replace("torchvision/resnet18", "torchvision/resnet19"), "model.name is .*resnet19"),
+        (file.read_text().replace("stem: cifar", "stems: cifar"), "model.arguments.stems is not taken by torchvision/"),
         ("study: 1", r"params.yaml: study is 1"),
     ):
         file.write_text(text)

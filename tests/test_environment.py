@@ -34,7 +34,7 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
 
 
 def test_this_environment_is_the_locked_one():
-    names = "torch mlflow dvc optuna shap lime captum pandas scikit-learn numpy ray psycopg dvc-ssh"
+    names = "torch timm mlflow dvc optuna shap lime captum pandas scikit-learn numpy ray psycopg dvc-ssh"
     assert {f"{name}=={version(name)}" for name in names.split()} <= set(environment.wanted("linux"))
 
 

@@ -20,7 +20,7 @@ from glassbox.data.sources import planted
 from glassbox.scoring import shortcut
 
 TINY = [
-    "data.planted.images=100", "model.conv1_filters=4", "model.conv2_filters=4", "train.epochs=2",
+    "data.planted.images=100", "model.arguments.conv1_filters=4", "model.arguments.conv2_filters=4", "train.epochs=2",
     "explain.explainers=[grad_cam]", "score.images=6", "score.steps=4", "score.robustness.images=1",
     "score.robustness.attack_steps=1", "score.randomization.images=1", "score.correlation.draws=10",
     "score.road.shares=[0.2,0.5,0.8]",
@@ -36,9 +36,9 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), project / "data/weights/own.pth")
     changes = [
-        "study.name=fine-tuned", "data.limit=150", "data.image_size=16", "model.name=resnet18", "model.stem=cifar",
-        "model.dropout=0.2", "model.weights=data/weights/own.pth", "tune.n_trials=1", "tune.epochs=1", "train.epochs=2",
-        "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
+        "study.name=fine-tuned", "data.limit=110", "data.image_size=16", "model.name=torchvision/resnet18",
+        "model.arguments={stem: cifar, dropout: 0.2}", "tune.space.model=null", "model.weights=data/weights/own.pth",
+        "tune.n_trials=1", "tune.epochs=1", "train.epochs=2", "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
         "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
         "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=2",
         "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=42",
@@ -51,10 +51,10 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     assert "test accuracy on images changed at random" in said
     model = json.loads((project / "models/model.json").read_text())
     choices = {choice["key"]: (choice["value"], choice["source"]) for choice in model["choices"]}
-    assert model["name"] == "resnet18"
+    assert model["name"] == "torchvision/resnet18"
     assert choices["model.weights"] == ("data/weights/own.pth", "params.yaml")
     assert choices["train.optimizer"][1] == "tune, trial 0"
-    assert not any(key.startswith("model.conv1") for key in choices)
+    assert choices["model.arguments.stem"] == ("cifar", "params.yaml")
     assert list(table(project, "train/curves.csv")["epoch"]) == [1, 2]
     metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
     assert 0 <= metrics["augmented_accuracy"] <= 1
@@ -68,12 +68,12 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     hypotheses = json.loads((project / "reports/report/hypotheses.json").read_text())
     assert [row["number"] for row in hypotheses] == [1, 2, 3]
     assert hypotheses[1]["checks"][0]["verdict"] == "supported"  # Shapley values add up
-    assert "RESNET18" in (project / "reports/index.html").read_text()
+    assert "torchvision/resnet18 with" in (project / "reports/index.html").read_text()
 
     torch.save({"fc.weight": torch.zeros(10, 512)}, project / "data/weights/own.pth")
     with pytest.raises(SystemExit, match="2"):
         run_stages(project, "train")
-    assert "model.weights: data/weights/own.pth does not fit resnet18 (" in capfd.readouterr().err
+    assert "model.weights: data/weights/own.pth does not fit torchvision/resnet18 (" in capfd.readouterr().err
 
 
 def test_both_arms_of_a_watermark_are_trained(tmp_path, run_stages):

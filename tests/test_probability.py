@@ -5,7 +5,7 @@ import pytest
 import scipy
 import torch
 from PIL import Image
-from tracked_stages import SPEC
+from tracked_stages import SMALL
 
 from glassbox import models, serving
 from glassbox.core import files
@@ -14,6 +14,7 @@ from glassbox.data.base import Images
 from glassbox.evaluation import evaluate, predictions
 from glassbox.explainers.base import Setup
 from glassbox.explaining import explanations, map_tables, own_image, selection
+from glassbox.models.preprocessing import Preprocessing
 
 CLASSES = ("cat", "dog", "ship")
 ROW, N = 0, 400  # the image, and how many validation images there are
@@ -28,11 +29,11 @@ def place(tmp_path, params):
     splits = np.array(["train"] * 20 + ["test"] * 10 + ["validation"] * N)
     data = store.write(tmp_path / "data", Images(pixels, np.arange(N + 30) % 3, CLASSES, splits), np.arange(N + 30), "")
     torch.manual_seed(0)
-    classifier = models.build(SPEC.name, SPEC.hyperparameters, 16, 3, data.mean, data.std).eval()
+    classifier = models.build(SMALL.name, SMALL.arguments, Preprocessing(data.mean, data.std), 16, 3).eval()
     with torch.no_grad():
         for tensor in list(classifier.network.parameters())[-2:]:
             tensor.mul_(8)
-    models.save(tmp_path / "models", classifier, models.describe(SPEC, classifier, data, []))
+    models.save(tmp_path / "models", classifier, models.describe(SMALL, classifier, data, []))
     validation, test = store.read(tmp_path / "data", "validation"), store.read(tmp_path / "data", "test")
     logits = [models.predict(classifier, split.images, 64).numpy() for split in (validation, test)]
     right = scipy.special.softmax(logits[0] / 3, axis=1)

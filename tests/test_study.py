@@ -15,6 +15,8 @@ from PIL import Image
 
 from glassbox import serving
 from glassbox.config import parameters, yaml_file
+from glassbox.config.parameters import Params
+from glassbox.config.space import Option
 from glassbox.data import store
 from glassbox.explaining import own_image
 
@@ -86,15 +88,16 @@ def test_the_files_agree_with_each_other(study):
     trials = table(project, "tune/trials.csv")
     best = json.loads((project / "reports/tune/best.json").read_text())
     assert len(trials) == 3
-    assert best["validation_accuracy"] == pytest.approx(
-        trials[trials["state"] == "complete"]["validation_accuracy"].max()
-    )
+    complete = trials[trials["state"] == "complete"]
+    assert best["measure"] == "validation_accuracy"
+    assert best["value"] == pytest.approx(complete["validation_accuracy"].max())
     model = json.loads((project / "models/model.json").read_text())
     assert model["data_digest"] == card["digest"]
     values = {choice["key"]: choice for choice in model["choices"]}
-    assert values["model.conv1_filters"]["value"] == best["params"]["conv1_filters"]
-    assert values["model.conv1_filters"]["source"] == f"tune, trial {best['trial']}"
-    assert values["model.batch_norm_momentum"]["source"] == "params.yaml"
+    filters = values["model.arguments.conv1_filters"]
+    assert filters["value"] == best["params"]["model.arguments.conv1_filters"] == 8
+    assert filters["source"] == f"tune, trial {best['trial']}"
+    assert values["model.arguments.batch_norm_momentum"]["source"] == "params.yaml"
 
     index = table(project, "explain/index.csv")
     maps = np.load(project / "reports/explain/attributions.npz", allow_pickle=False)["maps"]
@@ -269,8 +272,8 @@ def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
     }
     said = make(project, "study", "SET=train.epochs=0", check=False)
     assert said.returncode == 2
-    assert (
-        said.stderr.splitlines()[0] == "error: params.yaml: train.epochs is 0, but must be greater than or equal to 1"
+    assert said.stderr.splitlines()[0] == (
+        "error: params.yaml: train.epochs is 0, but must be greater than or equal to 1 or 'tuned'"
     )
     assert "Traceback" not in said.stderr
     after = {
@@ -283,7 +286,7 @@ def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
     for name in ("prepare", "train", "report"):
         alone = shell("python", "-m", f"stages.{name}", cwd=project, check=False)
         assert alone.returncode == 2
-        assert alone.stderr == "error: params.yaml: train.epochs is 'many', but must be a whole number\n"
+        assert alone.stderr == "error: params.yaml: train.epochs is 'many', but must be a whole number or 'tuned'\n"
     (project / "params.yaml").write_text(text)
     assert {path: path.stat().st_mtime_ns for path in files if path.name != "params.yaml"} == {
         path: time for path, time in files.items() if path.name != "params.yaml"
@@ -303,31 +306,41 @@ def test_an_unreachable_server_stops_before_any_work(study):
     (project / "params.yaml").write_text(text)
 
 
-def test_every_key_can_be_changed_from_the_command_line(study):
-    """What `dvc exp run -S KEY=VALUE` writes must be what the schema takes. Queued, it writes without running."""
-    project, _ = study
-    from glassbox.config import parameters
-
-    before = yaml_file.flatten(parameters.read(project / "params.yaml"))
-    changes = [f"{key}={value}" for key, value in OTHER_VALUES.items()]
-    assert set(OTHER_VALUES) == set(before) - {EXCLUDED}
-    arguments = [part for change in changes for part in ("-S", change)]
+def queued(project: Path, *changes: str) -> Params:
+    """The parameters that `dvc exp run -S CHANGE` writes, without running."""
     text = (project / "params.yaml").read_text()
-    shell("dvc", "exp", "run", "--queue", "-n", "everything", *arguments, cwd=project)
-    shown = shell("dvc", "queue", "status", cwd=project).stdout
-    assert "everything" in shown
+    arguments = [part for change in changes for part in ("-S", change)]
+    shell("dvc", "exp", "run", "--queue", "-n", "changed", *arguments, cwd=project)
+    assert "changed" in shell("dvc", "queue", "status", cwd=project).stdout
     revision = shell("git", "rev-parse", "refs/exps/celery/stash", cwd=project).stdout.strip()
     file = project.parent / "queued.yaml"
     file.write_text(shell("git", "show", f"{revision}:params.yaml", cwd=project).stdout)
-    after = yaml_file.flatten(parameters.read(file))
-    assert [key for key in before if after[key] == before[key]] == [EXCLUDED]
     assert (project / "params.yaml").read_text() == text
     shell("dvc", "queue", "remove", "--all", cwd=project)
+    return parameters.read(file)
 
 
-LINEAR = ("leaky_relu_alpha_1", "dropout_1", "leaky_relu_alpha_2", "leaky_relu_alpha_3", "dense_dropout_1",
-          "sgd_momentum", "rmsprop_rho")  # fmt: skip
-LOGARITHMIC = ("l2_reg_1", "l2_reg_2", "dense_l2_reg_1", "adam_lr", "sgd_lr", "rmsprop_lr")
+def test_every_key_can_be_changed_from_the_command_line(study):
+    """What `dvc exp run -S KEY=VALUE` writes must be what the schema takes."""
+    project, _ = study
+    before = yaml_file.flatten(parameters.read(project / "params.yaml"))
+    conditions = {key for key in before if ".when." in key}  # which name keys with dots, as DVC cannot
+    assert set(OTHER_VALUES) == set(before) - {EXCLUDED} - conditions
+    after = yaml_file.flatten(queued(project, *(f"{key}={value}" for key, value in OTHER_VALUES.items())))
+    assert {key for key in before if after[key] == before[key]} == {EXCLUDED, *conditions}
+
+
+def test_another_network_with_arguments_of_its_own_is_chosen_from_the_command_line(study):
+    project, _ = study
+    network = ["model.name=timm/resnet18", "model.arguments=null", "tune.n_trials=0", "train.optimizer=adam",
+               "train.learning_rate=0.001"]  # fmt: skip
+    assert queued(project, *network).model.arguments == {}
+    searched = "+tune.space.train.weight_decay={low: 1e-5, high: 1e-3, log: true}"
+    params = queued(project, "+model.arguments.drop_rate=0.1", searched)
+    assert params.model.arguments["drop_rate"] == 0.1
+    assert params.tune.space["train.weight_decay"] == {"": Option(low=1e-5, high=1e-3, log=True)}
+
+
 EXCLUDED = "train.sampling"  # whose other value is refused beside the other value of train.class_weights
 # Another value than the shipped one, for every other key.
 _CHANGES = """
@@ -339,19 +352,11 @@ data.validation_fraction=0.1 data.groups=groups.csv data.drop_duplicates=true da
 data.convert=[16-bit,animation] augment.flip=true augment.crop=1
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.gpus=0.25 tune.workers=2 tune.startup_trials=2
-tune.epochs=1 tune.batch_size=32
-tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1 tune.space.conv1_filters=[4,8]
-tune.space.conv1_kernel_size=[3] tune.space.activation_func1=[relu] tune.space.pool_size_1=[2]
-tune.space.conv2_filters=[4] tune.space.conv2_kernel_size=[7] tune.space.activation_func2=[leaky_relu]
-tune.space.pool_size_2=[2] tune.space.dense_units_1=[8] tune.space.activation_func_dense=[relu]
-tune.space.optimizer=[adam,sgd] model.name=resnet18 model.normalization=none
-model.input_size=64 model.weights=DEFAULT model.stem=cifar model.dropout=0.5 model.conv1_filters=8
-model.conv1_kernel_size=5
-model.activation_func1=relu model.leaky_relu_alpha_1=0.1 model.l2_reg_1=1e-4 model.pool_size_1=2 model.dropout_1=0.1
-model.conv2_filters=8 model.conv2_kernel_size=5 model.activation_func2=relu model.leaky_relu_alpha_2=0.1
-model.l2_reg_2=0.0001 model.pool_size_2=2 model.dense_units_1=16 model.dense_l2_reg_1=0.001
-model.activation_func_dense=relu model.leaky_relu_alpha_3=0.1 model.dense_dropout_1=0.2
-model.batch_norm_momentum=0.8 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
+tune.epochs=1 tune.objective=loss tune.second_objective=parameters
+tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1
+tune.space.train.optimizer=[adam,sgd] model.name=torchvision/resnet18 model.normalization=none
+model.input_size=64 model.weights=DEFAULT
+train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
 train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1
 train.class_weights=balanced
@@ -377,7 +382,28 @@ score.robustness.brightness=[0.2,0.1,0.3] score.robustness.shift=[2,1,3] score.r
 score.robustness.attack_steps=2 score.randomization.images=3 score.randomization.steps=4
 score.randomization.bins=[20,30,40]
 """
-OTHER_VALUES = dict(pair.split("=") for pair in _CHANGES.split())
-for _name in (*LINEAR, *LOGARITHMIC):
-    OTHER_VALUES |= {f"tune.space.{_name}.low": "0.002", f"tune.space.{_name}.high": "0.25"}
-    OTHER_VALUES[f"tune.space.{_name}.log"] = str(_name in LINEAR).lower()
+_ARGUMENTS = """
+conv1_filters=8 conv1_kernel_size=5 activation_func1=relu leaky_relu_alpha_1=0.1 l2_reg_1=1e-4 pool_size_1=2
+dropout_1=0.1 conv2_filters=8 conv2_kernel_size=5 activation_func2=relu leaky_relu_alpha_2=0.1 l2_reg_2=0.0001
+pool_size_2=2 dense_units_1=16 dense_l2_reg_1=0.001 activation_func_dense=relu leaky_relu_alpha_3=0.1
+dense_dropout_1=0.2 batch_norm_momentum=0.8
+"""
+_CHOICES = """
+conv1_filters=[4,8] conv1_kernel_size=[3] activation_func1=[relu] pool_size_1=[2] conv2_filters=[4]
+conv2_kernel_size=[7] activation_func2=[leaky_relu] pool_size_2=[2] dense_units_1=[8] activation_func_dense=[relu]
+"""
+_LINEAR = """
+model.arguments.leaky_relu_alpha_1 model.arguments.leaky_relu_alpha_2 model.arguments.leaky_relu_alpha_3
+model.arguments.dropout_1 model.arguments.dense_dropout_1 train.momentum.sgd_momentum train.rho.rmsprop_rho
+"""
+_LOGARITHMIC = """
+model.arguments.l2_reg_1 model.arguments.l2_reg_2 model.arguments.dense_l2_reg_1
+train.learning_rate.adam_lr train.learning_rate.sgd_lr train.learning_rate.rmsprop_lr
+"""
+OTHER_VALUES = {}
+for _prefix, _text in (("", _CHANGES), ("model.arguments.", _ARGUMENTS), ("tune.space.model.arguments.", _CHOICES)):
+    OTHER_VALUES |= dict(f"{_prefix}{change}".split("=") for change in _text.split())
+for _log, _text in (("true", _LINEAR), ("false", _LOGARITHMIC)):
+    for _place in _text.split():
+        OTHER_VALUES |= {f"tune.space.{_place}.{end}": value for end, value in (("low", "0.002"), ("high", "0.25"))}
+        OTHER_VALUES[f"tune.space.{_place}.log"] = _log

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from conftest import SMALL_CNN, model
 from PIL import Image
 
 from glassbox import models, tracking
 from glassbox.data.store import Description
-from glassbox.models.cnn import Hyperparameters
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.tracking import address
 from glassbox.tracking.store import experiment_ids
 
 DATA = Description("toy", ("cat", "dog"), 8, {"train": 4}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
 OTHER_DATA = Description(**DATA.__dict__ | {"digest": "e" * 64})
-SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
-SPEC = models.Spec("cnn", SMALL.__dict__, "data", None)
+SMALL = model("cnn", SMALL_CNN)
 ODD = "a?b/pct%41 b/x#y&z=1;@:"  # a folder's name with characters that have a meaning in addresses
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
@@ -91,8 +91,8 @@ def complete(project: Path) -> None:
 
 def save_model(folder: Path) -> models.Classifier:
     torch.manual_seed(0)
-    classifier = models.build("cnn", SMALL.__dict__, 8, 2, DATA.mean, DATA.std)
-    models.save(folder, classifier, models.describe(SPEC, classifier, DATA, []))
+    classifier = models.build(SMALL.name, SMALL.arguments, Preprocessing(DATA.mean, DATA.std), 8, 2)
+    models.save(folder, classifier, models.describe(SMALL, classifier, DATA, []))
     return classifier
 
 

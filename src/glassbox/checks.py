@@ -6,9 +6,7 @@ parameter of a later stage reruns none of the earlier ones.
 
 from glassbox.config import parameters
 from glassbox.config.explain import check_images
-from glassbox.config.model import network_keys
 from glassbox.config.parameters import Params
-from glassbox.config.types import CNN
 from glassbox.data.store import Description
 
 
@@ -16,7 +14,7 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     """Check the parameter file, print notes about it, and return its parameters.
 
     Args:
-        network: whether to check the network as well, for which torchvision is imported.
+        network: whether to check the network as well, for which PyTorch is imported.
         data: the description of the prepared data, if they exist.
 
     Raises:
@@ -24,13 +22,11 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
             no such images to explain.
     """
     params = parameters.read()
-    model = params.model
-    if network and model.name != CNN:
-        from glassbox import models  # imports torchvision, which the CNN does not need
+    if network:
+        from glassbox import models  # imports torch
 
-        hyperparameters = {key: getattr(model, key) for key in network_keys(model.name)}
-        spec = models.Spec(model.name, hyperparameters, model.normalization, model.input_size)
-        for sentence in models.check(spec, params.data.image_size, params.explain.explainers):
+        explainers = params.explain.explainers
+        for sentence in models.check(params.model, params.tune.options, params.data.image_size, explainers):
             print(f"note: {sentence}")
     if data is not None:
         check_images(params.explain.images, data.sizes["test"])

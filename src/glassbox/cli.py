@@ -13,7 +13,7 @@ from pathlib import Path
 from glassbox import __version__, tracking, workspace
 from glassbox.checks import check_study
 from glassbox.config import parameters
-from glassbox.config.types import CNN
+from glassbox.config.types import CNN, TUNED
 from glassbox.config.yaml_file import PARAMS_FILE
 from glassbox.core import files
 from glassbox.core.errors import UserError, cut, run
@@ -49,10 +49,10 @@ def select(name: str, *changes: str) -> None:
     current = PARAMS.read_bytes() if PARAMS.exists() else None
     if current == wanted.encode():
         return
-    if (network := parameters.parse(wanted, chosen).model.name) != CNN:
-        from glassbox.models import registry  # imports torchvision, which the CNN does not need
+    if (network := parameters.parse(wanted, chosen).model.name) not in (CNN, TUNED):
+        from glassbox.models import networks  # imports PyTorch
 
-        registry.check_name(network)
+        networks.source_of(network).check_name(networks.bare(network))
     if who := workspace.at_work():
         raise UserError(
             f"{who} is at work on a study in this folder: wait for it, or stop it first; {PARAMS} is as it was"

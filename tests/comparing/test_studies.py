@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, SMALL_CNN, model
 from markupsafe import escape
 
 from glassbox import models
@@ -17,13 +17,13 @@ from glassbox.core.errors import UserError
 from glassbox.data import store
 from glassbox.data.base import Images
 from glassbox.data.preparation import test_digest as digest_of_test
-from glassbox.models.cnn import Hyperparameters
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance import record
 from glassbox.report import compare as pages
 from glassbox.search import hyperparameters
 from glassbox.search.hyperparameters import Choice
 
-SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
+SMALL = model("cnn", SMALL_CNN)
 CLASSES = ("cat", "dog", "ship <s>")
 CHANGES = ["explain.explainers=[occlusion,grad_cam]", "explain.occlusion.window=8", "explain.occlusion.stride=8"]
 MACHINE = {"processor": "a chip", "threads": 1, "gpu": None}
@@ -53,9 +53,9 @@ def study(data, name, seed, *changes, choices=(), machine=MACHINE, code="x = 1",
     card = {"classes": CLASSES, "image_size": 16, "sizes": description.sizes, "source": "toy", "test_digest": digest}
     files.write_json(folder / "reports/prepare/card.json", card)
     torch.manual_seed(seed)
-    classifier = models.build("cnn", SMALL.__dict__, 16, 3, description.mean, description.std)
-    spec = models.Spec("cnn", SMALL.__dict__, "data", None)
-    about = models.describe(spec, classifier, description, hyperparameters.table(choices))
+    how = Preprocessing(description.mean, description.std)
+    classifier = models.build(SMALL.name, SMALL.arguments, how, 16, 3)
+    about = models.describe(SMALL, classifier, description, hyperparameters.table(choices))
     models.save(folder / "models", classifier, about)
     classifier.temperature = 1.0 + seed
     calibration = {"temperature": 1.0 + seed, "scaling_used": seed > 0}
@@ -129,14 +129,14 @@ def chosen(rate, momentum, trial):
     return [
         Choice("train.learning_rate", rate, source),
         Choice("train.momentum", momentum, source if momentum else hyperparameters.UNUSED),
-        Choice("model.dropout_1", 0.25, source),
+        Choice("model.arguments.dropout_1", 0.25, source),
     ]
 
 
 def test_the_chosen_values_are_compared_and_the_records_too(data):
     a = study(data, "slow searched", 0, choices=chosen(0.003, 0.9, 4))
     other = {"machine": MACHINE | {"threads": 4}, "code": "x = 2", "lock": "a==1\nb==3\nc==1\n"}
-    b = study(data, "fast searched", 1, "model.dropout_1=0.25", choices=chosen(0.01, None, 7), **other)
+    b = study(data, "fast searched", 1, "model.arguments.dropout_1=0.25", choices=chosen(0.01, None, 7), **other)
     sides = studies.compare(a, b, data[0] / "data")
     rows = sides.differences.set_index("kind").loc[["parameter"]]
     assert rows.to_numpy().tolist() == [

@@ -3,14 +3,23 @@
 import pytest
 from every_key import base, complete, refusal, sentence_for, with_value
 
+NAMES = (
+    "cnn, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like timm/resnet18 or "
+    "python:small:build"
+)
+PLAIN = "a number, text, true, false, null, or a list or section of these"
+A_SPACE = (
+    "a list of values, a range like {low: 0.1, high: 0.5, log: false}, or several of these by name, each with the "
+    "condition under which it is drawn (when)"
+)
 GPUS = "a whole number from 0 to 64, or a share of one GPU, above 0 and below 1"
 WRONG_VALUES = [
-    ("train.epochs is 0", "greater than or equal to 1"),
-    ("train.epochs is 'ten'", "a whole number"),
-    ("train.epochs is 2.5", "a whole number"),
-    ("train.epochs is true", "a whole number"),
-    ("train.epochs is null", "a whole number"),
-    ("train.epochs is 2001-01-01", "a whole number"),
+    ("train.epochs is 0", "greater than or equal to 1 or 'tuned'"),
+    ("train.epochs is 'ten'", "a whole number or 'tuned'"),
+    ("train.epochs is 2.5", "a whole number or 'tuned'"),
+    ("train.epochs is true", "a whole number or 'tuned'"),
+    ("train.epochs is null", "a whole number or 'tuned'"),
+    ("train.epochs is 2001-01-01", "a whole number or 'tuned'"),
     ("train is 3", "a section of keys"),
     ("train.learning_rate is 'fast'", "a number or 'tuned'"),
     ("train.learning_rate is .nan", "a finite number or 'tuned'"),
@@ -21,13 +30,33 @@ WRONG_VALUES = [
     ("data.limit is [null, true, -.inf]", "a whole number or null"),
     ("data.source is 'mnist'", "'cifar10', 'digits', 'image_folder' or 'planted'"),
     ("data.groups is 3", "text or null"),
-    ("train.class_weights is 'even'", "'balanced' or null"),
-    ("train.sampling is 'even'", "'shuffle' or 'balanced'"),
+    ("train.class_weights is 'even'", "'balanced' or 'tuned' or null"),
+    ("train.sampling is 'even'", "'shuffle' or 'balanced' or 'tuned'"),
     ("score.draw is 'classes'", "'random' or 'by_class'"),
     ("data.drop_duplicates is 1", "true or false"),
     ("compute.device is 'gpu'", "auto, cpu, cuda or cuda:N"),
-    ("tune.space.conv1_filters is []", "a list of at least one value"),
-    ("tune.space.conv1_filters is 32", "a list"),
+    ("tune.objective is 'f1'", "'accuracy', 'loss' or 'macro_f1'"),
+    ("tune.second_objective is 'seconds'", "'forward_ms' or 'parameters' or null"),
+    ("train.momentum is 1.0", "less than 1 or 'tuned' or null"),
+    ("augment.validation_and_test is 'tuned'", "true or false"),
+    ("model.name is 'resnet18'", f"{NAMES} or 'tuned'"),
+    ("model.name is 'keras/resnet50'", f"{NAMES} or 'tuned'"),
+    ("model.name is 'python:../small:build'", f"{NAMES} or 'tuned'"),
+    ("model.name is null", "text or 'tuned'"),
+    ("model.normalization is 'mean'", "'data', 'imagenet', 'half', 'none' or 'weights' or 'tuned'"),
+    ("model.arguments is 3", "a section of keys or null"),
+    ("model.arguments.conv1_filters is 2001-01-01", PLAIN),
+    ("model.arguments.conv1_filters is .nan", "a finite number"),
+    ("tune.space is 3", "a section of keys"),
+    ("tune.space.train is 3", "a section of keys"),
+    ("tune.space.model.arguments is [1, 2]", "a section of keys"),
+    ("tune.space.train.optimizer is []", "a list of at least one value"),
+    ("tune.space.train.optimizer is 'adam'", A_SPACE),
+    ("tune.space.train.learning_rate is {'high': 0.1, 'lwo': 0.01}", A_SPACE),
+    ("tune.space.train.learning_rate.adam_lr.low is 'small'", "a finite number or null"),
+    ("tune.space.train.learning_rate.adam_lr.high is .inf", "a finite number or null"),
+    ("tune.space.train.learning_rate.adam_lr.log is 1", "true or false"),
+    ("tune.space.train.learning_rate.adam_lr.when is 3", "a section of keys"),
     ("explain.kernel_shap.coalitions is 8193", "less than or equal to 8192"),
     ("explain.kernel_shap.tolerance is 0.0", "greater than 0 or null"),
     ("score.margins is [0, 1]", "a list of at least 3 values"),
@@ -42,17 +71,24 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_what_is_allowed(value,
 REGEX_ERROR = "(missing ), unterminated subpattern at position 4), and a table's name ends in .csv"
 SENTENCES = {
     "score.deletion=[mean, blur, grey]": "score.deletion.2 is 'grey', but must be 'mean', 'blur' or 'black'",
-    "tune.space.conv1_filters=[8, 1.5]": "tune.space.conv1_filters.1 is 1.5, but must be a whole number",
+    "tune.space.train.optimizer=[adam, 2001-01-01]": (
+        "tune.space.train.optimizer.1 is 2001-01-01, but must be true or false or a number or text"
+    ),
+    "model.arguments.conv1_filters=[1, {a: 2001-01-01}]": (
+        f"model.arguments.conv1_filters.1.a is 2001-01-01, but must be {PLAIN}"
+    ),
+    r'model.arguments.conv1_filters="\ud800"': (
+        r"model.arguments.conv1_filters is '\ud800', but must be writable as JSON"
+    ),
+    "model.arguments={a-b: 1}": (
+        "model.arguments.a-b is not a parameter: every key must be of letters, digits and _, and at most 64 of these"
+    ),
+    "model.arguments={5: 1}": "model.arguments.5 is not a parameter: every key must be text",
+    "model.arguments={a: {5: 1}}": "model.arguments.a.5 is not a parameter: every key must be text",
     r"data.groups=part\d_": (
         r"data.groups is 'part\\d_': a regular expression must have one group in parentheses, and it has 0"
     ),
     "data.groups=part(": f"data.groups is 'part(': as a regular expression it is wrong {REGEX_ERROR}",
-    "model.conv1_kernel_size=4": (
-        "model.conv1_kernel_size is 4: a kernel size must be odd, so that 'same' padding is symmetric"
-    ),
-    "tune.space.sgd_lr={low: 2.0, high: 1.0, log: true}": "tune.space.sgd_lr: low (2.0) must not be above high (1.0)",
-    "tune.space.sgd_lr={low: 0.0, high: 1.0, log: true}": "tune.space.sgd_lr: low (0.0) must be above 0 on a log scale",
-    "tune.space.dropout_1={low: 0.1, high: 1.5, log: false}": "tune.space.dropout_1: high (1.5) must be below 1",
     "explain.kernel_shap.coalitions=149": (
         "explain: kernel_shap.coalitions is 149: it must be at least three times superpixels.segments, 150"
     ),

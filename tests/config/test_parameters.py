@@ -12,21 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glassbox.config import parameters, yaml_file
-from glassbox.config.model import CNN_KEYS
+from glassbox.config.types import TUNED
 from glassbox.core.errors import UserError
 from glassbox.data.sources import planted
 from glassbox.explainers.catalog import EXPLAINERS
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("section", ["model", "tune.space"])
-def test_only_another_network_may_leave_out_keys_of_the_cnn(section):
-    key = f"{section}.conv1_filters"
-    tree = with_value(complete("digits"), tuple(key.split(".")), ...)
-    assert sentence_for(tree) == f"{key} is missing: the network cnn needs it"
-    with mock.patch.object(yaml_file, "read", return_value=with_value(tree, ("model", "name"), "resnet18")):
-        assert key not in yaml_file.flatten(parameters.read())
 
 
 def test_params_yaml_is_the_digits_study():
@@ -38,14 +29,15 @@ def test_a_study_is_complete_and_named_by_its_file_and_every_key_has_a_comment(s
     params = parameters.read(study)
     assert params.study.name == study.stem
     lines = [line for line in study.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    start = next(number for number, line in enumerate(lines) if line.startswith("  space: "))
+    lines = [*lines[: start + 1], *lines[lines.index("model:") :]]  # the space names what it draws by itself
     bare = [line for line in lines if "#" not in line]
     assert bare == [line for line in bare if line.endswith(":")], "only the head of a section may stand alone"
-    keys = [path for path in every_key.LEAVES if path[:2] != ("data", "planted")]
-    if params.model.name != "cnn":  # other networks may leave out its keys
-        keys = [path for path in keys if not set(path) & set(CNN_KEYS)]
-    assert len(lines) - len(bare) >= len(keys) - 2 * sum(path[-1] == "high" for path in keys), "a range is one line"
+    keys = {path for path in every_key.LEAVES if path[:2] != ("data", "planted")}
+    assert len(lines) - len(bare) >= len(keys) + len(every_key.FREE) + len(params.model.arguments)
     flat = {tuple(key.split(".")) for key in yaml_file.flatten(complete(study.stem))}
-    assert set(keys) <= flat <= set(every_key.LEAVES), "each key of the file is tested below"
+    flat = {path for path in flat if path[:2] not in every_key.FREE}
+    assert keys <= flat <= set(every_key.LEAVES), "each key of the file is tested below"
 
 
 def test_the_schema_names_what_the_packages_have():
@@ -68,8 +60,8 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
 
 # Keys with valid values that can contradict others, which a rule then refuses.
 RULED = re.compile(
-    r"data\.(source|image_size|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|stem|dropout|.*kernel_size)"
-    r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)|tune\.space\..*(kernel_size|low|high|log)"
+    r"data\.(source|image_size|planted\.(variant|watermark|background)|convert|groups)|model\.(name|weights|normalization)"
+    r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)"
     r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples|occlusion\.(window|stride))"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"
@@ -88,7 +80,8 @@ def test_a_valid_value_of_every_key_is_read_unchanged(path):
             except UserError as error:
                 refused = str(error)
         if refused:
-            assert RULED.fullmatch(".".join(path)), refused
+            not_searched = f"params.yaml: {'.'.join(path)} is 'tuned': tune.space must then say how it is drawn"
+            assert RULED.fullmatch(".".join(path)) or (value == TUNED and refused == not_searched), refused
             assert "but must be" not in refused, "the value alone is valid"
         else:
             for name in path:

@@ -17,16 +17,20 @@ from glassbox.core.errors import UserError
 def test_flatten_names_keys_as_dvc_does(params):
     flat = yaml_file.flatten(params)
     assert flat["train.learning_rate"] == "tuned"
-    assert flat["tune.space.adam_lr.low"] == 1e-5
+    assert flat["tune.space.train.learning_rate.adam_lr.low"] == 1e-5
+    assert flat["tune.space.train.learning_rate.adam_lr.when.train.optimizer"] == "adam"
+    assert flat["tune.space.model.arguments.conv1_filters"] == [16, 32]
+    assert flat["model.arguments.conv1_filters"] == "tuned"
     assert flat["explain.explainers"][0] == "lime"
+    assert flat == yaml_file.flatten(yaml_file.read(ROOT / "params.yaml")), "as it stands in the file"
     assert sorted(yaml_file.flatten(params.train, "train.")) == sorted(key for key in flat if key.startswith("train."))
 
 
 def test_edit_changes_values_and_keeps_comments():
-    text = parameters.edit(ROOT / "params.yaml", ["data.limit=500", "tune.space.conv1_filters=[8, 16]"])
+    text = parameters.edit(ROOT / "params.yaml", ["data.limit=500", "tune.space.model.arguments.conv1_filters=[8, 16]"])
     tree = YAML(typ="safe", pure=True).load(text)
     assert tree["data"]["limit"] == 500
-    assert tree["tune"]["space"]["conv1_filters"] == [8, 16]
+    assert tree["tune"]["space"]["model"]["arguments"]["conv1_filters"] == [8, 16]
     assert "# images in all, stratified by split and class; null = all" in text
 
 
@@ -36,7 +40,7 @@ def test_edit_changes_values_and_keeps_comments():
         ("train.epochs", "is no change of a parameter: it must be like train.epochs=3"),
         ("train.epoch=3", "train.epoch is not a parameter"),
         ("train.epochs=x", "train.epochs is 'x', but must be a whole number"),
-        ("tune.space.conv1_filters=[8", "is no change of a parameter: '[8' is not YAML"),
+        ("tune.space.train.optimizer=[8", "is no change of a parameter: '[8' is not YAML"),
         ("data.path=@x", "is no change of a parameter: '@x' is not YAML"),
     ],
 )

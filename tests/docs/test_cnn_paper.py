@@ -28,7 +28,7 @@ def write_study(root, accuracy: float, params: str) -> None:
     stability = {"samples": 100, "seeds": 5, "rank_agreement": [0.5, 0.7], "agreement_with_most": 0.9}
     stability |= {"top_overlap": 0.4, "top_overlap_by_chance": 0.2, "local_r2": 0.6}
     classes = pd.DataFrame({"class": [*C, "macro average"]})
-    found = {"conv2_filters": 128, "optimizer": "sgd", "sgd_lr": 0.00123456}
+    found = {"model.arguments.conv2_filters": 128, "train.optimizer": "sgd", "train.learning_rate": 0.00123456}
     tables = {
         "train/curves": pd.DataFrame({"epoch": [1, 2]}).assign(**curves, weight_penalty=0.1, learning_rate=1e-3),
         "evaluate/classification_report": classes.assign(precision=accuracy, recall=0.5, f1=0.6, support=1000),
@@ -44,7 +44,14 @@ def write_study(root, accuracy: float, params: str) -> None:
         "train/metrics.json": {"best_epoch_weight_penalty": 0.1, "best_epoch": 2, "epochs": 9},
         "train/timing.yaml": {"machine": MACHINE, "seconds": [60.0, 61.0]},
         "evaluate/metrics.json": {"accuracy": accuracy, "log_loss": 0.7, "macro_f1": 0.7, "ece": 0.05},
-        "tune/best.json": {"trial": 1, "validation_accuracy": 0.8, "trials": 3, "epochs": 100, "params": found},
+        "tune/best.json": {
+            "trial": 1,
+            "measure": "validation_accuracy",
+            "value": 0.8,
+            "trials": 3,
+            "epochs": 100,
+            "params": found,
+        },
         "tune/timing.yaml": {"machine": MACHINE, "trials_at_once": 2, "seconds": [3600.0, 7200.0]},
     }
     for name, table in tables.items():

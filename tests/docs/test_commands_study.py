@@ -6,7 +6,11 @@ import shutil
 
 import pytest
 from conftest import ROOT, commands, shell
+from dvc.utils.hydra import apply_overrides
 from PIL import Image
+
+from glassbox import models
+from glassbox.config import parameters
 
 TUTORIAL = "docs/tutorial.md"
 PAGES = [
@@ -23,21 +27,30 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "make ui PORT=5001": "tests/tracking/test_ui.py::test_make_ui_serves_the_runs_and_takes_new_ones",
     "make study STUDY=own-images SET='study.name=my-images \"data.path=data/raw/my images\"'":
     "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
+    "python -m docs.imagenet_weights":
+    "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
     "make verify": VERIFIED,
     "make verify RUN=0ec0da9": VERIFIED,
     "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "
     "--env-manager local": "tests/tracking/test_models.py::test_mlflow_serves_the_model",
 }  # fmt: skip
 AS_THEY_ARE = ["make format", "python -m pytest tests/xai_metrics/test_sparseness.py"]
+OTHER = "-S model.arguments=null -S tune.space.model=null"  # than the default study's network
 # What takes hours, needs a GPU or the network, or is this very run: its parameters and targets are checked instead.
 CHECKED = [
     "make test", "make faults", "make bench", "make docs",
     "GLASSBOX_FAULTS=all GLASSBOX_WHOLE_STUDY=1 python -m pytest tests/faults/test_cluster_study.py",
     "make study STUDY=cifar10-cnn",
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
-    "dvc exp run -S model.name=resnet18 -S model.stem=cifar",
-    "dvc exp run -S model.name=resnet50 -S model.weights=IMAGENET1K_V2 -S model.normalization=imagenet "
-    "-S model.input_size=224 -S train.head_epochs=2",
+    "make study STUDY=cifar10-transfer",
+    "make study STUDY=digits SET='model.name=timm/resnet18 model.arguments=null model.arguments.drop_rate=0.1 "
+    "tune.space.model=null'",
+    f"dvc exp run -S model.name=timm/resnet18 {OTHER}",
+    f"dvc exp run -S model.name=torchvision/resnet18 {OTHER} -S +model.arguments.stem=cifar",
+    f"dvc exp run -S model.name=timm/vit_tiny_patch16_224 {OTHER} -S +model.arguments.patch_size=4",
+    f"dvc exp run -S model.name=python:small:build {OTHER} -S +model.arguments.width=32",
+    f"dvc exp run -S model.name=timm/resnet18 {OTHER} -S model.weights=DEFAULT -S model.normalization=weights "
+    "-S train.head_epochs=2",
 ]  # fmt: skip
 
 
@@ -98,13 +111,16 @@ def test_what_takes_too_long_is_there_and_its_parameters_are_right(command, tmp_
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".git").mkdir()
-    (tmp_path / "studies").symlink_to(ROOT / "studies")
+    for folder in ("networks", "studies"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     if command.startswith("make study"):
         study, changes = re.fullmatch(r"make study STUDY=(\S+)(?: SET='(.*)')?", command).groups()
         main.select(study, *(changes or "").split())
     elif command.startswith("dvc exp run"):
-        main.select("", *re.findall(r"-S (\S+)", command))
+        apply_overrides(tmp_path / "params.yaml", re.findall(r"-S (\S+)", command))
+        params = parameters.read("params.yaml")
+        models.check(params.model, params.tune.options, params.data.image_size, params.explain.explainers)
     elif command.startswith("make "):
         assert re.search(rf"^{command.removeprefix('make ')}:( setup)?$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:

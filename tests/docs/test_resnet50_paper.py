@@ -41,7 +41,7 @@ def test_a_collected_run_is_on_the_page(finished, tmp_path):
 
 def test_a_wrong_name_and_an_unfinished_study_are_refused(finished):
     resnet50_paper.collect("paper", str(finished))
-    with pytest.raises(UserError, match="other is no name of a run: it must be paper, appendix, resnet18"):
+    with pytest.raises(UserError, match="other is no name of a run: it must be paper, appendix, transfer, resnet18"):
         resnet50_paper.collect("other", str(finished))
     with pytest.raises(UserError, match="holds the study cifar10-resnet50-paper, but resnet18 is cifar10-resnet18"):
         resnet50_paper.collect("resnet18", str(finished))

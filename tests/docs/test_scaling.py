@@ -46,7 +46,7 @@ def test_what_was_measured_stands_on_the_page():
     assert "| 64 |  |  | 90.0 % | 224 ms |" in text
     assert "| 1,000 behind | 1040 ms | 106.0 ms | 0.50 s |" in text
     assert "| 1,000 | 2 s | 0.80 ms | 11 MiB | 7 MiB |" in text
-    assert "Asked for was 95 % with 32 workers and trials of ten seconds: 96.0 %." in " ".join(text.split())
+    assert "The bar was 95 % with 32 workers and trials of ten seconds: 96.0 %." in " ".join(text.split())
 
 
 def test_what_is_full_when_is_what_one_works_out_on_paper():

@@ -1,10 +1,9 @@
 """Explainers of our own against the libraries that people use: the same maps, on networks with all kinds of layers."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_CNN
 from torch.nn import functional
 
 from glassbox import models
@@ -14,21 +13,22 @@ from glassbox.explainers.base import Request
 from glassbox.explainers.grad_cam import GradCam
 from glassbox.explainers.gradient_shap import GradientShap
 from glassbox.explainers.integrated_gradients import IntegratedGradients
-from glassbox.models.cnn import Hyperparameters
-from glassbox.models.registry import Hyperparameters as OfTorchvision
+from glassbox.models.preprocessing import Preprocessing
 
-CNN = Hyperparameters(
-    6, 3, "leaky_relu", 0.2, 0.0, 2, 0.3, 8, 3, "relu", None, 0.0, 2, 16, 0.0, "leaky_relu", 0.1, 0.3, 0.9
-)
-RESNET = OfTorchvision(weights=None, stem="cifar", dropout=0.0, batch_norm_momentum=0.9)
+CNN = SMALL_CNN | {
+    "conv1_filters": 6, "activation_func1": "leaky_relu", "leaky_relu_alpha_1": 0.2, "dropout_1": 0.3,
+    "activation_func2": "relu", "leaky_relu_alpha_2": None, "dense_units_1": 16, "activation_func_dense": "leaky_relu",
+    "leaky_relu_alpha_3": 0.1, "dense_dropout_1": 0.3,
+}  # fmt: skip
+NETWORKS = {"cnn": CNN, "torchvision/resnet18": {"stem": "cifar"}}
+COLOURS = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 SIDE, CLASSES, SEED = 16, 4, 3
 
 
-@pytest.fixture(params=[("cnn", CNN), ("resnet18", RESNET)], ids=["cnn", "resnet18"])
+@pytest.fixture(params=NETWORKS)
 def classifier(request) -> models.Classifier:
-    name, hyperparameters = request.param
     torch.manual_seed(0)
-    made = models.build(name, asdict(hyperparameters), SIDE, CLASSES, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
+    made = models.build(request.param, NETWORKS[request.param], COLOURS, SIDE, CLASSES)
     made.train()
     with torch.no_grad():  # running statistics that are not 0 and 1
         for _ in range(3):

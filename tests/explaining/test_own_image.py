@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_CNN, model
 from PIL import Image
 
 from glassbox import models
@@ -11,9 +12,8 @@ from glassbox.data.base import Images
 from glassbox.explainers.catalog import EXPLAINERS
 from glassbox.explaining import own_image
 from glassbox.figures import own_image as figure_of
-from glassbox.models.cnn import Hyperparameters
+from glassbox.models.preprocessing import Preprocessing
 
-SMALL = Hyperparameters(4, 3, "relu", None, 0.0, 2, 0.1, 4, 3, "relu", None, 0.0, 2, 8, 0.0, "relu", None, 0.1, 0.9)
 CLASSES = ("cat", "dog", "ship")
 
 
@@ -25,9 +25,8 @@ def study(tmp_path, params):
     splits = np.array(["train"] * 18 + ["validation"] * 6 + ["test"] * 6)
     data = store.write(tmp_path / "data", Images(pixels, np.arange(30) % 3, CLASSES, splits), np.arange(30), "toy")
     torch.manual_seed(0)
-    classifier = models.build("cnn", SMALL.__dict__, 16, 3, data.mean, data.std)
-    spec = models.Spec("cnn", SMALL.__dict__, "data", None)
-    models.save(tmp_path / "model", classifier, models.describe(spec, classifier, data, []))
+    classifier = models.build("cnn", SMALL_CNN, Preprocessing(data.mean, data.std), 16, 3)
+    models.save(tmp_path / "model", classifier, models.describe(model("cnn", SMALL_CNN), classifier, data, []))
     files.write_json(tmp_path / "calibration.json", {"temperature": 0.5})
     e = params.explain
     little = e.model_copy(
@@ -124,17 +123,31 @@ def test_a_classifier_of_other_data_is_refused(study, picture, tmp_path):
         explain(study, picture)
 
 
-def test_a_network_without_feature_maps_is_explained_by_all_others_and_that_is_said(
-    study, picture, small_transformer, tmp_path
+@pytest.mark.parametrize("has_places", [True, False])
+def test_a_network_without_features_of_places_is_explained_by_all_others_and_that_is_said(
+    study, picture, small_transformer, tmp_path, monkeypatch, has_places
 ):
     place, params = study
-    spec, classifier = small_transformer
+    network, classifier = small_transformer
+    if not has_places:
+        (tmp_path / "networks").mkdir()
+        (tmp_path / "networks/placeless.py").write_text(
+            "from torch import nn\n\n\ndef build(n_classes):\n"
+            "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, n_classes))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path / "networks")
+        network = model("python:placeless:build")
+        classifier = models.build(network.name, {}, Preprocessing(), 32, 3)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
     splits = np.array(["train"] * 18 + ["validation"] * 6 + ["test"] * 6)
     data = store.write(place / "data", Images(pixels, np.arange(30) % 3, CLASSES, splits), np.arange(30), "toy")
-    models.save(place / "model", classifier, models.describe(spec, classifier, data, []))
+    models.save(place / "model", classifier, models.describe(network, classifier, data, []))
     explained = explain((place, params), picture)
-    assert [result.name for result in explained.results] == [name for name in EXPLAINERS if name != "grad_cam"]
+    names = [result.name for result in explained.results]
+    if has_places:  # the tokens of a transformer are such features
+        assert names == list(EXPLAINERS)
+        return
+    assert names == [name for name in EXPLAINERS if name != "grad_cam"]
     assert explained.told().splitlines()[1:] == ["not by Grad-CAM: the network has no feature maps"]
     figure = figure_of.write(explained, picture.read_bytes(), 3, tmp_path / "photos")
     assert "grad_cam" not in np.load(figure.with_suffix(".npz"))

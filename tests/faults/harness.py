@@ -19,11 +19,6 @@ from ruamel.yaml import YAML
 
 from glassbox.config import parameters
 
-# Smaller still than the shrunken study: what is broken here is run again and again.
-TINY = [
-    "data.limit=200", "explain.correct_per_class=0", "explain.images=[0,1]", "explain.mistakes=1",
-    "explain.lime.stability.images=1", "explain.explainers=[lime,kernel_shap,grad_cam]", "score.images=2",
-]  # fmt: skip
 MINUTES = 10  # after which whatever hangs is an error
 ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
 nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
@@ -31,9 +26,9 @@ WITHOUT_MLFLOW = {"GLASSBOX_TRACKING": "off"}
 
 
 def small_study(place: Path) -> Path:
-    """A clone of the project as it is now, with a study of a minute."""
+    """A clone of the project as it is now, with the shrunken study still to be made."""
     project = clone(place)
-    text = parameters.edit(project / "params.yaml", [*SHRINK, *TINY])
+    text = parameters.edit(project / "params.yaml", SHRINK)
     (project / "params.yaml").write_text(text)
     return project
 

@@ -67,14 +67,14 @@ def test_a_node_that_is_removed_while_parts_are_computed(settings, tmp_path):
 class Slow(InFolder):
     """Its trials train nothing for two seconds, and mark their node."""
 
-    def epochs(self, number, params, *_):
+    def epochs(self, number, hyperparameters, *_):
         import ray
 
         node = ray.get_runtime_context().get_node_id()
         for epoch in range(1, self.settings.epochs + 1):
             (self.folder / f"{number}-{node}-{epoch}").touch()
             time.sleep(0.5)
-            yield epoch_of(epoch, params["dropout_1"])
+            yield epoch_of(epoch, hyperparameters.model.arguments["dropout_1"])
 
 
 def test_a_node_that_the_network_cuts_off_while_tuning(settings, params, tmp_path):

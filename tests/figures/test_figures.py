@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.cbook import is_math_text
 
+from glassbox.config.space import Option
 from glassbox.evaluation.calibration import reliability
 from glassbox.explaining.lime_stability import Stability
 from glassbox.explaining.selection import Pick
@@ -32,26 +33,72 @@ def test_samples(tmp_path, drawn, capsys):
     )
 
 
-def trials(params, states: list[str]) -> pd.DataFrame:
+def trials(params, states: list[str], measure: str = "validation_accuracy") -> pd.DataFrame:
     adam = {"conv1_filters": 16, "dropout_1": 0.3, "adam_lr": 1e-3, "optimizer": "adam"}
     sgd = {"conv1_filters": 32, "dropout_1": 0.2, "sgd_lr": 1e-2, "sgd_momentum": 0.9, "optimizer": "sgd"}
     rows = []
     for n, state in enumerate(states):
-        value = None if state == "failed" else 0.5 + 0.1 * n
-        rows.append(outcome.Trial(n, state, value, adam if n % 2 else sgd, [0.4, 0.5], 1.0, ""))
-    return outcome.table(rows, params.tune.space)
+        rows.append(
+            outcome.Trial(
+                number=n,
+                state=state,
+                value=None if state == "failed" else 0.5 + 0.1 * n,
+                params=adam if n % 2 else sgd,
+                by_key={},
+                curve=[0.4, 0.5],
+                cost=100.0 * (n + 1) if state == "complete" else None,
+                seconds=1.0,
+                reason="",
+            )
+        )
+    return outcome.table(rows, params.tune.options, measure, "parameters")
 
 
+@pytest.mark.parametrize("measure", ["validation_accuracy", "validation_loss"])
 @pytest.mark.parametrize("states", [["complete", "pruned", "failed", "complete"], ["complete"]])
-def test_search(params, tmp_path, drawn, states):
+def test_search(params, tmp_path, drawn, states, measure):
     curves = [[0.4, 0.5], [0.3], [], [0.5, 0.7]][: len(states)]
     importances = {"dropout_1": 0.8, "optimizer": 0.2} if len(states) > 1 else {}
-    search.draw_all(tmp_path, trials(params, states), curves, importances, params.tune.space)
+    search.draw_all(tmp_path, trials(params, states, measure), curves, importances, params.tune.options, measure)
     names = {"history.png", "parallel_coordinates.png", "trials.png"} | ({"importance.png"} if importances else set())
     assert {path.name for path in tmp_path.iterdir()} == names
     assert all(has_ink(path) for path in tmp_path.iterdir())
     words = {f"complete ({states.count('complete')})", "conv1_filters", "dropout_1", "rmsprop"}
-    assert words | {"validation accuracy (%)"} <= set(texts(*drawn))
+    unit = {"validation_accuracy": "validation accuracy (%)", "validation_loss": "validation loss (nats)"}[measure]
+    assert words | {unit} <= set(texts(*drawn))
+    (best,) = (line for line in drawn[0].axes[0].get_lines() if line.get_label() == "best so far")
+    of_trials = {"validation_accuracy": [50, 50, 50, 80], "validation_loss": [0.5] * 4}[measure]
+    assert best.get_ydata() == pytest.approx(of_trials[: len(states)])
+
+
+@pytest.mark.parametrize(
+    ("measure", "values", "front"),
+    [
+        ("validation_accuracy", [0.9, 0.7, 0.8, 0.6, 0.8, None, 0.5], [1, 2, 0]),  # 4 is as good as 2, but costs more
+        ("validation_loss", [0.1, 0.3, 0.2, 0.4, 0.2, None, 0.5], [1, 2, 0]),
+        ("validation_macro_f1", [0.5, 0.6, 0.5, 0.4, 0.3, None, 0.9], [1]),
+    ],
+)
+def test_the_pareto_front_by_hand(tmp_path, drawn, measure, values, front):
+    """Trial 3 costs as much as 1 and is worse; trial 6 was pruned, 5 failed."""
+    states = ["complete"] * 5 + ["failed", "pruned"]
+    table = pd.DataFrame({"trial": range(7), "state": states, measure: values})
+    table["parameters"] = [400, 10, 100, 10, 200, None, None]
+    search.pareto(tmp_path / "p.png", table, measure, "parameters")
+    assert has_ink(tmp_path / "p.png")
+    (line,) = drawn[0].axes[0].get_lines()
+    scale = 1 if measure.endswith("loss") else 100
+    assert line.get_xdata().tolist() == [table["parameters"][n] for n in front]
+    assert line.get_ydata() == pytest.approx([scale * values[n] for n in front])
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == [str(n) for n in front]
+    assert {"complete trials (5)", f"Pareto front ({len(front)})"} <= set(texts(*drawn))
+
+
+def test_the_pareto_figure_is_drawn_with_a_second_objective(params, tmp_path):
+    table = trials(params, ["complete"] * 3)
+    curves = [[0.4, 0.5]] * 3
+    search.draw_all(tmp_path, table, curves, {}, params.tune.options, second="parameters")
+    assert (tmp_path / "pareto.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -64,10 +111,26 @@ def test_search(params, tmp_path, drawn, states):
         ("adam_lr", 1e-5, 0.0),
         ("adam_lr", (1e-5 * 1e-2) ** 0.5, 0.5),
         ("adam_lr", float("nan"), float("nan")),
+        ("decay", 0.0, 0.0),
+        ("decay", 1e-5, 0.5),
+        ("decay", 1.0, 1.0),
+        ("steps", 2_000_000.0, 1.0),  # as pandas holds it where a column has gaps
+        ("flip", True, 1.0),
+        ("flip", None, float("nan")),
+        ("depth", 3, 0.5),
+        ("fixed", 5, 0.5),
     ],
 )
 def test_a_value_has_its_place_on_its_axis(params, name, value, height):
-    assert search._height(value, getattr(params.tune.space, name)) == pytest.approx(height, nan_ok=True)
+    own = {
+        "decay": Option(choices=[0.0, 1e-5, 1.0]),
+        "steps": Option(choices=[1_000_000, 2_000_000]),
+        "flip": Option(choices=[False, True]),
+        "depth": Option(low=2, high=4),
+        "fixed": Option(low=5, high=5),
+    }
+    options = {searched.label: searched.option for searched in params.tune.options} | own
+    assert search._height(value, options[name]) == pytest.approx(height, nan_ok=True)
 
 
 def test_curves(tmp_path, drawn):

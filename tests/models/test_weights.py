@@ -1,10 +1,10 @@
 import pickle
 from collections import OrderedDict
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import model
 from safetensors.torch import save_file
 from torch import nn
 
@@ -33,7 +33,7 @@ def trained() -> dict[str, torch.Tensor]:
 def fit(file: Path, head: str = "fc") -> Fitted:
     """What the network takes of a file."""
     given, own = weights.read(str(file)), network(head)
-    return weights.fit(given, own, head, None, which=str(file), network="resnet18", classes=CLASSES)
+    return weights.fit(given, own, [head], None, which=str(file), network="resnet18", classes=CLASSES)
 
 
 def load(content: object, file: Path, head: str = "fc") -> Fitted:
@@ -215,18 +215,14 @@ def test_an_unknown_order_of_classes_is_noted(trained, tmp_path):
 
 def test_notes_come_before_the_search_and_in_the_model_card(tmp_path):
     data = Description("toy", CLASSES, 32, {"test": 9}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
-    hyperparameters = {"weights": None, "stem": "imagenet", "dropout": 0.0, "batch_norm_momentum": 0.9}
-    spec = models.Spec("resnet18", hyperparameters, "data", None)
-    body = models.fresh(spec, data, 0, torch.device("cpu")).network.body
-    torch.save(body.state_dict(), tmp_path / "w.pth")
-    spec = replace(spec, hyperparameters=hyperparameters | {"weights": str(tmp_path / "w.pth")})
-    (sentence,) = models.check_data(spec, data)
+    cpu = torch.device("cpu")
+    torch.save(models.fresh(model("torchvision/resnet18"), data, 0, cpu).network.state_dict(), tmp_path / "w.pth")
+    given = model("torchvision/resnet18", weights=str(tmp_path / "w.pth"))
+    (sentence,) = models.check_data(given, data)
     assert sentence.startswith(f"model.weights: {tmp_path}/w.pth does not name its classes")
-    classifier = models.fresh(spec, data, 0, torch.device("cpu"))
-    assert models.describe(spec, classifier, data, []).contradictions == [sentence]
-    named = replace(spec, hyperparameters=hyperparameters | {"weights": "DEFAULT"})
-    assert models.check_data(named, data) == []  # nothing is downloaded
-    assert models.check_data(models.Spec("cnn", {}, "data", None), data) == []
+    assert models.describe(given, models.fresh(given, data, 0, cpu), data, []).contradictions == [sentence]
+    assert models.check_data(model("torchvision/resnet18", weights="DEFAULT"), data) == []  # nothing is downloaded
+    assert models.check_data(model("cnn"), data) == []
 
 
 def test_no_code_in_a_file_runs(tmp_path):

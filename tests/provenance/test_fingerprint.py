@@ -79,6 +79,30 @@ def test_a_package_has_the_same_digest_at_another_place(repository, tmp_path, co
     assert fingerprint.digest("glassbox.training.loop") == before
 
 
+def test_the_users_own_networks_belong_to_the_code_that_makes_them(repository, code_in, monkeypatch):
+    own = ["networks/mine.py", "networks/parts/blocks.py"]
+    for name in (*own, "networks/notes.md", "src/glassbox/models/networks/own_function.py"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("")
+    monkeypatch.chdir(repository)
+    assert not set(own) & set(names(repository, fingerprint.sources("stages.train")))
+    assert "networks" not in fingerprint.dependencies("train")
+
+    with (repository / "stages/train.py").open("a") as file:
+        file.write("\n    from glassbox.models.networks import own_function")
+    code_in(repository, "stages.train")
+    assert set(own) < set(names(repository, fingerprint.sources("stages.train")))
+    assert [path for path in fingerprint.dependencies("train") if path.startswith("networks")] == ["networks"]
+    before = fingerprint.digest("glassbox.models.networks.own_function")
+    worker = repository / "a worker's"
+    shutil.copytree(repository / "networks", worker / "networks")
+    monkeypatch.chdir(worker)
+    code_in(repository, "stages.train")
+    assert fingerprint.digest("glassbox.models.networks.own_function") == before, "they lie where a worker runs"
+    (worker / own[1]).write_text("x = 1")
+    assert fingerprint.digest("glassbox.models.networks.own_function") != before
+
+
 @pytest.mark.parametrize("name", ["glassbox.nothing", "numpy", "stages.nothing"])
 def test_another_name_than_a_module_of_this_project_is_refused(name):
     with pytest.raises(FileNotFoundError, match=f"there is no module {name} in "):

@@ -19,14 +19,17 @@ MACHINE = {"processor": "a chip", "threads": 2}
 USER = ["data/raw/mine/cats/1.png", "data/weights/own.pth"]
 BESIDE = ["params.yaml", "dvc.yaml", "requirements.lock"]
 TRAINING = ["src/glassbox/training/__init__.py", "src/glassbox/training/loop.py", "src/glassbox/training/page.html"]
-CODE = ["src/glassbox/__init__.py", "src/glassbox/checks.py", *TRAINING, "stages/train.py"]
+NETWORKS = ["src/glassbox/models/networks/own_function.py", "networks/mine.py"]
+CODE = ["src/glassbox/__init__.py", "src/glassbox/checks.py", *TRAINING, *NETWORKS, "stages/train.py"]
 MODELS = ["models/model.safetensors", "models/noise/model.safetensors"]
 EXPLAINED = ["reports/explain/attributions.npz", "reports/explain/index.csv"]
 REPRODUCED = ["data/prepared/data.json", *MODELS, "reports/train/metrics.json", *EXPLAINED, "reports/summary.json"]
 OTHERS = ["src/glassbox/unused.py", "src/glassbox/__pycache__/training.pyc", "reports/train/curves.png"]
 CONTENTS = {
     "params.yaml": (ROOT / "params.yaml").read_text(),
-    "stages/train.py": "from glassbox.training import loop\n\ny = loop.x\n",
+    "stages/train.py": (
+        "from glassbox.models.networks import own_function\nfrom glassbox.training import loop\n\ny = loop.x\n"
+    ),
     "reports/train/timing.yaml": json.dumps({"machine": MACHINE, "seconds": [1.0]}),
     "reports/compare/other.json": "no stage's",
     "models/model.safetensors": "w",

@@ -143,7 +143,8 @@ def test_stability_of_lime(folder, params):
 
 
 def test_without_a_search_the_page_needs_none_of_its_pictures(folder, params):
-    empty = {"trial": None, "validation_accuracy": None, "trials": 0, "epochs": 0, "params": {}}
+    about = {"trial": None, "measure": "validation_accuracy", "value": None}
+    empty = about | {"trials": 0, "epochs": 0, "params": {}, "when": {}}
     files.write_json(folder / "reports/tune/best.json", empty)
     for name in ("history", "trials", "parallel_coordinates"):
         (folder / f"reports/tune/{name}.png").unlink()
@@ -156,7 +157,7 @@ def test_groups_masks_and_balanced_training(study, params):
     assert "no group is in two splits" not in shown(study)
     study.card["groups"] = {"count": 7, "by_split": {"train": 4, "validation": 1, "test": 2}}
     study.card["masks"] = {"test_images": 1, "by_class": [1, 0]}
-    study.search["validation_balanced_accuracy"] = 0.8
+    study.search.update(measure="validation_balanced_accuracy", value=0.8)
     train = params.train.model_copy(update={"class_weights": "balanced"})
     study = replace(study, params=params.model_copy(update={"train": train}))
     text = shown(study)
@@ -165,6 +166,34 @@ def test_groups_masks_and_balanced_training(study, params):
     assert "with 80.00 % validation balanced accuracy." in text
     assert "so that all K classes counted the same" in text
     assert contents.headline(study)["best_validation_balanced_accuracy"] == 0.8
+
+
+def test_a_recipe_that_was_searched_is_described_as_it_was_found(study, params):
+    keys = ("class_weights", "sampling", "keep", "watch")
+    train = params.train.model_copy(update=dict.fromkeys(keys, "tuned"))
+    searched = replace(study, params=params.model_copy(update={"train": train}))
+    weighted, drawn = "so that all K classes counted the same", "Each epoch drew the same number of images"
+    watched = "they had the lowest sum of validation loss and weight penalty"
+    for values, sentences in (
+        (("balanced", "shuffle", "best", "penalized_loss"), [weighted, watched]),
+        ((None, "balanced", "last", "loss"), [drawn]),
+    ):
+        rows = [{"key": f"train.{key}", "value": v, "source": "tune"} for key, v in zip(keys, values, strict=True)]
+        text = shown(replace(searched, model=study.model | {"choices": rows}))
+        assert [s for s in (weighted, drawn, watched) if s in text] == sentences
+
+
+def test_a_search_by_loss_and_its_second_objective_are_shown(folder, params):
+    best = {"trial": 1, "measure": "validation_loss", "value": 0.25, "trials": 2, "epochs": 5, "params": {}, "when": {}}
+    files.write_json(folder / "reports/tune/best.json", best)
+    assert "Both objectives" not in shown(finished.read(params, folder / "reports", folder / "models"))
+    Image.new("RGB", (2, 2)).save(folder / "reports/tune/pareto.png")
+    study = finished.read(params, folder / "reports", folder / "models")
+    text = shown(study)
+    assert "trial 1 with 0.2500 validation loss." in text
+    assert "Validation loss of every trial" in text
+    assert "Both objectives of every complete trial" in text
+    assert contents.headline(study)["best_validation_loss"] == 0.25
 
 
 def test_the_summary_repeats_the_numbers_of_its_table(study):

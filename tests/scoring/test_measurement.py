@@ -1,11 +1,12 @@
 """Scoring on a network that was trained on planted glyphs, for seconds: what is right and wrong is known."""
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_CNN, model
 from torch.nn.functional import cross_entropy
 
 from glassbox import models
@@ -17,8 +18,6 @@ from glassbox.explainers import factory
 from glassbox.explainers.base import Setup
 from glassbox.explainers.catalog import CONTROLS
 from glassbox.explainers.running import Bookkeeping
-from glassbox.models import Spec
-from glassbox.models.cnn import Hyperparameters
 from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables
 from glassbox.scoring.measurement import METRICS
 from glassbox.scoring.preparation import Column
@@ -26,7 +25,10 @@ from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 N, TRAIN, SIDE = 3000, 2400, 16
 STEPS = 500
-CNN = Hyperparameters(8, 5, "relu", None, 0.0, 2, 0.0, 24, 5, "relu", None, 0.0, 2, 32, 0.0, "relu", None, 0.0, 0.9)
+CNN = SMALL_CNN | {
+    "conv1_filters": 8, "conv1_kernel_size": 5, "dropout_1": 0.0, "conv2_filters": 24, "conv2_kernel_size": 5,
+    "activation_func2": "relu", "leaky_relu_alpha_2": None, "dense_units_1": 32, "dense_dropout_1": 0.0,
+}  # fmt: skip
 CLASSES = ("I", "O", "T", "S", "L")
 
 
@@ -48,8 +50,8 @@ def trained(planted):
     """The network and its card."""
     x, y = to_float(torch.from_numpy(planted.pixels[:TRAIN])), torch.from_numpy(planted.labels[:TRAIN])
     about = Description("planted", planted.classes, SIDE, {}, (0.5,) * 3, (0.3,) * 3, True, "0" * 64)
-    spec = Spec("cnn", asdict(CNN), "data", None)
-    classifier = models.fresh(spec, about, 0, torch.device("cpu")).train()
+    network = model("cnn", CNN)
+    classifier = models.fresh(network, about, 0, torch.device("cpu")).train()
     optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, STEPS)
     for rows in torch.randint(0, TRAIN, (STEPS, 64), generator=torch.Generator().manual_seed(0)):
@@ -57,7 +59,7 @@ def trained(planted):
         cross_entropy(classifier(x[rows]), y[rows]).backward()
         optimizer.step()
         schedule.step()
-    return classifier.eval(), models.describe(spec, classifier, about, [])
+    return classifier.eval(), models.describe(network, classifier, about, [])
 
 
 @pytest.fixture(scope="module")
@@ -294,18 +296,16 @@ def test_the_watermark_is_exposed_by_gradients_and_not_by_edges(probability, par
     assert (found.drop("integrated_gradients")["outcome"] == "undecided").all()
 
 
-def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feature_maps(
-    params, settings, small_transformer
-):
-    """Its attention has no second derivative in PyTorch's quick kernels, and Grad-CAM no layer."""
-    spec, classifier = small_transformer
+def test_a_transformer_is_explained_attacked_and_scored(params, settings, small_transformer):
+    """Its attention has no second derivative in PyTorch's quick kernels, and its features are tokens."""
+    network, classifier = small_transformer
     about = Description("toy", ("a", "b", "c"), 32, {}, (0.5,) * 3, (0.3,) * 3, False, "0" * 64)
-    card = models.describe(spec, classifier, about, [])
+    card = models.describe(network, classifier, about, [])
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=generator)
     test = Split(images, torch.arange(6) % 3, None, torch.arange(6), None, {})
     explain, score = settings
-    names = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion")
+    names = ("lime", "kernel_shap", "gradient_shap", "integrated_gradients", "occlusion", "grad_cam")
     explain = explain.model_copy(
         update={
             "explainers": names,
@@ -328,7 +328,7 @@ def test_a_transformer_is_explained_attacked_and_scored_by_all_that_need_no_feat
     predicted = models.probabilities(classifier, images, 8).argmax(dim=1).numpy()
     setup = Setup(classifier, explain, images[:2], (0.5,) * 3, batch_size=8)
     ground = preparation.prepare(setup, score, card=card, test=test, predicted=predicted)
-    assert {v.looks_at for v in ground.variations} == {None, "gradient", "regions"}
+    assert {v.looks_at for v in ground.variations} == {None, "gradient", "features", "regions"}
     for one in measurement.score(ground):
         assert np.isfinite(one.attribution.maps).all()
         if one.kind == "explainer":

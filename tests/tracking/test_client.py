@@ -33,7 +33,7 @@ def test_a_stage_is_a_run_nested_under_its_study(project, monkeypatch):
     digest = parent.data.tags["study_digest"]
     assert (parent.info.run_name, stage.info.run_name) == (f"bold-idea ({digest[:7]})", "train")
     # The parent has all parameters, but not yet those that the search will find.
-    assert parent.data.params["tune.space.adam_lr.high"] == "0.01"
+    assert parent.data.params["tune.space.train.learning_rate.adam_lr.high"] == "0.01"
     assert "train.learning_rate" not in parent.data.params
     params = {"train.epochs": "3", "model.leaky_relu_alpha_1": "None", "path": "two\nlines, ä"}
     assert stage.data.params == params

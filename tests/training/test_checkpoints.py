@@ -2,26 +2,31 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import model as model_of
 
+from glassbox.config.augment import Augment
+from glassbox.config.hyperparameters import together
+from glassbox.config.model import Model
 from glassbox.data.store import Description
-from glassbox.models import Spec
 from glassbox.provenance.resume import Checkpoint
 from glassbox.training.loop import Training
-from glassbox.training.optimizers import OptimizerSettings
 from glassbox.training.records import COSTS
 from glassbox.training.schedules import OneCycle, Plateau
-from tests.training.toys import CHANGED, PLACE, PLAIN, SGD, classifier, run, split
+from tests.training.toys import CHANGED, PLACE, PLAIN, SGD, classifier, learning, run, split
 
-ADAM = OptimizerSettings("adam", 0.01)
+ADAM = learning("adam", 0.01)
+CNN = model_of("cnn")
 RUNS = {
     "adam, plateau": (ADAM, {"schedule": Plateau(0.5, 1, 0.0)}),
-    "sgd, one cycle": (OptimizerSettings("sgd", 0.05, momentum=0.9), {"schedule": OneCycle(0.3)}),
-    "rmsprop, penalties": (OptimizerSettings("rmsprop", 0.003, rho=0.9), {"weight_decay": 0.01}),
+    "sgd, one cycle": (learning("sgd", 0.05, momentum=0.9), {"schedule": OneCycle(0.3)}),
+    "rmsprop, penalties": (learning("rmsprop", 0.003, rho=0.9, weight_decay=0.01), {}),
     "the last weights": (ADAM, {"keep": "last", "label_smoothing": 0.1}),
-    "stops early": (OptimizerSettings("adam", 0.3), {"patience": 1, "epochs": 12}),
+    "stops early": (learning("adam", 0.3), {"patience": 1, "epochs": 12}),
     "class weights": (ADAM, {"class_weights": "balanced"}),
     "balanced sampling": (ADAM, {"sampling": "balanced"}),
 }
@@ -80,20 +85,27 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_begins_anew(tmp_path,
     assert capsys.readouterr().err == f"{file}: the training goes on after epoch 3\n"
 
 
-def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch, params):
+def test_no_training_goes_on_from_that_of_other_parameters_or_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
-    training = Training(Spec("cnn", {}, "none", None), data, ADAM, params.train, PLAIN, seed=0)
-    changes = [
-        {},
-        {"network": Spec("cnn", {}, "data", None)},
-        {"seed": 1},
-        {"data": replace(data, digest="e" * 64)},
-        {"how": CHANGED},
-        {"arm": "noise"},
-        {"settings": params.train.model_copy(update={"epochs": 7})},
-        {"optimizer": replace(ADAM, learning_rate=0.2)},
+    toy = Description("toy", ("a", "b"), 32, {}, (0.5,) * 3, (0.2,) * 3, False, "d" * 64)
+
+    def path(
+        model: Model = CNN, augment: Augment = PLAIN, data: Description = toy, seed=0, arm="", **train: Any
+    ) -> Path:
+        """The checkpoint of a training."""
+        hyperparameters = together(model, learning("adam", 0.1, **train), augment)
+        return Training(hyperparameters, data, seed, arm).checkpoint(PLACE).path
+
+    paths = [
+        path(),
+        path(model=model_of("cnn", normalization="none")),
+        path(model=model_of("cnn", {"dropout_1": 0.2})),
+        path(augment=CHANGED),
+        path(data=replace(toy, digest="e" * 64)),
+        path(seed=1),
+        path(arm="noise"),
+        path(epochs=7),
+        path(weight_decay=0.2),
     ]
-    paths = [replace(training, **change).checkpoint(PLACE).path for change in changes]
-    assert training.checkpoint(PLACE).path == paths[0]
+    assert path() == paths[0]
     assert len(set(paths)) == len(paths)

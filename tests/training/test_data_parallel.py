@@ -2,28 +2,22 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 
 from glassbox.models import Classifier
-from glassbox.models.cnn_cpu import Dropout
-from glassbox.models.registry import DropoutLinear
+from glassbox.models.networks.cnn_cpu import Dropout
+from glassbox.models.networks.torchvision_registry import DropoutLinear
 from glassbox.training import data_parallel
 from glassbox.training.process_group import Ranks
-
-
-class Network(nn.Sequential):
-    """Layers one after the other, the last of which is the head."""
-
-    def head(self) -> nn.Module:
-        return self[-1]
 
 
 def shares(layer: nn.Module, x: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """What each of some ranks makes of its share, one after the other in this process: nothing is sent between them."""
     for rank in range(size):
         ranks = Ranks(rank, size)
-        twin, batch = data_parallel.joined(Classifier(Network(layer)), ranks)
+        twin, batch = data_parallel.joined(Classifier(nn.Sequential(layer)), ranks)
         batch.images = len(x)
         torch.manual_seed(1)
         out = twin.network[0](x[ranks.share(len(x))].clone(memory_format=torch.preserve_format))
@@ -38,6 +32,7 @@ LAYERS = {
     "none": nn.Dropout(0.0),
     "depth": StochasticDepth(0.5, "row"),
     "depth of the batch": StochasticDepth(0.5, "batch"),
+    "depth of timm": DropPath(0.5),
 }
 
 
@@ -67,7 +62,8 @@ def test_what_is_dropped_before_the_last_layer_is_dropped_alike():
 
 
 def test_the_twin_has_the_same_weights_and_leaves_the_classifier_as_it_is():
-    model = Classifier(Network(nn.BatchNorm2d(2), Dropout(0.5), nn.Linear(2, 2)))
+    model = Classifier(nn.Sequential(nn.BatchNorm2d(2), Dropout(0.5), nn.Linear(2, 2)))
+    model.heads = ("2",)
     before = [(type(module), set(vars(module))) for module in model.modules()]
     twin, _ = data_parallel.joined(model, Ranks(0, 2))
     assert [(type(module), set(vars(module))) for module in model.modules()] == before

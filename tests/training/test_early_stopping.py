@@ -5,8 +5,7 @@ from torch import nn
 
 from glassbox.models import Classifier
 from glassbox.training.losses import assess
-from glassbox.training.optimizers import OptimizerSettings
-from tests.training.toys import ADAM, PLACE, SGD, Linear, classifier, run, split
+from tests.training.toys import ADAM, PLACE, SGD, Linear, classifier, learning, run, split
 
 
 @pytest.mark.parametrize(("watch", "best"), [("penalized_loss", [True] * 3), ("loss", [True, False])])
@@ -14,7 +13,7 @@ def test_the_loss_is_watched_with_or_without_the_weight_penalty(watch, best):
     # Every label of the validation split is wrong, so its loss only grows; but the penalty falls faster.
     model = classifier(penalty=10.0)
     model.network.weight.data.fill_(1.0)
-    settings = OptimizerSettings("sgd", 0.01, 0.0)
+    settings = learning("sgd", 0.01, momentum=0.0)
     epochs = list(run(model, split(8), split(8, noise=1.0), settings, patience=1, watch=watch))
     losses = [epoch.validation_loss for epoch in epochs]
     assert losses == sorted(losses)
@@ -22,9 +21,9 @@ def test_the_loss_is_watched_with_or_without_the_weight_penalty(watch, best):
 
 
 def test_it_stops_early_and_restores_the_best_weights():
-    # A rate of 40 overshoots on noisy labels: some epoch is best, and later ones are worse.
+    # A rate of 10 overshoots on noisy labels: some epoch is best, and later ones are worse.
     model = classifier()
-    validation, settings = split(40, seed=1, noise=0.3), OptimizerSettings("sgd", 40.0, 0.9)
+    validation, settings = split(40, seed=1, noise=0.3), learning("sgd", 10.0, momentum=0.9)
     epochs = list(run(model, split(40, noise=0.3), validation, settings, epochs=50, patience=4))
     losses = [epoch.validation_loss for epoch in epochs]
     best = int(np.argmin(losses))
@@ -53,15 +52,16 @@ class TwoLayers(Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.body(x).mean(dim=(2, 3)))
 
-    def head(self) -> nn.Module:
-        return self.last
 
-
-@pytest.mark.parametrize(
-    "settings", [ADAM, OptimizerSettings("sgd", 0.1, momentum=0.9), OptimizerSettings("rmsprop", 0.1, rho=0.9)]
-)
-def test_the_head_learns_first_and_then_all_of_it(settings):
+def two_layers() -> Classifier:
     model = Classifier(TwoLayers())
+    model.heads = ("last",)
+    return model
+
+
+@pytest.mark.parametrize("settings", [ADAM, learning("sgd", 0.1, momentum=0.9), learning("rmsprop", 0.1, rho=0.9)])
+def test_the_head_learns_first_and_then_all_of_it(settings):
+    model = two_layers()
 
     def state(part: str) -> list[torch.Tensor]:
         return [value.clone() for name, value in model.state_dict().items() if name.startswith(f"network.{part}")]
@@ -77,9 +77,9 @@ def test_the_head_learns_first_and_then_all_of_it(settings):
 
 @pytest.mark.parametrize(("head_epochs", "epochs"), [(0, 3), (5, 7), (12, 3)])  # 12: only the head ever learns
 def test_patience_counts_once_the_whole_network_learns(head_epochs, epochs):
-    model = Classifier(TwoLayers())
+    model = two_layers()
     # No loss is better by so much: every epoch but the first is a stale one.
     options = {"epochs": 12, "patience": 2, "min_delta": 100.0, "head_epochs": head_epochs}
-    records = list(run(model, split(16), split(8), OptimizerSettings("sgd", 1e-4, 0.0), **options))
+    records = list(run(model, split(16), split(8), learning("sgd", 1e-4, momentum=0.0), **options))
     assert len(records) == epochs
     assert all(p.requires_grad for p in model.parameters()) == (head_epochs < 12)

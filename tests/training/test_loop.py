@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from glassbox.config import parameters
+from glassbox.config.hyperparameters import together
 from glassbox.data.store import Description, Split
 from glassbox.execution.compute import OutOfMemory
-from glassbox.search import hyperparameters
+from glassbox.models import Classifier
 from glassbox.training.loop import Training
 from glassbox.training.losses import assess
-from glassbox.training.optimizers import OptimizerSettings
 from glassbox.training.records import COSTS, Diverged, summary
-from tests.training.toys import ADAM, CHANGED, PLACE, PLAIN, SGD, classifier, images_of, run, split
+from tests.training.toys import ADAM, CHANGED, PLACE, PLAIN, SGD, Linear, classifier, images_of, learning, run, split
 
 
 def test_one_epoch_of_gradient_descent_by_hand():
@@ -47,14 +47,14 @@ def test_the_same_seed_gives_the_same_weights():
 def test_arms_begin_alike_and_part_where_their_images_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = parameters.read(Path(__file__).resolve().parents[2] / "studies" / "watermark.yaml")
-    network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
     settings = params.train.model_copy(update={"epochs": 1, "batch_size": 8})
+    hyperparameters = together(params.model, settings, params.augment)
     main, noise = torch.randint(0, 256, (2, 16, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     shown = Split(main, torch.arange(16) % 2, None, torch.arange(16), None, arms={"noise": noise})
     data = Description("mine", ("a", "b"), 8, {}, (0.5,) * 3, (0.3,) * 3, False, "")
 
     def train(part: Split, name: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        training = Training(network, data, optimizer, settings, params.augment, seed, name)
+        training = Training(hyperparameters, data, seed, name)
         model, epochs, _ = training.begin(part, shown, PLACE)
         before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
         list(epochs)
@@ -94,16 +94,13 @@ def test_a_loss_that_is_no_number_is_an_error():
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_named(monkeypatch):
-    model = classifier()
-    model.input_size = 6
+    model = Classifier(Linear(), input_size=6)
     forward = model.network.forward
     monkeypatch.setattr(model.network, "forward", lambda x: torch.empty(2**50) if model.training else forward(x))
     with pytest.raises(
         OutOfMemory, match=r"^8 images of 6 x 6 pixels at once \(train.batch_size and model.input_size\) do not fit"
     ):
         list(run(model, split(8), split(8), ADAM))
-    with pytest.raises(OutOfMemory, match=r"\(tune.batch_size"):
-        list(run(model, split(8), split(8), ADAM, section="tune"))
     monkeypatch.setattr(model.network, "forward", lambda x: forward(x) if model.training else torch.empty(2**50))
     with pytest.raises(OutOfMemory, match=r"^64 images of 6 x 6 pixels at once \(compute.batch_size"):
         list(run(model, split(8), split(8), ADAM))
@@ -129,7 +126,7 @@ def test_validation_images_are_changed_on_request():
     losses = {}
     for changed in (False, True):
         augment = PLAIN.model_copy(update={"brightness": 1.0, "validation_and_test": changed})
-        (epoch,) = run(model, split(8), dark, OptimizerSettings("sgd", 1e-12, 0.0), epochs=1, augment=augment)
+        (epoch,) = run(model, split(8), dark, learning("sgd", 1e-12, momentum=0.0), epochs=1, augment=augment)
         losses[changed] = epoch.validation_loss
     assert losses[False] == pytest.approx(assess(model, dark, PLACE)[0])
     assert losses[True] != pytest.approx(losses[False], abs=1e-3)
@@ -138,7 +135,7 @@ def test_validation_images_are_changed_on_request():
 def test_mixed_precision_trains_as_well_and_validation_images_are_changed_as_precisely():
     losses = []
     for dtype in (torch.float32, torch.bfloat16):
-        settings, place = OptimizerSettings("sgd", 1e-2, 0.0), replace(PLACE, dtype=dtype)
+        settings, place = learning("sgd", 1e-2, momentum=0.0), replace(PLACE, dtype=dtype)
         (epoch,) = run(classifier(), split(8), split(64), settings, epochs=1, augment=CHANGED, place=place)
         losses.append(epoch.validation_loss)
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)

@@ -3,9 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from glassbox.models import Classifier
 from glassbox.training.losses import assess, balanced_weights, mean_loss
 from glassbox.training.process_group import ALONE, Ranks
 from tests.training.toys import ADAM, PLACE, classifier, images_of, run
@@ -51,10 +54,33 @@ def test_assess_by_hand():
     images = images_of(torch.full((4, 4, 4, 3), 128, dtype=torch.uint8), labels)
     model.network.bias.data = torch.tensor([math.log(3), 0.0])  # probabilities 3/4 and 1/4, whatever the image
     first, second = -math.log(0.75), -math.log(0.25)
-    assert assess(model, images, PLACE) == pytest.approx(((3 * first + second) / 4, 0.75, 0.5))
+    # All are taken for class 0: its F1 is 2 * 3 / (3 + 4), that of class 1 is 0.
+    scores = {"accuracy": 0.75, "balanced_accuracy": 0.5, "macro_f1": (6 / 7 + 0) / 2}
+    plain = assess(model, images, PLACE)
+    assert plain._asdict() == pytest.approx({"loss": (3 * first + second) / 4} | scores)
     weighted = assess(model, images, PLACE, weights=balanced_weights(labels))
-    assert weighted == pytest.approx(((first + second) / 2, 0.75, 0.5))
+    assert weighted._asdict() == pytest.approx({"loss": (first + second) / 2} | scores)
     assert model.training
+
+
+class Fixed(nn.Module):
+    """Answers the class that an image's red says, of six."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.one_hot((x[:, 0, 0, 0] * 255).round().long(), 6).float()
+
+
+def test_scores_are_those_of_scikit_learn():
+    """No image is of class 2 or 5, but both are answers."""
+    rng = np.random.default_rng(0)
+    labels, answers = rng.choice([0, 1, 3, 4], 60), rng.integers(0, 6, 60)
+    answers[:30] = labels[:30]
+    data = images_of(np.broadcast_to(answers[:, None, None, None], (60, 2, 2, 3)).astype(np.uint8), labels)
+    scores = assess(Classifier(Fixed()), data, PLACE)
+    present = [0, 1, 3, 4]
+    assert scores.accuracy == pytest.approx(accuracy_score(labels, answers))
+    assert scores.balanced_accuracy == pytest.approx(recall_score(labels, answers, labels=present, average="macro"))
+    assert scores.macro_f1 == pytest.approx(f1_score(labels, answers, labels=present, average="macro"))
 
 
 @pytest.mark.parametrize("option", [{"class_weights": "balanced"}, {"sampling": "balanced"}])

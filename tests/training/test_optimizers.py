@@ -3,18 +3,18 @@ import math
 import pytest
 import torch
 
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer
-from tests.training.toys import SGD, classifier, images_of, run, split
+from glassbox.training.optimizers import make_optimizer
+from tests.training.toys import SGD, classifier, images_of, learning, run, split
 
 
 def test_one_step_of_each_optimizer_by_hand():
     # Keras: Adam's first step is rate * g / (|g| + epsilon / sqrt(1 - 0.999)), RMSprop's is
-    # rate * g / sqrt((1 - rho) * g^2 + epsilon); tests/models/test_against_keras.py has more of them.
+    # rate * g / sqrt((1 - rho) * g^2 + epsilon); tests/models/networks/test_against_keras.py has more of them.
     g = 1e-5
     for settings, expected in (
-        (OptimizerSettings("adam", 0.1), -0.1 * g / (g + 1e-7 / math.sqrt(0.001))),
-        (OptimizerSettings("rmsprop", 0.1, rho=0.8), -0.1 * g / math.sqrt(0.2 * g**2 + 1e-7)),
-        (OptimizerSettings("sgd", 0.1, momentum=0.9), -0.1 * g),
+        (learning("adam", 0.1), -0.1 * g / (g + 1e-7 / math.sqrt(0.001))),
+        (learning("rmsprop", 0.1, rho=0.8), -0.1 * g / math.sqrt(0.2 * g**2 + 1e-7)),
+        (learning("sgd", 0.1, momentum=0.9), -0.1 * g),
     ):
         model = classifier()
         optimizer = make_optimizer(model, settings)
@@ -30,8 +30,8 @@ def test_penalty_and_weight_decay_by_hand():
     model.network.weight.data.fill_(1.0)
     model.network.bias.data.fill_(1.0)
     white = images_of(torch.full((2, 4, 4, 3), 255, dtype=torch.uint8), torch.tensor([0, 1]))
-    settings = OptimizerSettings("sgd", 0.5, momentum=0.0)
-    (epoch,) = run(model, white, white, settings, epochs=1, batch_size=2, weight_decay=0.05)
+    settings = learning("sgd", 0.5, momentum=0.0, weight_decay=0.05)
+    (epoch,) = run(model, white, white, settings, epochs=1, batch_size=2)
     weight = 1 - 0.5 * (2 * 0.1 + 0.05)
     torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), weight))
     torch.testing.assert_close(model.network.bias.data, torch.full((2,), 1 - 0.5 * 0.05))  # without a penalty

@@ -11,32 +11,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_CNN
 from together import together
 from torch import nn
 
 from glassbox import models
+from glassbox.config.train import Train
 from glassbox.core.errors import UserError
 from glassbox.data.store import Split
 from glassbox.models import Classifier
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance.resume import Checkpoint
 from glassbox.training import data_parallel
 from glassbox.training.loop import fit
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer
+from glassbox.training.optimizers import make_optimizer
 from glassbox.training.process_group import ALONE, Ranks
 from glassbox.training.recipe import Recipe
 from glassbox.training.records import COSTS, Diverged, Epoch
 from glassbox.training.schedules import OneCycle, Plateau
-from tests.training.toys import CHANGED, PLACE, PLAIN, images_of
+from tests.training.toys import CHANGED, PLACE, PLAIN, images_of, learning
 
-CNN = {
-    "conv1_filters": 4, "conv1_kernel_size": 3, "activation_func1": "relu", "leaky_relu_alpha_1": None,
-    "l2_reg_1": 0.001, "pool_size_1": 2, "dropout_1": 0.2, "conv2_filters": 6, "conv2_kernel_size": 3,
-    "activation_func2": "leaky_relu", "leaky_relu_alpha_2": 0.1, "l2_reg_2": 0.002, "pool_size_2": 2,
-    "dense_units_1": 8, "dense_l2_reg_1": 0.003, "activation_func_dense": "relu", "leaky_relu_alpha_3": None,
-    "dense_dropout_1": 0.3, "batch_norm_momentum": 0.9,
+CNN = SMALL_CNN | {
+    "l2_reg_1": 0.001, "dropout_1": 0.2, "conv2_filters": 6, "l2_reg_2": 0.002, "dense_l2_reg_1": 0.003,
+    "dense_dropout_1": 0.3,
 }  # fmt: skip
-EFFICIENTNET = {"weights": None, "stem": "imagenet", "dropout": 0.3, "batch_norm_momentum": 0.9}
-SGD = OptimizerSettings("sgd", 0.02, momentum=0.9)
+EFFICIENTNET = {"dropout": 0.3, "batch_norm_momentum": 0.9}
+SGD = learning("sgd", 0.02, momentum=0.9)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Case:
     the other side of ReLU's kink soon leads to other weights. `near` is the tolerance, `sizes` are numbers of ranks.
     """
 
-    optimizer: OptimizerSettings = SGD
+    settings: Train = SGD
     options: dict[str, Any] = field(default_factory=dict)
     network: tuple[str, dict[str, Any]] = ("cnn", CNN)
     n: int = 34
@@ -56,18 +56,17 @@ class Case:
     double: bool = True
     near: float = 1e-5  # logits are cast to 32 bits for the loss
     dtype: torch.dtype = torch.float32
-    weight_decay: float = 0.0
     sizes: tuple[int, ...] = (2,)
 
 
 CASES = {
     "sgd, one cycle, smoothed": Case(
-        options={"schedule": OneCycle(0.3), "label_smoothing": 0.1}, weight_decay=0.01, sizes=(2, 3)
+        learning("sgd", 0.02, momentum=0.9, weight_decay=0.01),
+        {"schedule": OneCycle(0.3), "label_smoothing": 0.1},
+        sizes=(2, 3),
     ),
-    "adam, plateau": Case(
-        OptimizerSettings("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2, "epochs": 4}
-    ),
-    "rmsprop, stops early": Case(OptimizerSettings("rmsprop", 0.02, rho=0.9), {"patience": 1, "epochs": 12}),
+    "adam, plateau": Case(learning("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2, "epochs": 4}),
+    "rmsprop, stops early": Case(learning("rmsprop", 0.02, rho=0.9), {"patience": 1, "epochs": 12}),
     "class weights, the last kept": Case(
         options={"class_weights": "balanced", "label_smoothing": 0.1, "keep": "last", "augment": PLAIN}, sizes=(2, 3)
     ),
@@ -76,10 +75,14 @@ CASES = {
     "fewer images than ranks": Case(n=2, sizes=(2, 3)),
     # At a higher rate its loss explodes, and with it what sums in another order change.
     "efficientnet": Case(
-        replace(SGD, learning_rate=0.001), {"epochs": 1}, network=("efficientnet_b0", EFFICIENTNET), n=8, side=32
+        learning("sgd", 0.001, momentum=0.9),
+        {"epochs": 1},
+        network=("torchvision/efficientnet_b0", EFFICIENTNET),
+        n=8,
+        side=32,
     ),
     "float32": Case(double=False, near=1e-3),
-    "bfloat16": Case(replace(SGD, learning_rate=0.003), double=False, dtype=torch.bfloat16, near=0.02),
+    "bfloat16": Case(learning("sgd", 0.003, momentum=0.9), double=False, dtype=torch.bfloat16, near=0.02),
 }
 RUNS = [(name, size) for name, case in CASES.items() for size in case.sizes]
 
@@ -94,7 +97,7 @@ def split(n: int, side: int, seed: int = 0) -> Split:
 
 def build(case: Case, seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
-    model = models.build(*case.network, case.side, 3, (0.4,) * 3, (0.3,) * 3, case.input_size)
+    model = models.build(*case.network, Preprocessing((0.4,) * 3, (0.3,) * 3, case.input_size), case.side, 3)
     return model.double() if case.double else model
 
 
@@ -106,7 +109,7 @@ def start(
         model,
         split(case.n, case.side),
         split(13, case.side, 1),
-        make_optimizer(model, case.optimizer, case.weight_decay),
+        make_optimizer(model, case.settings),
         Recipe(**common | case.options),
         place=replace(PLACE, batch_size=8, dtype=case.dtype, **place),
         checkpoint=checkpoint,

@@ -3,10 +3,10 @@ import math
 import pytest
 
 from glassbox.training.loop import fit
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer
+from glassbox.training.optimizers import make_optimizer
 from glassbox.training.recipe import Recipe
 from glassbox.training.schedules import OneCycle, Plateau, make_schedule
-from tests.training.toys import PLACE, PLAIN, SGD, classifier, run, split
+from tests.training.toys import PLACE, PLAIN, SGD, classifier, learning, run, split
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_the_rate_falls_after_patience_epochs_on_a_plateau(patience, minimum, ra
 
 def test_the_rate_of_one_cycle_rises_and_falls_step_by_step():
     model, rates = classifier(), []
-    optimizer = make_optimizer(model, OptimizerSettings("sgd", 0.5, 0.0))
+    optimizer = make_optimizer(model, learning("sgd", 0.5, momentum=0.0))
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     recipe = Recipe(epochs=5, batch_size=8, augment=PLAIN, seed=0, patience=99, schedule=OneCycle(warmup=0.4))
     epochs = list(fit(model, split(16), split(8), optimizer, recipe, place=PLACE))

@@ -1,18 +1,20 @@
 """What tests of training share: a logistic regression on colours, and red and blue images."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from glassbox.config.augment import Augment
+from glassbox.config.train import Train
 from glassbox.data.store import Split
 from glassbox.execution.compute import Place
 from glassbox.models import Classifier
 from glassbox.provenance.resume import Checkpoint
 from glassbox.training.loop import fit
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer
+from glassbox.training.optimizers import make_optimizer
 from glassbox.training.recipe import Recipe
 from glassbox.training.records import Epoch
 
@@ -23,8 +25,21 @@ PLAIN = Augment(
 CHANGED = Augment(
     flip=True, crop=1, brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False, validation_and_test=True
 )
-SGD = OptimizerSettings("sgd", 1.0, momentum=0.0)
-ADAM = OptimizerSettings("adam", 0.1)
+
+
+def learning(optimizer: str, rate: float, **changes: Any) -> Train:
+    """The section `train`, as plain as can be but for an optimizer, its learning rate and changes."""
+    others = {
+        "epochs": 3, "head_epochs": 0, "workers": 1, "batch_size": 8, "momentum": None, "rho": None,
+        "weight_decay": 0.0, "label_smoothing": 0.0, "class_weights": None, "sampling": "shuffle", "patience": 99,
+        "watch": "loss", "min_delta": 0.0, "keep": "best", "schedule": "constant", "warmup": 0.3, "lr_factor": 0.5,
+        "lr_patience": 3, "min_learning_rate": 0.0,
+    }  # fmt: skip
+    return Train(optimizer=optimizer, learning_rate=rate, **(others | changes))
+
+
+SGD = learning("sgd", 1.0, momentum=0.0)
+ADAM = learning("adam", 0.1)
 
 
 class Linear(nn.Module):
@@ -66,14 +81,12 @@ def run(
     model: Classifier,
     train: Split,
     validation: Split,
-    settings: OptimizerSettings,
+    settings: Train,
     *,
     place: Place = PLACE,
     checkpoint: Checkpoint | None = None,
-    weight_decay: float = 0.0,
     **options: object,
 ) -> Iterator[Epoch]:
-    """`fit` with a recipe of these options."""
+    """`fit` with the optimizer of these settings and a recipe of these options."""
     recipe = Recipe(**{"epochs": 3, "batch_size": 8, "patience": 99, "seed": 0, "augment": PLAIN} | options)
-    optimizer = make_optimizer(model, settings, weight_decay)
-    return fit(model, train, validation, optimizer, recipe, place=place, checkpoint=checkpoint)
+    return fit(model, train, validation, make_optimizer(model, settings), recipe, place=place, checkpoint=checkpoint)

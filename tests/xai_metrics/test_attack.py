@@ -67,6 +67,18 @@ def test_features_are_grad_cam(classifier, images, params, in_place):
     assert enlarged == pytest.approx(maps, abs=1e-6)
 
 
+def test_features_of_a_transformer_are_grad_cam_of_its_tokens(small_transformer, params):
+    _, model = small_transformer
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    targets = torch.arange(3)
+    features = by_features(model.eval(), to_float(images).requires_grad_(True), targets).detach()
+    assert features.shape == (3, 4, 4)  # patches of 8 x 8 pixels
+    enlarged = functional.interpolate(features[:, None], size=(32, 32), mode="bilinear")[:, 0].numpy()
+    maps = GradCam(params.explain.grad_cam, 8)(model, Request(images, targets, (0,) * 3)).maps
+    assert maps.any()
+    assert enlarged == pytest.approx(maps, abs=1e-6)
+
+
 def test_smooth_makes_any_relu_a_softplus():
     x = torch.tensor([-1.0, 0.0, 2.0])
     soft = functional.softplus(x, beta=10.0)

@@ -4,12 +4,16 @@ import difflib
 import math
 import reprlib
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
+from glassbox.config.types import TUNED
 from glassbox.core.errors import UserError, cut, masked
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -18,6 +22,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _ALLOWED = {
     "tuple_type": "a list",
     "model_type": "a section of keys",
+    "dict_type": "a section of keys",
+    "invalid-json-value": "a number, text, true, false, null, or a list or section of these",
     "finite_number": "a finite number",
     "string_type": "text",
     "string_unicode": "text",
@@ -27,6 +33,7 @@ _ALLOWED = {
     "float_type": "a number",
     "none_required": "null",
 }
+_NO_TEXT = ("string_type", "string_unicode")
 
 
 def checked(model: type[Model], tree: dict[str, Any], file: str | Path) -> Model:
@@ -48,30 +55,64 @@ def _sentence(error: ValidationError, tree: dict[str, Any], model: type[BaseMode
         return f"{dotted([*first, problem['input']])} is not a parameter: every key must be text"
     if problem["type"] == "invalid_key":
         return f"{dotted(problem['loc'])} is not a parameter: every key must be text"
+    if problem["loc"][-1:] == ("[key]",):  # of a section whose keys are free
+        kind = "text" if problem["type"] in _NO_TEXT else "of letters, digits and _, and at most 64 of these"
+        return f"{dotted([*first[:-1], problem['input']])} is not a parameter: every key must be {kind}"
     if problem["type"] == "missing":
         return f"{key}.{problem['loc'][-1]} is missing" if key else f"the section {problem['loc'][-1]} is missing"
     if problem["type"] == "extra_forbidden":
-        siblings = list(_section_at(first[:-1], model).model_fields)
-        close = difflib.get_close_matches(str(first[-1])[:100], siblings, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{key} is not a parameter; {hint}allowed here: {', '.join(siblings)}"
+        siblings = _keys_at(first[:-1], model)
+        return f"{key} is not a parameter; {nearest(first[-1], siblings)}allowed here: {', '.join(siblings)}"
     value = problem["input"]
     is_value = "" if isinstance(value, dict | BaseModel) else f" is {shown(value)}"
     if problem["type"] == "value_error":
         message = problem["msg"].removeprefix("Value error, ")
-        return f"{key}{is_value}: {message}" if key else message  # a rule names the keys itself
-    field = _section_at(first[:-1], model).model_fields.get(first[-1]) if isinstance(first[-1], str) else None
-    described = field.description if field is not None else None
-    allowed = list(dict.fromkeys(_allowed(p, described) for p in same))
+        return message if message.startswith(key) else f"{key}{is_value}: {message}"  # it may name its key itself
+    field = _keys_at(first[:-1], model).get(first[-1])
+    allowed = _either(same, field.description if field is not None else None)
     if field is not None and type(None) in get_args(field.annotation):
         allowed.append("null")
     return f"{key}{is_value or ' is a section of keys'}, but must be {' or '.join(allowed)}"
 
 
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like a wrong one; "" if none is."""
+    close = difflib.get_close_matches(str(name)[:100], known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def must_be(section: type[BaseModel], name: str, value: Any, besides: str = "") -> str | None:
+    """What a key of a section must be, if it may not have this value; None if it may.
+
+    Args:
+        besides: a word that is not named, though it is allowed.
+    """
+    try:
+        _alone(section, name).model_validate({name: value})
+    except ValidationError as error:
+        allowed = _either(error.errors(include_url=False), section.model_fields[name].description)
+        return " or ".join(words for words in allowed if words != shown(besides))
+    return None
+
+
+@cache
+def _alone(section: type[BaseModel], name: str) -> type[BaseModel]:
+    field = section.model_fields[name]
+    return create_model("Alone", __config__=section.model_config, **{name: (field.annotation, field)})
+
+
+def _either(problems: Iterable[dict[str, Any]], described: str | None) -> list[str]:
+    """What a value must be: one of these."""
+    allowed = list(dict.fromkeys(_allowed(problem, described) for problem in problems))
+    if described in allowed:
+        return [words for words in allowed if words in (described, shown(TUNED))]
+    return [words for words in allowed if words != "a whole number" or "a number" not in allowed]
+
+
 def _allowed(problem: dict[str, Any], described: str | None) -> str:
     """What a value must be, in the words of its field if it has some."""
     kind = problem["type"]
-    if described and kind not in ("string_type", "string_unicode"):
+    if described and kind not in _NO_TEXT and problem.get("ctx", {}).get("expected") != shown(TUNED):
         return described
     if kind == "too_short":
         least = problem["ctx"]["min_length"]
@@ -81,24 +122,40 @@ def _allowed(problem: dict[str, Any], described: str | None) -> str:
 
 def _locate(location: tuple[Any, ...], tree: Any) -> tuple[tuple[Any, ...], Any]:
     """The part of a pydantic location that exists in the file, without pydantic's tags for the members of a union, and
-    the value there."""
+    the value there. A dotted key of the location may be nested in the file."""
     path: list[Any] = []
     for part in location:
-        known = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int)
-        if not known:
-            break
-        tree = tree[part]
+        try:
+            tree = _inside(tree, part)
+        except LookupError:  # a tag
+            continue
         path.append(part)
     return tuple(path), tree
 
 
-def _section_at(path: tuple[Any, ...], model: type[BaseModel]) -> type[BaseModel]:
+def _inside(tree: Any, part: Any) -> Any:
+    if isinstance(tree, list) and isinstance(part, int):
+        return tree[part]
+    if not isinstance(tree, dict):
+        raise KeyError(part)
+    if part in tree:
+        return tree[part]
+    for key, inner in tree.items():
+        if isinstance(part, str) and isinstance(key, str) and part.startswith(f"{key}."):
+            with suppress(LookupError):
+                return _inside(inner, part.removeprefix(f"{key}."))
+    raise KeyError(part)
+
+
+def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys of the section there; those of the inner sections where the names of these are free."""
     section: Any = model
     for part in path:
-        section = section.model_fields[part].annotation
-        if get_args(section):  # an optional one: `Planted | None`
-            section = get_args(section)[0]
-    return section
+        if part in getattr(section, "model_fields", {}):
+            section = section.model_fields[part].annotation
+        while get_args(section):  # an optional section, `Planted | None`, or free names, `dict[str, Option]`
+            section = get_args(section)[-1 if get_origin(section) is dict else 0]
+    return getattr(section, "model_fields", {})
 
 
 class _Short(reprlib.Repr):

@@ -5,34 +5,36 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from glassbox.config.section import Section, rule
-from glassbox.config.types import Count, Fraction, Optimizer, Penalty, Positive, TrainingBatch, Tuned
+from glassbox.config.types import TUNED, Count, Fraction, Optimizer, Penalty, Positive, TrainingBatch, Tuned
 
 if TYPE_CHECKING:
     from glassbox.config.compute import Compute
 
+NEEDS = {"sgd": "momentum", "rmsprop": "rho"}  # by optimizer, the key that it alone has
+
 
 class Train(Section):
-    epochs: Positive
-    head_epochs: Count
+    epochs: Positive | Tuned
+    head_epochs: Count | Tuned
     workers: Annotated[int, Field(ge=1, le=4096)]
-    batch_size: TrainingBatch
+    batch_size: TrainingBatch | Tuned
     optimizer: Optimizer | Tuned
     learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
-    momentum: Fraction | Tuned
-    rho: Fraction | Tuned
-    weight_decay: Penalty
-    label_smoothing: Fraction
-    class_weights: Literal["balanced"] | None
-    sampling: Literal["shuffle", "balanced"]
-    patience: Positive
-    watch: Literal["loss", "penalized_loss"]
-    min_delta: Annotated[float, Field(ge=0, le=1000)]
-    keep: Literal["best", "last"]
-    schedule: Literal["plateau", "one_cycle", "constant"]
-    warmup: Annotated[float, Field(gt=0, lt=1)]
-    lr_factor: Annotated[float, Field(gt=0, lt=1)]
-    lr_patience: Positive
-    min_learning_rate: Annotated[float, Field(ge=0, le=10)]
+    momentum: Fraction | Tuned | None
+    rho: Fraction | Tuned | None
+    weight_decay: Penalty | Tuned
+    label_smoothing: Fraction | Tuned
+    class_weights: Literal["balanced"] | Tuned | None
+    sampling: Literal["shuffle", "balanced"] | Tuned
+    patience: Positive | Tuned
+    watch: Literal["loss", "penalized_loss"] | Tuned
+    min_delta: Annotated[float, Field(ge=0, le=1000)] | Tuned
+    keep: Literal["best", "last"] | Tuned
+    schedule: Literal["plateau", "one_cycle", "constant"] | Tuned
+    warmup: Annotated[float, Field(gt=0, lt=1)] | Tuned
+    lr_factor: Annotated[float, Field(gt=0, lt=1)] | Tuned
+    lr_patience: Positive | Tuned
+    min_learning_rate: Annotated[float, Field(ge=0, le=10)] | Tuned
 
     @rule
     def _workers_can_train_together(self, compute: "Compute") -> None:
@@ -45,6 +47,12 @@ class Train(Section):
             raise ValueError(f"train.workers is {self.workers}: with compute.engine = {compute.engine} it must be 1")
 
     @rule
+    def _the_optimizer_has_its_own_hyperparameter(self) -> None:
+        for optimizer, key in NEEDS.items():
+            if self.optimizer == optimizer and getattr(self, key) is None:
+                raise ValueError(f"train.{key} is null: with train.optimizer = {optimizer} it must be a number")
+
+    @rule
     def _classes_are_balanced_once(self) -> None:
         if self.class_weights == self.sampling == "balanced":
             raise ValueError(
@@ -54,7 +62,7 @@ class Train(Section):
 
     @rule
     def _the_head_learns_within_the_training(self) -> None:
-        if self.head_epochs > self.epochs:
+        if TUNED not in (self.head_epochs, self.epochs) and self.head_epochs > self.epochs:
             raise ValueError(
                 f"train.head_epochs is {self.head_epochs}: it must not be above train.epochs, {self.epochs}"
             )
@@ -66,5 +74,5 @@ def is_balanced(class_weights: str | None, sampling: str) -> bool:
 
 
 def judged_by(class_weights: str | None, sampling: str) -> str:
-    """The measure by which trainings are compared: a field of an epoch and of a trial's record."""
+    """The accuracy by which trainings are compared: a field of an epoch and of a trial's record."""
     return "validation_balanced_accuracy" if is_balanced(class_weights, sampling) else "validation_accuracy"

@@ -1,88 +1,23 @@
 """The section `tune`: the search and its space."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
-from glassbox.config.model import IN_SPACE, check_complete, is_used
+from glassbox.config import space
+from glassbox.config.augment import Augment
+from glassbox.config.hyperparameters import together
+from glassbox.config.messages import dotted, must_be, nearest, shown
+from glassbox.config.model import Model
 from glassbox.config.section import Section, rule
-from glassbox.config.types import (
-    CNN,
-    SHARE_OR_GPUS,
-    TUNED,
-    Activation,
-    Count,
-    Gpus,
-    Kernel,
-    Optimizer,
-    Pool,
-    Positive,
-    TrainingBatch,
-    list_of,
-)
+from glassbox.config.space import ARGUMENTS, Option, Searched
+from glassbox.config.train import Train
+from glassbox.config.types import SHARE_OR_GPUS, TUNED, Count, Gpus, Positive
 
 if TYPE_CHECKING:
     from glassbox.config.compute import Compute
-    from glassbox.config.model import Model
-    from glassbox.config.train import Train
 
-
-class Range(Section):
-    """A float drawn from [low, high], on a log scale if `log`."""
-
-    low: float
-    high: float
-    log: bool
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if not self.low <= self.high:
-            raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low ({self.low}) must be above 0 on a log scale")
-        return self
-
-
-class Space(Section):
-    """The search space of the CNN paper (figures 6-9), with the paper's names. The keys of its network may be left out
-    for another one."""
-
-    conv1_filters: list_of(Positive) = None
-    conv1_kernel_size: list_of(Kernel) = None
-    activation_func1: list_of(Activation) = None
-    leaky_relu_alpha_1: Range = None
-    l2_reg_1: Range = None
-    pool_size_1: list_of(Pool) = None
-    dropout_1: Range = None
-    conv2_filters: list_of(Positive) = None
-    conv2_kernel_size: list_of(Kernel) = None
-    activation_func2: list_of(Activation) = None
-    leaky_relu_alpha_2: Range = None
-    l2_reg_2: Range = None
-    pool_size_2: list_of(Pool) = None
-    dense_units_1: list_of(Positive) = None
-    dense_l2_reg_1: Range = None
-    activation_func_dense: list_of(Activation) = None
-    leaky_relu_alpha_3: Range = None
-    dense_dropout_1: Range = None
-    optimizer: list_of(Optimizer)
-    adam_lr: Range
-    sgd_lr: Range
-    sgd_momentum: Range
-    rmsprop_lr: Range
-    rmsprop_rho: Range
-
-    @field_validator("*")
-    @classmethod
-    def _within_what_the_network_takes(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, Range):
-            if value.low < 0:
-                raise ValueError(f"low ({value.low}) must not be below 0")
-            if info.field_name.endswith("_lr") and value.high > 10:
-                raise ValueError(f"high ({value.high}) must not be above 10")
-            if not info.field_name.endswith("_lr") and value.high >= 1:
-                raise ValueError(f"high ({value.high}) must be below 1")
-        return value
+KINDS: dict[str, type[Section]] = {"model": Model, "train": Train, "augment": Augment}
 
 
 class Tune(Section):
@@ -91,16 +26,72 @@ class Tune(Section):
     gpus: Annotated[Gpus | None, Field(description=SHARE_OR_GPUS)]
     startup_trials: Positive
     epochs: Positive
-    batch_size: TrainingBatch
     patience: Positive
     pruner_startup_trials: Count
     pruner_warmup_epochs: Count
-    space: Space
+    objective: Literal["accuracy", "loss", "macro_f1"]
+    second_objective: Literal["forward_ms", "parameters"] | None
+    space: Annotated[dict[str, dict[str, Option]], BeforeValidator(space.parsed)]
+
+    @field_serializer("space", mode="wrap")
+    def _as_in_the_file(self, value: Any, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return space.as_in_the_file(dump(value))
+
+    @property
+    def options(self) -> list[Searched]:
+        """All options of the space, in the file's order."""
+        return space.labelled(self.space)
+
+    @model_validator(mode="after")
+    def _has_an_order(self) -> "Tune":
+        space.in_order(self.options)
+        return self
 
     @rule
-    def _the_space_is_complete(self, model: "Model") -> None:
-        if model.name == CNN:
-            check_complete("tune.space", self.space)
+    def _the_space_fits_its_parameters(self, model: Model, train: Train, augment: Augment) -> None:
+        given = together(model, train, augment).by_key()
+        for key in self.space:
+            _check_can_be_searched(key)
+        for place, searched in zip(self._places(), self.options, strict=True):
+            for key, wanted in searched.option.when.items():
+                if key not in self.space and key not in given:
+                    hint = nearest(key, [*self.space, *given])
+                    raise ValueError(
+                        f"{place}.when: {dotted([key])} is not a parameter; {hint}allowed here: dotted keys"
+                    )
+                for value in wanted if isinstance(wanted, tuple) else [wanted]:
+                    if allowed := _not_taken(key, value):
+                        raise ValueError(f"{place}.when: {key} is {shown(value)}, but must be {allowed}")
+            for value in searched.option.values():
+                if allowed := _not_taken(searched.key, value):
+                    raise ValueError(f"{place} has {shown(value)}, but must be {allowed}")
+
+    def _places(self) -> list[str]:
+        """Where each of the options stands in the file."""
+        return [".".join(filter(None, ["tune.space", key, name])) for key in self.space for name in self.space[key]]
+
+    @rule
+    def _every_tuned_value_is_searched(self, model: Model, train: Train, augment: Augment) -> None:
+        """An option is needed only if its condition holds."""
+        given = together(model, train, augment)
+        values = given.by_key()
+        if not self.n_trials:
+            missing = [
+                key
+                for key in given.tuned()
+                if key not in self.space or any(option.holds(values) for option in self.space[key].values())
+            ]
+            if missing:
+                raise ValueError(
+                    f"{', '.join(missing)} must be given a value: 'tuned' stands there, but tune.n_trials is 0"
+                )
+            return
+        for key in given.tuned():
+            if key not in self.space:
+                raise ValueError(f"{key} is 'tuned': tune.space must then say how it is drawn")
+        for key in given.tuned():
+            if _not_taken(key, None) and (case := space.not_covered(key, self.space, values)):
+                raise ValueError(f"tune.space.{key} must have an option for {case}: {key} needs a value then, too")
 
     @rule
     def _trials_can_run_there(self, compute: "Compute") -> None:
@@ -110,19 +101,25 @@ class Tune(Section):
                 f"{'above 0' if compute.gpus else '0 or null'}"
             )
 
-    @rule
-    def _without_a_search_every_value_is_given(self, model: "Model", train: "Train") -> None:
-        """A conditional value is needed only if its condition holds."""
-        if self.n_trials:
-            return
-        chosen = dict(model) | dict(train)
-        missing = [
-            f"{section}.{name}"
-            for section, keys in (("model", model), ("train", train))
-            for name, value in keys
-            if value == TUNED and is_used(IN_SPACE.get(name, name), model.name, chosen)
-        ]
-        if missing:
-            raise ValueError(
-                f"{', '.join(missing)} must be given a value: 'tuned' stands there, but tune.n_trials is 0"
-            )
+
+def _check_can_be_searched(key: str) -> None:
+    section, _, name = key.partition(".")
+    kind = KINDS[section]
+    place = dotted(["tune.space", key])
+    if key.startswith(f"{ARGUMENTS}."):
+        if must_be(Model, "arguments", {key.removeprefix(f"{ARGUMENTS}."): 0}):
+            raise ValueError(f"{place} is not a parameter: the name of an argument must be of letters, digits and _")
+        return
+    known = [other for other in kind.model_fields if other != "arguments" and not must_be(kind, other, TUNED)]
+    if name not in known:
+        raise ValueError(
+            f"{place} is not a parameter that can be searched; {nearest(name, known)}allowed here: {', '.join(known)}"
+        )
+
+
+def _not_taken(key: str, value: Any) -> str | None:
+    """What a parameter must be, if it can never have this value; None if it can."""
+    if key.startswith(f"{ARGUMENTS}."):
+        return None  # the function that makes the network knows
+    section, _, name = key.partition(".")
+    return must_be(KINDS[section], name, () if value == TUNED else value, besides=TUNED)

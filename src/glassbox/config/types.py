@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-CNN = "cnn"  # the network of the CNN paper; other names are torchvision's
+CNN = "cnn"  # the network of the CNN paper
 TUNED = "tuned"  # a value that means: the one that the search has found
 
 MOST = 2**31 - 1  # of all that is counted: libraries use 32 bits
@@ -21,9 +21,7 @@ Penalty = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 TrainingBatch = Annotated[int, Field(ge=2, le=MOST)]  # batch normalisation needs two images to compare
-Pool = Annotated[int, Field(ge=1, le=8)]
 Gpus = Annotated[int, Field(ge=0, le=64)] | Annotated[float, Field(gt=0, lt=1)]  # whole ones, or a share of one
-Activation = Literal["relu", "leaky_relu"]
 Optimizer = Literal["adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Tuned = Literal["tuned"]
@@ -33,15 +31,6 @@ def list_of(element: Any) -> Any:
     """The type of a list of at least one value. A frozen section holds tuples, so the container converts YAML's lists;
     its elements stay strict."""
     return Annotated[tuple[element, ...], Field(strict=False, min_length=1)]
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
-    return value
-
-
-Kernel = Annotated[int, Field(ge=1, le=15), AfterValidator(_odd)]
 
 
 def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from glassbox.config.messages import dotted, shown
 from glassbox.core.errors import UserError, cut
 
 PARAMS_FILE = "params.yaml"
+FREE = ("model.arguments.", "tune.space.")  # sections that take any key: a change may add one
 MOST_VALUES = 1_000_000  # of a file, aliases resolved
 
 
@@ -70,10 +71,12 @@ def edit(text: str, changes: Iterable[str], file: str | Path = PARAMS_FILE) -> s
         if not (key and equals):
             raise UserError(f"{shown(change)} is no change of a parameter: it must be like train.epochs=3")
         *path, last = key.split(".")
-        section = tree
-        for part in path:
+        section, is_free = tree, key.startswith(FREE)
+        for depth, part in enumerate(path):
+            if is_free and depth and isinstance(section, dict) and section.get(part) is None:
+                section[part] = {}
             section = section.get(part) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
+        if not isinstance(section, dict) or not (is_free or last in section):
             raise UserError(f"{dotted([key])} is not a parameter in {file}")
         try:
             section[last] = _yaml(value)
@@ -90,7 +93,7 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
     >>> flatten({"train": {"epochs": 3}})
     {'train.epochs': 3}
     """
-    # Keys that only another network needs, and that were left out, are no parameters of this study.
+    # What was left out of the file is no parameter of this study.
     tree = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
     flat: dict[str, Any] = {}
     for key, value in tree.items():

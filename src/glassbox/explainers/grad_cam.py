@@ -23,7 +23,8 @@ class GradCam:
     A map is the weighted sum of the feature maps of one layer, the weights being the spatial means of the gradient of
     the target's logit, divided by the study's temperature; enlarged bilinearly to the image. The layer is that of
     `Classifier.grad_cam_layer`: it runs once, all paths from the image to the output pass it, and it is the last one
-    with more than one place, so that the sum leaves nothing of the decision out; see `models.layers.last_feature_maps`.
+    with more than one place, so that the sum leaves nothing of the decision out; see
+    `models.feature_maps.last_feature_maps`. In a transformer the features are tokens, put back on their grid.
     With `relu` only what is positive is kept, as in the paper: then a map of zeros is possible and means that the sum
     is at or below 0 at every place.
     """
@@ -44,8 +45,9 @@ class GradCam:
         x = to_float(images)
         with gradients_end_at(classifier.grad_cam_layer(x.shape[-1]), in_place=True) as outputs:
             logits = classifier(x)
-        (features,) = outputs  # (B, C, h, w): the layer runs once
+        (features,) = outputs  # the layer runs once
         (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)
+        features, gradient = classifier.feature_maps(features), classifier.feature_maps(gradient)  # (B, C, h, w)
         weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
         coarse = (weights * features.detach()).sum(dim=1, keepdim=True)  # (B, 1, h, w)
         if self.settings.relu:

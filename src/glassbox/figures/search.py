@@ -1,5 +1,6 @@
 """History and results of the search."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from glassbox.config.tune import Range, Space
+from glassbox.config.space import Option, Searched
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
 
 ACCURACY = "validation_accuracy"  # the default measure
+SECOND = {"parameters": "parameters of the network", "forward_ms": "forward pass of one image (ms)"}
 STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 
 
 def _label(measure: str) -> str:
-    return f"{measure.replace('_', ' ')} (%)"
+    return f"{measure.replace('_', ' ')} ({'nats' if _is_loss(measure) else '%'})"
+
+
+def _is_loss(measure: str) -> bool:
+    return measure.endswith("loss")
+
+
+def _shown(measure: str) -> float:
+    """What values are multiplied by to be drawn."""
+    return 1 if _is_loss(measure) else 100
 
 
 def history(path: str | Path, trials: pd.DataFrame, measure: str = ACCURACY) -> None:
     """The measure of every trial, and the best complete one so far."""
     with figure(path, 6.5, 3.4) as drawing:
-        axis = drawing.subplots()
-        floor = trials[measure].min(skipna=True)
+        axis, scale = drawing.subplots(), _shown(measure)
+        worst = trials[measure].max() if _is_loss(measure) else trials[measure].min()
         for state, (colour, marker) in STATES.items():
-            part = trials[trials["state"] == state].fillna({measure: floor})
+            part = trials[trials["state"] == state].fillna({measure: worst})
             if len(part):
                 label = f"{state} ({len(part)})"
-                axis.scatter(part["trial"], 100 * part[measure], c=colour, marker=marker, label=label, zorder=3)
-        best = trials[measure].where(trials["state"] == "complete").cummax().ffill()
-        axis.step(trials["trial"], 100 * best, where="post", color=GREY, label="best so far")
+                axis.scatter(part["trial"], scale * part[measure], c=colour, marker=marker, label=label, zorder=3)
+        complete = trials[measure].where(trials["state"] == "complete")
+        best = (complete.cummin() if _is_loss(measure) else complete.cummax()).ffill()
+        axis.step(trials["trial"], scale * best, where="post", color=GREY, label="best so far")
         axis.set(xlabel="trial", ylabel=_label(measure), title="Search history")
         _finish(axis)
 
@@ -44,7 +56,15 @@ def learning_curves(path: str | Path, curves: list[list[float]], states: list[st
             colour, marker = STATES[state]
             label = None if state in states[:number] else state
             epochs = np.arange(1, len(curve) + 1)
-            axis.plot(epochs, 100 * np.array(curve), color=colour, alpha=0.6, marker=marker, markersize=3, label=label)
+            axis.plot(
+                epochs,
+                _shown(measure) * np.array(curve),
+                color=colour,
+                alpha=0.6,
+                marker=marker,
+                markersize=3,
+                label=label,
+            )
         axis.set(xlabel="epoch", ylabel=_label(measure), title="Trials, epoch by epoch")
         _finish(axis)
 
@@ -67,26 +87,29 @@ def importance(path: str | Path, importances: dict[str, float], n_complete: int)
         axis.set_axisbelow(True)
 
 
-def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, measure: str = ACCURACY) -> None:
+def parallel_coordinates(
+    path: str | Path, trials: pd.DataFrame, options: Sequence[Searched], measure: str = ACCURACY
+) -> None:
     """Each trial as a line through its hyperparameters, coloured by its measure; pruned trials are dashed, unused
     hyperparameters leave a gap."""
-    shown = [name for name in Space.model_fields if name in trials and trials[name].notna().any()]
-    done = trials[trials[measure].notna()].sort_values(measure)
-    scale = Normalize(100 * done[measure].min(), 100 * done[measure].max())
-    colours = colormaps["viridis_r"]
+    shown = [searched for searched in options if trials[searched.label].notna().any()]
+    done = trials[trials[measure].notna()].sort_values(measure, ascending=not _is_loss(measure))
+    factor = _shown(measure)
+    scale = Normalize(factor * done[measure].min(), factor * done[measure].max())
+    colours = colormaps["viridis" if _is_loss(measure) else "viridis_r"]  # the best are dark
     with figure(path, 0.62 * len(shown) + 1.6, 4.6) as drawing:
         axis = drawing.subplots()
         for row in done.to_dict("records"):
-            heights = [_height(row[name], getattr(space, name)) for name in shown]
+            heights = [_height(row[searched.label], searched.option) for searched in shown]
             style = "-" if row["state"] == "complete" else (0, (2, 2))
-            colour = colours(scale(100 * row[measure]))
+            colour = colours(scale(factor * row[measure]))
             axis.plot(heights, color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=3)
         box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
-        for place, name in enumerate(shown):
+        for place, searched in enumerate(shown):
             axis.axvline(place, color="#d0d7de", linewidth=0.8, zorder=0)
-            for height, text in _ticks(getattr(space, name)):
+            for height, text in _ticks(searched.option):
                 axis.text(place + 0.06, height, text, fontsize=6.5, va="center", color="#24292f", bbox=box)
-        axis.set_xticks(range(len(shown)), shown, rotation=40, ha="right")
+        axis.set_xticks(range(len(shown)), [searched.label for searched in shown], rotation=40, ha="right")
         axis.set_yticks([])
         axis.set(title="Trials in the search space (dashed: pruned)")
         axis.set(xlim=(-0.3, len(shown) - 0.2), ylim=(-0.06, 1.06))
@@ -94,38 +117,57 @@ def parallel_coordinates(path: str | Path, trials: pd.DataFrame, space: Space, m
         drawing.colorbar(ScalarMappable(scale, colours), ax=axis, label=_label(measure), pad=0.01)
 
 
+def pareto(path: str | Path, trials: pd.DataFrame, measure: str, second: str) -> None:
+    """Both objectives of every complete trial; a line joins those that no other trial beats in both."""
+    done = trials[trials["state"] == "complete"].sort_values(measure, ascending=_is_loss(measure), kind="stable")
+    done = done.sort_values(second, kind="stable")  # of equal ones the best first
+    costs = done[measure] if _is_loss(measure) else -done[measure]
+    front = done[costs < costs.cummin().shift(fill_value=np.inf)]
+    with figure(path, 6.5, 3.8) as drawing:
+        axis, scale = drawing.subplots(), _shown(measure)
+        axis.scatter(done[second], scale * done[measure], color=GREY, label=f"complete trials ({len(done)})")
+        axis.plot(front[second], scale * front[measure], "o-", color=BLUE, label=f"Pareto front ({len(front)})")
+        for row in front.to_dict("records"):
+            axis.annotate(str(row["trial"]), (row[second], scale * row[measure]), (4, 4), textcoords="offset points")
+        axis.set(xlabel=SECOND[second], ylabel=_label(measure), title="Both objectives; numbers are trials")
+        axis.set_xscale("log")
+        axis.grid()
+        axis.legend()
+
+
 def draw_all(
     folder: Path,
     trials: pd.DataFrame,
     curves: list[list[float]],
     importances: dict[str, float],
-    space: Space,
+    options: Sequence[Searched],
     measure: str = ACCURACY,
+    second: str | None = None,
 ) -> None:
     """All figures of a search; the importance only if it is known (two complete trials differ)."""
     history(folder / "history.png", trials, measure)
     learning_curves(folder / "trials.png", curves, list(trials["state"]), measure)
-    parallel_coordinates(folder / "parallel_coordinates.png", trials, space, measure)
+    parallel_coordinates(folder / "parallel_coordinates.png", trials, options, measure)
     if importances:
         importance(folder / "importance.png", importances, int((trials["state"] == "complete").sum()))
+    if second:
+        pareto(folder / "pareto.png", trials, measure, second)
 
 
-def _height(value: object, choice: Range | tuple) -> float:
+def _height(value: object, option: Option) -> float:
     """Position of a value on its axis, 0..1; NaN where the trial did not use the hyperparameter."""
     if pd.isna(value):
         return np.nan
-    if not isinstance(choice, Range):
-        # pandas holds whole numbers as floats where a column has gaps.
-        place = [str(c) for c in choice].index(f"{value:g}" if isinstance(value, float) else str(value))
-        return place / max(len(choice) - 1, 1)
-    if choice.high == choice.low:
+    if option.choices is not None:
+        return option.choices.index(value) / max(len(option.choices) - 1, 1)
+    if option.high == option.low:
         return 0.5
-    if choice.log:
-        return float(np.log(value / choice.low) / np.log(choice.high / choice.low))
-    return (value - choice.low) / (choice.high - choice.low)
+    if option.log:
+        return float(np.log(value / option.low) / np.log(option.high / option.low))
+    return (value - option.low) / (option.high - option.low)
 
 
-def _ticks(choice: Range | tuple) -> list[tuple[float, str]]:
-    if isinstance(choice, Range):
-        return [(0.0, f"{choice.low:g}"), (1.0, f"{choice.high:g}")]
-    return [(place / max(len(choice) - 1, 1), str(value)) for place, value in enumerate(choice)]
+def _ticks(option: Option) -> list[tuple[float, str]]:
+    if option.choices is None:
+        return [(0.0, f"{option.low:g}"), (1.0, f"{option.high:g}")]
+    return [(place / max(len(option.choices) - 1, 1), str(value)) for place, value in enumerate(option.choices)]

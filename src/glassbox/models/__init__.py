@@ -1,6 +1,6 @@
 """Networks by name, and the classifier around them."""
 
-from glassbox.models.card import Card, Spec
+from glassbox.models.card import Card
 from glassbox.models.classifier import (
     Classifier,
     build,
@@ -11,9 +11,10 @@ from glassbox.models.classifier import (
     digest_of_weights,
     fresh,
     load,
-    normalization,
     predict,
+    preprocessing,
     probabilities,
+    rebuilt,
     save,
 )
 from glassbox.models.layers import evaluating, frozen
@@ -21,7 +22,6 @@ from glassbox.models.layers import evaluating, frozen
 __all__ = [
     "Card",
     "Classifier",
-    "Spec",
     "build",
     "check",
     "check_data",
@@ -32,8 +32,9 @@ __all__ = [
     "fresh",
     "frozen",
     "load",
-    "normalization",
     "predict",
+    "preprocessing",
     "probabilities",
+    "rebuilt",
     "save",
 ]

@@ -1,30 +1,19 @@
-"""The specification of a network, and the card of a classifier."""
+"""The card of a classifier."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Spec:
-    """Everything that decides a network, except the data."""
-
-    name: str  # "cnn", or a network of torchvision
-    hyperparameters: dict[str, Any]  # those of `cnn.Hyperparameters` or `registry.Hyperparameters`, by name
-    normalization: str  # of colours; see the function `normalization`
-    input_size: int | None  # side in pixels to which images are resized on the device; None takes them as they are
-
-
-@dataclass(frozen=True)
 class Card:
     """A classifier without its weights: enough to build the network again, and its origin."""
 
-    name: str  # as in `Spec`, like the hyperparameters
-    hyperparameters: dict[str, Any]
+    name: str  # these three as in the section `model`, with the values that were given or found
+    arguments: dict[str, Any]
+    weights: str | None
     classes: tuple[str, ...]  # names, in output order
     image_size: int  # side of the images, pixels
-    input_size: int | None  # side to which the classifier resizes them
-    mean: tuple[float, ...]  # per channel, on the scale 0..1: subtracted inside the classifier
-    std: tuple[float, ...]  # divided by, likewise
+    preprocessing: dict[str, Any]  # the fields of a `preprocessing.Preprocessing`
     data_digest: str  # SHA-256 of the training data
     layers: list[dict[str, Any]]  # a `layers.Layer` each
     parameters: dict[str, int]  # their sums
@@ -39,4 +28,4 @@ class Card:
         size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)
         if not self.began_fresh:
             return size
-        return f"not in {self.hyperparameters['weights']}, so begun fresh: {', '.join(self.began_fresh)}\n{size}"
+        return f"not in {self.weights}, so begun fresh: {', '.join(self.began_fresh)}\n{size}"

@@ -122,18 +122,18 @@ def beside(path: str) -> Path:
 def fit(
     weights: Weights,
     own: dict[str, torch.Tensor],
-    head: str,
+    heads: Sequence[str],
     stem: str | None,
     *,
     which: str,
     network: str,
     classes: Sequence[str],
 ) -> Fitted:
-    """What a network takes of weights; see `registry.load_weights`.
+    """What a network takes of weights; see `classifier.fresh`.
 
     Args:
         own: tensors of the network by name.
-        head: name of its last layer.
+        heads: names of its last layers.
         stem: name of its first convolution, if another size of it is to be left out.
         which, network: names, for messages.
         classes: the data's, in the order of the outputs.
@@ -143,10 +143,11 @@ def fit(
     """
     given = _unprefixed({_name_today(name): tensor for name, tensor in weights.tensors.items()}, own, which)
     given = {name: tensor for name, tensor in given.items() if not name.startswith(AUXILIARY)}
-    given = _plain_head(given, own, head)
+    for head in heads:
+        given = _plain_head(given, own, head)
     other = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
     # A part is wholly taken over or wholly fresh.
-    prefixes = [f"{part}." for part in (head, stem) if part]
+    prefixes = [f"{part}." for part in (*heads, stem) if part]
     differing = [part for part in prefixes if any(n in other or n not in given for n in own if n.startswith(part))]
     fresh = [name for name in own if name.startswith(tuple(differing))]
     faults = [
@@ -158,14 +159,16 @@ def fit(
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise UserError(f"model.weights: {which} does not fit {network} ({faults[0]}{more})")
     tensors = {name: tensor for name, tensor in given.items() if name not in fresh}
-    if f"{head}.weight" in fresh:
+    if any(f"{head}.weight" in fresh for head in heads):
         why = "has no head that fits"
-        if (weight := given.get(f"{head}.weight")) is not None:
+        if (weight := given.get(f"{heads[0]}.weight")) is not None:
             why = f"has {weight.shape[0]} outputs, and the data have {len(classes)} classes"
         return Fitted(tensors, fresh, [f"model.weights: {which} {why}: the last layer begins with fresh weights."])
     note, rows = _order_of_classes(weights.classes, tuple(classes), which)
     if rows is not None:
-        tensors |= {name: tensor[rows] for name, tensor in tensors.items() if name.startswith(f"{head}.")}
+        tensors |= {
+            name: tensor[rows] for name, tensor in tensors.items() if name.startswith(tuple(f"{h}." for h in heads))
+        }
     return Fitted(tensors, fresh, [note] if note else [])
 
 

@@ -16,22 +16,24 @@ ROOT = PACKAGE.parents[1]  # of the repository, where the package lies in src/ o
 STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
 SCRIPTS = tuple(f"stages.{stage}" for stage in STAGES)
 PAGES = (".css", ".html", ".js")
+NETWORKS = Path("networks")  # modules of the user, in the folder where a stage or a worker runs
+IMPORTS_NETWORKS = "glassbox.models.networks.own_function"
 
 
 def digest(*modules: str) -> str:
     """SHA-256 of the names and contents of all `sources` of modules."""
     parts: list[bytes | str] = []
     for path in sources(*modules):
-        home = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT  # a worker has the package elsewhere
-        parts += [path.relative_to(home).as_posix(), path.read_bytes()]
+        # A worker of a cluster has the package elsewhere.
+        name = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else in_repository(path)
+        parts += [str(name), path.read_bytes()]
     return files.digest(*parts)
 
 
-@cache
 def sources(*modules: str) -> tuple[Path, ...]:
     """Files that modules depend on: their own, those that they import from this project, directly or indirectly and
     anywhere in a file, the packages around these, and files for pages beside them. Imports for type checkers do not
-    count.
+    count. The user's networks count for modules that can import them.
 
     Args:
         modules: full names, such as "glassbox.training.loop" or "stages.train".
@@ -42,6 +44,14 @@ def sources(*modules: str) -> tuple[Path, ...]:
     Raises:
         FileNotFoundError: there is no such module in this repository.
     """
+    reached, code = _reached(*modules)
+    own = set(NETWORKS.resolve().rglob("*.py")) if IMPORTS_NETWORKS in reached else set()
+    return tuple(sorted(code | own))
+
+
+@cache
+def _reached(*modules: str) -> tuple[frozenset[str], frozenset[Path]]:
+    """All modules that some depend on, and their files with those for pages."""
     reached, waiting = set(), set(modules)
     while waiting:
         module = waiting.pop()
@@ -49,7 +59,13 @@ def sources(*modules: str) -> tuple[Path, ...]:
         waiting |= _imported(module) - reached
     code = {_existing(module) for module in reached}
     pages = {page for folder in {path.parent for path in code} for page in folder.iterdir() if page.suffix in PAGES}
-    return tuple(sorted(code | pages))
+    return frozenset(reached), frozenset(code | pages)
+
+
+def in_repository(path: Path) -> str:
+    """The path of a source file, relative to the repository."""
+    own = NETWORKS.resolve()
+    return path.relative_to(own.parent if path.is_relative_to(own) else ROOT).as_posix()
 
 
 def dependencies(stage: str) -> list[str]:
@@ -63,7 +79,9 @@ def dependencies(stage: str) -> list[str]:
         if len(inside) > 1 and inside <= left:
             named.append(folder)
             left -= inside
-    return sorted(path.relative_to(ROOT).as_posix() for path in [*named, *left])
+    own = {path for path in left if path.is_relative_to(ROOT / NETWORKS)}
+    named += [ROOT / NETWORKS] if own else []
+    return sorted(path.relative_to(ROOT).as_posix() for path in [*named, *left - own])
 
 
 def _file(name: str) -> Path | None:

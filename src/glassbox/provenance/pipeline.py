@@ -8,7 +8,7 @@ from glassbox.core import files
 from glassbox.provenance import fingerprint
 
 FILE = "dvc.yaml"
-CODE = ("src/", "stages/")
+CODE = ("src/", "stages/", "networks/")
 
 
 def write(root: str | Path = fingerprint.ROOT) -> list[str]:

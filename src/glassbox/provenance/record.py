@@ -115,7 +115,7 @@ def write(values: Mapping[str, Any], data_digest: str) -> None:
     `study_digest`."""
     machine = files.read_json(Path("reports/train") / files.TIMES)["machine"]
     sources = fingerprint.sources(*fingerprint.SCRIPTS, CHECKS)
-    code = {path.relative_to(fingerprint.ROOT).as_posix(): path for path in sources}
+    code = {fingerprint.in_repository(path): path for path in sources}
     files.write_bytes(FOLDER / SOURCES, _zipped({name: Path(name) for name in BESIDE} | code))
     record = {
         "study": values["study"]["name"],

@@ -27,9 +27,10 @@ def card(study: Study) -> str:
     lines = [
         "## Model",
         "",
-        f"`glassbox-{p.study.name}`: {_network(study)}, {study.model['parameters']['total']:,} parameters, trained for "
-        f"{study.training['epochs']} epochs; the weights of epoch {study.training['best_epoch']} were kept. Its input "
-        f"is RGB images of any size as uint8, which it resizes to {side} x {side} pixels and normalises; its output is "
+        f"`glassbox-{p.study.name}`: {network_in_words(study.model['name'])}, "
+        f"{study.model['parameters']['total']:,} parameters, trained for {study.training['epochs']} epochs; the "
+        f"weights of epoch {study.training['best_epoch']} were kept. Its input is RGB images of any size as uint8, "
+        f"which it resizes to {side} x {side} pixels and normalises; its output is "
         "the predicted class and a probability for each class.",
         "",
         "## Intended use",
@@ -124,9 +125,9 @@ def limits(study: Study) -> list[str]:
     return sentences
 
 
-def _network(study: Study) -> str:
-    name = study.model["name"]
-    return "a CNN of two convolutional blocks" if name == CNN else f"torchvision's {name}"
+def network_in_words(name: str) -> str:
+    """`model.name` for a sentence."""
+    return "a CNN of two convolutional blocks" if name == CNN else name
 
 
 def _listed(names: list[str], most: int = 12) -> str:

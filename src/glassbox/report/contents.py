@@ -41,7 +41,7 @@ def headline(study: Study) -> dict[str, float]:
     if "augmented_accuracy" in study.metrics:
         row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
     if study.search["trials"]:
-        row[f"best_{study.judged_by}"] = study.search[study.judged_by]
+        row[f"best_{study.search['measure']}"] = study.search["value"]
     local_r2 = study.index["local_r2"].dropna() if "local_r2" in study.index else ()  # of LIME's maps
     if len(local_r2):
         row |= {"local_r2/lime": local_r2.mean(), "local_r2_maps/lime": len(local_r2)}

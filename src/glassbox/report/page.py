@@ -13,7 +13,7 @@ from glassbox.evaluation import chance_level
 from glassbox.explainers.captions import equation, note, sound
 from glassbox.explainers.catalog import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration, contents, hypotheses
-from glassbox.report.card import card
+from glassbox.report.card import card, network_in_words
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
@@ -52,9 +52,11 @@ def page(study: Study, images: Any, study_digest: str) -> str:
         "pair": analyses.pairs(study.confusable, study.analyst, len(classes)),
     }
     pairs = (folder / "explain/analyses").glob("pair-*.png")
+    network = network_in_words(study.model["name"])
     return render(
         "page.html",
         study=study,
+        network=network[0].upper() + network[1:] if network.startswith("a ") else network,
         study_digest=study_digest,
         script=SCRIPT.read_text(encoding="utf-8"),
         picture=picture,

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from glassbox.config.parameters import Params
-from glassbox.config.train import judged_by
 from glassbox.core import files
 from glassbox.explainers.catalog import analyst
 from glassbox.report import words
@@ -53,9 +52,10 @@ class Study:
         return analyst(self.params.explain.explainers)
 
     @property
-    def judged_by(self) -> str:
-        """The measure by which the search compared its trials."""
-        return judged_by(self.params.train.class_weights, self.params.train.sampling)
+    def recipe(self) -> dict[str, Any]:
+        """The section `train`, with the values that the search has found."""
+        found = {row["key"]: row["value"] for row in self.model["choices"]}
+        return {key: found.get(f"train.{key}", value) for key, value in self.params.train}
 
     @property
     def n_explained(self) -> int:

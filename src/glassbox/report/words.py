@@ -8,6 +8,11 @@ from glassbox.core.text import MINUS
 STYLE = Path(__file__).parent / "page.css"
 
 
+def measured(value: float, measure: str) -> str:
+    """A value of the measure of a search, for a sentence."""
+    return f"{value:.4f}" if measure.endswith("loss") else percent(value)
+
+
 def percent(share: float, digits: int = 2) -> str:
     """A share, 0..1."""
     return f"{100 * share:.{digits}f} %"
@@ -47,5 +52,10 @@ def render(template: str, **shown: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "short": short, "number": lambda value: f"{value:,}"}
+    environment.filters |= {
+        "percent": percent,
+        "short": short,
+        "number": lambda value: f"{value:,}",
+        "measured": measured,
+    }
     return environment.get_template(template).render(style=STYLE.read_text(encoding="utf-8"), **shown)

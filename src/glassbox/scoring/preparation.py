@@ -186,7 +186,6 @@ def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarra
 
 
 def _untrained(card: Card, device: torch.device, seed: int) -> Classifier:
-    sizes: tuple[Any, ...] = (card.image_size, len(card.classes), card.mean, card.std, card.input_size)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return models.build(card.name, card.hyperparameters, *sizes).to(device).eval()
+        return models.rebuilt(card).to(device).eval()

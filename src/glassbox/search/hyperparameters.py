@@ -1,18 +1,21 @@
 """The value of each hyperparameter and its origin: params.yaml takes precedence over the search."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
-from glassbox.config.model import CNN_KEYS, CONDITIONS, IN_SPACE, Model, is_used, network_keys
+from glassbox.config.augment import Augment
+from glassbox.config.hyperparameters import Hyperparameters
+from glassbox.config.messages import must_be
+from glassbox.config.space import ARGUMENTS, Option, Searched, in_order, not_covered
 from glassbox.config.train import Train
 from glassbox.config.types import TUNED
 from glassbox.core.errors import UserError
-from glassbox.models import Spec
-from glassbox.training.optimizers import OptimizerSettings
 
+Kind = TypeVar("Kind", Train, Augment)
 GIVEN = "params.yaml"
 UNUSED = "not used"
+SHOWN = ("train.optimizer", "train.learning_rate", "train.momentum", "train.rho")  # besides the network's own
 
 
 @dataclass(frozen=True)
@@ -24,80 +27,106 @@ class Choice:
     source: str
 
 
-def unsearched(name: str, normalization: str, input_size: int | None, **values: Any) -> Spec:
-    """The part of a network that is not searched.
+def to_search(known: Hyperparameters, space: Mapping[str, Mapping[str, Option]]) -> Hyperparameters:
+    """The hyperparameters with `tuned` at the searched keys: a value that params.yaml has there is for *train* alone.
+    Only a key that must have a value, and that some trial does not draw, keeps it, for those trials.
 
     Args:
-        name, normalization, input_size: as in the section `model`.
-        values: other keys of that section; those that this network does not use are left out.
+        known: those of params.yaml.
+        space: options by key and name.
     """
-    used = {key: values[key] for key in network_keys(name) if key not in CNN_KEYS}
-    return Spec(name, used, normalization, input_size)
+    given = known.by_key()
+    free = [key for key in space if _may_be_unused(known, key) or not not_covered(key, space, given)]
+    return known.replaced(dict.fromkeys(free, TUNED), unused=set())
 
 
-def network_of(trial: Mapping[str, Any], known: Spec) -> Spec:
-    """The network of a trial.
+def _may_be_unused(known: Hyperparameters, key: str) -> bool:
+    section, _, name = key.partition(".")
+    return key.startswith(f"{ARGUMENTS}.") or must_be(type(getattr(known, section)), name, None) is None
+
+
+def of_trial(known: Hyperparameters, drawn: Mapping[str, Any]) -> Hyperparameters:
+    """The hyperparameters of a trial: those drawn in place of others. A key at which `tuned` stands and that was not
+    drawn, like the slope of a relu, is not used.
 
     Args:
-        trial: its parameters under the paper's names; one that was not drawn, like the slope of a relu, becomes None.
-        known: the part that is not searched.
+        known: what `to_search` returns.
+        drawn: values by key.
+
+    Raises:
+        UserError: the values are not allowed together.
     """
-    drawn = {key: trial.get(key) for key in network_keys(known.name) if key in CNN_KEYS}
-    return replace(known, hyperparameters=drawn | known.hyperparameters)
+    return known.replaced(drawn, unused=set(known.tuned()) - drawn.keys())
 
 
-def optimizer_of(trial: dict[str, Any]) -> OptimizerSettings:
-    """The optimizer of a trial's parameters, under the paper's names."""
-    name = trial["optimizer"]
-    return OptimizerSettings(name, trial[f"{name}_lr"], trial.get("sgd_momentum"), trial.get("rmsprop_rho"))
+def conditions(options: Iterable[Searched]) -> dict[str, list[dict[str, Any]]]:
+    """The condition of each option of each parameter, by key, in the order of `space.draw`, for a JSON file."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for searched in in_order(list(options)):
+        found.setdefault(searched.key, []).append(searched.option.model_dump(mode="json")["when"])
+    return found
 
 
-def resolve(
-    model: Model, train: Train, best: dict[str, Any], trial: int | None
-) -> tuple[Spec, OptimizerSettings, list[Choice]]:
+def resolve(known: Hyperparameters, best: Mapping[str, Any]) -> tuple[Hyperparameters, list[Choice]]:
     """Combine the values of params.yaml with those that the search found.
 
     Args:
-        model, train: sections of params.yaml; "tuned" stands for the search's value.
-        best: the best trial's parameters under the paper's names; empty without a search.
-        trial: its number, or None without a search.
+        known: those of params.yaml; "tuned" stands for the search's value.
+        best: the content of best.json: the number of the best `trial`, or None without a search; its `params` by key;
+            and the `when` of each option of each searched key, see `conditions`.
 
     Returns:
-        The network, the optimizer's hyperparameters, and the origin of each of both.
+        The hyperparameters, and the origin of those of the network and the optimizer and of all that were searched.
 
     Raises:
         UserError: a value that is needed is "tuned", but the search has not drawn it.
     """
-    missing: list[str] = []
-    choices: list[Choice] = []
-
-    def choose(key: str, value: Any, name: str, needed: bool = True) -> Any:
-        if not needed:
-            choices.append(Choice(key, None, UNUSED))
-        elif value != TUNED:
-            choices.append(Choice(key, value, GIVEN))
-        elif name in best:
-            choices.append(Choice(key, best[name], f"tune, trial {trial}"))
+    given, drawn = known.by_key(), best["params"]
+    values = {key: value for key, value in given.items() if value != TUNED}
+    waiting, unused, missing = known.tuned(), set(), []
+    while waiting:
+        key = next(
+            k for k in waiting if not any(parent in waiting for when in best["when"].get(k, ()) for parent in when)
+        )
+        waiting.remove(key)
+        options = best["when"].get(key, ({},))
+        option = _first(options, values)
+        if option is None:
+            unused.add(key)
+        elif key in drawn and option == _first(options, given | drawn):
+            values[key] = drawn[key]
         else:
             missing.append(key)
-            choices.append(Choice(key, None, "missing"))
-        return choices[-1].value
-
-    network: dict[str, Any] = {}
-    # Those that others depend on come first.
-    for name in sorted(network_keys(model.name), key=lambda name: name in CONDITIONS):
-        network[name] = choose(f"model.{name}", getattr(model, name), name, is_used(name, model.name, network))
-    kind = choose("train.optimizer", train.optimizer, "optimizer")
-    values = {"learning_rate": choose("train.learning_rate", train.learning_rate, f"{kind}_lr")}
-    for key, name in IN_SPACE.items():
-        values[key] = choose(f"train.{key}", getattr(train, key), name, is_used(name, model.name, {"optimizer": kind}))
     if missing:
-        reason = f"the best trial ({trial}) has no value that fits those given"
-        if trial is None:
+        reason = f"the best trial ({best['trial']}) has no value that fits those given"
+        if best["trial"] is None:
             reason = "tune.n_trials is 0"
         raise UserError(f"params.yaml: {', '.join(missing)} must be given a value: 'tuned' stands there, but {reason}")
-    spec = Spec(model.name, network, model.normalization, model.input_size)
-    return spec, OptimizerSettings(name=kind, **values), choices
+    found = f"tune, trial {best['trial']}"
+    choices = [
+        Choice(key, values.get(key), UNUSED if values.get(key) is None else found if value == TUNED else GIVEN)
+        for key, value in given.items()
+        if value == TUNED or key in SHOWN or key.startswith("model.")
+    ]
+    return known.replaced(values, unused), choices
+
+
+def _first(options: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> int | None:
+    """Number of the first option whose condition holds."""
+    return next((n for n, when in enumerate(options) if _holds(when, values)), None)
+
+
+def _holds(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(
+        values.get(key) in (wanted if isinstance(wanted, list | tuple) else [wanted]) for key, wanted in when.items()
+    )
+
+
+def as_trained(section: Kind, choices: Iterable[Mapping[str, Any]]) -> Kind:
+    """The section `train` or `augment` with the values that were found, of the rows of `table`."""
+    name = type(section).__name__.lower()
+    found = {row["key"].partition(".")[2]: row["value"] for row in choices if row["key"].startswith(f"{name}.")}
+    return section.model_copy(update={key: found[key] for key, value in section if value == TUNED})
 
 
 def table(choices: list[Choice]) -> list[dict[str, Any]]:

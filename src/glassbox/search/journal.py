@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, file: Path) -> None:
-        # The operating system releases this lock with its process; Optuna's own outlives kill -9 and delays the next
-        # process by half a minute.
-        super().__init__(str(file), lock_obj=filelock.FileLock(file.with_suffix(".lock")))
+        super().__init__(str(file), lock_obj=_lock(file))
         self.file = file
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -49,7 +47,7 @@ class Journal(JournalFileBackend):
             yield log
 
 
-def open_study(file: Path, pruner: BasePruner) -> optuna.Study:
+def open_study(file: Path, pruner: BasePruner, directions: Sequence[str]) -> optuna.Study:
     """The study in a file, or a new one, named like the file. An incomplete last line, left by a power failure, is
     removed.
 
@@ -64,7 +62,7 @@ def open_study(file: Path, pruner: BasePruner) -> optuna.Study:
         return optuna.create_study(
             study_name=file.stem,
             storage=JournalStorage(Journal(file)),
-            direction="maximize",
+            directions=directions,
             pruner=pruner,
             load_if_exists=True,
         )
@@ -79,9 +77,17 @@ def damaged(file: str | Path, why: str) -> str:
     return f"{file}, the record of this search, is damaged ({why}): delete it to start the search again"
 
 
+def _lock(file: Path) -> filelock.FileLock:
+    """Held while a process writes. The operating system releases it with its process; Optuna's own outlives kill -9 and
+    delays the next process by half a minute."""
+    return filelock.FileLock(file.with_suffix(".lock"))
+
+
 def _cut_torn_line(file: Path) -> None:
-    """Otherwise the next record would continue it."""
-    if file.exists():
+    """Otherwise the next record would continue it. Another process that is writing holds the lock."""
+    with _lock(file):
+        if not file.exists():
+            return
         complete = file.read_bytes().rfind(b"\n") + 1
         if complete < file.stat().st_size:
             os.truncate(file, complete)

@@ -1,11 +1,13 @@
 """The result of a search: its finished trials, as a table, and as a summary for the next stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from glassbox.config.tune import Space
+from glassbox.config.space import Searched
+from glassbox.search.hyperparameters import conditions
 
 
 @dataclass(frozen=True)
@@ -15,9 +17,11 @@ class Trial:
     Attributes:
         number: from 0; a trial that was interrupted and repeated counts once.
         state: "complete", "pruned" or "failed".
-        value: the search's measure in its best epoch, 0..1; None for a failed trial.
-        params: the drawn parameters, under the paper's names.
+        value: the search's measure in its best epoch; None for a failed trial.
+        params: the drawn parameters, by the labels of their options.
+        by_key: the same by key.
         curve: the measure after each epoch.
+        cost: the second objective; None without one, and unless the trial is complete.
         seconds: wall time; 0 if not recorded.
         reason: why it failed, or "".
     """
@@ -26,23 +30,34 @@ class Trial:
     state: str
     value: float | None
     params: dict[str, Any]
+    by_key: dict[str, Any]
     curve: list[float]
+    cost: float | None
     seconds: float
     reason: str
 
 
-def table(trials: list[Trial], space: Space, measure: str = "validation_accuracy") -> pd.DataFrame:
-    """One row for each trial: number, state, value (its column is named after the measure), number of epochs, and all
-    parameters in the order of the space."""
-    rows = [{"trial": t.number, "state": t.state, measure: t.value, "epochs": len(t.curve)} | t.params for t in trials]
-    searched = [name for name in Space.model_fields if name in space.model_fields_set]
-    return pd.DataFrame(rows, columns=["trial", "state", measure, "epochs", *searched])
+def table(trials: list[Trial], options: Sequence[Searched], measure: str, second: str | None = None) -> pd.DataFrame:
+    """One row for each trial: number, state, value (its column is named after the measure), the second objective if
+    there is one, number of epochs, and all parameters by the labels of their options."""
+    rows = []
+    for t in trials:
+        row = {"trial": t.number, "state": t.state, measure: t.value} | ({second: t.cost} if second else {})
+        rows.append(row | {"epochs": len(t.curve)} | t.params)
+    columns = ["trial", "state", measure, *([second] if second else []), "epochs"]
+    return pd.DataFrame(rows, columns=[*columns, *(option.label for option in options)])
 
 
-def summary(best: Trial | None, trials: list[Trial], measure: str = "validation_accuracy") -> dict[str, Any]:
+def summary(best: Trial | None, trials: list[Trial], options: Sequence[Searched], measure: str) -> dict[str, Any]:
     """The result for the next stage: without a search `trial` is None and `params` is empty."""
+    when = conditions(options)
     if best is None:
-        return {"trial": None, measure: None, "trials": 0, "epochs": 0, "params": {}}
+        return {"trial": None, "measure": measure, "value": None, "trials": 0, "epochs": 0, "params": {}, "when": when}
     epochs = sum(len(trial.curve) for trial in trials)
-    outcome = {"trial": best.number, measure: best.value, "trials": len(trials), "epochs": epochs}
-    return outcome | {"params": best.params}
+    outcome = {"trial": best.number, "measure": measure, "value": best.value, "trials": len(trials), "epochs": epochs}
+    return outcome | {"params": best.by_key, "when": when}
+
+
+def shown(value: float, measure: str, digits: int = 1) -> str:
+    """A value of the measure for a sentence: a loss in nats, another in percent."""
+    return f"{value:.4f}" if measure.endswith("loss") else f"{100 * value:.{digits}f} %"

@@ -1,34 +1,39 @@
 """What a trial draws from the search space."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from glassbox.config.model import CONDITIONS, is_used
-from glassbox.config.tune import Range, Space
-
-ORDER = sorted(Space.model_fields, key=lambda name: name in CONDITIONS)  # conditions of others first
+from glassbox.config.space import Searched
 
 
-def draw(trial: optuna.Trial, space: Space, network: str) -> dict[str, Any]:
-    """Draw a trial's parameters: slopes only with leaky_relu, learning rates only of the chosen optimizer. For other
-    networks than the paper's only the optimizer's parameters.
+def draw(trial: optuna.Trial, options: Sequence[Searched], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw a trial's parameters: of those options of a key whose conditions hold the first.
 
     Args:
         trial: Optuna's trial.
-        space: the section `tune.space`.
-        network: `model.name`.
+        options: those of the space, each after those that it depends on.
+        given: the values of params.yaml, which conditions may name as well.
 
     Returns:
-        Values under the paper's names.
+        Values by key.
     """
-    params: dict[str, Any] = {}
-    for name in ORDER:
-        if not is_used(name, network, params):
+    drawn: dict[str, Any] = {}
+    for searched in options:
+        option = searched.option
+        if searched.key in drawn or not option.holds({**given, **drawn}):
             continue
-        choice = getattr(space, name)
-        if isinstance(choice, Range):
-            params[name] = trial.suggest_float(name, choice.low, choice.high, log=choice.log)
+        if option.choices is not None:
+            value = trial.suggest_categorical(searched.label, option.choices)
+        elif option.is_whole:
+            value = trial.suggest_int(searched.label, option.low, option.high, log=option.log)
         else:
-            params[name] = trial.suggest_categorical(name, choice)
-    return params
+            value = trial.suggest_float(searched.label, option.low, option.high, log=option.log)
+        drawn[searched.key] = value
+    return drawn
+
+
+def by_key(params: Mapping[str, Any], options: Sequence[Searched]) -> dict[str, Any]:
+    """The parameters of a trial, which Optuna has by label, by key."""
+    return {searched.key: params[searched.label] for searched in options if searched.label in params}

@@ -1,5 +1,7 @@
 """A worker of the search: it trains one trial at a time and reports each epoch. It does not import Optuna."""
 
+import statistics
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +10,7 @@ from typing import Any
 import torch
 
 from glassbox import models
-from glassbox.config.augment import Augment
+from glassbox.config.hyperparameters import Hyperparameters
 from glassbox.config.train import judged_by
 from glassbox.config.tune import Tune
 from glassbox.core.errors import UserError
@@ -17,10 +19,10 @@ from glassbox.data.store import Description, Split
 from glassbox.execution import compute
 from glassbox.execution.compute import Place
 from glassbox.provenance import fingerprint
-from glassbox.search.hyperparameters import network_of, optimizer_of
+from glassbox.search.hyperparameters import of_trial
 from glassbox.training.loop import fit
 from glassbox.training.optimizers import make_optimizer
-from glassbox.training.recipe import Recipe
+from glassbox.training.recipe import recipe_of
 from glassbox.training.records import Epoch
 
 
@@ -34,37 +36,34 @@ class Ended:
     """The training of a trial is over."""
 
     reason: str  # why it failed, or ""
+    cost: float | None = None  # the second objective, if there is one
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything that determines the result of a trial with given parameters.
+    """Everything that determines the result of a trial with given parameters. It trains as *train* would, for at most
+    `settings.epochs`, and stops after `settings.patience`.
 
     Attributes:
         settings: the section `tune`.
-        known: the part of the network that is not searched.
-        how: augmentation.
+        known: the hyperparameters of params.yaml. A search replaces those that it draws, see `to_search`.
         seed: the study's seed.
         description: description of the data.
         place: device and precision.
-        class_weights, sampling, watch: as in the section `train`, so that a trial is trained and compared as the final
-            network is.
     """
 
     settings: Tune
-    known: models.Spec
-    how: Augment
+    known: Hyperparameters
     seed: int
     description: Description
     place: Place
-    class_weights: str | None = None
-    sampling: str = "shuffle"
-    watch: str = "loss"
 
     @property
     def measure(self) -> str:
-        """The measure by which trials are compared, see `judged_by`."""
-        return judged_by(self.class_weights, self.sampling)
+        """The measure by which trials are compared: a field of `Epoch`."""
+        if self.settings.objective == "accuracy":
+            return judged_by(self.known.train.class_weights, self.known.train.sampling)
+        return f"validation_{self.settings.objective}"
 
     def records(
         self, number: int, train: Split, validation: Split
@@ -72,15 +71,19 @@ class Trainer:
         """Train a trial.
 
         Yields:
-            `Ready`, answered by the trial's parameters under the paper's names; an `Epoch` after each epoch, answered
-            by whether the trial is pruned; `Ended`.
+            `Ready`, answered by the trial's parameters by key; an `Epoch` after each epoch, answered by whether the
+            trial is pruned; `Ended`.
         """
-        params, reason = (yield Ready()), ""
+        params, reason, cost = (yield Ready()), "", None
         try:
-            for epoch in self.epochs(number, params, train, validation):
+            hyperparameters = of_trial(self.known, params)
+            for epoch in self.epochs(number, hyperparameters, train, validation):
                 pruned = yield epoch
                 if pruned:
                     break
+            if self.settings.second_objective:
+                model = models.fresh(hyperparameters.model, self.description, 0, self.place.device)
+                cost = COSTS[self.settings.second_objective](model, self.description.image_size)
         except (UserError, MemoryError, RuntimeError) as error:
             # NaN, an image pooled away, memory: this point of the space fails, the search continues.
             reason = " ".join(str(error).split())
@@ -90,25 +93,43 @@ class Trainer:
                 reason = f"out of memory: {reason}"
         if self.place.device.type == "cuda":
             torch.cuda.empty_cache()  # after the handler, since the error refers to the model
-        yield Ended(reason[:500])
+        yield Ended(reason[:500], cost)
 
-    def epochs(self, number: int, params: dict[str, Any], train: Split, validation: Split) -> Iterator[Epoch]:
+    def epochs(self, number: int, hyperparameters: Hyperparameters, train: Split, validation: Split) -> Iterator[Epoch]:
         """The epochs of a trial's training."""
-        seed = derive(self.seed, "tune", "trial", number)
-        model = models.fresh(network_of(params, self.known), self.description, seed, self.place.device)
-        recipe = Recipe(
-            epochs=self.settings.epochs,
-            batch_size=self.settings.batch_size,
-            augment=self.how,
-            seed=seed,
-            patience=self.settings.patience,
-            class_weights=self.class_weights,
-            sampling=self.sampling,
-            watch=self.watch,
-            keep="last",  # the weights of a trial are not used
-            section="tune",
+        seed, settings = derive(self.seed, "tune", "trial", number), hyperparameters.train
+        epochs = min(settings.epochs, self.settings.epochs)
+        short = settings.model_copy(
+            update={
+                "epochs": epochs,
+                "head_epochs": min(settings.head_epochs, epochs),
+                "patience": self.settings.patience,
+                "keep": "last",  # the weights of a trial are not used
+            }
         )
-        yield from fit(model, train, validation, make_optimizer(model, optimizer_of(params)), recipe, place=self.place)
+        model = models.fresh(hyperparameters.model, self.description, seed, self.place.device)
+        recipe = recipe_of(short, hyperparameters.augment, seed)
+        yield from fit(model, train, validation, make_optimizer(model, short), recipe, place=self.place)
+
+
+def _parameters(model: models.Classifier, _: int) -> float:
+    return float(sum(parameter.numel() for parameter in model.parameters()))
+
+
+@torch.inference_mode()
+def _forward_ms(model: models.Classifier, side: int) -> float:
+    """Median of 20 forward passes of one image, after three that are not counted."""
+    device = next(model.parameters()).device
+    image, times = torch.rand(1, 3, side, side, device=device), []
+    with models.evaluating(model):
+        for _ in range(23):
+            start = time.perf_counter()
+            model(image).sum().item()  # waits for the device
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[3:])
+
+
+COSTS = {"parameters": _parameters, "forward_ms": _forward_ms}  # by `tune.second_objective`
 
 
 def serve(

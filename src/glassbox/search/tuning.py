@@ -5,17 +5,20 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from glassbox import models
-from glassbox.config.types import CNN
+from glassbox.config.space import in_order
+from glassbox.config.types import TUNED
 from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
@@ -23,6 +26,7 @@ from glassbox.data.store import Split
 from glassbox.execution import workers
 from glassbox.provenance import fingerprint
 from glassbox.search import space
+from glassbox.search.hyperparameters import to_search
 from glassbox.search.journal import open_study
 from glassbox.search.outcome import Trial
 from glassbox.search.trainer import Ended, Ready, Trainer, serve
@@ -32,6 +36,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 ATTEMPTS = 3  # for a trial whose process is killed
+UNUSED = ("train.patience", "train.keep", "train.workers")  # parameters that no trial depends on
 
 
 @dataclass
@@ -42,6 +47,7 @@ class _Attempt:
     start: float  # Optuna uses a clock that may be set meanwhile
     curve: list[float] = field(default_factory=list)
     pruned: bool = False
+    cost: float | None = None
 
 
 class Search:
@@ -58,15 +64,23 @@ class Search:
         apart: whether trials that run in parallel do so on separate machines, with that many threads each.
 
     Attributes:
-        trainer: the same without compilation, which takes longer than many trials.
-        measure: the measure by which trials are compared, see `config.judged_by`.
+        trainer: the same with `tuned` at what is searched, and without compilation, which takes longer than many
+            trials.
+        measure: the measure by which trials are compared, see `Trainer.measure`.
+        best_of: max, or min if lower values are better.
         file: the journal.
         study: Optuna's study.
     """
 
     def __init__(self, trainer: Trainer, folder: str | Path, threads: int | None = None, apart: bool = False) -> None:
-        self.trainer = replace(trainer, place=replace(trainer.place, compiled=False, graphs=False))
-        self.settings, self.measure = trainer.settings, trainer.measure
+        self.trainer = replace(
+            trainer,
+            known=to_search(trainer.known, trainer.settings.space),
+            place=replace(trainer.place, compiled=False, graphs=False),
+        )
+        self.settings, self.measure = trainer.settings, self.trainer.measure
+        self.options = in_order(self.settings.options)
+        self.best_of = min if self.measure.endswith("loss") else max
         self.threads, self.apart = threads or torch.get_num_threads(), apart
         self.code = fingerprint.digest(__name__)
         self.file = Path(folder) / f"{self._name()}.journal"
@@ -76,21 +90,23 @@ class Search:
             interval_steps=1,
             n_min_trials=1,
         )
-        self.study = open_study(self.file, pruner)
+        directions = ["minimize" if self.best_of is min else "maximize"]
+        self.study = open_study(self.file, pruner, [*directions, "minimize"] if self.second else directions)
 
     def _name(self) -> str:
         trainer, place = self.trainer, self.trainer.place
         # Without n_trials, so that a longer search resumes from a shorter one, and without the number of workers, which
         # may be lowered meanwhile; but with a single one the history does not depend on timing.
         left_out = {"n_trials", "workers"}
+        known = trainer.known.by_key()
+        settled = {key: value for key, value in known.items() if key not in UNUSED}
         identity = {
-            "tune": self.settings.model_dump(mode="json", exclude=left_out, exclude_unset=True),
+            "tune": self.settings.model_dump(mode="json", exclude=left_out),
+            "order": [searched.label for searched in self.options],
             "alone": self.settings.workers == 1,
-            "network": asdict(trainer.known),
-            "weights": models.digest_of_weights(trainer.known),
-            "augment": trainer.how.model_dump(mode="json"),
+            "known": settled | {"train.epochs": min(known["train.epochs"], self.settings.epochs, key=_number)},
+            "weights": self._digests_of_weights(),
             "seed": trainer.seed,
-            "as_trained": [trainer.class_weights, trainer.sampling, trainer.watch],
             "data": trainer.description.digest,
             "code": self.code,
             "place": [place.device.type, str(place.dtype), place.tf32, place.deterministic, self.threads],
@@ -102,15 +118,39 @@ class Search:
         }
         return files.digest(json.dumps(identity, sort_keys=True))[:16]
 
+    def _digests_of_weights(self) -> list[str | None]:
+        model, searched = self.trainer.known.model, self.settings.space.get("model.weights", {})
+        names = [model.weights, *(value for option in searched.values() for value in option.values())]
+        return [models.digest_of_weights(model.model_copy(update={"weights": n})) for n in names if n != TUNED]
+
+    @property
+    def second(self) -> str | None:
+        """The second objective, if there is one: lower is better."""
+        return self.settings.second_objective
+
     @property
     def at_once(self) -> int:
         """Number of trials that run in parallel: `settings.workers`, on the CPU at most one for each core."""
         wanted = self.settings.workers
         return wanted if self.apart or self.trainer.place.device.type != "cpu" else min(wanted, self.threads)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process does this search. Experiments of DVC's queue share its file."""
+        lock = filelock.FileLock(self.file.with_suffix(".search.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print("another process does the same search: this one waits for it", flush=True)
+            lock.acquire(poll_interval=0.5)
+        try:
+            yield
+        finally:
+            lock.release()
+
     def trials(self) -> list[Trial]:
         """The finished trials by number, without interrupted ones."""
-        return [_result(trial) for trial in self._finished()]
+        return [self._result(trial) for trial in self._finished()]
 
     def _finished(self) -> list[FrozenTrial]:
         trials = [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished() and not _interrupted(t)]
@@ -146,9 +186,9 @@ class Search:
             RuntimeError: an error of the program; the message holds its traceback.
         """
         trainer, todo = self.trainer, deque(self.begin())
-        if todo and trainer.known.name != CNN:
+        if todo and not any(key.startswith("model.") for key in trainer.known.tuned()):
             # Its errors would recur in every trial; one process downloads its weights.
-            models.fresh(trainer.known, trainer.description, 0, torch.device("cpu"))
+            models.fresh(trainer.known.model, trainer.description, 0, torch.device("cpu"))
         threads = self.threads if self.apart else max(1, self.threads // self.at_once)
         work = partial(serve, trainer, read, threads=threads, module=__name__, code=self.code)
         running: dict[int, _Attempt] = {}
@@ -170,7 +210,9 @@ class Search:
                 if record is None:
                     todo.appendleft(number)
             elif isinstance(record, Ended):
-                record = self._end(running.pop(number), record.reason)
+                attempt = running.pop(number)
+                attempt.cost = record.cost
+                record = self._end(attempt, record.reason)
             if isinstance(record, Trial):
                 finished.add(number)
                 yield number, record
@@ -180,7 +222,7 @@ class Search:
         start = time.perf_counter()
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
-        params = space.draw(trial, self.settings.space, self.trainer.known.name)
+        params = space.draw(trial, self.options, self.trainer.known.by_key())
         trial.set_user_attr("number", number)  # after the draw, so that a number means a complete draw
         return _Attempt(trial, start), params
 
@@ -204,6 +246,8 @@ class Search:
         """Report an epoch; returns whether the trial is pruned after it."""
         value = getattr(epoch, self.measure)
         attempt.curve.append(value)
+        if self.second:  # Optuna prunes by one objective alone
+            return False
         attempt.trial.report(value, epoch.epoch)
         may = self.settings.pruner_warmup_epochs < epoch.epoch < self.settings.epochs
         attempt.pruned = may and attempt.trial.should_prune()
@@ -214,10 +258,15 @@ class Search:
         if reason:
             attempt.trial.set_user_attr("reason", reason)
         attempt.trial.set_user_attr("seconds", time.perf_counter() - attempt.start)
+        if self.second:  # else Optuna has the curve
+            attempt.trial.set_user_attr("curve", attempt.curve)
         if reason or attempt.pruned:
             state = TrialState.FAIL if reason else TrialState.PRUNED
-            return _result(self.study.tell(attempt.trial, state=state))
-        return _result(self.study.tell(attempt.trial, max(attempt.curve)))
+            return self._result(self.study.tell(attempt.trial, state=state))
+        value = self.best_of(attempt.curve)
+        if self.second:
+            return self._result(self.study.tell(attempt.trial, [value, attempt.cost]))
+        return self._result(self.study.tell(attempt.trial, value))
 
     def _after_death(self, number: int, died: workers.Died, attempt: _Attempt | None, times: int) -> Trial | None:
         """The failed trial, if its process was killed `times` times; None if it is to be repeated.
@@ -238,8 +287,24 @@ class Search:
             raise UserError(f"trial {number} cannot begin: {ATTEMPTS} times {died}{hint}")
         return None
 
+    def _result(self, trial: FrozenTrial) -> Trial:
+        names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        reported = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        curve = trial.user_attrs.get("curve", reported)
+        return Trial(
+            number=trial.user_attrs["number"],
+            state=names[trial.state],
+            value=self.best_of(curve, default=None) if trial.state != TrialState.FAIL else None,
+            params=dict(trial.params),
+            by_key=space.by_key(trial.params, self.options),
+            curve=curve,
+            cost=trial.values[1] if self.second and trial.state == TrialState.COMPLETE else None,
+            seconds=trial.user_attrs.get("seconds", 0.0),
+            reason=trial.user_attrs.get("reason", ""),
+        )
+
     def best(self) -> Trial:
-        """The trial with the highest measure; the first of equal ones.
+        """The trial with the best measure; the first of equal ones.
 
         Raises:
             UserError: every trial failed or was pruned.
@@ -250,18 +315,21 @@ class Search:
             raise UserError(
                 f"none of the {len(self.trials())} trials of the search completed ({reasons}): change tune.space"
             )
-        return max(complete, key=lambda trial: (trial.value, -trial.number))
+        best = self.best_of(trial.value for trial in complete)
+        return next(trial for trial in complete if trial.value == best)
 
     def importances(self) -> dict[str, float]:
         """Share of each hyperparameter in the variation of the measure, by PED-ANOVA (Watanabe et al. 2023). Only for
         parameters that all complete trials have and that differ between them; empty if fewer than two trials differ."""
         complete = [trial for trial in self._finished() if trial.state == TrialState.COMPLETE]
-        if len({trial.value for trial in complete}) < 2:
+        if len({trial.values[0] for trial in complete}) < 2:
             return {}
         shared = sorted(set.intersection(*(set(trial.params) for trial in complete)))
         varied = [name for name in shared if len({trial.params[name] for trial in complete}) > 1]
-        counted = optuna.create_study(direction="maximize")
-        counted.add_trials(complete)
+        counted = optuna.create_study(direction="minimize" if self.best_of is min else "maximize")
+        for trial in complete:
+            drawn = {"params": trial.params, "distributions": trial.distributions}
+            counted.add_trial(optuna.trial.create_trial(value=trial.values[0], **drawn))
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         return optuna.importance.get_param_importances(counted, evaluator=evaluator, params=varied)
 
@@ -271,14 +339,5 @@ def _interrupted(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
-def _result(trial: FrozenTrial) -> Trial:
-    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    return Trial(
-        number=trial.user_attrs["number"],
-        state=names[trial.state],
-        value=max(trial.intermediate_values.values(), default=None) if trial.state != TrialState.FAIL else None,
-        params=dict(trial.params),
-        curve=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
-        seconds=trial.user_attrs.get("seconds", 0.0),
-        reason=trial.user_attrs.get("reason", ""),
-    )
+def _number(value: Any) -> float:
+    return float("inf") if value == TUNED else value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glassbox.core import files
+from glassbox.provenance.fingerprint import NETWORKS
 from glassbox.tracking import store
 from glassbox.tracking.ownership import OWNER
 from glassbox.tracking.runs import NOTE, StudyRuns
@@ -26,6 +27,8 @@ REQUIREMENTS = (  # of the logged model
     "pillow",
     "torch",
     "torchvision",
+    "timm",
+    "huggingface_hub",
     "safetensors",
     "pydantic",
     "ruamel.yaml",
@@ -92,7 +95,7 @@ def _save(
             validate_serving_input=False,
             loader_module="glassbox.serving",
             data_path=str(bundle),
-            code_paths=[str(Path(__file__).parents[1])],
+            code_paths=[str(path) for path in (Path(__file__).parents[1], NETWORKS) if path.is_dir()],
             signature=signature,
             input_example=np.array(example, np.uint8),
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],

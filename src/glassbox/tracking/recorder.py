@@ -69,24 +69,20 @@ class Recorder:
         """Every file of a folder, as artifacts of this stage's run."""
         self.writer.log_folder(self.runs.stage_id, folder)
 
-    def log_trial(
-        self,
-        number: int,
-        state: str,
-        params: Mapping[str, Any],
-        values: list[float],
-        seconds: float,
-        measure: str = "validation_accuracy",
-    ) -> None:
-        """One trial of the search, nested under this run: its parameters, and the measure by epoch."""
-        tags = {"kind": "trial", "trial_state": state}
-        start_time = self.sent_at - int(1000 * seconds)
-        trial_id = self.runs.nested(f"trial-{number:03d}", self.runs.stage_id, start_time, tags)
-        metrics = [point for epoch, value in enumerate(values, 1) for point in points({measure: value}, epoch, now())]
-        if values:
-            metrics += points({f"best_{measure}": max(values)}, 0, now())
-        self.writer.log_batch(trial_id, params=params, metrics=metrics)
-        self.client.set_terminated(trial_id, "FAILED" if state == "failed" else "FINISHED", self.sent_at)
+    def log_trial(self, trial: Mapping[str, Any], measure: str) -> None:
+        """One trial of the search, nested under this run: its parameters by key, and the measure by epoch.
+
+        Args:
+            trial: the fields of an `outcome.Trial`.
+        """
+        tags = {"kind": "trial", "trial_state": trial["state"]}
+        start_time = self.sent_at - int(1000 * trial["seconds"])
+        trial_id = self.runs.nested(f"trial-{trial['number']:03d}", self.runs.stage_id, start_time, tags)
+        metrics = [p for epoch, value in enumerate(trial["curve"], 1) for p in points({measure: value}, epoch, now())]
+        headline = {f"best_{measure}": trial["value"], "second_objective": trial["cost"]}
+        metrics += points({name: value for name, value in headline.items() if value is not None}, 0, now())
+        self.writer.log_batch(trial_id, params=trial["by_key"], metrics=metrics)
+        self.client.set_terminated(trial_id, "FAILED" if trial["state"] == "failed" else "FINISHED", self.sent_at)
 
     def log_model(
         self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str

@@ -29,9 +29,9 @@ def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tupl
 
     In training, its batch norms normalise with the mean and variance of the whole batch. Its dropouts draw for the
     whole batch, from the same random numbers on all ranks, and use their own rows. That covers `nn.Dropout` and classes
-    derived from it, torchvision's stochastic depth, and the dropout before the last layer, which are all that
-    torchvision's classification networks draw. A network that draws in another way trains as well, but with the same
-    numbers for the first image of each rank, for the second, and so on.
+    derived from it, the stochastic depth of torchvision and timm, and the dropout before the last layer: all that
+    torchvision's classification networks draw, and nearly all that timm's do. A network that draws in another way
+    trains as well, but with the same numbers for the first image of each rank, for the second, and so on.
 
     Args:
         classifier: on the device where it trains; left as it is.
@@ -54,8 +54,8 @@ def joined(classifier: Classifier, ranks: Ranks, compiled: bool = False) -> tupl
     for module in twin.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not on_cuda:
             module.forward = partial(batch_norm, module, batch)
-        # Torchvision, which has the stochastic depth, is not imported.
-        elif isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth":
+        # Torchvision and timm, which have the stochastic depth, are not imported.
+        elif isinstance(module, nn.Dropout) or type(module).__name__ in ("StochasticDepth", "DropPath"):
             module.forward = partial(_dropped, module, module.forward, batch)
         elif hasattr(type(module), "drop"):
             module.drop = partial(_dropped, module, module.drop, batch)

@@ -14,42 +14,38 @@ from typing import Any
 import torch
 
 from glassbox import models
-from glassbox.config.augment import Augment
-from glassbox.config.train import Train
+from glassbox.config.hyperparameters import Hyperparameters
 from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
 from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Description, Split
 from glassbox.execution.compute import Place, peak_memory, refusals
-from glassbox.models import Classifier, Spec, fresh
+from glassbox.models import Classifier, fresh
 from glassbox.provenance import resume
 from glassbox.training import data_parallel
 from glassbox.training.batching import balanced_order, batches, stream
 from glassbox.training.early_stopping import EarlyStopping
 from glassbox.training.losses import assess, balanced_weights, mean_loss
-from glassbox.training.optimizers import OptimizerSettings, make_optimizer, weight_penalty
+from glassbox.training.optimizers import make_optimizer, weight_penalty
 from glassbox.training.process_group import ALONE, Ranks
-from glassbox.training.recipe import Recipe
+from glassbox.training.recipe import Recipe, recipe_of
 from glassbox.training.records import Diverged, Epoch
-from glassbox.training.schedules import OneCycle, Plateau, make_schedule
+from glassbox.training.schedules import OneCycle, Plateau
 
 
 @dataclass(frozen=True)
 class Training:
     """A training of the stage *train*: all that decides it, except images and place."""
 
-    network: Spec
+    hyperparameters: Hyperparameters  # with the values that were given or found
     data: Description  # its statistics normalise colours
-    optimizer: OptimizerSettings  # with the values that were given or found
-    settings: Train
-    how: Augment
     seed: int  # the study's seed
     # Name of a version of the images in `data`. Arms begin with the same weights, and take images in the same order.
     arm: str = ""
 
     def fresh(self, device: torch.device) -> Classifier:
         """The classifier with its starting weights."""
-        return fresh(self.network, self.data, derive(self.seed, "train", "weights"), device)
+        return fresh(self.hyperparameters.model, self.data, derive(self.seed, "train", "weights"), device)
 
     def checkpoint(self, place: Place) -> resume.Checkpoint:
         """The file of its state."""
@@ -58,11 +54,8 @@ class Training:
             place,
             self.seed,
             self.data.digest,
-            asdict(self.network),
-            models.digest_of_weights(self.network),
-            asdict(self.optimizer),
-            self.settings,
-            self.how,
+            self.hyperparameters,
+            models.digest_of_weights(self.hyperparameters.model),
         )
 
     def epochs(
@@ -75,23 +68,9 @@ class Training:
         ranks: Ranks = ALONE,
     ) -> Iterator[Epoch]:
         """Train a classifier from `fresh`, which is on `place.device`; see `fit`. The images may be on any device."""
-        s = self.settings
-        recipe = Recipe(
-            epochs=s.epochs,
-            batch_size=s.batch_size,
-            augment=self.how,
-            patience=s.patience,
-            min_delta=s.min_delta,
-            watch=s.watch,
-            keep=s.keep,
-            schedule=make_schedule(s),
-            head_epochs=s.head_epochs,
-            label_smoothing=s.label_smoothing,
-            class_weights=s.class_weights,
-            sampling=s.sampling,
-            seed=derive(self.seed, "train", "batches"),
-        )
-        optimizer = make_optimizer(classifier, self.optimizer, s.weight_decay)
+        settings = self.hyperparameters.train
+        recipe = recipe_of(settings, self.hyperparameters.augment, derive(self.seed, "train", "batches"))
+        optimizer = make_optimizer(classifier, settings)
         splits = train.to(place.device), validation.to(place.device)
         return fit(classifier, *splits, optimizer, recipe, place=place, checkpoint=checkpoint, ranks=ranks)
 
@@ -208,9 +187,8 @@ class _Run:
         trained = time.perf_counter()
         prepare = self.augment if self.recipe.augment.validation_and_test else to_float
         weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
-        loss, accuracy, balanced_accuracy = assess(
-            self.classifier, self.validation, self.place, prepare, self.ranks, weights
-        )
+        scores = assess(self.classifier, self.validation, self.place, prepare, self.ranks, weights)
+        loss = scores.loss
         penalty = weight_penalty(self.classifier)
         if not math.isfinite(train_loss + loss + penalty):
             raise Diverged(f"the loss is not a number after epoch {number}: lower train.learning_rate ({rate:.3g})")
@@ -223,14 +201,15 @@ class _Run:
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             validation_loss=loss,
-            validation_accuracy=accuracy,
+            validation_accuracy=scores.accuracy,
             weight_penalty=penalty,
             learning_rate=rate,
             is_best=is_best,
             seconds=time.perf_counter() - start,
             images_per_second=len(self.train) / (trained - start),
             peak_memory=self.ranks.highest(peak_memory(self.place.device), self.place.device),
-            validation_balanced_accuracy=balanced_accuracy,
+            validation_balanced_accuracy=scores.balanced_accuracy,
+            validation_macro_f1=scores.macro_f1,
         )
 
     def _train_epoch(self, number: int) -> tuple[float, float]:
@@ -245,7 +224,7 @@ class _Run:
         forward = ranks.averaging(self.network)
         order = ranks.follow(self._order())  # GPUs of two kinds draw different ones
         side = self.classifier.input_size or self.train.images.shape[1]
-        with refusals(device, f"{recipe.section}.batch_size", recipe.batch_size, side):
+        with refusals(device, "train.batch_size", recipe.batch_size, side):
             shares = stream(self.train, order, recipe.batch_size, self.augment, ranks)
             for size, (x, y) in zip(self.sizes, shares, strict=True):  # (B, 3, H, W), (B,)
                 self.batch.images = size

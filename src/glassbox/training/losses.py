@@ -1,6 +1,7 @@
 """Losses of batches, and loss and accuracy of a split."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -10,6 +11,15 @@ from glassbox.data.store import Split
 from glassbox.execution.compute import Place, refusals
 from glassbox.models import Classifier, evaluating
 from glassbox.training.process_group import ALONE, Ranks
+
+
+class Assessment(NamedTuple):
+    """Loss and scores of a split."""
+
+    loss: float  # mean cross-entropy, nats
+    accuracy: float
+    balanced_accuracy: float  # mean recall over the classes that have images
+    macro_f1: float  # mean F1 over these classes
 
 
 def balanced_weights(labels: torch.Tensor) -> torch.Tensor:
@@ -60,9 +70,8 @@ def assess(
     prepare: Callable[..., torch.Tensor] = to_float,
     ranks: Ranks = ALONE,
     weights: torch.Tensor | None = None,
-) -> tuple[float, float, float]:
-    """Mean cross-entropy (nats), accuracy, and balanced accuracy (mean recall over the classes that have images) on a
-    split that is on the device.
+) -> Assessment:
+    """Loss and scores of a split that is on the device.
 
     Args:
         classifier: in any mode, which it keeps.
@@ -73,7 +82,7 @@ def assess(
         weights: (K,) by which an image's cross-entropy is multiplied, by its class; None = 1.
     """
     per_class = torch.bincount(split.labels)  # images
-    correct = torch.zeros_like(per_class)
+    correct, predicted = torch.zeros_like(per_class), torch.zeros_like(per_class)
     loss_sum = torch.zeros((), dtype=torch.float64, device=place.device)
     side = classifier.input_size or split.images.shape[1]
     batches = zip(split.images.split(place.batch_size), split.labels.split(place.batch_size), strict=True)
@@ -84,8 +93,16 @@ def assess(
             with place.autocast():  # not of colours
                 logits = classifier(x).float()
             loss_sum += _sum_of_losses(logits, labels, weights)
-            correct += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(per_class))
-    loss, correct = ranks.sum(loss_sum).item() / len(split), ranks.sum(correct)
+            answers = logits.argmax(1)
+            correct += torch.bincount(labels[answers == labels], minlength=len(per_class))
+            # A class that is predicted, but has no image and comes after all that do, counts for no score of another.
+            predicted += torch.bincount(answers, minlength=len(per_class))[: len(per_class)]
+    correct, predicted = ranks.sum(correct), ranks.sum(predicted)
     has_images = per_class > 0
-    recalls = correct[has_images].double() / per_class[has_images]
-    return loss, correct.sum().item() / len(split), recalls.mean().item()
+    hits = correct[has_images].double()
+    return Assessment(
+        loss=ranks.sum(loss_sum).item() / len(split),
+        accuracy=correct.sum().item() / len(split),
+        balanced_accuracy=(hits / per_class[has_images]).mean().item(),
+        macro_f1=(2 * hits / (per_class + predicted)[has_images]).mean().item(),
+    )

@@ -2,24 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from glassbox.config.train import Train
 from glassbox.models import Classifier
 
 KERAS_EPSILON = 1e-7  # of Adam and RMSprop; PyTorch's own default is 1e-8
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """An optimizer of the CNN paper (figure 9); momentum belongs to sgd, rho to rmsprop, else they are None."""
-
-    name: str
-    learning_rate: float
-    momentum: float | None = None
-    rho: float | None = None
 
 
 class Adam(torch.optim.Adam):
@@ -61,35 +51,39 @@ class RMSprop(torch.optim.Optimizer):
             torch._foreach_addcdiv_(weights, gradients, roots, value=-group["lr"])
 
 
-def make_optimizer(
-    classifier: Classifier, settings: OptimizerSettings, weight_decay: float = 0.0
-) -> torch.optim.Optimizer:
-    """The optimizer with the network's weight penalties, and weight decay.
+def make_optimizer(classifier: Classifier, settings: Train) -> torch.optim.Optimizer:
+    """The optimizer of the section `train`, with the network's weight penalties, and weight decay.
 
     Keras adds lambda * sum(w^2) to the loss, with gradient 2 * lambda * w; PyTorch's coupled weight decay adds
-    weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only. The argument
-    `weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
+    weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only.
+    `train.weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
     """
-    penalties = classifier.network.penalties()
+    penalties, weight_decay = penalties_of(classifier), settings.weight_decay
     penalised = {id(kernel) for kernel, _ in penalties}
     groups = [{"params": [kernel], "weight_decay": 2 * penalty + weight_decay} for kernel, penalty in penalties]
     rest = [p for p in classifier.parameters() if id(p) not in penalised]
     groups.append({"params": rest, "weight_decay": weight_decay})
     rate = settings.learning_rate
-    if settings.name == "adam":
+    if settings.optimizer == "adam":
         return Adam(groups, lr=rate, fused=True)  # one kernel, on the CPU as well
-    if settings.name == "sgd":
+    if settings.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
         if settings.momentum:
             # In one kernel all weights of a group have a velocity or none has, but the head may begin to learn before.
             for weight in (weight for group in groups for weight in group["params"]):
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         return sgd
-    assert settings.name == "rmsprop"
+    assert settings.optimizer == "rmsprop"
     return RMSprop(groups, lr=rate, alpha=settings.rho, eps=KERAS_EPSILON)
 
 
 @torch.no_grad()
 def weight_penalty(classifier: Classifier) -> float:
     """Sum of lambda * sum(w^2) over the penalised kernels, which Keras adds to every loss that it reports."""
-    return sum((penalty * kernel.square().sum().item() for kernel, penalty in classifier.network.penalties()), 0.0)
+    return sum((penalty * kernel.square().sum().item() for kernel, penalty in penalties_of(classifier)), 0.0)
+
+
+def penalties_of(classifier: Classifier) -> tuple[tuple[torch.nn.Parameter, float], ...]:
+    """(kernel, lambda) of every penalty lambda * sum(w^2) that a network has of its own."""
+    own = getattr(classifier.network, "penalties", None)
+    return own() if own else ()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from glassbox.config.augment import Augment
-from glassbox.config.train import is_balanced
-from glassbox.training.schedules import Schedule
+from glassbox.config.train import Train, is_balanced
+from glassbox.training.schedules import Schedule, make_schedule
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,27 @@ class Recipe:
     # "balanced" multiplies each image's loss, also the recorded one, by `losses.balanced_weights` of its class.
     class_weights: str | None = None
     sampling: str = "shuffle"  # each image once an epoch; or "balanced", see `batching.balanced_order`
-    section: str = "train"  # section of params.yaml that `batch_size` is from, for messages
 
     @property
     def is_balanced(self) -> bool:
         """Whether every class counts the same, in training and in the validation loss."""
         return is_balanced(self.class_weights, self.sampling)
+
+
+def recipe_of(settings: Train, augment: Augment, seed: int) -> Recipe:
+    """The recipe of the section `train`, in which every value is given."""
+    return Recipe(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        augment=augment,
+        seed=seed,
+        patience=settings.patience,
+        min_delta=settings.min_delta,
+        watch=settings.watch,
+        keep=settings.keep,
+        schedule=make_schedule(settings),
+        head_epochs=settings.head_epochs,
+        label_smoothing=settings.label_smoothing,
+        class_weights=settings.class_weights,
+        sampling=settings.sampling,
+    )

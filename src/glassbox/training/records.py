@@ -29,6 +29,7 @@ class Epoch:
     images_per_second: float  # of its training part
     peak_memory: float  # highest memory use so far, GiB; see `compute.peak_memory`
     validation_balanced_accuracy: float  # mean recall over the classes
+    validation_macro_f1: float  # mean F1 over the classes
 
     def metrics(self) -> dict[str, float]:
         """Numbers that are drawn against the epoch."""

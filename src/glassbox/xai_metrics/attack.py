@@ -48,6 +48,7 @@ def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) 
         handle.remove()
     (features,) = outputs  # the layer runs once
     (gradient,) = torch.autograd.grad(logits, features, create_graph=True)
+    features, gradient = classifier.feature_maps(features), classifier.feature_maps(gradient)
     return functional.relu((gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1))
 
 

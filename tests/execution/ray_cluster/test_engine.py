@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -279,7 +279,7 @@ def splits(monkeypatch):
 
 def test_errors_in_a_training_reach_the_stage(engine, params, splits):
     training = clusters.training(params, batch_size=8)
-    diverging = replace(training, optimizer=replace(training.optimizer, learning_rate=1e30))
+    diverging = clusters.training(params, batch_size=8, learning_rate=1e30)
     with pytest.raises(Diverged, match="the loss is not a number after epoch"):
         list(engine.train(diverging, *splits)[1])
     _, epochs, _ = engine.train(EndsEarly(**vars(training)), *splits)

@@ -16,6 +16,7 @@ from glassbox.config.compute import Compute
 from glassbox.core.errors import UserError, one_line
 from glassbox.execution.ray_cluster import address, limits
 from glassbox.execution.ray_cluster.engine import RayEngine
+from glassbox.provenance.fingerprint import NETWORKS
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray sends usage statistics to its developers
 WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}  # a worker without a share of a GPU sees no GPU
@@ -85,8 +86,9 @@ def _interpreter(where: str) -> dict[str, str]:
 
 
 def _pack(folder: Path) -> None:
-    """Copy the package and the files of weights."""
-    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy the package, the user's networks and the files of weights."""
+    for code in filter(Path.is_dir, (PACKAGE, NETWORKS)):
+        shutil.copytree(code, folder / code.name, ignore=shutil.ignore_patterns("__pycache__"))
     if WEIGHTS.is_dir():
         # Without .gitignore, by which Ray would leave out DVC's files.
         shutil.copytree(WEIGHTS, folder / WEIGHTS, ignore=shutil.ignore_patterns(".*"))

@@ -70,7 +70,7 @@ class RemoteTraining:
 
     def _start(self, data: Any, queue: Any) -> None:
         """Start Ray Train, at the checkpoint."""
-        state, n_ranks = self.checkpoint.load(), self.training.settings.workers
+        state, n_ranks = self.checkpoint.load(), self.training.hyperparameters.train.workers
         stored = None if state is None else ray.put(resume.packed(state))
         request = RankRequest(self.training, data, self.process, queue, stored)
         options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": _this_node()}

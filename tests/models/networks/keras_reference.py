@@ -1,7 +1,7 @@
 """What Keras itself computes for a small network of the paper's kind: makes keras_reference.json.
 
 Keras is no dependency of glassbox; with it installed (3.15.1 was):
-KERAS_BACKEND=torch python tests/models/keras_reference.py
+KERAS_BACKEND=torch python tests/models/networks/keras_reference.py
 """
 
 import json

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from glassbox.execution import compute
-from glassbox.models.cnn import Block
-from glassbox.models.cnn_cpu import Dropout, Flatten, may_pool_first
+from glassbox.models.networks.cnn import Block
+from glassbox.models.networks.cnn_cpu import Dropout, Flatten, may_pool_first
 
 
 @pytest.mark.parametrize("negative", [False, True])

@@ -1,40 +1,60 @@
 """The two-block network of the CNN paper (figures 1 and 6-9), with the semantics of Keras where they change results."""
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator, Field, create_model
 from torch import nn
 
+from glassbox.config.messages import checked
+from glassbox.config.section import Section
+from glassbox.config.types import Fraction, Penalty, Positive
 from glassbox.core.errors import UserError
-from glassbox.models.cnn_cpu import Dropout, Flatten, may_pool_first
+from glassbox.models.networks.base import Source
+from glassbox.models.networks.cnn_cpu import Dropout, Flatten, may_pool_first
+
+Activation = Literal["relu", "leaky_relu"]
+Pool = Annotated[int, Field(ge=1, le=8)]
+Leak = Annotated[float, Field(ge=0, lt=1)] | None
 
 
-@dataclass(frozen=True)
-class Hyperparameters:
-    """The network's own hyperparameters under the paper's names; a leaky_relu_alpha is None where relu is chosen.
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
+    return value
+
+
+Kernel = Annotated[int, Field(ge=1, le=15), AfterValidator(_odd)]
+
+
+class Hyperparameters(Section):
+    """The network's own hyperparameters under the paper's names; a leaky_relu_alpha is needed where leaky_relu is
+    chosen.
 
     `batch_norm_momentum` counts as in Keras: the share that the running statistics keep at each step.
     """
 
-    conv1_filters: int
-    conv1_kernel_size: int
-    activation_func1: str
-    leaky_relu_alpha_1: float | None
-    l2_reg_1: float
-    pool_size_1: int
-    dropout_1: float
-    conv2_filters: int
-    conv2_kernel_size: int
-    activation_func2: str
-    leaky_relu_alpha_2: float | None
-    l2_reg_2: float
-    pool_size_2: int
-    dense_units_1: int
-    dense_l2_reg_1: float
-    activation_func_dense: str
-    leaky_relu_alpha_3: float | None
-    dense_dropout_1: float
-    batch_norm_momentum: float
+    conv1_filters: Positive
+    conv1_kernel_size: Kernel
+    activation_func1: Activation
+    leaky_relu_alpha_1: Leak = None
+    l2_reg_1: Penalty
+    pool_size_1: Pool
+    dropout_1: Fraction
+    conv2_filters: Positive
+    conv2_kernel_size: Kernel
+    activation_func2: Activation
+    leaky_relu_alpha_2: Leak = None
+    l2_reg_2: Penalty
+    pool_size_2: Pool
+    dense_units_1: Positive
+    dense_l2_reg_1: Penalty
+    activation_func_dense: Activation
+    leaky_relu_alpha_3: Leak = None
+    dense_dropout_1: Fraction
+    batch_norm_momentum: Fraction
 
 
 class TwoBlockCNN(nn.Module):
@@ -54,7 +74,7 @@ class TwoBlockCNN(nn.Module):
         side = image_size // p.pool_size_1 // p.pool_size_2
         if side < 1:
             raise UserError(
-                f"model.pool_size_1 = {p.pool_size_1} and model.pool_size_2 = {p.pool_size_2} leave nothing of an "
+                f"model.arguments.pool_size_1 = {p.pool_size_1} and pool_size_2 = {p.pool_size_2} leave nothing of an "
                 f"image of {image_size} pixels (data.image_size or model.input_size): their product must not exceed it"
             )
         act1 = _activation(p.activation_func1, p.leaky_relu_alpha_1)
@@ -86,10 +106,6 @@ class TwoBlockCNN(nn.Module):
         """(kernel, lambda) of every penalty lambda * sum(w^2); biases, batch norm and the output layer have none."""
         kernels = (self.block1.conv.weight, self.block2.conv.weight, self.dense.weight)
         return tuple(zip(kernels, self.l2, strict=True))
-
-    def head(self) -> nn.Module:
-        """The last layer."""
-        return self.output
 
     def affine_stem(self) -> nn.Module:
         """A layer that is reached from the input by affine maps alone."""
@@ -124,5 +140,30 @@ def _activation(name: str, alpha: float | None) -> nn.Module:
     # Not in place: SHAP's and captum's hooks need the values before.
     if name == "relu":
         return nn.ReLU()
-    assert alpha is not None
+    if alpha is None:
+        raise UserError("model.arguments has leaky_relu without its slope, leaky_relu_alpha_1, _2 or _3")
     return nn.LeakyReLU(alpha)
+
+
+class CNN(Source):
+    """The one network of this module."""
+
+    def check_name(self, name: str) -> None:
+        pass
+
+    def make(self, name: str, arguments: Mapping[str, Any], size: int, n_classes: int) -> TwoBlockCNN:
+        return TwoBlockCNN(hyperparameters(arguments), size, n_classes)
+
+    def signature(self, name: str, error: TypeError) -> inspect.Signature:
+        return inspect.signature(Hyperparameters)
+
+
+def hyperparameters(arguments: Mapping[str, Any]) -> Hyperparameters:
+    """Those of `model.arguments`; a UserError if one is wrong, missing or unknown."""
+    fields = {"arguments": (Hyperparameters, ...)}
+    model = create_model("Model", **fields)
+    tree = {"model": {"arguments": dict(arguments)}}
+    return checked(create_model("Params", model=(model, ...)), tree, "params.yaml").model.arguments
+
+
+SOURCE = CNN()

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from glassbox.models import Classifier
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
 from glassbox.models.layers import totals
-from glassbox.training.optimizers import OptimizerSettings
-from tests.models import keras_reference as reference
-from tests.training.toys import images_of, run
+from glassbox.models.networks.cnn import Hyperparameters, TwoBlockCNN
+from tests.models.networks import keras_reference as reference
+from tests.training.toys import images_of, learning, run
 
 KERAS = json.loads(Path(reference.__file__).with_suffix(".json").read_text())
 
@@ -31,7 +30,9 @@ def network() -> TwoBlockCNN:
 
 @pytest.mark.parametrize("name", reference.OPTIMIZERS)
 def test_it_learns_what_keras_learns(name):
-    split, settings = images_of(*reference.data()), OptimizerSettings(name, **reference.OPTIMIZERS[name])
+    how = reference.OPTIMIZERS[name]
+    others = {key: value for key, value in how.items() if key != "learning_rate"}
+    split, settings = images_of(*reference.data()), learning(name, how["learning_rate"], **others)
     epochs = list(run(Classifier(network()), split, split, settings, epochs=reference.STEPS, batch_size=16))
     expected = KERAS[name]["history"]
     losses = [epoch.validation_loss + epoch.weight_penalty for epoch in epochs]

@@ -1,13 +1,14 @@
-from dataclasses import asdict, replace
-
 import pytest
 import torch
+from conftest import SMALL_CNN, model
 from torch import nn
 
 from glassbox import models
 from glassbox.core.errors import UserError
-from glassbox.models.cnn import Hyperparameters, TwoBlockCNN
-from glassbox.models.layers import layers, single_path, totals
+from glassbox.models.feature_maps import single_path
+from glassbox.models.layers import layers, totals
+from glassbox.models.networks.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.preprocessing import Preprocessing
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.
 PAPER = Hyperparameters(
@@ -45,13 +46,13 @@ def test_the_papers_own_numbers_of_parameters():
 
 def test_the_papers_study_has_the_papers_values_and_keeps_them_when_it_is_written_anew(tmp_path):
     from glassbox.config import parameters, yaml_file
-    from glassbox.search import hyperparameters
 
     study = "studies/cifar10-cnn-paper.yaml"
     params = parameters.read(study)
-    network, optimizer, _ = hyperparameters.resolve(params.model, params.train, {}, None)
-    assert network == models.Spec("cnn", asdict(PAPER), "none", None)
-    assert (optimizer.name, optimizer.learning_rate) == ("adam", 8.038320164239253e-05)
+    assert params.model.name == "cnn"
+    assert Hyperparameters(**params.model.arguments) == PAPER
+    assert (params.model.weights, params.model.normalization, params.model.input_size) == (None, "none", None)
+    assert (params.train.optimizer, params.train.learning_rate) == ("adam", 8.038320164239253e-05)
     assert (params.train.batch_size, params.train.epochs, params.tune.n_trials) == (32, 50, 0)
     (tmp_path / "again.yaml").write_text(parameters.edit(study, ["study.seed=1"]))
     before, after = (yaml_file.flatten(p) for p in (params, parameters.read(tmp_path / "again.yaml")))
@@ -59,7 +60,7 @@ def test_the_papers_study_has_the_papers_values_and_keeps_them_when_it_is_writte
 
 
 def test_kerass_semantics():
-    network = TwoBlockCNN(replace(PAPER, pool_size_2=3), 32, 10)
+    network = TwoBlockCNN(PAPER.model_copy(update={"pool_size_2": 3}), 32, 10)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [(n.eps, n.momentum) for n in norms] == [(1e-3, pytest.approx(0.01))] * 2
     assert all(m.stride == m.kernel_size for m in network.modules() if isinstance(m, nn.MaxPool2d))
@@ -81,7 +82,7 @@ def test_penalties_are_on_the_three_kernels_only():
 
 @pytest.mark.parametrize(("pool", "block", "places"), [(3, "block2", 2), (8, "block1", 8)])
 def test_the_layer_of_grad_cam_is_on_the_only_path_and_has_several_places(pool, block, places):
-    network = TwoBlockCNN(replace(PAPER, pool_size_1=pool, pool_size_2=1), 8, 10)
+    network = TwoBlockCNN(PAPER.model_copy(update={"pool_size_1": pool, "pool_size_2": 1}), 8, 10)
     layer = network.grad_cam_layer()
     assert layer is network.get_submodule(block).activation
     shapes = dict(single_path(network, torch.randn(1, 3, 8, 8)))
@@ -90,6 +91,32 @@ def test_the_layer_of_grad_cam_is_on_the_only_path_and_has_several_places(pool, 
 
 def test_an_image_that_is_pooled_away_is_refused():
     with pytest.raises(
-        UserError, match=r"model.pool_size_1 = 3 and model.pool_size_2 = 3 leave nothing of an image of 8"
+        UserError, match=r"model.arguments.pool_size_1 = 3 and pool_size_2 = 3 leave nothing of an image of 8"
     ):
-        TwoBlockCNN(replace(PAPER, pool_size_2=3), 8, 10)
+        TwoBlockCNN(PAPER.model_copy(update={"pool_size_2": 3}), 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"conv1_filter": 4}, r"model.arguments.conv1_filter is not a parameter; did you mean conv1_filters\? allowed"),
+        ({"conv1_filters": 0}, r"model.arguments.conv1_filters is 0, but must be "),
+        ({"conv1_kernel_size": 4}, r"model.arguments.conv1_kernel_size is 4: a kernel size must be odd"),
+        (
+            {"activation_func1": "tanh"},
+            r"model.arguments.activation_func1 is 'tanh', but must be 'relu' or 'leaky_relu'",
+        ),
+        ({"activation_func1": "leaky_relu"}, r"model.arguments has leaky_relu without its slope, leaky_relu_alpha_1"),
+    ],
+)
+def test_what_its_hyperparameters_cannot_be_is_one_sentence(changes, sentence):
+    with pytest.raises(UserError, match=sentence) as refused:
+        models.build("cnn", SMALL_CNN | changes, Preprocessing(), 16, 3)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_hyperparameter_is_named():
+    given = {key: value for key, value in SMALL_CNN.items() if key != "dense_units_1"}
+    with pytest.raises(UserError, match=r"model.arguments.dense_units_1 is missing"):
+        models.build("cnn", given, Preprocessing(), 16, 3)
+    assert models.check(model("cnn", SMALL_CNN), [], 16, ("grad_cam",)) == []

@@ -1,7 +1,7 @@
 """Layers of the small CNN that save time on CPUs; on CUDA, and in a compiled network, they are PyTorch's own.
 
-tests/models/test_cnn_cpu.py holds them to what PyTorch's layers compute. Shares of time are of one thread of a Xeon, on
-images of 32 x 32 pixels.
+tests/models/networks/test_cnn_cpu.py holds them to what PyTorch's layers compute. Shares of time are of one thread of a
+Xeon, on images of 32 x 32 pixels.
 """
 
 import torch

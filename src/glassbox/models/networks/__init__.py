@@ -1,0 +1,28 @@
+"""Networks by name: one module for each source of them, by the prefix of `model.name`."""
+
+from importlib import import_module
+
+from glassbox.config.types import CNN
+from glassbox.models.networks.base import Source
+
+SOURCES = {
+    CNN: "cnn",
+    "torchvision": "torchvision_registry",
+    "timm": "timm_registry",
+    "python": "own_function",
+}
+
+
+def source_of(name: str) -> Source:
+    """The source of a network. Its library is imported here, because that takes its time.
+
+    Args:
+        name: `model.name`.
+    """
+    prefix = name.partition(":")[0].partition("/")[0]
+    return import_module(f"glassbox.models.networks.{SOURCES[prefix]}").SOURCE
+
+
+def bare(name: str) -> str:
+    """What follows the source's prefix in `model.name`: "resnet18" of "timm/resnet18"."""
+    return name.partition(":" if name.startswith("python:") else "/")[2]
