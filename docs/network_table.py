@@ -161,10 +161,10 @@ def main(*words: str) -> None:
 
 HEAD = """# Networks that were taken through the whole pipeline
 
-Made by `python -m docs.network_table`: {networks} networks of {families} families. Each was trained from fresh weights for two
-epochs on digits, then explained by Grad-CAM, Integrated Gradients and occlusion, scored and reported. That shows that every
-stage takes it, and nothing about its accuracy. No layer is named by hand: the last column but one is the layer that Grad-CAM
-found.
+Made by `python -m docs.network_table`: {networks} networks of {families} families. Each was trained from fresh weights
+for two epochs on digits, then explained by Grad-CAM, Integrated Gradients and occlusion, scored and reported. That
+shows that every stage takes it, and nothing about its accuracy. No layer is named by hand: the last column but one is
+the layer that Grad-CAM found.
 
 """
 

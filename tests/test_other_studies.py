@@ -38,7 +38,8 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     changes = [
         "study.name=fine-tuned", "data.limit=110", "data.image_size=16", "model.name=torchvision/resnet18",
         "model.arguments={stem: cifar, dropout: 0.2}", "tune.space.model=null", "model.weights=data/weights/own.pth",
-        "tune.n_trials=1", "tune.epochs=1", "train.epochs=2", "train.head_epochs=1", "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
+        "tune.n_trials=1", "tune.epochs=1", "train.epochs=2", "train.head_epochs=1",
+        "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
         "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
         "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=2",
         "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=42",
