@@ -58,10 +58,12 @@ verify: setup
 		(cd "$$place" && python -m dvc init --quiet --no-scm && GLASSBOX_TRACKING=off python -m dvc repro) && \
 		python -m glassbox verify "$$place" && rm -rf "$$place"
 
-# Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each other many times longer.
+# Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each
+# other many times longer. One worker more than cores, because tests wait for other processes a quarter of the time.
 test: setup
-	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
-		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	@$(enter) workers=$$(python -c 'import os; print(min(4, os.cpu_count() + 1))') && \
+		python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
+		python -m pytest --numprocesses "$$workers" --dist loadfile --no-loadscope-reorder \
 		--junitxml .pytest_cache/durations.xml
 
 faults: setup

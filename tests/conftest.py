@@ -113,13 +113,13 @@ def params() -> Params:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole studies first: with several workers the longest files must not be the last to begin. The first of all
-    makes the study that those after it have copies of, and what needs none of it is done meanwhile."""
+    makes the study that others have copies of; meanwhile studies of other kinds are made."""
 
     def turn(item: pytest.Item) -> int:
         name = item.path.stem
         if name == "test_study":
             return 0
-        return 1 if name.endswith(("_studies", "_faults")) else 2 if name.endswith("_study") else 3
+        return 1 if name.endswith("_studies") else 2 if name.endswith(("_study", "_faults")) else 3
 
     items.sort(key=turn)
 

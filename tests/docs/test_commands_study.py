@@ -1,13 +1,11 @@
 """Every command of README.md, CONTRIBUTING.md and docs/ is run by a test: by this file, or by a test that it names.
-tests/faults/test_cluster_study.py runs those of docs/cluster.md."""
+tests/faults/test_cluster_study.py runs those of docs/cluster.md, tests/faults/test_pictures.py takes the pictures."""
 
 import re
-import shutil
 
 import pytest
 from conftest import ROOT, commands, shell
 from dvc.utils.hydra import apply_overrides
-from PIL import Image
 
 from glassbox import models
 from glassbox.config import parameters
@@ -91,18 +89,6 @@ def test_the_models_example_answers(tutorial, page):
     output = shell("python", "-c", code, cwd=project).stdout
     assert "prediction" in output
     assert "p(0)" in output
-
-
-def test_the_pictures_of_the_pages_are_taken_where_the_tutorial_was_followed(tutorial, browser):
-    project, _ = tutorial
-    shutil.rmtree(project / "docs/pictures")
-    shell("python", "-m", "docs.pictures", cwd=project, PYTHONPATH="src")
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
-    taken = {path.name: Image.open(path).convert("L") for path in (project / "docs/pictures").iterdir()}
-    assert set(taken) == set(re.findall(r"\]\((?:docs/)?pictures/(\S+)\)", text))
-    for name, picture in taken.items():
-        assert picture.width > 1000, name
-        assert len(picture.getcolors()) > 50, name
 
 
 @pytest.mark.parametrize("command", CHECKED)
