@@ -59,15 +59,15 @@ verify: setup
 		python -m glassbox verify "$$place" && rm -rf "$$place"
 
 # Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each
-# other many times longer. One worker more than cores, because tests wait for other processes a quarter of the time.
+# other many times longer.
 test: setup
-	@$(enter) workers=$$(python -c 'import os; print(min(4, os.cpu_count() + 1))') && \
-		python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
-		python -m pytest --numprocesses "$$workers" --dist loadfile --no-loadscope-reorder \
+	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
+		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--junitxml .pytest_cache/durations.xml
 
 faults: setup
-	@$(enter) GLASSBOX_FAULTS=all GLASSBOX_FAULT_KILLS="$(KILLS)" python -m pytest tests/faults
+	@$(enter) GLASSBOX_FAULTS=all GLASSBOX_FAULT_KILLS="$(KILLS)" \
+		python -m pytest tests/faults tests/execution/ray_cluster/test_engine.py tests/test_remote_study.py
 
 format: setup
 	@$(enter) python -m ruff check --fix . && python -m ruff format .

@@ -67,6 +67,9 @@ SMALL_CNN = {
 }  # fmt: skip
 NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
 
+ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
+nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
+
 # A small version of the shipped study: the same code, minutes become seconds.
 SHRINK = [
     "data.limit=300",
@@ -82,6 +85,7 @@ SHRINK = [
     "explain.mistakes=1",
     "explain.pairs=1",
     "explain.images_per_pair=1",
+    "explain.figures=6",
     "explain.superpixels.segments=20",
     "explain.lime.samples=60",
     "explain.lime.stability.images=2",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, SHRINK, first_made, ran, shell
+from conftest import NAMES, SHRINK, first_made, nightly, ran, shell
 from services import AUTHOR, Sshd, end, free_port, listens, make_key, sshd, wait_until
 
 from glassbox.core import files
@@ -57,6 +57,7 @@ def outputs(project: Path) -> dict[str, str]:
     return {name: files.sha256(path) for path, name in names.items() if not name.startswith(OF_THE_USER)}
 
 
+@nightly
 def test_elsewhere_nothing_is_left_to_do_or_without_dvcs_lock_in_git_only_the_report(pushed, tmp_path):
     elsewhere = pushed.clone(tmp_path / "elsewhere")
     shell("dvc", "pull", cwd=elsewhere)

@@ -13,15 +13,12 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from conftest import NAMES, SHRINK, clone, environment, shell
 from ruamel.yaml import YAML
 
 from glassbox.config import parameters
 
 MINUTES = 10  # after which whatever hangs is an error
-ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
-nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")
 WITHOUT_MLFLOW = {"GLASSBOX_TRACKING": "off"}
 
 

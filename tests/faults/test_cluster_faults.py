@@ -17,8 +17,7 @@ import psutil
 import pytest
 import torch
 from clusters import curve
-from conftest import ROOT, environment
-from harness import nightly
+from conftest import ROOT, environment, nightly
 
 from glassbox.execution import engine
 from glassbox.provenance.resume import Parts

@@ -16,8 +16,8 @@ import machines
 import pytest
 import services
 from clusters import NODES_OF_RAYS_OWN
-from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, ran, shell
-from harness import differing, digests, nightly
+from conftest import NAMES, ROOT, SHRINK, clone, environment, first_made, make, nightly, ran, shell
+from harness import differing, digests
 from machines import Machine
 
 from glassbox.provenance import record

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, shell
-from harness import WITHOUT_MLFLOW, Repro, differing, digests, forget, nightly, one_sentence, repro, seed, stage
+from conftest import NAMES, nightly, shell
+from harness import WITHOUT_MLFLOW, Repro, differing, digests, forget, one_sentence, repro, seed, stage
 from services import wait_until
 
 OUTS = {"prepare": ["data/prepared", "reports/prepare"], "train": ["models", "reports/train"],

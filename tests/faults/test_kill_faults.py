@@ -17,9 +17,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import environment, make, shell
+from conftest import ALL, environment, make, nightly, shell
 from harness import (
-    ALL,
     MINUTES,
     WITHOUT_MLFLOW,
     Repro,
@@ -28,7 +27,6 @@ from harness import (
     digests,
     finish,
     forget,
-    nightly,
     one_sentence,
     repro,
     runs,
@@ -151,7 +149,8 @@ def test_a_comparison_that_is_killed_has_an_end_in_mlflow(study, seconds):
     assert compared in (["KILLED", "FINISHED"], ["FINISHED", "FINISHED"])
 
 
-@pytest.mark.parametrize("name", [pytest.param("tune", marks=nightly), "train", pytest.param("explain", marks=nightly)])
+@nightly
+@pytest.mark.parametrize("name", ["tune", "train", "explain"])
 def test_ctrl_c_ends_a_study_within_seconds_and_it_goes_on_later(study, undisturbed, name):
     """Must hold: all processes are gone, within 5 seconds where the machine is idle, the stage says in its last line
     how to go on, its run is killed, and the same command comes to the same files."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import clone, environment
-from harness import digests, nightly, runs
+from conftest import clone, environment, nightly
+from harness import digests, runs
 
 pytestmark = nightly
 

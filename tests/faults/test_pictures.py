@@ -3,8 +3,7 @@
 import re
 import shutil
 
-from conftest import ROOT, shell
-from harness import nightly
+from conftest import ROOT, nightly, shell
 from PIL import Image
 
 

@@ -1,7 +1,7 @@
 """A search may run for days. `make faults` has this test."""
 
 import psutil
-from harness import nightly
+from conftest import nightly
 
 from glassbox.search.outcome import Trial
 from glassbox.search.trainer import Trainer

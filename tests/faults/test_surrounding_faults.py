@@ -16,8 +16,8 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
-from conftest import NAMES, SHRINK, clone, environment, make, ran
-from harness import WITHOUT_MLFLOW, differing, digests, nightly, one_sentence, stage
+from conftest import NAMES, SHRINK, clone, environment, make, nightly, ran
+from harness import WITHOUT_MLFLOW, differing, digests, one_sentence, stage
 from services import free_port, wait_for_page, wait_until
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from conftest import nightly
 from ray._private.internal_api import memory_summary
 
 from glassbox.core.errors import UserError
@@ -80,6 +81,7 @@ BLOCKS = np.arange(120, dtype=np.float32).reshape(2, 20, 3)
 ITEMS = [(block, row) for block in BLOCKS for row in range(20)]
 
 
+@nightly
 def test_parts_are_computed_in_order_on_both_nodes_and_resume_after_a_kill(engine, tmp_path):
     model, drawn = Scaled(2.0), []
     work = partial(by_both, tmp_path / "nodes")
@@ -204,6 +206,7 @@ def test_errors_in_a_queue_reach_the_stage(engine):
         list(engine.work_off(wrong, deque([1]), 1))
 
 
+@nightly
 def test_a_search_whose_worker_is_killed_has_the_history_of_an_uninterrupted_one(engine, params, tmp_path):
     local, search = search_of(Trainer, params, tmp_path / "local"), search_of(KilledOnce, params, tmp_path)
     searches.run(local)
@@ -295,6 +298,7 @@ def test_costs_and_machine_are_those_of_the_workers(engine):
     assert engine.machine()["torch"] == torch.__version__.split("+")[0]
 
 
+@nightly
 def test_a_training_whose_process_is_killed_resumes_after_its_last_epoch(engine, params, splits, tmp_path, capsys):
     training = clusters.training(params)
     expected, epochs, _ = training.begin(*splits, engine.place)

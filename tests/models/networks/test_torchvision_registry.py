@@ -131,7 +131,7 @@ def test_an_argument_with_a_wrong_value_is_one_sentence(arguments, sentence):
     assert "\n" not in str(refused.value)
 
 
-# One of each family, at sizes at which its last stage keeps several places, has one place left, or takes no image.
+# One of each family, at sizes at which its last stage keeps several places or has one place left.
 LAYERS = [
     ("alexnet", 64, "features.11", 3),
     ("convnext_tiny", 32, "features.6.0", 2),
@@ -139,18 +139,14 @@ LAYERS = [
     ("efficientnet_b0", 32, "features.6.0.block.0", 2),
     ("googlenet", 32, "inception4e", 2),
     ("inception_v3", 75, "Mixed_6e", 3),  # Mixed_7c has one place; parts of Mixed_7a lie in parallel branches
-    ("inception_v3", 107, "Mixed_7c", 2),
     ("mnasnet0_5", 32, "layers.12.0.layers.2", 2),
     ("mobilenet_v2", 64, "features", 2),
     ("regnet_y_400mf", 32, "trunk_output.block3", 2),  # of block4 only what its shortcut bypasses has several places
     ("resnet50", 32, "layer3", 2),  # layer4.0.relu runs three times, the last time on one place
-    ("resnet50", 64, "layer4", 2),
     ("shufflenet_v2_x1_0", 32, "stage3", 2),
     ("squeezenet1_1", 64, "classifier.2", 3),  # of the last layer, which has places itself
     ("swin_t", 64, "permute", 2),
     ("vgg11", 32, "features.19", 2),  # and not its pooling, which makes 7 x 7 places of one
-    ("vgg11", 64, "features", 2),
-    ("maxvit_t", 224, "blocks.3", 7),
     ("swin_t", 32, "features.5", 2),
     ("vit_b_16", 32, "encoder.layers.encoder_layer_10", 2),  # of the last layer the class token alone is used
     ("vit_b_32", 32, None, 0),
