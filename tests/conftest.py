@@ -85,7 +85,6 @@ SHRINK = [
     "explain.mistakes=1",
     "explain.pairs=1",
     "explain.images_per_pair=1",
-    "explain.figures=6",
     "explain.superpixels.segments=20",
     "explain.lime.samples=60",
     "explain.lime.stability.images=2",

@@ -4,9 +4,11 @@ They change no result. So a stage imports them by name (`stages.check_study`), a
 parameter of a later stage reruns none of the earlier ones.
 """
 
-from glassbox.config import parameters
+from glassbox.config import cnn, parameters
 from glassbox.config.explain import check_images
+from glassbox.config.model import first_drawn
 from glassbox.config.parameters import Params
+from glassbox.config.types import CNN
 from glassbox.data.store import Description
 
 
@@ -14,7 +16,7 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     """Check the parameter file, print notes about it, and return its parameters.
 
     Args:
-        network: whether to check the network as well, for which PyTorch is imported.
+        network: whether to check the network as well, for which PyTorch is imported unless it is `cnn`.
         data: the description of the prepared data, if they exist.
 
     Raises:
@@ -22,11 +24,13 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
             no such images to explain.
     """
     params = parameters.read()
-    if network:
-        from glassbox import models  # imports torch
+    model, space = params.model, params.tune.options
+    if network and first_drawn(model, space).name == CNN:
+        cnn.hyperparameters(first_drawn(model, space).arguments)
+    elif network:
+        from glassbox import models  # imports PyTorch, which takes longer than all else here
 
-        explainers = params.explain.explainers
-        for sentence in models.check(params.model, params.tune.options, params.data.image_size, explainers):
+        for sentence in models.check(model, space, params.data.image_size, params.explain.explainers):
             print(f"note: {sentence}")
     if data is not None:
         check_images(params.explain.images, data.sizes["test"])

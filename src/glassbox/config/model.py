@@ -1,13 +1,15 @@
 """The section `model`: the network, and the images that it takes."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
 from glassbox.config.messages import shown
 from glassbox.config.section import Section, rule
-from glassbox.config.types import CNN, LARGEST, Tuned
+from glassbox.config.space import ARGUMENTS, Searched, in_order
+from glassbox.config.types import CNN, LARGEST, TUNED, Tuned
 
 NAMES = (
     "cnn, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like timm/resnet18 or "
@@ -48,3 +50,20 @@ class Model(Section):
             raise ValueError(f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null")
         if self.normalization == "weights" and self.weights is None:
             raise ValueError("model.normalization is weights: model.weights must then name some, not be null")
+
+
+def first_drawn(model: Model, space: Sequence[Searched]) -> Model:
+    """The section with a value for each key at which `tuned` stands: the first that goes with the others."""
+    keys = {f"model.{key}": value for key, value in model if key != "arguments"}
+    keys |= {f"{ARGUMENTS}.{name}": value for name, value in model.arguments.items()}
+    tried: dict[str, Any] = {}
+    for searched in in_order(space):
+        if searched.key not in tried and searched.option.holds({**keys, **tried}):
+            tried[searched.key] = searched.option.values()[0]
+    found = {key: tried.get(key) if value == TUNED else value for key, value in keys.items()}
+    arguments = {
+        name: found[f"{ARGUMENTS}.{name}"]
+        for name, value in model.arguments.items()
+        if value != TUNED or f"{ARGUMENTS}.{name}" in tried
+    }
+    return Model(**{key: found[f"model.{key}"] for key, _ in model if key != "arguments"}, arguments=arguments)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from glassbox.config.model import Model
-from glassbox.config.space import ARGUMENTS, Searched, in_order
+from glassbox.config.model import Model, first_drawn
+from glassbox.config.space import Searched
 from glassbox.config.types import TUNED, Precision
 from glassbox.core import files
 from glassbox.core.errors import UserError
@@ -210,7 +210,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
     Raises:
         UserError: there is not, or it cannot.
     """
-    model = _tried(model, space)
+    model = first_drawn(model, space)
     source = source_of(model.name)
     source.check_name(bare(model.name))
     if model.weights is not None and model.weights.endswith(FILES):
@@ -224,23 +224,6 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
     if "grad_cam" in explainers:
         classifier.grad_cam_layer(image_size)
     return contradictions(model, image_size)
-
-
-def _tried(model: Model, space: Sequence[Searched]) -> Model:
-    """The section with a value for each key at which `tuned` stands."""
-    keys = {f"model.{key}": value for key, value in model if key != "arguments"}
-    keys |= {f"{ARGUMENTS}.{name}": value for name, value in model.arguments.items()}
-    tried: dict[str, Any] = {}
-    for searched in in_order(space):
-        if searched.key not in tried and searched.option.holds({**keys, **tried}):
-            tried[searched.key] = searched.option.values()[0]
-    found = {key: tried.get(key) if value == TUNED else value for key, value in keys.items()}
-    arguments = {
-        name: found[f"{ARGUMENTS}.{name}"]
-        for name, value in model.arguments.items()
-        if value != TUNED or f"{ARGUMENTS}.{name}" in tried
-    }
-    return Model(**{key: found[f"model.{key}"] for key, _ in model if key != "arguments"}, arguments=arguments)
 
 
 def check_data(model: Model, data: Description) -> list[str]:

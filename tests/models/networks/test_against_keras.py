@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from glassbox.config.cnn import Hyperparameters
 from glassbox.models import Classifier
 from glassbox.models.layers import totals
-from glassbox.models.networks.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.networks.cnn import TwoBlockCNN
 from tests.models.networks import keras_reference as reference
 from tests.training.toys import images_of, learning, run
 

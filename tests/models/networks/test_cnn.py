@@ -4,10 +4,11 @@ from conftest import SMALL_CNN, model
 from torch import nn
 
 from glassbox import models
+from glassbox.config.cnn import Hyperparameters
 from glassbox.core.errors import UserError
 from glassbox.models.feature_maps import single_path
 from glassbox.models.layers import layers, totals
-from glassbox.models.networks.cnn import Hyperparameters, TwoBlockCNN
+from glassbox.models.networks.cnn import TwoBlockCNN
 from glassbox.models.preprocessing import Preprocessing
 
 # Figure 11 of the CNN paper, without the values of choices that were not taken.

@@ -1,0 +1,59 @@
+"""`model.arguments` of the network `cnn`: checked without PyTorch, whose import takes longer than all other checks."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, create_model
+
+from glassbox.config.messages import checked
+from glassbox.config.section import Section
+from glassbox.config.types import Fraction, Penalty, Positive
+
+Activation = Literal["relu", "leaky_relu"]
+Pool = Annotated[int, Field(ge=1, le=8)]
+Leak = Annotated[float, Field(ge=0, lt=1)] | None
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("a kernel size must be odd, so that 'same' padding is symmetric")
+    return value
+
+
+Kernel = Annotated[int, Field(ge=1, le=15), AfterValidator(_odd)]
+
+
+class Hyperparameters(Section):
+    """The network's own hyperparameters under the paper's names; a leaky_relu_alpha is needed where leaky_relu is
+    chosen.
+
+    `batch_norm_momentum` counts as in Keras: the share that the running statistics keep at each step.
+    """
+
+    conv1_filters: Positive
+    conv1_kernel_size: Kernel
+    activation_func1: Activation
+    leaky_relu_alpha_1: Leak = None
+    l2_reg_1: Penalty
+    pool_size_1: Pool
+    dropout_1: Fraction
+    conv2_filters: Positive
+    conv2_kernel_size: Kernel
+    activation_func2: Activation
+    leaky_relu_alpha_2: Leak = None
+    l2_reg_2: Penalty
+    pool_size_2: Pool
+    dense_units_1: Positive
+    dense_l2_reg_1: Penalty
+    activation_func_dense: Activation
+    leaky_relu_alpha_3: Leak = None
+    dense_dropout_1: Fraction
+    batch_norm_momentum: Fraction
+
+
+def hyperparameters(arguments: Mapping[str, Any]) -> Hyperparameters:
+    """Those of `model.arguments`; a UserError if one is wrong, missing or unknown."""
+    fields = {"arguments": (Hyperparameters, ...)}
+    model = create_model("Model", **fields)
+    tree = {"model": {"arguments": dict(arguments)}}
+    return checked(create_model("Params", model=(model, ...)), tree, "params.yaml").model.arguments
