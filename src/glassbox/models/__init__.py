@@ -1,8 +1,6 @@
 """Networks by name, and the classifier around them."""
 
-from glassbox.models.card import Card
-from glassbox.models.classifier import (
-    Classifier,
+from glassbox.models.building import (
     build,
     check,
     check_data,
@@ -11,12 +9,12 @@ from glassbox.models.classifier import (
     digest_of_weights,
     fresh,
     load,
-    predict,
     preprocessing,
-    probabilities,
     rebuilt,
     save,
 )
+from glassbox.models.card import Card
+from glassbox.models.classifier import Classifier, predict, probabilities
 from glassbox.models.layers import evaluating, frozen
 
 __all__ = [

@@ -1,36 +1,21 @@
-"""A classifier: a network with its normalisation and card. It is trained, saved, loaded and explained."""
+"""A classifier: a network with what happens to images before it. It is trained and explained."""
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from glassbox.config.model import Model, first_drawn
-from glassbox.config.space import Searched
-from glassbox.config.types import TUNED, Precision
-from glassbox.core import files
+from glassbox.config.types import Precision
 from glassbox.core.errors import UserError
 from glassbox.data.batches import to_float
-from glassbox.data.store import Description
 from glassbox.execution import compute
 from glassbox.execution.compute import refusals
-from glassbox.models.card import Card
 from glassbox.models.feature_maps import as_maps, last_feature_maps
-from glassbox.models.layers import evaluating, layers, load_tensors, totals
-from glassbox.models.networks import bare, source_of
-from glassbox.models.networks.base import built
-from glassbox.models.preprocessing import FIXED, Preprocessing, listed
-from glassbox.models.weights import FILES, Fitted, Weights, digest, fit, no_file, read
+from glassbox.models.layers import evaluating
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance.resume import Arrays, Keep, unkept
-
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
-DIGEST = "weights_sha256"  # key in the card
 
 
 class Classifier(nn.Module):
@@ -147,239 +132,6 @@ class Classifier(nn.Module):
                 head = self.network.get_submodule(name.rpartition(".")[0])
             head.requires_grad_(True)
             head.train()
-
-
-def preprocessing(model: Model, data: Description) -> Preprocessing:
-    """What `model.normalization` and `model.input_size` ask for. Names of the normalisation: "data", the training
-    images' own statistics per channel; "weights", all that the weights say of themselves; "imagenet"; "half", which
-    brings colours to -1..1; "none", which keeps them in 0..1.
-
-    Raises:
-        UserError: the weights say nothing of themselves.
-    """
-    if model.normalization != "weights":
-        mean, std = (data.mean, data.std) if model.normalization == "data" else FIXED[model.normalization]
-        return Preprocessing(mean, std, model.input_size)
-    how = _made_for(model)
-    if how is None:
-        raise UserError(
-            f"model.normalization is weights, but of {model.weights} (model.weights) nothing is known: take data, "
-            "imagenet, half or none"
-        )
-    return replace(how, input_size=model.input_size or how.input_size)
-
-
-def _made_for(model: Model) -> Preprocessing | None:
-    if model.weights is None:
-        return None
-    return source_of(model.name).made_for(bare(model.name), model.weights)
-
-
-def contradictions(model: Model, image_size: int) -> list[str]:
-    """Sentences about colours and size of the images, if they are not those of the weights' own training. Training can
-    start from such weights, so nothing is refused. Only weights of a registry are known."""
-    how = _made_for(model)
-    if how is None or model.normalization == "weights":
-        return []
-    sentences: list[str] = []
-    size, colours = model.input_size or image_size, (how.mean, how.std)
-    if FIXED.get(model.normalization) != colours:
-        same = next((name for name, values in FIXED.items() if values == colours), "weights")
-        sentences.append(
-            f"model.normalization is {model.normalization}: the weights {model.weights} of {model.name} were trained "
-            f"with mean {listed(how.mean)} and std {listed(how.std)}, which {same} gives."
-        )
-    if size != how.input_size:
-        sentences.append(
-            f"The network takes images of {size} x {size} pixels (model.input_size or data.image_size): the weights "
-            f"{model.weights} of {model.name} were made for {how.input_size} x {how.input_size}."
-        )
-    return sentences
-
-
-def check(model: Model, space: Sequence[Searched], image_size: int, explainers: Collection[str] = ()) -> list[str]:
-    """Check, before anything is trained, that there is such a network and such weights, that it takes its arguments,
-    and that the explainers of these names can explain it.
-
-    Args:
-        space: what is searched. Of each parameter the first value is tried that goes with the others.
-
-    Returns:
-        `contradictions`.
-
-    Raises:
-        UserError: there is not, or it cannot.
-    """
-    model = first_drawn(model, space)
-    source = source_of(model.name)
-    source.check_name(bare(model.name))
-    if model.weights is not None and model.weights.endswith(FILES):
-        if not Path(model.weights).exists():
-            raise no_file(model.weights)
-    elif model.weights is not None:
-        source.check_weights(bare(model.name), model.weights)
-    how = _made_for(model) if model.normalization == "weights" else None
-    size = model.input_size or (how and how.input_size) or image_size
-    classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, 2)
-    if "grad_cam" in explainers:
-        classifier.grad_cam_layer(image_size)
-    return contradictions(model, image_size)
-
-
-def check_data(model: Model, data: Description) -> list[str]:
-    """Check that weights in a file fit the data.
-
-    Returns:
-        Sentences about the head and the classes of the data; see `weights.Fitted`.
-
-    Raises:
-        UserError: they do not.
-    """
-    if TUNED in (model.name, model.weights, *model.arguments.values()) or not from_file(model.weights):
-        return []
-    return fresh(model, data, 0, torch.device("cpu")).notes
-
-
-def from_file(weights: str | None) -> bool:
-    """Whether `model.weights` names a file."""
-    return weights is not None and weights.endswith(FILES)
-
-
-def build(name: str, arguments: Mapping[str, Any], how: Preprocessing, image_size: int, n_classes: int) -> Classifier:
-    """A classifier by `model.name`, with fresh weights from torch's global random state, in channels_last memory order.
-
-    Raises:
-        UserError: there is no such network, or it does not take these arguments or images of that size.
-    """
-    source = source_of(name)
-    network = built(source, name, bare(name), arguments, how.input_size or image_size, n_classes)
-    classifier = Classifier(network, **vars(how))
-    classifier.name, classifier.heads = name, source.heads(network, n_classes)
-    return classifier.to(memory_format=torch.channels_last)
-
-
-def fresh(model: Model, data: Description, seed: int, device: torch.device) -> Classifier:
-    """A classifier for the data, on the device, before training: with fresh weights from a seed, which also seeds what
-    torch draws next, or those that `model.weights` names.
-
-    The head keeps its fresh weights if the given one has another number of classes or several layers; so does the first
-    convolution of the "cifar" stem if the given one is larger: `classifier.began_fresh` names these tensors. If the
-    weights name their classes, the head's rows are put in the order of `classes`, those of the data.
-
-    Raises:
-        UserError: there is no such network, or its weights are missing or do not fit.
-    """
-    how, source, name = preprocessing(model, data), source_of(model.name), bare(model.name)
-    size = how.input_size or data.image_size
-
-    def made(side: int) -> Classifier:
-        torch.manual_seed(seed)
-        with device:  # its weights are drawn there
-            sized = replace(how, input_size=side)
-            classifier = build(model.name, model.arguments, sized, data.image_size, len(data.classes))
-        classifier.preprocessing = how
-        return classifier
-
-    classifier = made(size)
-    if model.weights is None:
-        return classifier
-    given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
-    try:
-        fitted = _fit(given, classifier, model, data)
-        load_tensors(classifier.network, fitted.tensors, strict=False)
-    except UserError:
-        # Position embeddings come in the size that weights were trained with, and change with the network.
-        made_for = _made_for(model)
-        if made_for is None or made_for.input_size in (None, size) or not source.has_size(name):
-            raise
-        classifier = made(made_for.input_size)
-        fitted = _fit(given, classifier, model, data)
-        load_tensors(classifier.network, fitted.tensors, strict=False)
-        source.resize(classifier.network, size)
-    source.suit(classifier.network, name, model.weights)
-    classifier.began_fresh = fitted.fresh
-    classifier.notes = fitted.notes if from_file(model.weights) else []
-    return classifier
-
-
-def _fit(given: Weights, classifier: Classifier, model: Model, data: Description) -> Fitted:
-    network = classifier.network
-    return fit(
-        given,
-        network.state_dict(),
-        classifier.heads,
-        source_of(model.name).stem(network, model.arguments),
-        which=model.weights,
-        network=model.name,
-        classes=data.classes,
-    )
-
-
-def digest_of_weights(model: Model) -> str | None:
-    """SHA-256 of the file of starting weights; None if they are not from a file.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    return digest(model.weights) if from_file(model.weights) else None
-
-
-def describe(model: Model, classifier: Classifier, data: Description, choices: list[dict[str, Any]]) -> Card:
-    """The card of a classifier that was trained on `data`."""
-    return Card(
-        name=model.name,
-        arguments=model.arguments,
-        weights=model.weights,
-        classes=data.classes,
-        image_size=data.image_size,
-        preprocessing={k: list(v) if isinstance(v, tuple) else v for k, v in vars(classifier.preprocessing).items()},
-        data_digest=data.digest,
-        layers=[asdict(row) for row in layers(classifier.network, classifier.input_size or data.image_size)],
-        parameters=totals(classifier.network),
-        choices=choices,
-        began_fresh=list(classifier.began_fresh),
-        contradictions=[*contradictions(model, data.image_size), *classifier.notes],
-    )
-
-
-def rebuilt(card: Card) -> Classifier:
-    """The classifier of a card, with fresh weights from torch's global random state."""
-    how = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in card.preprocessing.items()})
-    classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes))
-    source_of(card.name).suit(classifier.network, bare(card.name), card.weights)
-    classifier.classes = card.classes
-    return classifier
-
-
-def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
-    """Write weights (safetensors) and card (JSON)."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    files.write_tensors(Path(folder) / WEIGHTS, tensors)
-    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)}, checked=True)
-
-
-def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:
-    """A saved classifier in evaluation mode. Its logits are divided by the temperature, see `predictions.temperature`.
-
-    Raises:
-        UserError: a file is missing, damaged, or belongs to another network.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    value = files.read_json(Path(folder) / CARD)
-    path = Path(folder) / WEIGHTS
-    try:
-        if files.sha256(path) != value.pop(DIGEST, None):
-            raise RuntimeError(f"its SHA-256 is not that in {CARD}")
-        card = Card(**{key: tuple(v) if key == "classes" else v for key, v in value.items()})
-        classifier = rebuilt(card)
-        load_tensors(classifier, load_file(path))
-        classifier.temperature = temperature
-    except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None
-    return classifier.to(device).eval(), card
 
 
 @torch.inference_mode()

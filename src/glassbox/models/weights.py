@@ -129,7 +129,7 @@ def fit(
     network: str,
     classes: Sequence[str],
 ) -> Fitted:
-    """What a network takes of weights; see `classifier.fresh`.
+    """What a network takes of weights; see `building.fresh`.
 
     Args:
         own: tensors of the network by name.
