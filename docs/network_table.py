@@ -32,7 +32,7 @@ STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
 NETWORKS = [
     ("plain CNN", "cnn", None, None),
     ("own module", "python:small:build", None, {"width": 8}),
-    ("VGG", "timm/vgg11", 32, {}),
+    ("RepVGG", "timm/repvgg_a0", 64, {}),
     ("ResNet", "torchvision/resnet18", 32, {"stem": "cifar"}),
     ("ResNet", "timm/resnet10t", 64, {"drop_rate": 0.1}),
     ("ResNeXt", "timm/resnext26ts", 64, {}),
