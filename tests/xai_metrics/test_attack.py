@@ -90,6 +90,19 @@ def test_smooth_makes_any_relu_a_softplus():
     assert torch.relu(x).tolist() == [0, 0, 2]
 
 
+@pytest.mark.parametrize("layer", [nn.Hardsigmoid(), nn.Hardswish(), nn.Hardsigmoid(inplace=True)])
+def test_hard_activations_are_smooth_enough_for_a_second_derivative(layer):
+    x = torch.tensor([-5.0, -1.0, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    plain = layer(x.detach().clone())
+    with Smooth():
+        soft = layer(x)
+        (gradient,) = torch.autograd.grad(soft.sum(), x, create_graph=True)
+        (curvature,) = torch.autograd.grad(gradient.sum(), x)
+    assert soft.detach().numpy() == pytest.approx(plain.numpy(), abs=1e-5)  # away from the corners at -3 and 3
+    # Of x * (x + 3) / 6 between the corners it is 1/3, of (x + 3) / 6 nothing.
+    assert curvature[1:3].numpy() == pytest.approx(1 / 3 if isinstance(layer, nn.Hardswish) else 0, abs=1e-3)
+
+
 @pytest.mark.parametrize("name", SURROGATES)
 def test_an_attack_moves_the_map_further_than_noise_and_leaves_the_prediction(classifier, images, name):
     targets = probabilities(classifier, images, 8).argmax(dim=1)

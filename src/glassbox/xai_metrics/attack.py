@@ -131,7 +131,8 @@ def _colours(x: torch.Tensor) -> torch.Tensor:
 
 
 class Smooth(TorchFunctionMode):
-    """Inside it ReLU is softplus, and leaky ReLU its sum with a line, as layers and as functions."""
+    """Inside it ReLU is softplus, leaky ReLU its sum with a line, and hard sigmoid and hard swish, which have no second
+    derivative in PyTorch, are made of two softplus; as layers and as functions."""
 
     def __torch_function__(
         self, function: Callable, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -142,4 +143,13 @@ class Smooth(TorchFunctionMode):
         if function is functional.leaky_relu:
             slope = args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01)
             return slope * args[0] + (1 - slope) * functional.softplus(args[0], beta=SHARPNESS)
+        if function is functional.hardsigmoid:
+            return _ramp(args[0] + 3) / 6
+        if function is functional.hardswish:
+            return args[0] * _ramp(args[0] + 3) / 6
         return function(*args, **kwargs)
+
+
+def _ramp(x: torch.Tensor) -> torch.Tensor:
+    """Smooth min(max(x, 0), 6)."""
+    return functional.softplus(x, beta=SHARPNESS) - functional.softplus(x - 6, beta=SHARPNESS)
