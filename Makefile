@@ -61,7 +61,7 @@ verify: setup
 # Whole files at once (see tests/conftest.py), one thread each: two tests that share two cores by threads wait for each
 # other many times longer.
 test: setup
-	@$(enter) python -m ruff check . && python -m ruff format --check . && python -m mypy && OMP_NUM_THREADS=1 \
+	@$(enter) python -m ruff check . && python -m ruff format --check . && OMP_NUM_THREADS=1 \
 		python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--junitxml .pytest_cache/durations.xml
 

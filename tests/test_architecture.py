@@ -1,4 +1,8 @@
-"""Who may import whom: the layers of pyproject.toml, and no circle anywhere, annotations included."""
+"""Who may import whom: the layers of pyproject.toml, and no circle anywhere, annotations included. The types of the API
+and of the stages."""
+
+import subprocess
+import sys
 
 import grimp
 from conftest import ROOT
@@ -16,6 +20,11 @@ def test_no_module_imports_itself_through_others():
         for imported in graph.find_modules_directly_imported_by(module):
             chain = graph.find_shortest_chain(imported, module)
             assert chain is None, f"{module} -> {' -> '.join(chain)}"
+
+
+def test_the_api_and_the_stages_are_typed():
+    checked = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_every_package_says_what_it_is_for():
