@@ -5,7 +5,6 @@ from dataclasses import asdict
 from functools import partial
 
 from glassbox import models, tracking
-from glassbox.config import yaml_file
 from glassbox.config.augment import Augment
 from glassbox.config.compute import Compute
 from glassbox.config.hyperparameters import together
@@ -14,6 +13,7 @@ from glassbox.config.model import Model
 from glassbox.config.study import Study
 from glassbox.config.train import Train
 from glassbox.config.tune import Tune
+from glassbox.config.yaml_file import flatten
 from glassbox.core import files
 from glassbox.core.errors import run
 from glassbox.core.progress import Bar
@@ -41,7 +41,7 @@ def main() -> None:
         for sentence in models.check_data(model, description):
             print(f"note: {sentence}")
         tracked.begin(description)
-        tracked.log_params(yaml_file.flatten({"tune": yaml_file.read()["tune"]}))  # the space as it stands there
+        tracked.log_params(flatten(settings, "tune."))
         trial_trainer = trainer.Trainer(
             settings=settings,
             known=known,

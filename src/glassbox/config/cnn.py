@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field
 
 from glassbox.config.messages import checked
 from glassbox.config.section import Section
 from glassbox.config.types import Fraction, Penalty, Positive
+from glassbox.config.yaml_file import PARAMS_FILE
 
 Activation = Literal["relu", "leaky_relu"]
 Pool = Annotated[int, Field(ge=1, le=8)]
@@ -51,9 +52,14 @@ class Hyperparameters(Section):
     batch_norm_momentum: Fraction
 
 
+class _Model(BaseModel):
+    arguments: Hyperparameters
+
+
+class _Params(BaseModel):
+    model: _Model
+
+
 def hyperparameters(arguments: Mapping[str, Any]) -> Hyperparameters:
     """Those of `model.arguments`; a UserError if one is wrong, missing or unknown."""
-    fields = {"arguments": (Hyperparameters, ...)}
-    model = create_model("Model", **fields)
-    tree = {"model": {"arguments": dict(arguments)}}
-    return checked(create_model("Params", model=(model, ...)), tree, "params.yaml").model.arguments
+    return checked(_Params, {"model": {"arguments": dict(arguments)}}, PARAMS_FILE).model.arguments

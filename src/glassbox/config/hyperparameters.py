@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassbox.config.augment import Augment
-from glassbox.config.messages import checked
+from glassbox.config.messages import checked, must_be
 from glassbox.config.model import Model
-from glassbox.config.section import Sections
+from glassbox.config.section import Section, Sections
 from glassbox.config.space import ARGUMENTS
 from glassbox.config.train import Train
 from glassbox.config.types import TUNED
+from glassbox.config.yaml_file import PARAMS_FILE
+
+SECTIONS: dict[str, type[Section]] = {"model": Model, "train": Train, "augment": Augment}
 
 
 class Hyperparameters(Sections):
@@ -21,14 +24,8 @@ class Hyperparameters(Sections):
 
     def by_key(self) -> dict[str, Any]:
         """The value of every key; those of `model.arguments` one by one."""
-        values: dict[str, Any] = {}
-        for section, keys in self:
-            for key, value in keys:
-                if f"{section}.{key}" == ARGUMENTS:
-                    values |= {f"{ARGUMENTS}.{name}": argument for name, argument in value.items()}
-                else:
-                    values[f"{section}.{key}"] = value
-        return values
+        train = {f"train.{key}": value for key, value in self.train}
+        return self.model.by_key() | train | {f"augment.{key}": value for key, value in self.augment}
 
     def tuned(self) -> list[str]:
         """The keys at which `tuned` stands."""
@@ -53,9 +50,17 @@ class Hyperparameters(Sections):
             section, _, name = key.partition(".")
             place = tree["model"]["arguments"] if inside else tree[section]
             place[key.removeprefix(f"{ARGUMENTS}.") if inside else name] = None if key in unused else value
-        return checked(Hyperparameters, tree, "params.yaml")
+        return checked(Hyperparameters, tree, PARAMS_FILE)
 
 
 def together(model: Model, train: Train, augment: Augment) -> Hyperparameters:
     """Sections that were checked before."""
     return Hyperparameters.model_construct(model=model, train=train, augment=augment)
+
+
+def not_taken(key: str, value: Any) -> str | None:
+    """What a parameter must be, if it can never have this value; None if it can."""
+    if key.startswith(f"{ARGUMENTS}."):
+        return None  # checked when the network is made
+    section, _, name = key.partition(".")
+    return must_be(SECTIONS[section], name, () if value == TUNED else value, besides=TUNED)

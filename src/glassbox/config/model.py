@@ -44,6 +44,14 @@ class Model(Section):
                 raise ValueError(f"model.arguments.{name} is {shown(value)}, but must be writable as JSON") from None
         return arguments or {}
 
+    def by_key(self) -> dict[str, Any]:
+        """The value of every key; those of `model.arguments` one by one."""
+        keys: dict[str, Any] = {}
+        for key, value in self:
+            inside = {f"{ARGUMENTS}.{name}": argument for name, argument in self.arguments.items()}
+            keys |= inside if key == "arguments" else {f"model.{key}": value}
+        return keys
+
     @rule
     def _weights_belong_to_a_registry(self) -> None:
         if self.name == CNN and self.weights is not None:
@@ -54,8 +62,7 @@ class Model(Section):
 
 def first_drawn(model: Model, space: Sequence[Searched]) -> Model:
     """The section with a value for each key at which `tuned` stands: the first that goes with the others."""
-    keys = {f"model.{key}": value for key, value in model if key != "arguments"}
-    keys |= {f"{ARGUMENTS}.{name}": value for name, value in model.arguments.items()}
+    keys = model.by_key()
     tried: dict[str, Any] = {}
     for searched in in_order(space):
         if searched.key not in tried and searched.option.holds({**keys, **tried}):

@@ -56,10 +56,15 @@ class Option(Section):
         return self.choices if self.choices is not None else (self.low, self.high)
 
     def holds(self, chosen: Mapping[str, Any]) -> bool:
-        """Whether the parameters that it depends on have the wanted values, given the value of each."""
-        return all(
-            chosen.get(key) in (wanted if isinstance(wanted, tuple) else (wanted,)) for key, wanted in self.when.items()
-        )
+        """See `holds`."""
+        return holds(self.when, chosen)
+
+
+def holds(when: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    """Whether the parameters of a condition have one of the wanted values, given the value of each."""
+    return all(
+        chosen.get(key) in (wanted if isinstance(wanted, list | tuple) else (wanted,)) for key, wanted in when.items()
+    )
 
 
 @dataclass(frozen=True)

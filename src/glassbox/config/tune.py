@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, fiel
 
 from glassbox.config import space
 from glassbox.config.augment import Augment
-from glassbox.config.hyperparameters import together
+from glassbox.config.hyperparameters import SECTIONS, not_taken, together
 from glassbox.config.messages import dotted, must_be, nearest, shown
 from glassbox.config.model import Model
 from glassbox.config.section import Section, rule
@@ -16,8 +16,6 @@ from glassbox.config.types import SHARE_OR_GPUS, TUNED, Count, Gpus, Positive
 
 if TYPE_CHECKING:
     from glassbox.config.compute import Compute
-
-KINDS: dict[str, type[Section]] = {"model": Model, "train": Train, "augment": Augment}
 
 
 class Tune(Section):
@@ -60,10 +58,10 @@ class Tune(Section):
                         f"{place}.when: {dotted([key])} is not a parameter; {hint}allowed here: dotted keys"
                     )
                 for value in wanted if isinstance(wanted, tuple) else [wanted]:
-                    if allowed := _not_taken(key, value):
+                    if allowed := not_taken(key, value):
                         raise ValueError(f"{place}.when: {key} is {shown(value)}, but must be {allowed}")
             for value in searched.option.values():
-                if allowed := _not_taken(searched.key, value):
+                if allowed := not_taken(searched.key, value):
                     raise ValueError(f"{place} has {shown(value)}, but must be {allowed}")
 
     def _places(self) -> list[str]:
@@ -90,7 +88,7 @@ class Tune(Section):
             if key not in self.space:
                 raise ValueError(f"{key} is 'tuned': tune.space must then say how it is drawn")
         for key in given.tuned():
-            if _not_taken(key, None) and (case := space.not_covered(key, self.space, values)):
+            if not_taken(key, None) and (case := space.not_covered(key, self.space, values)):
                 raise ValueError(f"tune.space.{key} must have an option for {case}: {key} needs a value then, too")
 
     @rule
@@ -104,7 +102,7 @@ class Tune(Section):
 
 def _check_can_be_searched(key: str) -> None:
     section, _, name = key.partition(".")
-    kind = KINDS[section]
+    kind = SECTIONS[section]
     place = dotted(["tune.space", key])
     if key.startswith(f"{ARGUMENTS}."):
         if must_be(Model, "arguments", {key.removeprefix(f"{ARGUMENTS}."): 0}):
@@ -115,11 +113,3 @@ def _check_can_be_searched(key: str) -> None:
         raise ValueError(
             f"{place} is not a parameter that can be searched; {nearest(name, known)}allowed here: {', '.join(known)}"
         )
-
-
-def _not_taken(key: str, value: Any) -> str | None:
-    """What a parameter must be, if it can never have this value; None if it can."""
-    if key.startswith(f"{ARGUMENTS}."):
-        return None  # the function that makes the network knows
-    section, _, name = key.partition(".")
-    return must_be(KINDS[section], name, () if value == TUNED else value, besides=TUNED)

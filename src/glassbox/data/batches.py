@@ -18,9 +18,11 @@ def to_float(images: torch.Tensor, own: Rows | None = None) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
-def resized(x: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, C, H, W) float to (B, C, size, size), bilinearly, with antialiasing when it shrinks."""
-    return torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=size < x.shape[-1])
+def resized(x: torch.Tensor, size: int, interpolation: str = "bilinear") -> torch.Tensor:
+    """(B, C, H, W) float to (B, C, size, size), bilinear or bicubic, with antialiasing when it shrinks. Bicubic always
+    has it, because PyTorch's is Pillow's only then."""
+    antialias = size < x.shape[-1] or interpolation == "bicubic"
+    return torch.nn.functional.interpolate(x, (size, size), mode=interpolation, antialias=antialias)
 
 
 def resize(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 
 from glassbox.config.space import Option, Searched
 from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
+from glassbox.search.outcome import is_loss
 
 ACCURACY = "validation_accuracy"  # the default measure
 SECOND = {"parameters": "parameters of the network", "forward_ms": "forward pass of one image (ms)"}
@@ -19,30 +20,26 @@ STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")
 
 
 def _label(measure: str) -> str:
-    return f"{measure.replace('_', ' ')} ({'nats' if _is_loss(measure) else '%'})"
-
-
-def _is_loss(measure: str) -> bool:
-    return measure.endswith("loss")
+    return f"{measure.replace('_', ' ')} ({'nats' if is_loss(measure) else '%'})"
 
 
 def _shown(measure: str) -> float:
     """What values are multiplied by to be drawn."""
-    return 1 if _is_loss(measure) else 100
+    return 1 if is_loss(measure) else 100
 
 
 def history(path: str | Path, trials: pd.DataFrame, measure: str = ACCURACY) -> None:
     """The measure of every trial, and the best complete one so far."""
     with figure(path, 6.5, 3.4) as drawing:
         axis, scale = drawing.subplots(), _shown(measure)
-        worst = trials[measure].max() if _is_loss(measure) else trials[measure].min()
+        worst = trials[measure].max() if is_loss(measure) else trials[measure].min()
         for state, (colour, marker) in STATES.items():
             part = trials[trials["state"] == state].fillna({measure: worst})
             if len(part):
                 label = f"{state} ({len(part)})"
                 axis.scatter(part["trial"], scale * part[measure], c=colour, marker=marker, label=label, zorder=3)
         complete = trials[measure].where(trials["state"] == "complete")
-        best = (complete.cummin() if _is_loss(measure) else complete.cummax()).ffill()
+        best = (complete.cummin() if is_loss(measure) else complete.cummax()).ffill()
         axis.step(trials["trial"], scale * best, where="post", color=GREY, label="best so far")
         axis.set(xlabel="trial", ylabel=_label(measure), title="Search history")
         _finish(axis)
@@ -93,10 +90,10 @@ def parallel_coordinates(
     """Each trial as a line through its hyperparameters, coloured by its measure; pruned trials are dashed, unused
     hyperparameters leave a gap."""
     shown = [searched for searched in options if trials[searched.label].notna().any()]
-    done = trials[trials[measure].notna()].sort_values(measure, ascending=not _is_loss(measure))
+    done = trials[trials[measure].notna()].sort_values(measure, ascending=not is_loss(measure))
     factor = _shown(measure)
     scale = Normalize(factor * done[measure].min(), factor * done[measure].max())
-    colours = colormaps["viridis" if _is_loss(measure) else "viridis_r"]  # the best are dark
+    colours = colormaps["viridis" if is_loss(measure) else "viridis_r"]  # the best are dark
     with figure(path, 0.62 * len(shown) + 1.6, 4.6) as drawing:
         axis = drawing.subplots()
         for row in done.to_dict("records"):
@@ -119,9 +116,9 @@ def parallel_coordinates(
 
 def pareto(path: str | Path, trials: pd.DataFrame, measure: str, second: str) -> None:
     """Both objectives of every complete trial; a line joins those that no other trial beats in both."""
-    done = trials[trials["state"] == "complete"].sort_values(measure, ascending=_is_loss(measure), kind="stable")
+    done = trials[trials["state"] == "complete"].sort_values(measure, ascending=is_loss(measure), kind="stable")
     done = done.sort_values(second, kind="stable")  # of equal ones the best first
-    costs = done[measure] if _is_loss(measure) else -done[measure]
+    costs = done[measure] if is_loss(measure) else -done[measure]
     front = done[costs < costs.cummin().shift(fill_value=np.inf)]
     with figure(path, 6.5, 3.8) as drawing:
         axis, scale = drawing.subplots(), _shown(measure)

@@ -91,7 +91,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
     model = first_drawn(model, space)
     source = source_of(model.name)
     source.check_name(bare(model.name))
-    if model.weights is not None and model.weights.endswith(FILES):
+    if from_file(model.weights):
         if not Path(model.weights).exists():
             raise no_file(model.weights)
     elif model.weights is not None:
@@ -163,16 +163,14 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device) -> C
         return classifier
     given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
     try:
-        fitted = _fit(given, classifier, model, data)
-        load_tensors(classifier.network, fitted.tensors, strict=False)
+        fitted = _load_weights(given, classifier, model, data)
     except UserError:
         # Position embeddings come in the size that weights were trained with, and change with the network.
         made_for = _made_for(model)
         if made_for is None or made_for.input_size in (None, size) or not source.has_size(name):
             raise
         classifier = made(made_for.input_size)
-        fitted = _fit(given, classifier, model, data)
-        load_tensors(classifier.network, fitted.tensors, strict=False)
+        fitted = _load_weights(given, classifier, model, data)
         source.resize(classifier.network, size)
     source.suit(classifier.network, name, model.weights)
     classifier.began_fresh = fitted.fresh
@@ -180,9 +178,9 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device) -> C
     return classifier
 
 
-def _fit(given: Weights, classifier: Classifier, model: Model, data: Description) -> Fitted:
+def _load_weights(given: Weights, classifier: Classifier, model: Model, data: Description) -> Fitted:
     network = classifier.network
-    return fit(
+    fitted = fit(
         given,
         network.state_dict(),
         classifier.heads,
@@ -191,6 +189,8 @@ def _fit(given: Weights, classifier: Classifier, model: Model, data: Description
         network=model.name,
         classes=data.classes,
     )
+    load_tensors(network, fitted.tensors, strict=False)
+    return fitted
 
 
 def digest_of_weights(model: Model) -> str | None:

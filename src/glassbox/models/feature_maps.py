@@ -92,10 +92,9 @@ def _last_that_matters(
             logits = network(x.requires_grad_(True))
             goal = features[-1] if features else logits
             weights = torch.rand(goal.shape, generator=torch.Generator().manual_seed(1)).to(goal)
+            weighted = (goal * weights).sum()
             for module in reversed(modules):
-                (gradient,) = torch.autograd.grad(
-                    (goal * weights).sum(), outputs[module], retain_graph=True, allow_unused=True
-                )
+                (gradient,) = torch.autograd.grad(weighted, outputs[module], retain_graph=True, allow_unused=True)
                 if gradient is None or as_maps(gradient, prefix).abs().sum() > 0:
                     return module
     finally:

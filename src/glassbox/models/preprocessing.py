@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.nn import functional
+
+from glassbox.data.batches import resized
 
 Colours = tuple[float, ...]  # one number for each channel, on the scale 0..1
 
@@ -37,9 +38,7 @@ class Preprocessing:
             return x
         size = int(self.input_size / self.crop + 1e-6)  # rounded down, as timm and torchvision do
         if size != side:
-            # PyTorch's bicubic interpolation is Pillow's only with antialiasing.
-            antialias = size < side or self.interpolation == "bicubic"
-            x = functional.interpolate(x, (size, size), mode=self.interpolation, antialias=antialias)
+            x = resized(x, size, self.interpolation)
         start = round((size - self.input_size) / 2)
         return x[..., start : start + self.input_size, start : start + self.input_size]
 

@@ -8,7 +8,7 @@ from glassbox.core import files
 from glassbox.provenance import fingerprint
 
 FILE = "dvc.yaml"
-CODE = ("src/", "stages/", "networks/")
+CODE = ("src/", "stages/", f"{fingerprint.NETWORKS}/")
 
 
 def write(root: str | Path = fingerprint.ROOT) -> list[str]:

@@ -1,16 +1,13 @@
 """Numbers as text, and the templates of the pages."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from glassbox.core.text import MINUS
+from glassbox.search import outcome
 
 STYLE = Path(__file__).parent / "page.css"
-
-
-def measured(value: float, measure: str) -> str:
-    """A value of the measure of a search, for a sentence."""
-    return f"{value:.4f}" if measure.endswith("loss") else percent(value)
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -56,6 +53,6 @@ def render(template: str, **shown: Any) -> str:
         "percent": percent,
         "short": short,
         "number": lambda value: f"{value:,}",
-        "measured": measured,
+        "measured": partial(outcome.shown, digits=2),
     }
     return environment.get_template(template).render(style=STYLE.read_text(encoding="utf-8"), **shown)

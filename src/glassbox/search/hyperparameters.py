@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from glassbox.config.augment import Augment
-from glassbox.config.hyperparameters import Hyperparameters
-from glassbox.config.messages import must_be
-from glassbox.config.space import ARGUMENTS, Option, Searched, in_order, not_covered
+from glassbox.config.hyperparameters import Hyperparameters, not_taken
+from glassbox.config.space import Option, Searched, holds, in_order, not_covered
 from glassbox.config.train import Train
 from glassbox.config.types import TUNED
 from glassbox.core.errors import UserError
@@ -36,13 +35,8 @@ def to_search(known: Hyperparameters, space: Mapping[str, Mapping[str, Option]])
         space: options by key and name.
     """
     given = known.by_key()
-    free = [key for key in space if _may_be_unused(known, key) or not not_covered(key, space, given)]
+    free = [key for key in space if not_taken(key, None) is None or not not_covered(key, space, given)]
     return known.replaced(dict.fromkeys(free, TUNED), unused=set())
-
-
-def _may_be_unused(known: Hyperparameters, key: str) -> bool:
-    section, _, name = key.partition(".")
-    return key.startswith(f"{ARGUMENTS}.") or must_be(type(getattr(known, section)), name, None) is None
 
 
 def of_trial(known: Hyperparameters, drawn: Mapping[str, Any]) -> Hyperparameters:
@@ -113,13 +107,7 @@ def resolve(known: Hyperparameters, best: Mapping[str, Any]) -> tuple[Hyperparam
 
 def _first(options: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> int | None:
     """Number of the first option whose condition holds."""
-    return next((n for n, when in enumerate(options) if _holds(when, values)), None)
-
-
-def _holds(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return all(
-        values.get(key) in (wanted if isinstance(wanted, list | tuple) else [wanted]) for key, wanted in when.items()
-    )
+    return next((n for n, when in enumerate(options) if holds(when, values)), None)
 
 
 def as_trained(section: Kind, choices: Iterable[Mapping[str, Any]]) -> Kind:

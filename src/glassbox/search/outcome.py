@@ -58,6 +58,11 @@ def summary(best: Trial | None, trials: list[Trial], options: Sequence[Searched]
     return outcome | {"params": best.by_key, "when": when}
 
 
+def is_loss(measure: str) -> bool:
+    """Whether a measure of the search is a loss: lower is better, and its unit is nats, not a share."""
+    return measure.endswith("loss")
+
+
 def shown(value: float, measure: str, digits: int = 1) -> str:
     """A value of the measure for a sentence: a loss in nats, another in percent."""
-    return f"{value:.4f}" if measure.endswith("loss") else f"{100 * value:.{digits}f} %"
+    return f"{value:.4f}" if is_loss(measure) else f"{100 * value:.{digits}f} %"

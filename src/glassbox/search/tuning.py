@@ -28,7 +28,7 @@ from glassbox.provenance import fingerprint
 from glassbox.search import space
 from glassbox.search.hyperparameters import to_search
 from glassbox.search.journal import open_study
-from glassbox.search.outcome import Trial
+from glassbox.search.outcome import Trial, is_loss
 from glassbox.search.trainer import Ended, Ready, Trainer, serve
 from glassbox.training.records import Epoch
 
@@ -80,7 +80,7 @@ class Search:
         )
         self.settings, self.measure = trainer.settings, self.trainer.measure
         self.options = in_order(self.settings.options)
-        self.best_of = min if self.measure.endswith("loss") else max
+        self.best_of = min if is_loss(self.measure) else max
         self.threads, self.apart = threads or torch.get_num_threads(), apart
         self.code = fingerprint.digest(__name__)
         self.file = Path(folder) / f"{self._name()}.journal"

@@ -1,8 +1,9 @@
-"""What a source of networks answers."""
+"""The interface of a source of networks, and what the sources share."""
 
+import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -133,6 +134,20 @@ def built(source: Source, full: str, name: str, arguments: Mapping[str, Any], si
             f"{full} (model.name) gives {shape} for one image, but must give logits of shape (1, {n_classes})"
         )
     return network
+
+
+def nearest(prefix: str, name: str, known: Iterable[str]) -> str:
+    """A hint at the known network whose name is most like a wrong one; "" if none is."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
+
+
+def no_weights(which: str, network: str, known: Iterable[str]) -> UserError:
+    """The error that a registry has no weights of that name for a network, which has those that are `known`."""
+    return UserError(
+        f"model.weights is {which!r}, but must be null, a file ({', '.join(FILES)}), or for {network} "
+        f"{', '.join(known)}"
+    )
 
 
 def _not_taken(error: TypeError, arguments: Mapping[str, Any]) -> str | None:

@@ -12,9 +12,10 @@ from torch import nn
 from glassbox.core.errors import UserError
 from glassbox.models.networks.base import Source
 from glassbox.models.weights import reason
+from glassbox.provenance.fingerprint import NETWORKS
 
 # Of the repository; of a model that MLflow has logged, where it lies beside the package.
-FOLDERS = (Path("networks"), Path(__file__).resolve().parents[3] / "networks")
+FOLDERS = (NETWORKS, Path(__file__).resolve().parents[3] / NETWORKS)
 
 
 class OwnFunction(Source):

@@ -1,6 +1,5 @@
 """timm/NAME: the networks of timm's registry, and its weights."""
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from torch import nn
 
 from glassbox.core.errors import UserError
 from glassbox.models import weights as stored
-from glassbox.models.networks.base import Source, taken_by
+from glassbox.models.networks.base import Source, nearest, no_weights, taken_by
 from glassbox.models.preprocessing import Preprocessing
 from glassbox.models.weights import FILES, Weights, reason
 
@@ -29,8 +28,7 @@ class Timm(Source):
                 f"model.name is 'timm/{name}', but must be timm/{network}: its weights {tag} belong in model.weights"
             )
         if not timm.is_model(name):
-            close = difflib.get_close_matches(name, timm.list_models(), n=1)
-            hint = f" (did you mean timm/{close[0]}?)" if close else ""
+            hint = nearest("timm/", name, timm.list_models())
             raise UserError(f"model.name is 'timm/{name}'{hint}, but timm {timm.__version__} has no such network")
 
     def make(self, name: str, arguments: Mapping[str, Any], size: int, n_classes: int) -> nn.Module:
@@ -70,11 +68,8 @@ class Timm(Source):
         known = tag in tags if tag else bool(tags)
         config = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name) if known else None
         if config is None or not config.hf_hub_id:
-            allowed = ", ".join(["DEFAULT", *tags]) if tags else "none of timm's, which has none for it"
-            raise UserError(
-                f"model.weights is {which!r}, but must be null, a file ({', '.join(FILES)}), or for timm/{name} "
-                f"{allowed}"
-            )
+            none = ["none of timm's, which has none for it"]
+            raise no_weights(which, f"timm/{name}", ["DEFAULT", *tags] if tags else none)
         return config
 
     def made_for(self, name: str, which: str) -> Preprocessing | None:

@@ -1,6 +1,5 @@
 """torchvision/NAME: the classification networks of torchvision's registry, and its weights."""
 
-import difflib
 import inspect
 import pickle
 import sys
@@ -14,14 +13,12 @@ from torch import nn
 
 from glassbox.core.errors import UserError
 from glassbox.models.feature_maps import last_layer
-from glassbox.models.networks.base import Source, taken_by
+from glassbox.models.networks.base import Source, nearest, no_weights, taken_by
 from glassbox.models.preprocessing import Preprocessing
-from glassbox.models.weights import FILES, Weights, reason
+from glassbox.models.weights import Weights, reason
 
-STEMS = {
-    "conv1": "maxpool",
-    "features.conv0": "features.pool0",
-}  # of ResNet and its kin, DenseNet: convolution, pooling
+# The first convolution and the pooling after it: of ResNet and its kin, and of DenseNet.
+STEMS = {"conv1": "maxpool", "features.conv0": "features.pool0"}
 
 
 class DropoutLinear(nn.Linear):
@@ -48,8 +45,7 @@ class Torchvision(Source):
 
     def check_name(self, name: str) -> None:
         if name not in (known := names()):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean torchvision/{close[0]}?)" if close else ""
+            hint = nearest("torchvision/", name, known)
             raise UserError(
                 f"model.name is 'torchvision/{name}'{hint}, but torchvision has no such classification network"
             )
@@ -86,10 +82,8 @@ class Torchvision(Source):
     def check_weights(self, name: str, which: str) -> None:
         known = torchvision.models.get_model_weights(name)
         if which not in known.__members__:
-            allowed = ", ".join(known.__members__) or "none of torchvision's, which has none for it"
-            raise UserError(
-                f"model.weights is {which!r}, but must be null, a file ({', '.join(FILES)}), or for {name} {allowed}"
-            )
+            none = ["none of torchvision's, which has none for it"]
+            raise no_weights(which, name, known.__members__ or none)
 
     def weights(self, name: str, which: str) -> Weights:
         self.check_weights(name, which)
