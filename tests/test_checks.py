@@ -52,6 +52,23 @@ def test_the_network_is_checked_unless_a_stage_does_without_pytorch(with_changes
         check_study(data=DATA)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("conv1_kernel_size=[3, 4]", "is 4: a kernel size must be odd"),
+        ("conv2_filters=[32, 1.5]", r"is 1\.5, but must be a whole number"),
+        ("dropout_1.high=1.5", r"is 1\.5, but must be less than 1"),
+        ("activation_func2=[relu, gelu]", "is 'gelu', but must be 'relu' or 'leaky_relu'"),
+    ],
+)
+def test_every_value_that_a_trial_of_the_cnn_may_draw_is_checked(with_changes, change, sentence):
+    with_changes(f"tune.space.model.arguments.{change}")
+    name = re.match("[a-z0-9_]+", change)[0]
+    place = rf"\(tune\.space\.model\.arguments\.{name} has it\)$"
+    with pytest.raises(UserError, match=rf"^params\.yaml: model\.arguments\.{name} {sentence}.* {place}"):
+        check_study(data=DATA)
+
+
 @pytest.mark.parametrize("stage", ["prepare", "tune", "train"])
 def test_the_stages_before_explain_call_it_and_do_not_depend_on_it(stage):
     text = (ROOT / f"stages/{stage}.py").read_text()

@@ -4,11 +4,15 @@ They change no result. So a stage imports them by name (`stages.check_study`), a
 parameter of a later stage reruns none of the earlier ones.
 """
 
+from collections.abc import Sequence
+
 from glassbox.config import cnn, parameters
 from glassbox.config.explain import check_images
-from glassbox.config.model import first_drawn
+from glassbox.config.model import Model, first_drawn
 from glassbox.config.parameters import Params
+from glassbox.config.space import ARGUMENTS, Searched
 from glassbox.config.types import CNN
+from glassbox.core.errors import UserError
 from glassbox.data.store import Description
 
 
@@ -26,7 +30,7 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     params = parameters.read()
     model, space = params.model, params.tune.options
     if network and first_drawn(model, space).name == CNN:
-        cnn.hyperparameters(first_drawn(model, space).arguments)
+        _check_cnn(model, space)
     elif network:
         from glassbox import models  # imports PyTorch, which takes longer than all else here
 
@@ -35,3 +39,16 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     if data is not None:
         check_images(params.explain.images, data.sizes["test"])
     return params
+
+
+def _check_cnn(model: Model, space: Sequence[Searched]) -> None:
+    """Check the arguments of the CNN, and every choice and end of a range that may take their place."""
+    arguments = first_drawn(model, space).arguments
+    cnn.hyperparameters(arguments)
+    for searched in space:
+        name = searched.key.removeprefix(f"{ARGUMENTS}.")
+        for value in searched.option.values() if name != searched.key else ():
+            try:
+                cnn.hyperparameters(arguments | {name: value})
+            except UserError as error:
+                raise UserError(f"{error} (tune.space.{searched.key} has it)") from None
