@@ -1,7 +1,6 @@
 """Processes of a study that are killed or stopped, and two studies at once. Each docstring states what must hold.
 
-`make faults` is the nightly form: 20 random kills, and every case. `make test` has one kill and one case of the most
-common kinds.
+`make faults` is the nightly form: 20 random kills, and every case. `make test` has one kill, of a training.
 """
 
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ALL, environment, make, nightly, shell
+from conftest import ALL, environment, make, nightly, ran, shell
 from harness import (
     MINUTES,
     WITHOUT_MLFLOW,
@@ -41,6 +40,22 @@ KILLS = int(os.environ.get("GLASSBOX_FAULT_KILLS", "1"))
 A_STUDY = 4  # kills that one study has to survive at most
 
 
+def test_a_training_that_was_killed_with_all_is_taken_up_again(study, undisturbed):
+    """Must hold: the next `dvc repro` goes on after the epochs that are done and comes to the same weights, so that no
+    other stage has to run. Every run in MLflow has an end."""
+    forget(study, "train")
+    work = Repro(study, "train")
+    wait_until(lambda: any(path.stat().st_size for path in (study / "data/unfinished").glob("train-*")))
+    assert work.kill("all") == "train"
+    again = Repro(study, "train")
+    assert again.dvc.wait(timeout=60 * MINUTES) == 0, again.text()
+    assert ran(again.text()) == ["train"]
+    assert "the training goes on after epoch " in again.text()
+    assert differing(digests(study), undisturbed[1]) == []
+    assert {run["status"] for run in runs(study)} <= {"FINISHED", "KILLED"}
+
+
+@nightly
 @pytest.mark.parametrize("number", range(-(-KILLS // A_STUDY)))
 def test_a_study_survives_kills_at_any_moment(undisturbed, tmp_path, number):
     """Must hold: `dvc repro` finishes, with the bytes of a study left in peace (in a clone at another path), and every
