@@ -80,10 +80,10 @@ RULES = {
         "tune.space.train.learning_rate.adam_lr has 20, but must be less than or equal to 10"
     ),
     "tune.space.train.optimizer=[adam, adamm]": (
-        "tune.space.train.optimizer has 'adamm', but must be 'adam', 'sgd' or 'rmsprop'"
+        "tune.space.train.optimizer has 'adamm', but must be 'adam', 'adamw', 'sgd' or 'rmsprop'"
     ),
     "tune.space.train.optimizer=[adam, tuned]": (
-        "tune.space.train.optimizer has 'tuned', but must be 'adam', 'sgd' or 'rmsprop'"
+        "tune.space.train.optimizer has 'tuned', but must be 'adam', 'adamw', 'sgd' or 'rmsprop'"
     ),
     "tune.space.model.weights=[DEFAULT, 3]": "tune.space.model.weights has 3, but must be text",
     "tune.space.model.arguments.conv-1=[1]": (
@@ -102,8 +102,8 @@ RULES = {
         "train.optimizer? allowed here: dotted keys"
     ),
     "tune.space.train.learning_rate.adam_lr.when={train.optimizer: adamm}": (
-        "tune.space.train.learning_rate.adam_lr.when: train.optimizer is 'adamm', but must be 'adam', 'sgd' or "
-        "'rmsprop'"
+        "tune.space.train.learning_rate.adam_lr.when: train.optimizer is 'adamm', but must be 'adam', 'adamw', 'sgd' "
+        "or 'rmsprop'"
     ),
     "compute.engine=ray compute.device=cuda": (
         "compute.device is cuda: with compute.engine = ray and compute.gpus = 0 it must be auto or cpu"

@@ -24,6 +24,7 @@ CNN = model_of("cnn")
 RUNS = {
     "adam, plateau": (ADAM, {"schedule": Plateau(0.5, 1, 0.0)}),
     "sgd, one cycle": (learning("sgd", 0.05, momentum=0.9), {"schedule": OneCycle(0.3)}),
+    "adamw": (learning("adamw", 0.003, weight_decay=0.05), {}),
     "rmsprop, penalties": (learning("rmsprop", 0.003, rho=0.9, weight_decay=0.01), {}),
     "the last weights": (ADAM, {"keep": "last", "label_smoothing": 0.1}),
     "stops early": (learning("adam", 0.3), {"patience": 1, "epochs": 12}),

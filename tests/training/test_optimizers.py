@@ -39,6 +39,16 @@ def test_penalty_and_weight_decay_by_hand():
     assert epoch.validation_loss == pytest.approx(math.log(2))
 
 
+def test_adamw_shrinks_weights_without_their_gradients_by_hand():
+    # Adam's first step is rate * g / |g| whatever is added to g; AdamW takes 0.1 * 0.05 of the weight off, too.
+    model = classifier()
+    model.network.weight.data.fill_(2.0)
+    optimizer = make_optimizer(model, learning("adamw", 0.1, weight_decay=0.05))
+    model.network.weight.grad = torch.full((2, 3), 3.0)
+    optimizer.step()
+    torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), 2 * (1 - 0.1 * 0.05) - 0.1))
+
+
 def test_one_step_with_smoothed_labels_by_hand():
     model = classifier()
     (epoch,) = run(model, split(8), split(4), SGD, epochs=1, label_smoothing=0.2)

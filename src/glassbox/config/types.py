@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 TrainingBatch = Annotated[int, Field(ge=2, le=MOST)]  # batch normalisation needs two images to compare
 Gpus = Annotated[int, Field(ge=0, le=64)] | Annotated[float, Field(gt=0, lt=1)]  # whole ones, or a share of one
-Optimizer = Literal["adam", "sgd", "rmsprop"]
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Tuned = Literal["tuned"]
 

@@ -57,6 +57,7 @@ def make_optimizer(classifier: Classifier, settings: Train) -> torch.optim.Optim
     Keras adds lambda * sum(w^2) to the loss, with gradient 2 * lambda * w; PyTorch's coupled weight decay adds
     weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only.
     `train.weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
+    With AdamW (Loshchilov & Hutter 2019) both shrink the weights directly, by their sum times the learning rate a step.
     """
     penalties, weight_decay = penalties_of(classifier), settings.weight_decay
     penalised = {id(kernel) for kernel, _ in penalties}
@@ -66,6 +67,8 @@ def make_optimizer(classifier: Classifier, settings: Train) -> torch.optim.Optim
     rate = settings.learning_rate
     if settings.optimizer == "adam":
         return Adam(groups, lr=rate, fused=True)  # one kernel, on the CPU as well
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, fused=True)
     if settings.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
         if settings.momentum:
