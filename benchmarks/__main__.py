@@ -11,7 +11,14 @@ SUBJECTS = (
     "training_input", "training_step", "lime", "kernel_shap", "shapley", "gradient_shap", "integrated_gradients",
     "grad_cam", "deletion_insertion", "precision", "repro", "startup", "tracking",
 )  # fmt: skip
-LONG = ("scaling", "pruning", "compiling", "cluster", "coverage_of_differences")  # only when named
+LONG = (
+    "scaling",
+    "pruning",
+    "compiling",
+    "cluster",
+    "coverage_of_differences",
+    "training_precision",
+)  # only when named
 
 
 def main() -> None:

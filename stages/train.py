@@ -21,7 +21,7 @@ from glassbox.data import store
 from glassbox.execution.engine import start
 from glassbox.provenance import record
 from glassbox.search import hyperparameters
-from glassbox.training import loop, records
+from glassbox.training import loop, precision, records
 from stages import check_study
 
 DATA, BEST, MODEL, REPORTS = "data/prepared", "reports/tune/best.json", "models", "reports/train"
@@ -51,7 +51,7 @@ def main() -> None:
         measure = judged_by(settings.class_weights, settings.sampling)
         check_study(data=description)
         tracked.begin(description)
-        used = {choice.key: choice.value for choice in choices} | {"place": str(engine.place)}
+        used = {choice.key: choice.value for choice in choices}
         tracked.log_params(flatten(settings, "train.") | used)
         train, validation = store.read(DATA, "train"), store.read(DATA, "validation")
         arms = {"": (train, validation)} | {arm: (train.arm(arm), validation.arm(arm)) for arm in train.arms}
@@ -66,6 +66,8 @@ def main() -> None:
             classifiers[arm], epochs, checkpoint = engine.train(training, *splits)
             curves[arm] = follow(epochs, int(settings.epochs), tracked, arm)
             checkpoints.append(checkpoint)
+        place = precision.suited(engine.place, classifiers[""], description.image_size)
+        tracked.log_params({"place": str(place)})
         folder, model_folder = files.fresh_folder(REPORTS), files.fresh_folder(MODEL)
         made_from = hyperparameters.table(choices)
         card = models.describe(resolved.model, classifiers[""], description, made_from)
@@ -84,7 +86,7 @@ def main() -> None:
             files.write_csv(folder / f"curves{suffix}.csv", table.drop(columns=[*records.COSTS, "is_best"]))
             figures.curves(folder / f"curves{suffix}.png", table, int(summary["best_epoch"]))
             trained = f"the arm {arm}, " if arm else ""
-            print(f"trained {trained}{len(table)} epochs on {engine.place}; {records.in_words(summary, measure)}")
+            print(f"trained {trained}{len(table)} epochs on {place}; {records.in_words(summary, measure)}")
         files.write_json(folder / "hyperparameters.json", made_from)
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, times)

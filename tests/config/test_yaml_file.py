@@ -32,6 +32,7 @@ def test_edit_changes_values_and_keeps_comments():
     assert tree["data"]["limit"] == 500
     assert tree["tune"]["space"]["model"]["arguments"]["conv1_filters"] == [8, 16]
     assert "# images in all, stratified by split and class; null = all" in text
+    assert "\n  groups: null              # image_folder, what must be in one split" in text
 
 
 @pytest.mark.parametrize(

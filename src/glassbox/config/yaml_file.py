@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from glassbox.config.messages import dotted, shown
 from glassbox.core.errors import UserError, cut
@@ -64,7 +66,7 @@ def edit(text: str, changes: Iterable[str], file: str | Path = PARAMS_FILE) -> s
     if not changes:
         return text
     yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.preserve_quotes, yaml.width, yaml.Representer = True, 4096, _Representer
     tree = yaml.load(text)
     for change in changes:
         key, equals, value = change.partition("=")
@@ -102,6 +104,16 @@ def flatten(section: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, 
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null where ruamel.yaml leaves nothing."""
+
+    def represent_none(self, _: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 class _Constructor(SafeConstructor):

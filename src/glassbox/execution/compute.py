@@ -38,6 +38,7 @@ class Place:
         compiled: whether training runs the network through torch.compile.
         graphs: whether compiled code is also recorded as CUDA graphs, which start all kernels at once: a small
             network's kernels take less time than starting them one by one.
+        automatic: whether the data type was left to "auto": then training may choose another, see `training.precision`.
         threads: CPU threads, which determine the order of sums, and so their last bits; None = PyTorch's default or
             OMP_NUM_THREADS.
     """
@@ -49,6 +50,7 @@ class Place:
     deterministic: bool = True
     compiled: bool = False
     graphs: bool = False
+    automatic: bool = False
     threads: int | None = None
 
     def settle(self) -> None:
@@ -104,7 +106,15 @@ def resolve(compute: Compute) -> Place:
         raise UserError(f"compute.compile is cuda_graphs, but the device is {device.type}: use false or true")
     compiled = bool(compute.compile)
     place = Place(
-        device, dtype, compute.batch_size, compute.tf32, compute.deterministic, compiled, graphs, compute.threads
+        device=device,
+        dtype=dtype,
+        batch_size=compute.batch_size,
+        tf32=compute.tf32,
+        deterministic=compute.deterministic,
+        compiled=compiled,
+        graphs=graphs,
+        automatic=compute.precision == "auto",
+        threads=compute.threads,
     )
     place.settle()
     return place

@@ -9,6 +9,7 @@ TITLES = {  # of explainers, by name: that of their file in explainers/
     "gradient_shap": "GradientSHAP",
     "integrated_gradients": "Integrated Gradients",
     "grad_cam": "Grad-CAM",
+    "libra_grad": "LibraGrad",
     "occlusion": "Occlusion",
     CONTROL: "random (control)",
 }

@@ -27,6 +27,7 @@ from glassbox.training.batching import balanced_order, batches, stream
 from glassbox.training.early_stopping import EarlyStopping
 from glassbox.training.losses import assess, balanced_weights, mean_loss
 from glassbox.training.optimizers import make_optimizer, weight_penalty
+from glassbox.training.precision import suited
 from glassbox.training.process_group import ALONE, Ranks
 from glassbox.training.recipe import Recipe, recipe_of
 from glassbox.training.records import Diverged, Epoch
@@ -129,6 +130,7 @@ def fit(
             f"compute.compile is cuda_graphs, but {ranks.size} processes train together, which wait for one another "
             "within a step: use false or true"
         )
+    place = suited(place, classifier, train.images.shape[1])
     run = _Run(classifier, train, validation, optimizer, recipe, place, ranks)
     if ranks.rank > 0:
         checkpoint = None
