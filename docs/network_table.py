@@ -57,6 +57,7 @@ NETWORKS = [
     ("CaiT", "timm/cait_xxs24_224", 64, {"depth": 3}),
     ("XCiT", "timm/xcit_nano_12_p16_224", 64, {}),
     ("PiT", "timm/pit_ti_224", 64, {}),
+    ("TNT", "timm/tnt_s_patch16_224", 32, {"depth": 3}),
     ("MLP-Mixer", "timm/mixer_s16_224", 64, {}),
     ("PoolFormer", "timm/poolformer_s12", 64, {}),
     ("CoAtNet", "timm/coatnet_nano_rw_224", 64, {}),

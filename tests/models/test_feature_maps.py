@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.ops import Permute
@@ -189,6 +190,38 @@ def test_the_places_of_a_transformer_are_those_that_its_decision_depends_on(pool
     assert last_feature_maps(net, 4) is net.get_submodule(where)
     assert all(module.training and not module._forward_hooks for module in net.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+
+
+class TwoScales(nn.Module):
+    """Tokens of patches of two sizes, side by side, each stream with a normalisation and a last layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.ModuleList([nn.Conv2d(3, 6, side, side) for side in (2, 4)])
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.norms = nn.ModuleList([nn.LayerNorm(6), nn.LayerNorm(6)])
+        self.heads = nn.ModuleList([nn.Linear(6, 2), nn.Linear(6, 2)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        streams = zip(self.patches, self.blocks, self.norms, self.heads, strict=True)
+        return sum(head(norm(block(TOKENS(patches(x)))).mean(dim=1)) for patches, block, norm, head in streams)
+
+
+def test_where_streams_go_side_by_side_it_is_the_last_normalisation_that_matters():
+    net = TwoScales()
+    assert last_feature_maps(net, 8) is net.norms[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "arguments", "layer"),
+    [
+        ("tnt_s_patch16_224", 32, {"img_size": 32, "depth": 2}, "blocks.1.norm_out"),
+        ("crossvit_tiny_240", 240, {}, "blocks.2.fusion.1.norm1"),
+    ],
+)
+def test_transformers_of_several_scales(name, size, arguments, layer):
+    net = timm.create_model(name, num_classes=3, **arguments)
+    assert last_feature_maps(net, size) is net.get_submodule(layer)
 
 
 def test_the_last_layer_has_an_output_for_each_class():

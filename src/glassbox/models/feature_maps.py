@@ -55,6 +55,9 @@ def last_feature_maps(network: nn.Module, size: int) -> nn.Module | None:
     then it is the block before, whose tokens the last block attends to. A later layer with other features means that
     what comes earlier, such as the embedding of patches, is too early to explain the decision: None.
 
+    Where tokens of several scales go side by side, as in CrossViT and TNT, no layer is on every path. There it is the
+    last layer normalisation that runs once and whose tokens of places the decision depends on.
+
     Args:
         network: takes (N, 3, size, size).
     """
@@ -72,7 +75,31 @@ def last_feature_maps(network: nn.Module, size: int) -> nn.Module | None:
             continue
         has_places = as_maps(torch.empty(shape, device="meta"), prefix) is not None
         modules = [*modules, module] if has_places else []
-    return _last_that_matters(network, modules, x, prefix)
+    return _last_that_matters(network, modules, x, prefix) or _last_that_matters(
+        network, _normalized_tokens(network, x), x, prefix
+    )
+
+
+def _normalized_tokens(network: nn.Module, x: torch.Tensor) -> list[nn.Module]:
+    """The layer normalisations that run once in a forward pass and give tokens of places, in the order in which they
+    end."""
+    calls: Counter[nn.Module] = Counter()
+    found: list[nn.Module] = []
+
+    def record(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        calls[module] += 1
+        if output.ndim == 3 and len(output) == len(x) and as_maps(output) is not None:
+            found.append(module)
+
+    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
+    handles = [module.register_forward_hook(record) for module in norms]
+    try:
+        with frozen(network), torch.no_grad():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [module for module in found if calls[module] == 1]
 
 
 def _last_that_matters(
@@ -86,13 +113,12 @@ def _last_that_matters(
     try:
         with frozen(network), torch.enable_grad():
             n_classes = network(x).shape[1]
-            if name := last_layer(network, n_classes):
-                head = network.get_submodule(name)
+            for head in _last_layers(network, n_classes):
                 handles.append(head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0])))
             logits = network(x.requires_grad_(True))
-            goal = features[-1] if features else logits
-            weights = torch.rand(goal.shape, generator=torch.Generator().manual_seed(1)).to(goal)
-            weighted = (goal * weights).sum()
+            generator = torch.Generator().manual_seed(1)
+            goals = features or [logits]
+            weighted = sum((goal * torch.rand(goal.shape, generator=generator).to(goal)).sum() for goal in goals)
             for module in reversed(modules):
                 (gradient,) = torch.autograd.grad(weighted, outputs[module], retain_graph=True, allow_unused=True)
                 if gradient is None or as_maps(gradient, prefix).abs().sum() > 0:
@@ -101,6 +127,15 @@ def _last_that_matters(
         for handle in handles:
             handle.remove()
     return None
+
+
+def _last_layers(network: nn.Module, n_classes: int) -> list[nn.Module]:
+    """The last layer, and those beside it where there is one for each of several streams of tokens."""
+    name = last_layer(network, n_classes)
+    if not name:
+        return []
+    last, beside = network.get_submodule(name), network.get_submodule(name.rpartition(".")[0])
+    return [*beside] if isinstance(beside, nn.ModuleList) else [last]
 
 
 def single_path(network: nn.Module, x: torch.Tensor) -> list[tuple[nn.Module, torch.Size]]:
