@@ -82,11 +82,11 @@ def main() -> None:
             prefix, suffix = (f"{arm}_", f"_{arm}") if arm else ("", "")
             summary = records.summary(table, settings.keep)
             metrics |= {f"{prefix}{name}": value for name, value in summary.items()}
-            times |= {f"{prefix}{name}": table[name].tolist() for name in ("epoch", *records.COSTS)}
+            times |= {f"{prefix}{name}": values for name, values in records.costs(table).items()}
             files.write_csv(folder / f"curves{suffix}.csv", table.drop(columns=[*records.COSTS, "is_best"]))
-            figures.curves(folder / f"curves{suffix}.png", table, int(summary["best_epoch"]))
-            trained = f"the arm {arm}, " if arm else ""
-            print(f"trained {trained}{len(table)} epochs on {place}; {records.in_words(summary, measure)}")
+            if summary["epochs"]:
+                figures.curves(folder / f"curves{suffix}.png", table, int(summary["best_epoch"]))
+            print(records.in_words(summary, measure, arm, str(place)))
         files.write_json(folder / "hyperparameters.json", made_from)
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, times)

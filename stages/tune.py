@@ -38,7 +38,7 @@ def main() -> None:
     ):
         description = store.describe(DATA)
         check_study(data=description)
-        for sentence in models.check_data(model, description):
+        for sentence in models.check_data(model, description, trained=train.epochs != 0):
             print(f"note: {sentence}")
         tracked.begin(description)
         tracked.log_params(flatten(settings, "tune."))

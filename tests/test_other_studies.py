@@ -15,8 +15,10 @@ from torchvision.models import resnet18
 
 from glassbox import cli, models
 from glassbox.config import parameters
+from glassbox.core import files
 from glassbox.data import base, store
 from glassbox.data.sources import planted
+from glassbox.models.preprocessing import Preprocessing
 from glassbox.scoring import shortcut
 
 TINY = [
@@ -75,6 +77,52 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     with pytest.raises(SystemExit, match="2"):
         run_stages(project, "train")
     assert "model.weights: data/weights/own.pth does not fit torchvision/resnet18 (" in capfd.readouterr().err
+
+
+def test_a_network_that_was_trained_elsewhere_is_taken_as_it_is(tmp_path, run_stages, capfd):
+    """Nothing is searched or trained, and nothing says so."""
+    project = tmp_path
+    (project / "data/weights").mkdir(parents=True)
+    (project / "networks").symlink_to(ROOT / "networks")
+    for name in ("dvc.yaml", "requirements.lock"):
+        shutil.copy(ROOT / name, project)
+    torch.manual_seed(0)
+    how = Preprocessing((0.5,) * 3, (0.5,) * 3)
+    given = models.build("python:small:build", {"width": 4}, how, 32, 10).network.state_dict()
+    file = project / "data/weights/own.pth"
+    torch.save(given, file)
+    changes = [
+        "study.name=own", "model.name=python:small:build", "model.arguments={width: 4}", "tune.space=null",
+        "tune.n_trials=0", "model.weights=data/weights/own.pth", "model.normalization=half", "train.epochs=0",
+        "train.optimizer=adam", "train.learning_rate=0.001", "train.momentum=null", "train.rho=null",
+        "explain.explainers=[grad_cam,libra_grad]", "explain.correct_per_class=0", "score.images=2",
+    ]  # fmt: skip
+    shrink = [change for change in SHRINK if not change.startswith(("train.", "tune."))]
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", [*shrink, *changes]))
+    said = run_stages(project, *NAMES)
+    assert "taken as it is, nothing trained: " in said
+    card, digest = (project / "reports/report/model_card.md").read_text(), files.digest(file.read_bytes())
+    assert f"taken as it is, with the weights data/weights/own.pth (SHA-256 {digest}): nothing was trained." in card
+    page = (project / "reports/index.html").read_text()
+    assert "nothing was trained" in page
+    for text in (said, card, page):
+        assert not re.search(r"trained \d+ epochs|weights of epoch|not used before|one training", text)
+    kept, _ = models.load(project / "models")
+    for name, tensor in kept.network.state_dict().items():
+        assert torch.equal(tensor, given[name])
+    choices = json.loads((project / "models/model.json").read_text())["choices"]
+    assert {choice["key"].partition(".")[0] for choice in choices} == {"model"}
+    assert table(project, "train/curves.csv")["epoch"].tolist() == [0]
+    assert not (project / "reports/train/curves.png").exists()
+
+    del given["10.weight"]
+    torch.save(given, file)
+    with pytest.raises(SystemExit, match="2"):
+        run_stages(project, "tune")
+    refusal = (
+        "model.weights: data/weights/own.pth does not give 10.weight, 10.bias of python:small:build for 10 classes"
+    )
+    assert refusal in capfd.readouterr().err
 
 
 def test_both_arms_of_a_watermark_are_trained(tmp_path, run_stages):

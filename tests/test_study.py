@@ -270,10 +270,10 @@ def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
     files = {
         path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file() and ".git/" not in str(path)
     }
-    said = make(project, "study", "SET=train.epochs=0", check=False)
+    said = make(project, "study", "SET=train.epochs=-1", check=False)
     assert said.returncode == 2
     assert said.stderr.splitlines()[0] == (
-        "error: params.yaml: train.epochs is 0, but must be greater than or equal to 1 or 'tuned'"
+        "error: params.yaml: train.epochs is -1, but must be greater than or equal to 0 or 'tuned'"
     )
     assert "Traceback" not in said.stderr
     after = {

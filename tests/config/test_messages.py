@@ -14,7 +14,7 @@ A_SPACE = (
 )
 GPUS = "a whole number from 0 to 64, or a share of one GPU, above 0 and below 1"
 WRONG_VALUES = [
-    ("train.epochs is 0", "greater than or equal to 1 or 'tuned'"),
+    ("train.epochs is -1", "greater than or equal to 0 or 'tuned'"),
     ("train.epochs is 'ten'", "a whole number or 'tuned'"),
     ("train.epochs is 2.5", "a whole number or 'tuned'"),
     ("train.epochs is true", "a whole number or 'tuned'"),

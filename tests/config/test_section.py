@@ -30,6 +30,13 @@ RULES = {
     "data.groups=groups.csv": (
         "data.groups is 'groups.csv': with data.source = digits it must be null; only images in files have names"
     ),
+    "tune.n_trials=0 train.epochs=0 train.optimizer=adam train.learning_rate=0.1 model.arguments=null "
+    "model.name=timm/resnet18": (
+        "model.weights is null: with train.epochs = 0 it must name weights: nothing is trained"
+    ),
+    "train.epochs=0 model.name=timm/resnet18 model.weights=DEFAULT": (
+        "tune.n_trials is 10: with train.epochs = 0 it must be 0"
+    ),
     "train.workers=2": "train.workers is 2: with compute.engine = local it must be 1",
     "train.head_epochs=9 train.epochs=8": "train.head_epochs is 9: it must not be above train.epochs, 8",
     "explain.explainers=[occlusion] explain.occlusion.window=32": (

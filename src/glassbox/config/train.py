@@ -9,12 +9,14 @@ from glassbox.config.types import TUNED, Count, Fraction, Optimizer, Penalty, Po
 
 if TYPE_CHECKING:
     from glassbox.config.compute import Compute
+    from glassbox.config.data import Data
+    from glassbox.config.model import Model
 
 NEEDS = {"sgd": "momentum", "rmsprop": "rho"}  # by optimizer, the key that it alone has
 
 
 class Train(Section):
-    epochs: Positive | Tuned
+    epochs: Count | Tuned
     head_epochs: Count | Tuned
     workers: Annotated[int, Field(ge=1, le=4096)]
     batch_size: TrainingBatch | Tuned
@@ -51,6 +53,18 @@ class Train(Section):
         for optimizer, key in NEEDS.items():
             if self.optimizer == optimizer and getattr(self, key) is None:
                 raise ValueError(f"train.{key} is null: with train.optimizer = {optimizer} it must be a number")
+
+    @rule
+    def _a_network_that_is_not_trained_has_weights(self, model: "Model", data: "Data") -> None:
+        if self.epochs != 0:
+            return
+        if model.weights is None:
+            raise ValueError("model.weights is null: with train.epochs = 0 it must name weights: nothing is trained")
+        if data.planted is not None and data.planted.watermark:
+            raise ValueError(
+                f"data.planted.watermark is {data.planted.watermark!r}: with train.epochs = 0 it must be null, for it "
+                "needs a second training"
+            )
 
     @rule
     def _classes_are_balanced_once(self) -> None:

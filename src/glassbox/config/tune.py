@@ -46,6 +46,11 @@ class Tune(Section):
         return self
 
     @rule
+    def _nothing_is_searched_without_a_training(self, train: Train) -> None:
+        if self.n_trials and train.epochs == 0:
+            raise ValueError(f"tune.n_trials is {self.n_trials}: with train.epochs = 0 it must be 0")
+
+    @rule
     def _the_space_fits_its_parameters(self, model: Model, train: Train, augment: Augment) -> None:
         given = together(model, train, augment).by_key()
         for key in self.space:

@@ -104,8 +104,8 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
     return contradictions(model, image_size)
 
 
-def check_data(model: Model, data: Description) -> list[str]:
-    """Check that weights in a file fit the data.
+def check_data(model: Model, data: Description, *, trained: bool = True) -> list[str]:
+    """Check that weights in a file fit the data, and, where nothing is `trained`, that weights give all of the network.
 
     Returns:
         Sentences about the head and the classes of the data; see `weights.Fitted`.
@@ -113,9 +113,15 @@ def check_data(model: Model, data: Description) -> list[str]:
     Raises:
         UserError: they do not.
     """
-    if TUNED in (model.name, model.weights, *model.arguments.values()) or not from_file(model.weights):
+    if TUNED in (model.name, model.weights, *model.arguments.values()) or (trained and not from_file(model.weights)):
         return []
-    return fresh(model, data, 0, torch.device("cpu")).notes
+    classifier = fresh(model, data, 0, torch.device("cpu"))
+    if not trained and classifier.began_fresh:
+        raise UserError(
+            f"model.weights: {model.weights} does not give {', '.join(classifier.began_fresh)} of {model.name} for "
+            f"{len(data.classes)} classes: with train.epochs = 0 nothing is trained, so it must give all of the network"
+        )
+    return list(classifier.notes)
 
 
 def from_file(weights: str | None) -> bool:
@@ -216,6 +222,7 @@ def describe(model: Model, classifier: Classifier, data: Description, choices: l
         parameters=totals(classifier.network),
         choices=choices,
         began_fresh=list(classifier.began_fresh),
+        weights_digest=digest_of_weights(model),
         contradictions=[*contradictions(model, data.image_size), *classifier.notes],
     )
 

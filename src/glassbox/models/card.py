@@ -21,6 +21,7 @@ class Card:
     # Tensors that `model.weights` did not give: the head's, where it has other classes, and the first convolution's,
     # where it has another size.
     began_fresh: list[str]
+    weights_digest: str | None = None  # SHA-256 of the file of `weights`, see `weights.digest`
     contradictions: list[str] = field(default_factory=list)  # see the function `contradictions`, and `check_data`
 
     def in_words(self) -> str:

@@ -24,14 +24,14 @@ def card(study: Study) -> str:
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
     side, listed = data["image_size"], _listed(data["classes"])
     sizes = ", ".join(f"{n:,} {split}" for split, n in data["sizes"].items())
+    unused = ", not used before this evaluation" if study.training["epochs"] else ""
     lines = [
         "## Model",
         "",
         f"`glassbox-{p.study.name}`: {network_in_words(study.model['name'])}, "
-        f"{study.model['parameters']['total']:,} parameters, trained for {study.training['epochs']} epochs; the "
-        f"weights of epoch {study.training['best_epoch']} were kept. Its input is RGB images of any size as uint8, "
-        f"which it resizes to {side} x {side} pixels and normalises; its output is "
-        "the predicted class and a probability for each class.",
+        f"{study.model['parameters']['total']:,} parameters, {origin(study)}. Its input is RGB images of any size as "
+        f"uint8, which it resizes to {side} x {side} pixels and normalises; its output is the predicted class and a "
+        "probability for each class.",
         "",
         "## Intended use",
         "",
@@ -46,7 +46,7 @@ def card(study: Study) -> str:
         "",
         "## Metrics",
         "",
-        f"On {m['images']:,} test images, not used before this evaluation: accuracy {percent(m['accuracy'])} "
+        f"On {m['images']:,} test images{unused}: accuracy {percent(m['accuracy'])} "
         f"({level} interval {percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}), balanced accuracy "
         f"{markdown(chance_level.balanced(m))}, macro F1 {m['macro_f1']:.3f} "
         f"({markdown(macro_f1_ends(m, level))}), Brier score {calibration.both(m, 'brier', fitted)}; {m['mistakes']} "
@@ -73,13 +73,25 @@ def card(study: Study) -> str:
     return "\n".join(lines) + "\n"
 
 
+def origin(study: Study) -> str:
+    """Where the network's weights come from."""
+    training, model = study.training, study.model
+    if training["epochs"]:
+        return f"trained for {training['epochs']} epochs; the weights of epoch {training['best_epoch']} were kept"
+    digest = f" (SHA-256 {model['weights_digest']})" if model["weights_digest"] else ""
+    return f"taken as it is, with the weights {model['weights']}{digest}: nothing was trained"
+
+
 def limits(study: Study) -> list[str]:
     """Limits of the classifier and of what was measured, in sentences."""
     data, rows = study.card, study.report.iloc[:-1]
     worst = rows.sort_values("recall", kind="stable").iloc[0]
     sentences = [
         "The intervals cover the choice of test images, not the variation between trainings: this is one training with "
-        "one seed.",
+        "one seed."
+        if study.training["epochs"]
+        else "The intervals cover the choice of test images. It is not known whether the network was trained on any of "
+        "them.",
         f"Recall is lowest for {worst['class']}: {percent(worst['recall'])} of its {int(worst['support'])} test images "
         f"are recognised (interval {percent(worst['recall_low'])} to {percent(worst['recall_high'])}).",
     ]

@@ -13,7 +13,7 @@ from glassbox.evaluation import chance_level
 from glassbox.explainers.captions import equation, note, sound
 from glassbox.explainers.catalog import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration, contents, hypotheses
-from glassbox.report.card import card, network_in_words
+from glassbox.report.card import card, network_in_words, origin
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
@@ -81,6 +81,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
         dumps=json.dumps,
         against_majority=chance_level.sentence(study.metrics),
         balanced_ends=chance_level.ends(study.metrics),
+        origin=origin(study),
         macro_f1_ends=macro_f1_ends(study.metrics, f"{100 * study.params.evaluate.confidence:g} %"),
         explainers=contents.explainer_table(study),
         columns=contents.columns(study),

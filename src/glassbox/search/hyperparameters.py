@@ -100,7 +100,7 @@ def resolve(known: Hyperparameters, best: Mapping[str, Any]) -> tuple[Hyperparam
     choices = [
         Choice(key, values.get(key), UNUSED if values.get(key) is None else found if value == TUNED else GIVEN)
         for key, value in given.items()
-        if value == TUNED or key in SHOWN or key.startswith("model.")
+        if key.startswith("model.") or (known.train.epochs != 0 and (value == TUNED or key in SHOWN))
     ]
     return known.replaced(values, unused), choices
 

@@ -7,6 +7,7 @@ next one marks its runs.
 
 import gc
 import io
+import math
 import os
 import signal
 import sys
@@ -138,7 +139,7 @@ class Recorder:
         """The points of curves that the row does not have yet: it may be filled a second time."""
         curve_points = []
         for epoch in curves:
-            values = {name: value for name, value in epoch.items() if name != "epoch"}
+            values = {name: value for name, value in epoch.items() if name != "epoch" and not math.isnan(value)}
             curve_points += points(values, int(epoch["epoch"]), now())
         logged = {
             (name, metric.step, metric.value)

@@ -25,7 +25,7 @@ from glassbox.provenance import resume
 from glassbox.training import data_parallel
 from glassbox.training.batching import balanced_order, batches, stream
 from glassbox.training.early_stopping import EarlyStopping
-from glassbox.training.losses import assess, balanced_weights, mean_loss
+from glassbox.training.losses import Assessment, assess, balanced_weights, mean_loss
 from glassbox.training.optimizers import make_optimizer, weight_penalty
 from glassbox.training.precision import suited
 from glassbox.training.process_group import ALONE, Ranks
@@ -119,7 +119,8 @@ def fit(
         checkpoint: state of this training, read once and written after each epoch; that of the first rank is used.
 
     Yields:
-        One `Epoch` after each epoch; first those in the checkpoint.
+        One `Epoch` after each epoch; first those in the checkpoint. Of no epochs, one with the number 0: the classifier
+        as it is.
 
     Raises:
         Diverged: a loss is not finite, on all ranks alike.
@@ -132,6 +133,9 @@ def fit(
         )
     place = suited(place, classifier, train.images.shape[1])
     run = _Run(classifier, train, validation, optimizer, recipe, place, ranks)
+    if recipe.epochs == 0:
+        yield run.as_it_is()
+        return
     if ranks.rank > 0:
         checkpoint = None
     records = run.restore(checkpoint)
@@ -178,7 +182,7 @@ class _Run:
         self.plateau = self.cycle = None
         if isinstance(recipe.schedule, Plateau):
             self.plateau = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.min_delta)
-        elif isinstance(recipe.schedule, OneCycle):
+        elif isinstance(recipe.schedule, OneCycle) and recipe.epochs:
             self.cycle = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.epochs * len(self.sizes))
 
     def epoch(self, number: int) -> Epoch:
@@ -187,9 +191,7 @@ class _Run:
         rate = self.optimizer.param_groups[0]["lr"]
         train_loss, train_accuracy = self._train_epoch(number)
         trained = time.perf_counter()
-        prepare = self.augment if self.recipe.augment.validation_and_test else to_float
-        weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
-        scores = assess(self.classifier, self.validation, self.place, prepare, self.ranks, weights)
+        scores = self._validated()
         loss = scores.loss
         penalty = weight_penalty(self.classifier)
         if not math.isfinite(train_loss + loss + penalty):
@@ -213,6 +215,31 @@ class _Run:
             validation_balanced_accuracy=scores.balanced_accuracy,
             validation_macro_f1=scores.macro_f1,
         )
+
+    def as_it_is(self) -> Epoch:
+        """Validate the classifier without any training."""
+        start = time.perf_counter()
+        scores = self._validated()
+        return Epoch(
+            epoch=0,
+            train_loss=math.nan,
+            train_accuracy=math.nan,
+            validation_loss=scores.loss,
+            validation_accuracy=scores.accuracy,
+            weight_penalty=weight_penalty(self.classifier),
+            learning_rate=math.nan,
+            is_best=True,
+            seconds=time.perf_counter() - start,
+            images_per_second=math.nan,
+            peak_memory=self.ranks.highest(peak_memory(self.place.device), self.place.device),
+            validation_balanced_accuracy=scores.balanced_accuracy,
+            validation_macro_f1=scores.macro_f1,
+        )
+
+    def _validated(self) -> Assessment:
+        prepare = self.augment if self.recipe.augment.validation_and_test else to_float
+        weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
+        return assess(self.classifier, self.validation, self.place, prepare, self.ranks, weights)
 
     def _train_epoch(self, number: int) -> tuple[float, float]:
         """Mean loss (nats) and accuracy over the epoch's batches."""
