@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 
@@ -77,7 +78,7 @@ def main() -> None:
         from glassbox.figures import training as figures  # matplotlib takes half a second, and draws last
 
         metrics: dict[str, float] = {}
-        times = {"machine": engine.machine()}
+        times: dict[str, Any] = {"machine": engine.machine()}
         for arm, table in curves.items():
             prefix, suffix = (f"{arm}_", f"_{arm}") if arm else ("", "")
             summary = records.summary(table, settings.keep)
