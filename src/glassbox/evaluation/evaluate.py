@@ -14,7 +14,7 @@ from glassbox.config.evaluate import Evaluate
 from glassbox.core.seeds import derive
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
-from glassbox.evaluation import calibration, chance_level, classification
+from glassbox.evaluation import calibration, chance_level, class_order, classification
 from glassbox.models import Classifier, predict
 from glassbox.provenance.resume import Keep, unkept
 
@@ -24,8 +24,10 @@ class Evaluation:
     """All results of a classifier on its test split.
 
     The metrics include those of `chance_level.measure`; `macro_f1_without_interval` is the reason why the macro F1 has
-    no interval, or None. Predictions have a row for each test image: image, source_index, file if the source has files,
-    true_class, predicted_class, confidence, then a probability for each class.
+    no interval, or None. `class_order` is there where the outputs seem to be in another order than the classes: the
+    result of `class_order.another_order` with a sentence, `note`. Predictions have a row for each test image: image,
+    source_index, file if the source has files, true_class, predicted_class, confidence, then a probability for each
+    class.
     """
 
     metrics: dict[str, Any]
@@ -48,7 +50,7 @@ class Evaluation:
     def summary(self, confidence: float) -> list[str]:
         """The result in sentences; `confidence` is the level of the intervals, 0..1."""
         m = self.metrics
-        sentences = []
+        sentences = [f"warning: {m['class_order']['note']}"] if "class_order" in m else []
         if "augmented_accuracy" in m:
             sentences.append(f"test accuracy on images changed at random {100 * m['augmented_accuracy']:.2f} %")
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
@@ -128,6 +130,10 @@ def evaluate(
         "images": len(labels),
         "mistakes": int((~right).sum()),
     } | chance_level.measure(labels, predicted, classes, settings.confidence)
+    validation_predicted = validation_logits.argmax(axis=1)
+    other = class_order.another_order(validation_labels, validation_predicted, labels, predicted, classes)
+    if other is not None:
+        metrics["class_order"] = other | {"note": class_order.sentence(other, accuracy, classes)}
     names = np.array(classes, dtype=object)
     columns = {
         "image": np.arange(len(labels)),

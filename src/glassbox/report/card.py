@@ -86,7 +86,9 @@ def limits(study: Study) -> list[str]:
     """Limits of the classifier and of what was measured, in sentences."""
     data, rows = study.card, study.report.iloc[:-1]
     worst = rows.sort_values("recall", kind="stable").iloc[0]
+    other_order = study.metrics.get("class_order")
     sentences = [
+        *([other_order["note"]] if other_order else []),
         "The intervals cover the choice of test images, not the variation between trainings: this is one training with "
         "one seed."
         if study.training["epochs"]

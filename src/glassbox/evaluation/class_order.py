@@ -1,0 +1,59 @@
+"""Whether a network's outputs stand for the classes in another order than that of the data: so it is when somebody
+else's network had learnt its classes in its own order."""
+
+from typing import Any
+
+import numpy as np
+
+from glassbox.core.text import counted
+from glassbox.evaluation.classification import confusion
+from glassbox.statistics.paired import mcnemar
+
+LEVEL = 0.001  # of the test: nobody asks for it, so that it must rarely err
+SHOWN = 5  # classes in a sentence
+
+
+def another_order(
+    validation_labels: np.ndarray,
+    validation_predicted: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: tuple[str, ...],
+) -> dict[str, Any] | None:
+    """The order in which the network is more accurate: found on validation images, tested on test images.
+
+    Each class gets the output that most of its validation images have, one output each (linear assignment). McNemar's
+    exact test then compares the accuracies of both orders on the test images. Labels and predictions are (M,) and (N,),
+    `classes` are names in the order of the data.
+
+    Returns:
+        `outputs`, the class of each output; `accuracy` in that order; `p` of the test; `images`, N. None if the given
+        order is best, or the difference may be chance.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    of_class, output = linear_sum_assignment(
+        confusion(validation_labels, validation_predicted, len(classes)), maximize=True
+    )
+    class_of = np.empty(len(classes), np.int64)
+    class_of[output] = of_class
+    as_given, reordered = predicted == labels, class_of[predicted] == labels
+    gained, lost = int((reordered & ~as_given).sum()), int((as_given & ~reordered).sum())
+    p = mcnemar(gained, lost)
+    if gained <= lost or p >= LEVEL:
+        return None
+    names = [classes[label] for label in class_of]
+    return {"outputs": names, "accuracy": float(reordered.mean()), "p": p, "images": len(labels)}
+
+
+def sentence(found: dict[str, Any], accuracy: float, classes: tuple[str, ...]) -> str:
+    """The result of `another_order` in words; `accuracy`, 0..1, is that in the given order."""
+    moved = [n for n, (given, other) in enumerate(zip(classes, found["outputs"], strict=True)) if given != other]
+    shown = ", ".join(f"{n} for {found['outputs'][n]}" for n in moved[:SHOWN])
+    more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+    return (
+        f"The outputs seem to stand for the classes in another order: with output {shown}{more} the accuracy is "
+        f"{100 * found['accuracy']:.2f} % instead of {100 * accuracy:.2f} % (McNemar's exact test on "
+        f"{counted(found['images'], 'test image')}, p = {found['p']:.2g}). Name the classes in the order in which the "
+        "network learnt them."
+    )
