@@ -125,6 +125,8 @@ def _right(schema: dict) -> st.SearchStrategy:
         case "string":
             texts = st.from_regex(schema["pattern"], fullmatch=True) if "pattern" in schema else st.text()
             return texts.filter(lambda value: fits(value, schema))
+        case "array" if "prefixItems" in schema:
+            return st.tuples(*map(right, schema["prefixItems"])).map(list)
         case "array":
             return st.lists(right(schema["items"]), min_size=schema.get("minItems", 0), max_size=5)
     return st.booleans() if schema["type"] == "boolean" else st.none()

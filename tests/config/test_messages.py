@@ -12,6 +12,10 @@ A_SPACE = (
     "a list of values, a range like {low: 0.1, high: 0.5, log: false}, or several of these by name, each with the "
     "condition under which it is drawn (when)"
 )
+COLOURS = (
+    "'data', 'imagenet', 'half', 'none', 'weights', or [mean, deviation], each a number from 0 to 1 or a list of three "
+    "of them, the deviation above 0, or 'tuned'"
+)
 GPUS = "a whole number from 0 to 64, or a share of one GPU, above 0 and below 1"
 WRONG_VALUES = [
     ("train.epochs is -1", "greater than or equal to 0 or 'tuned'"),
@@ -43,7 +47,10 @@ WRONG_VALUES = [
     ("model.name is 'keras/resnet50'", f"{NAMES} or 'tuned'"),
     ("model.name is 'python:../small:build'", f"{NAMES} or 'tuned'"),
     ("model.name is null", "text or 'tuned'"),
-    ("model.normalization is 'mean'", "'data', 'imagenet', 'half', 'none' or 'weights' or 'tuned'"),
+    ("model.normalization is 'mean'", COLOURS),
+    ("model.normalization is [0.5, 0]", COLOURS),
+    ("model.normalization is [0.5, 0.2, 0.1]", COLOURS),
+    ("model.normalization is [[0.5, 0.5], 0.2]", COLOURS),
     ("model.arguments is 3", "a section of keys or null"),
     ("model.arguments.conv1_filters is 2001-01-01", PLAIN),
     ("model.arguments.conv1_filters is .nan", "a finite number"),

@@ -10,6 +10,7 @@ from torch import nn
 
 from glassbox import models
 from glassbox.data.store import Description
+from glassbox.models import Classifier
 from glassbox.models.preprocessing import FIXED, IMAGENET, Preprocessing
 
 DATA = Description("toy", ("a", "b", "c"), 40, {}, (0.2, 0.4, 0.6), (0.5, 0.5, 0.25), False, "d" * 64)
@@ -55,6 +56,14 @@ def test_normalization_by_name():
     theirs = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.transforms()
     assert (tuple(theirs.mean), tuple(theirs.std)) == IMAGENET
     assert by_name["none"].resized(x := torch.rand(1, 3, 5, 5)) is x
+
+
+@pytest.mark.parametrize("given", [(0.5, (0.1, 0.2, 0.3)), ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))])
+def test_normalization_by_numbers(given):
+    how = models.preprocessing(model("cnn", normalization=given), DATA)
+    assert (how.mean, how.std) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
+    pixels = Classifier(torch.nn.Flatten(), **vars(how))(torch.ones(1, 3, 1, 1))
+    assert pixels[0].tolist() == pytest.approx([0.5 / 0.1, 0.5 / 0.2, 0.5 / 0.3])
 
 
 def test_stripes_become_grey_where_they_are_shrunk():

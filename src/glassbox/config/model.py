@@ -19,6 +19,19 @@ Name = Annotated[
     str,
     Field(pattern=r"^(cnn|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][\w.]*:[A-Za-z_]\w*)$", max_length=128),
 ]
+NORMALIZATIONS = (
+    "'data', 'imagenet', 'half', 'none', 'weights', or [mean, deviation], each a number from 0 to 1 or a list of three "
+    "of them, the deviation above 0,"
+)
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(gt=0, le=1)]
+OwnColours = Annotated[
+    tuple[
+        Mean | Annotated[tuple[Mean, Mean, Mean], Field(strict=False)],
+        Deviation | Annotated[tuple[Deviation, Deviation, Deviation], Field(strict=False)],
+    ],
+    Field(strict=False),
+]
 Argument = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", max_length=64)]
 
 
@@ -31,7 +44,9 @@ class Model(Section):
     name: Annotated[Name | Tuned, Field(description=NAMES)]
     arguments: Annotated[dict[Argument, JsonValue] | None, Field(validate_default=True)] = None
     weights: Annotated[str, Field(min_length=1)] | None  # or tuned
-    normalization: Literal["data", "imagenet", "half", "none", "weights"] | Tuned
+    normalization: Annotated[
+        Literal["data", "imagenet", "half", "none", "weights"] | Tuned | OwnColours, Field(description=NORMALIZATIONS)
+    ]
     input_size: Annotated[int, Field(ge=8, le=LARGEST)] | Tuned | None
 
     @field_validator("arguments")

@@ -19,7 +19,7 @@ from glassbox.models.classifier import Classifier
 from glassbox.models.layers import layers, load_tensors, totals
 from glassbox.models.networks import bare, source_of
 from glassbox.models.networks.base import built
-from glassbox.models.preprocessing import FIXED, Preprocessing, listed
+from glassbox.models.preprocessing import FIXED, Colours, Preprocessing, listed
 from glassbox.models.weights import FILES, Fitted, Weights, digest, fit, no_file, read
 
 WEIGHTS = "model.safetensors"
@@ -30,14 +30,15 @@ DIGEST = "weights_sha256"  # key in the card
 def preprocessing(model: Model, data: Description) -> Preprocessing:
     """What `model.normalization` and `model.input_size` ask for. Names of the normalisation: "data", the training
     images' own statistics per channel; "weights", all that the weights say of themselves; "imagenet"; "half", which
-    brings colours to -1..1; "none", which keeps them in 0..1.
+    brings colours to -1..1; "none", which keeps them in 0..1. Else it is mean and deviation, for all channels or each.
 
     Raises:
         UserError: the weights say nothing of themselves.
     """
+    if model.normalization == "data":
+        return Preprocessing(data.mean, data.std, model.input_size)
     if model.normalization != "weights":
-        mean, std = (data.mean, data.std) if model.normalization == "data" else FIXED[model.normalization]
-        return Preprocessing(mean, std, model.input_size)
+        return Preprocessing(*_colours(model), model.input_size)
     how = _made_for(model)
     if how is None:
         raise UserError(
@@ -45,6 +46,14 @@ def preprocessing(model: Model, data: Description) -> Preprocessing:
             "imagenet, half or none"
         )
     return replace(how, input_size=model.input_size or how.input_size)
+
+
+def _colours(model: Model) -> tuple[Colours, Colours] | None:
+    """Mean and deviation of each channel, where `model.normalization` gives them by itself."""
+    if isinstance(model.normalization, str):
+        return FIXED.get(model.normalization)
+    mean, std = ((value,) * 3 if isinstance(value, int | float) else tuple(value) for value in model.normalization)
+    return mean, std
 
 
 def _made_for(model: Model) -> Preprocessing | None:
@@ -61,7 +70,7 @@ def contradictions(model: Model, image_size: int) -> list[str]:
         return []
     sentences: list[str] = []
     size, colours = model.input_size or image_size, (how.mean, how.std)
-    if FIXED.get(model.normalization) != colours:
+    if _colours(model) != colours:
         same = next((name for name, values in FIXED.items() if values == colours), "weights")
         sentences.append(
             f"model.normalization is {model.normalization}: the weights {model.weights} of {model.name} were trained "
