@@ -17,7 +17,7 @@ def test_outputs_in_another_order_are_found_and_named():
     assert class_order.sentence(found, 20 / 80, CLASSES) == (
         "The outputs seem to stand for the classes in another order: with output 1 for dog, 2 for bee, 3 for cat the "
         "accuracy is 92.50 % instead of 25.00 % (McNemar's exact test on 80 test images, p = 1.1e-16). Name the "
-        "classes in the order in which the network learnt them."
+        "classes in the order in which the network learnt them, see data/weights/README.md."
     )
 
 

@@ -55,5 +55,5 @@ def sentence(found: dict[str, Any], accuracy: float, classes: tuple[str, ...]) -
         f"The outputs seem to stand for the classes in another order: with output {shown}{more} the accuracy is "
         f"{100 * found['accuracy']:.2f} % instead of {100 * accuracy:.2f} % (McNemar's exact test on "
         f"{counted(found['images'], 'test image')}, p = {found['p']:.2g}). Name the classes in the order in which the "
-        "network learnt them."
+        "network learnt them, see data/weights/README.md."
     )
