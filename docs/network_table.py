@@ -1,6 +1,6 @@
 """docs/network-table.md: networks of many families, each taken through the whole pipeline.
 
-    python -m docs.network_table            # about 10 minutes on 2 cores
+    python -m docs.network_table            # about 12 minutes on 2 cores
     python -m docs.network_table vit swin   # those whose names contain one of these words; the page is not written
 
 A network is trained from fresh weights for two epochs on 60 images of digits, then explained, scored and reported. That
@@ -149,23 +149,22 @@ def main(*words: str) -> None:
         found = taken_through(name, side, arguments)
         shown = ", ".join(f"{key} {value}" for key, value in (arguments or {}).items())
         size = f"{side} x {side}" if side else "32 x 32"
-        rows.append(
-            [family, f"`{name}`", shown, size, f"{found['parameters']:,}", f"`{found['layer']}`", str(found["maps"])]
-        )
+        numbers = [size, f"{found['parameters']:,}", str(found["maps"])]
+        rows.append([family, f"`{name}`", shown, f"`{found['layer']}`", *numbers])
         print(f"{name}: {found['parameters']:,} parameters, {found['layer']}, {found['seconds']:.0f} s", flush=True)
     if words:
         return
     families = len({row[0].partition(",")[0] for row in rows})
-    columns = ["family", "`model.name`", "arguments", "input", "parameters", "layer of Grad-CAM", "maps"]
-    files.write_text(PAGE, HEAD.format(networks=len(rows), families=families) + table(columns, rows) + "\n")
+    columns = ["family", "`model.name`", "arguments", "layer of Grad-CAM", "input", "parameters", "maps"]
+    files.write_text(PAGE, HEAD.format(networks=len(rows), families=families) + table(columns, rows, text=4) + "\n")
 
 
 HEAD = """# Networks that were taken through the whole pipeline
 
 Made by `python -m docs.network_table`: {networks} networks of {families} families. Each was trained from fresh weights
 for two epochs on digits, then explained by Grad-CAM, Integrated Gradients and occlusion, scored and reported. That
-shows that every stage takes it, and nothing about its accuracy. No layer is named by hand: the last column but one is
-the layer that Grad-CAM found.
+shows that every stage takes it, and nothing about its accuracy. No layer is named by hand: the table has the layer
+that Grad-CAM found.
 
 """
 

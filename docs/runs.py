@@ -117,7 +117,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column is left-aligned, the others right."""
-    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *rows]
+def table(head: list[str], rows: list[list[str]], text: int = 1) -> str:
+    """Markdown; the first columns, `text` of them, are left-aligned, the others right."""
+    lines = [head, [":--"] * text + ["--:"] * (len(head) - text), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
