@@ -80,7 +80,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
 
 
 def test_a_network_that_was_trained_elsewhere_is_taken_as_it_is(tmp_path, run_stages, capfd):
-    """Nothing is searched or trained, and nothing says so."""
+    """Nothing is searched or trained, and no text mentions a training."""
     project = tmp_path
     (project / "data/weights").mkdir(parents=True)
     (project / "networks").symlink_to(ROOT / "networks")

@@ -35,7 +35,7 @@ def test_products_of_each_result_by_hand():
         ("timm/convnext_atto", 64, torch.bfloat16),
     ],
 )
-def test_auto_is_float32_for_depthwise_convolutions_and_bfloat16_else(name, side, dtype):
+def test_auto_is_float32_where_each_result_takes_few_products(name, side, dtype):
     classifier = build(name, side).train()
     before = {key: value.clone() for key, value in classifier.state_dict().items()}
     assert precision.suited(AUTO, classifier, side).dtype == dtype

@@ -1,5 +1,5 @@
-"""Whether a network's outputs stand for the classes in another order than that of the data: so it is when somebody
-else's network had learnt its classes in its own order."""
+"""Whether a network's outputs stand for the classes in another order than that of the data, as those of a network that
+was trained elsewhere may."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from glassbox.core.text import counted
 from glassbox.evaluation.classification import confusion
 from glassbox.statistics.paired import mcnemar
 
-LEVEL = 0.001  # of the test: nobody asks for it, so that it must rarely err
+LEVEL = 0.001  # of the test: low, because every evaluation makes it
 SHOWN = 5  # classes in a sentence
 
 

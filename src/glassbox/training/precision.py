@@ -14,8 +14,8 @@ FEWEST = 75
 
 
 def suited(place: Place, classifier: Classifier, side: int) -> Place:
-    """The place, with float32 where its precision is `auto` and bfloat16 would be slower, as for networks of depthwise
-    convolutions on the CPU. That is worked out from the network and not by a clock, so that the same study has the same
+    """The place, with float32 where its precision is `auto` and bfloat16 would be slower, as for MobileNet and
+    EfficientNet on the CPU. That is worked out from the network and not by a clock, so that the same study has the same
     bytes.
 
     Args:
