@@ -5,6 +5,7 @@ from glassbox.config import parameters, yaml_file
 from glassbox.core import files
 from glassbox.core.errors import run
 from glassbox.data import store
+from glassbox.data.decode import Shape
 from glassbox.provenance import fingerprint, record, resume
 from glassbox.report import contents, hypotheses, page, pictures
 from glassbox.report.card import card
@@ -40,7 +41,7 @@ def main() -> None:
             reports=REPORTS,
         )
         tracked.log_images(pictures.browsable(study))
-        serving = {"temperature": study.calibration["temperature"], "resize": params.data.resize}
+        serving = {"temperature": study.calibration["temperature"], "shape": vars(Shape.of(params.data))}
         tracked.log_model(MODEL, serving, description.classes, images[:2], card(study))
         resume.forget()
         print(f"report: {REPORTS}/index.html")

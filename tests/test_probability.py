@@ -74,7 +74,7 @@ def test_the_probability_of_an_image_is_one_number_everywhere(place, monkeypatch
     own = own_image.explain(folder / "photo.png", params, folder / "data", folder / "models", calibration)
     assert own.probabilities == pytest.approx(p[ROW], abs=1e-6)
 
-    settings_of_serving = {"temperature": predictions.temperature(calibration), "resize": "crop"}
+    settings_of_serving = {"temperature": predictions.temperature(calibration), "shape": {"size": 8}}
     files.write_json(folder / "models" / serving.SETTINGS, settings_of_serving)
     served = serving.Predictor(folder / "models").predict(test.images.numpy())
     assert served[[f"p({name})" for name in CLASSES]].to_numpy() == pytest.approx(p, abs=1e-6)

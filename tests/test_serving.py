@@ -11,6 +11,7 @@ from tracked_stages import IMAGES, save_model
 from glassbox import models, serving
 from glassbox.core import files
 from glassbox.data import decode
+from glassbox.data.decode import Shape
 from glassbox.provenance import fingerprint
 from glassbox.tracking.models import REQUIREMENTS
 
@@ -19,7 +20,7 @@ from glassbox.tracking.models import REQUIREMENTS
 def saved(tmp_path):
     """A small classifier, and the same as MLflow serves it."""
     classifier = save_model(tmp_path)
-    files.write_json(tmp_path / serving.SETTINGS, {"temperature": 2.5, "resize": "pad"})
+    files.write_json(tmp_path / serving.SETTINGS, {"temperature": 2.5, "shape": vars(Shape(8, "pad"))})
     return classifier, serving._load_pyfunc(str(tmp_path))
 
 
@@ -40,9 +41,9 @@ def test_images_of_another_size_are_resized_as_in_the_study(saved, tmp_path):
     wide = np.zeros((1, 20, 40, 3), np.uint8)
     wide[0, :, :20] = 255
     Image.fromarray(wide[0]).save(tmp_path / "wide.png")
-    as_read = decode.read(tmp_path / "wide.png", 8, "pad")
+    as_read = decode.read(tmp_path / "wide.png", Shape(8, "pad"))
     pd.testing.assert_frame_equal(served.predict(wide), served.predict(as_read[None]))
-    assert not served.predict(wide).equals(served.predict(decode.read(tmp_path / "wide.png", 8, "crop")[None]))
+    assert not served.predict(wide).equals(served.predict(decode.read(tmp_path / "wide.png", Shape(8))[None]))
 
 
 @pytest.mark.parametrize("wrong", [IMAGES[0], IMAGES[..., :1], IMAGES.astype(np.float32), IMAGES[:, :0]])

@@ -100,7 +100,7 @@ def log_model(card: str = "# Card") -> None:
     """Log the model in models/."""
     with tracking.stage("report") as tracked:
         tracked.begin(DATA)
-        tracked.log_model("models", {"temperature": 2.0, "resize": "crop"}, DATA.classes, IMAGES[:2], card)
+        tracked.log_model("models", {"temperature": 2.0, "shape": {"size": 8}}, DATA.classes, IMAGES[:2], card)
 
 
 def bundle(project: Path) -> Path:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from glassbox import models
 from glassbox.core import files
-from glassbox.data.decode import square
+from glassbox.data.decode import Shape, square
 
 SETTINGS = "serving.json"  # beside weights and card
 BATCH_SIZE = 128
@@ -21,13 +21,13 @@ class Predictor:
 
     Args:
         folder: has model.safetensors, model.json and serving.json, which holds the study's `temperature` and how
-            images of another size are resized (`resize`: crop, pad or stretch).
+            images of another size become squares (`shape`, the fields of a `decode.Shape`).
     """
 
     def __init__(self, folder: str | Path) -> None:
         settings = files.read_json(Path(folder) / SETTINGS)
         self.classifier, self.card = models.load(folder, temperature=settings["temperature"])
-        self.resize = settings["resize"]
+        self.shape = Shape(**settings["shape"])
 
     def predict(self, images: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (pyfunc's call)
         """Classes and the study's probabilities, as in predictions.csv: "prediction", then "p(NAME)" for each class.
@@ -46,7 +46,7 @@ class Predictor:
         if not len(pixels):
             return pd.DataFrame(columns=["prediction", *columns])
         if pixels.shape[1:3] != (side, side):
-            pixels = np.stack([np.asarray(square(Image.fromarray(image), side, self.resize)) for image in pixels])
+            pixels = np.stack([np.asarray(square(Image.fromarray(image), self.shape)) for image in pixels])
         rows = torch.from_numpy(np.array(pixels))  # a copy: MLflow's array may be read-only
         p = models.probabilities(self.classifier, rows, BATCH_SIZE).numpy()
         table = pd.DataFrame(p, columns=columns)

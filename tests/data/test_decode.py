@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from conftest import ROOT
 from image_files import BLUE, GREEN, RED
 from PIL import Image
@@ -20,7 +21,7 @@ def read(path: Path, image: Image.Image | None = None, size: int = 9, resize: st
     """The pixels of a file, as int, which holds `image` if one is given; everything that can be is converted."""
     if image is not None:
         image.save(path, **options)
-    return decode.read(path, size, resize, ("16-bit", "cmyk", "animation")).astype(int)
+    return decode.read(path, decode.Shape(size, resize), ("16-bit", "cmyk", "animation")).astype(int)
 
 
 def film(path: Path) -> None:
@@ -151,7 +152,7 @@ TEXT_BOMB = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000)))
 def test_an_unusable_file_is_refused_with_the_reason(name, write, sentence, tmp_path, capfd):
     write(tmp_path / name)
     with pytest.raises(UnreadableImage) as refused:
-        decode.read(tmp_path / name, 8, "crop")
+        decode.read(tmp_path / name, decode.Shape(8))
     assert str(refused.value) == f"{tmp_path / name} {sentence}, or set data.bad_images to skip"
     assert refused.value.reason == sentence.rpartition(": ")[0]
     assert capfd.readouterr().err == ""
@@ -180,5 +181,19 @@ ENDINGS = ["jpeg", "jpe", "jfif", "JPG", "tif", "tiff", "apng", "bmp", "webp", "
 def test_fitting_endings_and_contents_are_accepted(name, write, tmp_path):
     write(tmp_path / name)
     expected = 87 if name == "grey.pgm" else RED  # of the phone's two pictures the first
-    assert np.abs(decode.read(tmp_path / name, 8, "crop").astype(int) - expected).max() < 20
+    assert np.abs(decode.read(tmp_path / name, decode.Shape(8)).astype(int) - expected).max() < 20
     assert Path(name).suffix.lower() in decode.endings()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("width", "height", "shorter", "size"), [(61, 40, 32, 28), (40, 61, 37, 28), (32, 45, 32, 31), (90, 33, 35, 35)]
+)
+def test_a_crop_of_the_resized_image_is_that_of_torchvision(tmp_path, interpolation, width, height, shorter, size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+    image.save(tmp_path / "photo.png")
+    kind = torchvision.transforms.InterpolationMode(interpolation)
+    steps = [torchvision.transforms.Resize(shorter, kind), torchvision.transforms.CenterCrop(size)]
+    expected = np.asarray(torchvision.transforms.Compose(steps)(image))
+    shape = decode.Shape(size, interpolation=interpolation, shorter_side=shorter)
+    assert np.array_equal(decode.read(tmp_path / "photo.png", shape), expected)

@@ -39,6 +39,8 @@ class Data(Section):
     path: Annotated[str, Field(min_length=1)] | None
     image_size: Annotated[int, Field(ge=8, le=LARGEST)]
     resize: Literal["crop", "pad", "stretch"]
+    shorter_side: Annotated[int, Field(ge=8, le=LARGEST)] | None
+    interpolation: Literal["bicubic", "bilinear"]
     bad_images: Literal["refuse", "skip"]
     convert: Annotated[tuple[Conversion, ...], Field(strict=False), AfterValidator(each_once)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -62,6 +64,21 @@ class Data(Section):
             raise ValueError(
                 f"data.planted.watermark is {self.planted.watermark!r}: with data.planted.variant = "
                 f"{self.planted.variant} it must be null"
+            )
+
+    @rule
+    def _the_crop_is_inside_the_resized_image(self) -> None:
+        if self.shorter_side is None:
+            return
+        if self.resize != "crop":
+            raise ValueError(
+                f"data.shorter_side is {self.shorter_side}: with data.resize = {self.resize} it must be null; only a "
+                "crop has one"
+            )
+        if self.shorter_side < self.image_size:
+            raise ValueError(
+                f"data.shorter_side is {self.shorter_side}: it must be at least data.image_size, {self.image_size}, "
+                "or the crop would be larger than the image"
             )
 
     @rule

@@ -5,6 +5,7 @@ import logging
 import re
 import stat
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from textwrap import shorten
@@ -13,6 +14,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from glassbox.config.data import Data
 from glassbox.core.errors import UserError
 from glassbox.data import user_paths
 from glassbox.data.user_paths import shown
@@ -35,14 +37,37 @@ class UnreadableImage(UserError):
         self.reason = reason
 
 
-def read(path: str | Path, image_size: int, resize: str, convert: Collection[str] = ()) -> np.ndarray:
-    """One image file as (image_size, image_size, 3) uint8.
+@dataclass(frozen=True)
+class Shape:
+    """How an image of any size becomes a square.
+
+    Attributes:
+        size: side of the square, pixels.
+        resize: "crop" the centre, "pad" with the image's mean colour, or "stretch".
+        interpolation: "bicubic" or "bilinear", as Pillow has them.
+        shorter_side: with "crop", pixels to which the shorter side is resized before the centre is cut out, as in the
+            evaluation transforms of torchvision and timm; None cuts the largest square and resizes that.
+    """
+
+    size: int
+    resize: str = "crop"
+    interpolation: str = "bicubic"
+    shorter_side: int | None = None
+
+    @staticmethod
+    def of(data: Data) -> "Shape":
+        """That of a study."""
+        return Shape(data.image_size, data.resize, data.interpolation, data.shorter_side)
+
+
+def read(path: str | Path, shape: Shape, convert: Collection[str] = ()) -> np.ndarray:
+    """One image file as (size, size, 3) uint8.
 
     Grey, palette and other modes become RGB, transparent pixels white, and the EXIF rotation is applied.
 
     Args:
-        path, image_size: the file, whose ending must fit its format, and the side of the square, pixels.
-        resize: "crop" the centre, "pad" with the image's mean colour, or "stretch".
+        path: the file, whose ending must fit its format.
+        shape: of the result.
         convert: what is converted instead of refused: "16-bit" (more than eight bits a channel are scaled to eight),
             "cmyk" (to RGB, without a colour profile) and "animation" (the first frame or page is taken).
 
@@ -55,7 +80,7 @@ def read(path: str | Path, image_size: int, resize: str, convert: Collection[str
         _check_file(path)
         with Image.open(path, formats=formats()) as image:
             _check_image(image, path, convert)
-            return np.asarray(square(_rgb(ImageOps.exif_transpose(image)), image_size, resize))
+            return np.asarray(square(upright(image), shape))
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
@@ -64,15 +89,26 @@ def read(path: str | Path, image_size: int, resize: str, convert: Collection[str
         raise UnreadableImage(path, f"cannot be read as an image ({_why(error)})") from None
 
 
-def square(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """An image as a square of `size` pixels; `resize` as in `read`."""
-    target, method = (size, size), Image.Resampling.BICUBIC
-    if resize == "stretch":
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image in RGB, turned as its EXIF tag says."""
+    return _rgb(ImageOps.exif_transpose(image))
+
+
+def square(image: Image.Image, shape: Shape) -> Image.Image:
+    """An image as a square."""
+    target, method = (shape.size, shape.size), Image.Resampling[shape.interpolation.upper()]
+    if shape.resize == "stretch":
         return image.resize(target, method)
-    if resize == "pad":
+    if shape.resize == "pad":
         colour = tuple(int(value) for value in np.asarray(image).reshape(-1, 3).mean(axis=0).round())
         return ImageOps.pad(image, target, method, color=colour)
-    return ImageOps.fit(image, target, method)
+    if shape.shorter_side is None:
+        return ImageOps.fit(image, target, method)
+    shorter = min(image.size)
+    width, height = (int(shape.shorter_side * side / shorter) for side in image.size)  # rounded down, as torchvision's
+    left, upper = (round((side - shape.size) / 2) for side in (width, height))
+    resized = image if (width, height) == image.size else image.resize((width, height), method)
+    return resized.crop((left, upper, left + shape.size, upper + shape.size))
 
 
 def formats() -> list[str]:

@@ -1,6 +1,6 @@
 """An image of the user, explained by every explainer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +87,9 @@ def explain(
     description = store.describe(data)
     if description.digest != card.data_digest:
         raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
+    shape = replace(decode.Shape.of(params.data), size=card.image_size)
     try:
-        image = decode.read(path, card.image_size, params.data.resize, params.data.convert)
+        image = decode.read(path, shape, params.data.convert)
     except decode.UnreadableImage as error:
         raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
     pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)

@@ -83,7 +83,7 @@ def _read_all(paths: Sequence[Path], asked: Asked) -> tuple[np.ndarray, list[str
     pixels, reasons = np.empty((len(paths), data.image_size, data.image_size, 3), np.uint8), [""] * len(paths)
     parts = None
     if asked.kept is not None:
-        settings = (data.image_size, data.resize, data.bad_images, sorted(data.convert), PIL.__version__)
+        settings = (vars(decode.Shape.of(data)), data.bad_images, sorted(data.convert), PIL.__version__)
         key = resume.identity(__name__, None, [_state(path) for path in paths], *settings)
         parts = resume.Parts("prepare", key, asked.kept)
     keep = parts or resume.unkept
@@ -107,7 +107,7 @@ def _read_some(paths: Sequence[Path], data: Data, pool: ThreadPoolExecutor) -> d
 
 def _read_one(path: Path, data: Data) -> tuple[np.ndarray, str]:
     try:
-        return decode.read(path, data.image_size, data.resize, data.convert), ""
+        return decode.read(path, decode.Shape.of(data), data.convert), ""
     except decode.UnreadableImage as error:
         if data.bad_images == "refuse":
             raise
