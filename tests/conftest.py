@@ -264,7 +264,7 @@ class ProbabilityNetwork(nn.Module):
 
 def model(name: str, arguments: dict | None = None, **changes: object) -> Model:
     """The section `model` of a network with fresh weights, that takes images as they are."""
-    others = {"weights": None, "normalization": "data", "input_size": None}
+    others = {"weights": None, "classes": None, "normalization": "data", "input_size": None}
     return Model(name=name, arguments=arguments or {}, **(others | changes))
 
 

@@ -204,7 +204,7 @@ def test_a_file_beside_the_weights_names_their_classes(trained, tmp_path):
 def test_an_unknown_order_of_classes_is_noted(trained, tmp_path):
     assert load(trained, tmp_path / "w.pth").notes == [
         f"model.weights: {tmp_path}/w.pth does not name its classes: its outputs are taken for ant, bee, cat, in this "
-        f'order. If theirs is another one, write it to {tmp_path}/w.json as {{"classes": [...]}}.'
+        "order. If theirs is another one, name them in model.classes."
     ]
     others = {"state_dict": trained, "classes": ["x", "y", "z"]}
     assert load(others, tmp_path / "w.pth").notes == [

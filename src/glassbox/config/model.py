@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from glassbox.config.messages import shown
 from glassbox.config.section import Section, rule
 from glassbox.config.space import ARGUMENTS, Searched, in_order
-from glassbox.config.types import CNN, LARGEST, TUNED, Tuned
+from glassbox.config.types import CNN, LARGEST, TUNED, Tuned, each_once
+
+if TYPE_CHECKING:
+    from glassbox.config.data import Data
 
 NAMES = (
     "cnn, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like timm/resnet18 or "
@@ -32,6 +35,8 @@ OwnColours = Annotated[
     ],
     Field(strict=False),
 ]
+IMAGENET_CLASSES = "imagenet-1k"
+ClassName = Annotated[str, Field(min_length=1, max_length=1000)]
 Argument = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", max_length=64)]
 
 
@@ -44,6 +49,11 @@ class Model(Section):
     name: Annotated[Name | Tuned, Field(description=NAMES)]
     arguments: Annotated[dict[Argument, JsonValue] | None, Field(validate_default=True)] = None
     weights: Annotated[str, Field(min_length=1)] | None  # or tuned
+    classes: (
+        Annotated[tuple[ClassName, ...], Field(strict=False, min_length=2), AfterValidator(each_once)]
+        | Annotated[str, Field(pattern=rf"^({IMAGENET_CLASSES}|.+\.(txt|json))$")]
+        | None
+    )
     normalization: Annotated[
         Literal["data", "imagenet", "half", "none", "weights"] | Tuned | OwnColours, Field(description=NORMALIZATIONS)
     ]
@@ -73,6 +83,18 @@ class Model(Section):
             raise ValueError(f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null")
         if self.normalization == "weights" and self.weights is None:
             raise ValueError("model.normalization is weights: model.weights must then name some, not be null")
+        if self.classes is not None and self.weights is None:
+            raise ValueError(
+                "model.classes is given: with model.weights = null it must be null, for fresh outputs have no names"
+            )
+
+    @rule
+    def _the_centre_is_cut_out_once(self, data: "Data") -> None:
+        if self.normalization == "weights" and data.shorter_side is not None:
+            raise ValueError(
+                f"model.normalization is weights: with data.shorter_side = {data.shorter_side} it must be something "
+                "else, like imagenet, or the weights' own crop would be taken of a crop"
+            )
 
 
 def first_drawn(model: Model, space: Sequence[Searched]) -> Model:

@@ -12,9 +12,11 @@ from glassbox.config.model import Model, first_drawn
 from glassbox.config.space import Searched
 from glassbox.config.types import TUNED
 from glassbox.core import files
-from glassbox.core.errors import UserError
+from glassbox.core.errors import UserError, cut
 from glassbox.data.store import Description
+from glassbox.models import class_names
 from glassbox.models.card import Card
+from glassbox.models.class_names import Names, Order
 from glassbox.models.classifier import Classifier
 from glassbox.models.layers import layers, load_tensors, totals
 from glassbox.models.networks import bare, source_of
@@ -124,11 +126,13 @@ def check_data(model: Model, data: Description, *, trained: bool = True) -> list
     """
     if TUNED in (model.name, model.weights, *model.arguments.values()) or (trained and not from_file(model.weights)):
         return []
-    classifier = fresh(model, data, 0, torch.device("cpu"))
+    classifier = fresh(model, data, 0, torch.device("cpu"), trained=trained)
     if not trained and classifier.began_fresh:
+        n = len(classifier.classes or data.classes)
         raise UserError(
             f"model.weights: {model.weights} does not give {', '.join(classifier.began_fresh)} of {model.name} for "
-            f"{len(data.classes)} classes: with train.epochs = 0 nothing is trained, so it must give all of the network"
+            f"{n} classes: with train.epochs = 0 nothing is trained, so it must give all of the network"
+            f"{'' if model.classes else '; if its outputs stand for other classes, name them in model.classes'}"
         )
     return list(classifier.notes)
 
@@ -151,49 +155,88 @@ def build(name: str, arguments: Mapping[str, Any], how: Preprocessing, image_siz
     return classifier.to(memory_format=torch.channels_last)
 
 
-def fresh(model: Model, data: Description, seed: int, device: torch.device) -> Classifier:
+def fresh(model: Model, data: Description, seed: int, device: torch.device, *, trained: bool = True) -> Classifier:
     """A classifier for the data, on the device, before training: with fresh weights from a seed, which also seeds what
     torch draws next, or those that `model.weights` names.
 
     The head keeps its fresh weights if the given one has another number of classes or several layers; so does the first
-    convolution of the "cifar" stem if the given one is larger: `classifier.began_fresh` names these tensors. If the
-    weights name their classes, the head's rows are put in the order of `classes`, those of the data.
+    convolution of the "cifar" stem if the given one is larger: `classifier.began_fresh` names these tensors. If it is
+    known which classes the outputs stand for, the rows of the head are put in the order of the data. A network that is
+    not `trained` keeps all its outputs, and gives those of the data first, see `class_names.order`.
 
     Raises:
         UserError: there is no such network, or its weights are missing or do not fit.
     """
     how, source, name = preprocessing(model, data), source_of(model.name), bare(model.name)
     size = how.input_size or data.image_size
+    given = None
+    if model.weights is not None:
+        given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
+    names = _names_of_outputs(model, given)
+    order = None if trained or names is None else class_names.order(names, data.classes, _named_by(model))
 
     def made(side: int) -> Classifier:
         torch.manual_seed(seed)
         with device:  # its weights are drawn there
             sized = replace(how, input_size=side)
-            classifier = build(model.name, model.arguments, sized, data.image_size, len(data.classes))
+            n_classes = len(order.outputs if order else data.classes)
+            classifier = build(model.name, model.arguments, sized, data.image_size, n_classes)
         classifier.preprocessing = how
         return classifier
 
     classifier = made(size)
-    if model.weights is None:
+    if given is None:
         return classifier
-    given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
+    theirs = None if names is None else tuple(same[0] for same in names)
+    given, classes = replace(given, classes=theirs), theirs if order else data.classes
     try:
-        fitted = _load_weights(given, classifier, model, data)
+        fitted = _load_weights(given, classifier, model, classes)
     except UserError:
         # Position embeddings come in the size that weights were trained with, and change with the network.
         made_for = _made_for(model)
         if made_for is None or made_for.input_size in (None, size) or not source.has_size(name):
             raise
         classifier = made(made_for.input_size)
-        fitted = _load_weights(given, classifier, model, data)
+        fitted = _load_weights(given, classifier, model, classes)
         source.resize(classifier.network, size)
     source.suit(classifier.network, name, model.weights)
     classifier.began_fresh = fitted.fresh
     classifier.notes = fitted.notes if from_file(model.weights) else []
+    if order:
+        classifier.answer_in(order)
+        classifier.notes = [*classifier.notes, *_note_of(order, theirs, data.classes)]
     return classifier
 
 
-def _load_weights(given: Weights, classifier: Classifier, model: Model, data: Description) -> Fitted:
+def _names_of_outputs(model: Model, given: Weights | None) -> Names | None:
+    """What the outputs that weights have stand for; None if nobody says it."""
+    if given is None:
+        return None
+    if model.classes is not None:
+        return class_names.asked(model.classes)
+    if given.classes is not None:
+        return class_names.plain(given.classes)
+    return None if from_file(model.weights) else source_of(model.name).class_names(bare(model.name), model.weights)
+
+
+def _named_by(model: Model) -> str:
+    return "model.classes" if model.classes else f"model.weights ({model.weights}; model.classes can name its outputs)"
+
+
+def _note_of(order: Order, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
+    """A sentence about outputs that are not the classes of the data, in their order."""
+    more = len(order.outputs) - len(classes)
+    if order.outputs == tuple(range(len(classes))):
+        return []
+    if more:
+        return [
+            f"The network has {len(order.outputs)} outputs, of which the data have {len(classes)} classes: it may "
+            f"predict any of the others as well, which is a mistake on these data."
+        ]
+    return [f"The network has its outputs in the order {cut(', '.join(theirs), 200)}, which is not that of the data."]
+
+
+def _load_weights(given: Weights, classifier: Classifier, model: Model, classes: tuple[str, ...]) -> Fitted:
     network = classifier.network
     fitted = fit(
         given,
@@ -202,7 +245,7 @@ def _load_weights(given: Weights, classifier: Classifier, model: Model, data: De
         source_of(model.name).stem(network, model.arguments),
         which=model.weights,
         network=model.name,
-        classes=data.classes,
+        classes=classes,
     )
     load_tensors(network, fitted.tensors, strict=False)
     return fitted
@@ -223,7 +266,7 @@ def describe(model: Model, classifier: Classifier, data: Description, choices: l
         name=model.name,
         arguments=model.arguments,
         weights=model.weights,
-        classes=data.classes,
+        classes=classifier.classes or data.classes,
         image_size=data.image_size,
         preprocessing={k: list(v) if isinstance(v, tuple) else v for k, v in vars(classifier.preprocessing).items()},
         data_digest=data.digest,
@@ -232,6 +275,7 @@ def describe(model: Model, classifier: Classifier, data: Description, choices: l
         choices=choices,
         began_fresh=list(classifier.began_fresh),
         weights_digest=digest_of_weights(model),
+        outputs=None if classifier.outputs is None else classifier.outputs.tolist(),
         contradictions=[*contradictions(model, data.image_size), *classifier.notes],
     )
 
@@ -242,6 +286,8 @@ def rebuilt(card: Card) -> Classifier:
     classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes))
     source_of(card.name).suit(classifier.network, bare(card.name), card.weights)
     classifier.classes = card.classes
+    if card.outputs is not None:
+        classifier.answer_in(Order(tuple(card.outputs), card.classes))
     return classifier
 
 

@@ -22,6 +22,7 @@ class Card:
     # where it has another size.
     began_fresh: list[str]
     weights_digest: str | None = None  # SHA-256 of the file of `weights`, see `weights.digest`
+    outputs: list[int] | None = None  # of the network, in the order of `classes`; None: as the network has them
     contradictions: list[str] = field(default_factory=list)  # see the function `contradictions`, and `check_data`
 
     def in_words(self) -> str:

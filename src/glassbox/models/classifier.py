@@ -12,6 +12,7 @@ from glassbox.core.errors import UserError
 from glassbox.data.batches import to_float
 from glassbox.execution import compute
 from glassbox.execution.compute import refusals
+from glassbox.models.class_names import Order
 from glassbox.models.feature_maps import as_maps, last_feature_maps
 from glassbox.models.layers import evaluating
 from glassbox.models.preprocessing import Preprocessing
@@ -34,6 +35,7 @@ class Classifier(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
+    outputs: torch.Tensor | None  # positions of the network's outputs, in the order of `classes`; None: as they are
     # Divisor of the network's logits (Guo et al. 2017): 1 while it is trained and evaluated. `load` sets the study's,
     # so that the softmax is the same probability everywhere.
     temperature = 1.0
@@ -60,6 +62,7 @@ class Classifier(nn.Module):
         self._grad_cam_name = grad_cam_layer
         self.normalized = nn.Identity()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("outputs", None, persistent=False)
         # A channel without variation (grey images have none in colour) would divide by zero.
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1).clamp_min(1e-3))
 
@@ -70,9 +73,17 @@ class Classifier(nn.Module):
         rows = (x.permute(0, 2, 3, 1).reshape(n, h, w * c) - mean) / std
         x = rows.view(n, h, w, c).permute(0, 3, 1, 2)
         logits = self.network(self.normalized(self.preprocessing.resized(x)))
+        if self.outputs is not None:
+            logits = logits[:, self.outputs]
         if self.temperature == 1:
             return logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
+
+    def answer_in(self, order: Order) -> None:
+        """Give the network's outputs in another order."""
+        self.classes = order.classes
+        if order.outputs != tuple(range(len(order.outputs))):
+            self.outputs = torch.tensor(order.outputs, device=self.mean.device)
 
     @property
     def input_size(self) -> int | None:

@@ -14,12 +14,12 @@ import torch
 
 from glassbox.core import files
 from glassbox.core.errors import UserError
+from glassbox.models.class_names import in_content
 
 FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads of Inception and GoogLeNet that only their own training used
 # Keys under which training scripts save the weights, beside others that do not look like them or are averages of them.
 WRAPPED_IN = ("state_dict", "model_state_dict", "model_state", "model")
-CLASSES = ("classes", "class_names", "class_to_idx", "idx_to_class", "names")  # keys under which they name the classes
 # What torchvision's own files of DenseNet and ViT call tensors whose modules have been renamed since.
 RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
@@ -77,7 +77,7 @@ def read(path: str) -> Weights:
                 f"with torch.save(torch.jit.load({path!r}).state_dict(), 'weights.pth')"
             ) from None
         raise UserError(f"model.weights: the file {path} cannot be read as weights ({reason(error)})") from None
-    return Weights(_unwrapped(content, path), _classes_beside(path) or _classes_in(about))
+    return Weights(_unwrapped(content, path), _classes_beside(path) or in_content(about))
 
 
 def _read_safetensors(path: str) -> tuple[Any, Any]:
@@ -220,28 +220,9 @@ def _classes_beside(path: str) -> tuple[str, ...] | None:
     if not file.exists():
         return None
     try:
-        return _classes_in(json.loads(file.read_text(encoding="utf-8")))
+        return in_content(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}, which names the classes of model.weights, cannot be read ({reason(error)})") from None
-
-
-def _classes_in(content: Any) -> tuple[str, ...] | None:
-    if not isinstance(content, dict):
-        return None
-    return next((names for key in CLASSES if (names := _names(content.get(key)))), None)
-
-
-def _names(value: Any) -> tuple[str, ...] | None:
-    """Names in a list, or in a mapping between names and positions, in either direction."""
-    if isinstance(value, dict):
-        by_position = {key: name for key, name in value.items() if isinstance(key, int)}
-        by_position = by_position or {position: name for name, position in value.items()}
-        if set(by_position) != set(range(len(value))):
-            return None
-        value = [by_position[position] for position in range(len(value))]
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
-        return None
-    return tuple(value)
 
 
 def _parsed(text: str) -> Any:
@@ -310,7 +291,7 @@ def _order_of_classes(
     if theirs is None or len(theirs) != len(classes):
         return (
             f"model.weights: {which} does not name its classes: its outputs are taken for {_listed(classes)}, in this "
-            f'order. If theirs is another one, write it to {beside(which)} as {{"classes": [...]}}.'
+            "order. If theirs is another one, name them in model.classes."
         ), None
     if set(theirs) != set(classes):
         return (

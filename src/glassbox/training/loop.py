@@ -46,7 +46,8 @@ class Training:
 
     def fresh(self, device: torch.device) -> Classifier:
         """The classifier with its starting weights."""
-        return fresh(self.hyperparameters.model, self.data, derive(self.seed, "train", "weights"), device)
+        seed, trained = derive(self.seed, "train", "weights"), self.hyperparameters.train.epochs != 0
+        return fresh(self.hyperparameters.model, self.data, seed, device, trained=trained)
 
     def checkpoint(self, place: Place) -> resume.Checkpoint:
         """The file of its state."""

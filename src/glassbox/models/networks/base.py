@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from glassbox.core.errors import UserError, cut
+from glassbox.models.class_names import Names
 from glassbox.models.feature_maps import last_layer
 from glassbox.models.layers import evaluating
 from glassbox.models.preprocessing import Preprocessing
@@ -73,6 +74,14 @@ class Source:
 
         Args:
             which: name of the weights, or a file.
+        """
+        return None
+
+    def class_names(self, name: str, which: str) -> Names | None:
+        """The names of the outputs that weights have, as their registry says; None if that is not known.
+
+        Args:
+            which: name of the weights, which the registry has.
         """
         return None
 

@@ -11,10 +11,12 @@ from torch import nn
 
 from glassbox.core.errors import UserError
 from glassbox.models import weights as stored
+from glassbox.models.class_names import Names, imagenet
 from glassbox.models.networks.base import Source, nearest, no_weights, taken_by
 from glassbox.models.preprocessing import Preprocessing
 from glassbox.models.weights import FILES, Weights, reason
 
+IMAGENET = 1000  # outputs of weights that were trained on ImageNet-1k
 ON_THE_HUB = "model.safetensors"  # the one file of weights that is read there
 
 
@@ -80,6 +82,10 @@ class Timm(Source):
         how = resolve_data_config(pretrained_cfg=config.to_dict())
         kind = "bicubic" if how["interpolation"] == "bicubic" else "bilinear"
         return Preprocessing(tuple(how["mean"]), tuple(how["std"]), how["input_size"][1], kind, how["crop_pct"])
+
+    def class_names(self, name: str, which: str) -> Names | None:
+        """Known of weights that were trained on ImageNet-1k."""
+        return imagenet() if self._config(name, which).num_classes == IMAGENET else None
 
     def has_size(self, name: str) -> bool:
         config = timm.get_pretrained_cfg(name)

@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 
 from glassbox.core.errors import UserError
+from glassbox.models.class_names import Names, imagenet, plain
 from glassbox.models.feature_maps import last_layer
 from glassbox.models.networks.base import Source, nearest, no_weights, taken_by
 from glassbox.models.preprocessing import Preprocessing
@@ -104,6 +105,13 @@ class Torchvision(Source):
         how = weights.transforms()
         size, (crop,) = how.resize_size, how.crop_size
         return Preprocessing(tuple(how.mean), tuple(how.std), crop, how.interpolation.value, crop / size[0])
+
+    def class_names(self, name: str, which: str) -> Names | None:
+        words = torchvision.models.get_model_weights(name)[which].meta["categories"]
+        same = imagenet()
+        if len(words) != len(same):
+            return plain(words)
+        return tuple(tuple(dict.fromkeys((word, *more))) for word, more in zip(words, same, strict=True))
 
     def suit(self, network: nn.Module, name: str, which: str | None) -> None:
         # With torchvision's weights GoogLeNet and Inception take colours normalised as ImageNet's and bring them to
