@@ -53,6 +53,7 @@ def main() -> None:
             labels=test.labels.numpy(),
             source_index=test.index.numpy(),
             classes=card.classes,
+            n_classes=len(description.classes),
             settings=settings,
             seed=study.seed,
             files=test.names,
@@ -65,10 +66,10 @@ def main() -> None:
             metrics["augmented_accuracy"] = augmented_accuracy
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, {"machine": engine.machine()} | costs)
-        for name, table in evaluation.tables(card.classes, settings.confused_pairs).items():
+        for name, table in evaluation.tables(settings.confused_pairs).items():
             files.write_csv(folder / f"{name}.csv", table)
         predictions.write_scaling(folder, evaluation.scaling.as_dict())
-        figures.confusion(folder / "confusion_matrix.png", evaluation.matrix, card.classes)
+        figures.confusion(folder / "confusion_matrix.png", evaluation.matrix, evaluation.classes)
         figures.reliability(folder / "reliability.png", evaluation.reliability_tables())
         figures.mistakes(
             folder / "mistakes.png",

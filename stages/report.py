@@ -42,7 +42,7 @@ def main() -> None:
         )
         tracked.log_images(pictures.browsable(study))
         serving = {"temperature": study.calibration["temperature"], "shape": vars(Shape.of(params.data))}
-        tracked.log_model(MODEL, serving, description.classes, images[:2], card(study))
+        tracked.log_model(MODEL, serving, study.model["classes"], images[:2], card(study))
         resume.forget()
         print(f"report: {REPORTS}/index.html")
 

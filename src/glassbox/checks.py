@@ -20,7 +20,7 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     """Check the parameter file, print notes about it, and return its parameters.
 
     Args:
-        network: whether to check the network as well, for which PyTorch is imported unless it is `cnn`.
+        network: whether to check the network as well, for which PyTorch is imported unless it is a fresh `cnn`.
         data: the description of the prepared data, if they exist.
 
     Raises:
@@ -29,7 +29,8 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
     """
     params = parameters.read()
     model, space = params.model, params.tune.options
-    if network and first_drawn(model, space).name == CNN:
+    first = first_drawn(model, space)
+    if network and first.name == CNN and first.weights is None:
         _check_cnn(model, space)
     elif network:
         from glassbox import models  # imports PyTorch, which takes longer than all else here

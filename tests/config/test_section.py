@@ -16,7 +16,23 @@ RULES = {
     ),
     "data.source=cifar10 data.image_size=64": "data.image_size is 64: with data.source = cifar10 it must be 32",
     "data.source=planted": "data.planted is missing: data.source = planted needs it, see studies/planted.yaml",
-    "model.weights=a.pth": "model.weights is 'a.pth': with model.name = cnn it must be null",
+    "model.weights=DEFAULT": (
+        "model.weights is 'DEFAULT': with model.name = cnn it must be null or a file; only registries have weights by "
+        "name"
+    ),
+    "model.classes=imagenet-1k": (
+        "model.classes is given: with model.weights = null it must be null, for fresh outputs have no names"
+    ),
+    "model.weights=a.pth model.normalization=weights data.shorter_side=32": (
+        "model.normalization is weights: with data.shorter_side = 32 it must be something else, like imagenet, or the "
+        "weights' own crop would be taken of a crop"
+    ),
+    "data.shorter_side=9": (
+        "data.shorter_side is 9: it must be at least data.image_size, 32, or the crop would be larger than the image"
+    ),
+    "data.resize=pad data.shorter_side=32": (
+        "data.shorter_side is 32: with data.resize = pad it must be null; only a crop has one"
+    ),
     "model.normalization=weights": ("model.normalization is weights: model.weights must then name some, not be null"),
     "train.optimizer=sgd train.momentum=null": (
         "train.momentum is null: with train.optimizer = sgd it must be a number"

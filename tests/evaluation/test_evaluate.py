@@ -86,3 +86,20 @@ def test_half_of_lopsided_images_are_mistaken_when_mirrored(linear):
     assert shares[0] == shares[1]
     assert len(set(shares)) > 1
     assert left_or_right.training
+
+
+def test_a_network_may_have_more_outputs_than_the_data_have_classes(params):
+    labels, rng = np.arange(40) % 2, np.random.default_rng(0)
+    logits = rng.normal(size=(40, 50)) + 9 * np.eye(50)[labels]
+    logits[3] += 99 * np.eye(50)[30]
+    classes = tuple(f"class {number}" for number in range(50))
+    e = evaluate(logits, labels, logits, labels, labels, classes, params.evaluate, 0, n_classes=2)
+    assert e.classes == ("class 0", "class 1", "class 30")
+    assert e.matrix.tolist() == [[20, 0, 0], [0, 19, 1], [0, 0, 0]]
+    assert (e.metrics["accuracy"], e.metrics["images"]) == (39 / 40, 40)
+    assert e.metrics["macro_recall"] == pytest.approx((1 + 19 / 20) / 2)  # of the classes of the data
+    assert e.metrics["macro_f1_without_interval"] == "class 30 has only 0 test images, and it takes 10 of each class"
+    assert e.predictions["predicted_class"][3] == "class 30"
+    assert e.probabilities.shape == (40, 50)
+    assert list(e.tables(5)["confusion_matrix"]) == ["true_class", *e.classes]
+    assert "class_order" not in e.metrics

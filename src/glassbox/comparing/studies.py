@@ -49,6 +49,7 @@ class Side:
     folder: Path  # with params.yaml, reports/ and models/
     params: Params
     card: dict[str, Any]  # description of its data
+    classes: tuple[str, ...]  # of the network's outputs, those of the data first
     answers: Answers
     calibration: dict[str, Any]  # content of calibration.json, see `evaluation.calibration.Scaling`
     used: dict[str, Any]  # value of every parameter, also of those that the search chose; None for an unused one
@@ -106,11 +107,11 @@ def read(name: str, folder: str | Path) -> Side:
     if not scaling.exists():
         raise UserError(f"{name} was made by an older version, whose probabilities are others: run it again")
     calibration = files.read_json(scaling)
-    table = files.read_csv(folder / "reports/evaluate/predictions.csv")
-    classes = tuple(card["classes"])
+    model = files.read_json(folder / "models" / CARD)
+    table, classes = files.read_csv(folder / "reports/evaluate/predictions.csv"), tuple(model["classes"])
     labels = pd.Categorical(table["true_class"].astype(str), categories=classes).codes.astype(np.int64)
     p = predictions.read(folder / "reports/evaluate/predictions.csv", card["sizes"]["test"], classes)
-    params, model = parameters.read(folder / "params.yaml"), files.read_json(folder / "models" / CARD)
+    params = parameters.read(folder / "params.yaml")
     records = folder / record.FOLDER
     digests = {"data": model["data_digest"][:DIGITS], "code": record.recorded_code(records)[:DIGITS]}
     libraries = {f"{LIBRARY}{library}": version for library, version in record.libraries(records).items()}
@@ -121,6 +122,7 @@ def read(name: str, folder: str | Path) -> Side:
         folder=folder,
         params=params,
         card=card,
+        classes=classes,
         answers=Answers(labels, p),
         calibration=calibration,
         used=yaml_file.flatten(params) | {key: choice["value"] for key, choice in chosen.items()},
@@ -139,6 +141,11 @@ def same_images(a: Side, b: Side) -> None:
     Raises:
         UserError: they have other test images.
     """
+    if a.classes != b.classes and a.card["classes"] == b.card["classes"]:
+        raise UserError(
+            f"A={a.name} and B={b.name} have the same classes of images, but the networks have different outputs "
+            f"({len(a.classes)} and {len(b.classes)}): only those with the same outputs can be compared"
+        )
     for key, what in (("classes", "classes"), ("image_size", "sizes of image"), ("test_digest", "test images")):
         if a.card[key] != b.card[key]:
             shown = {side.name: f" ({side.card[key]})" if key == "image_size" else "" for side in (a, b)}
@@ -162,7 +169,7 @@ def compare(a: Side, b: Side, data: str | Path) -> Sides:
     test = store.read(data, "test")
     if test_digest(test.images.numpy(), test.labels.numpy()) != a.card["test_digest"]:
         raise UserError(f"{data} does not hold the test images of A={a.name}: prepare them with 'dvc repro prepare'")
-    seed, classes = a.params.study.seed, a.card["classes"]
+    seed, classes = a.params.study.seed, a.classes
     found = classifiers.versus(a.answers, b.answers, a.params.evaluate.calibration_bins, derive(seed, "compare"))
     only_a, only_b = (rows[:FLIPPED].tolist() for rows in (found.only_a, found.only_b))
     flipped = [*only_a, *only_b]

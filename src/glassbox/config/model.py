@@ -79,8 +79,11 @@ class Model(Section):
 
     @rule
     def _weights_belong_to_a_registry(self) -> None:
-        if self.name == CNN and self.weights is not None:
-            raise ValueError(f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null")
+        if self.name == CNN and self.weights not in (None, TUNED) and "." not in self.weights:
+            raise ValueError(
+                f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null or a file; only "
+                "registries have weights by name"
+            )
         if self.normalization == "weights" and self.weights is None:
             raise ValueError("model.normalization is weights: model.weights must then name some, not be null")
         if self.classes is not None and self.weights is None:

@@ -59,10 +59,14 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.n
 
 
 def classification_report(
-    labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...], confidence: float
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: tuple[str, ...],
+    confidence: float,
+    averaged: int | None = None,
 ) -> pd.DataFrame:
     """Precision, recall and F1 (0 if nothing was predicted) of each class, each with its interval, and support; then
-    their macro average, without intervals.
+    their macro average, without intervals: that of the first `averaged` classes, or of all.
 
     Intervals are Wilson's. F1 = 2J / (1 + J), where J is the share of images that are of the class and predicted as it
     among those that are of it or predicted as it. F1 grows with J, so its ends are those of J's interval. Labels and
@@ -73,7 +77,7 @@ def classification_report(
     columns = precision_recall_fscore_support(labels, predicted, labels=np.arange(len(classes)), zero_division=0.0)
     table = pd.DataFrame(dict(zip((*SCORES, "support"), columns, strict=True)))
     table.insert(0, "class", classes)
-    macro = table[list(SCORES)].mean().to_dict() | {"class": "macro average", "support": len(labels)}
+    macro = table[list(SCORES)][:averaged].mean().to_dict() | {"class": "macro average", "support": len(labels)}
     matrix = confusion(labels, predicted, len(classes))
     right, predicted_as, of_class = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     for score, totals in zip(SCORES, (predicted_as, of_class, predicted_as + of_class - right), strict=True):

@@ -28,9 +28,13 @@ class Evaluation:
     result of `class_order.another_order` with a sentence, `note`. Predictions have a row for each test image: image,
     source_index, file if the source has files, true_class, predicted_class, confidence, then a probability for each
     class.
+
+    A network may have more outputs than the data have classes. Then tables and the confusion matrix hold the K classes
+    that occur: those of the data, and others that were predicted.
     """
 
     metrics: dict[str, Any]
+    classes: tuple[str, ...]  # K names
     report: pd.DataFrame  # precision, recall and F1 of each class with intervals, and support
     matrix: np.ndarray  # (K, K) confusion matrix, rows are true classes
     pairs: list[classification.ConfusedPair]  # all pairs of classes, most confused first
@@ -61,8 +65,9 @@ class Evaluation:
             f"balanced accuracy {chance_level.balanced(m)}. {chance_level.sentence(m)}",
         ]
 
-    def tables(self, classes: tuple[str, ...], most_pairs: int) -> dict[str, pd.DataFrame]:
+    def tables(self, most_pairs: int) -> dict[str, pd.DataFrame]:
         """All tables by name, with at most `most_pairs` rows of confused pairs."""
+        classes = self.classes
         matrix = pd.DataFrame(self.matrix, columns=list(classes))
         matrix.insert(0, "true_class", classes, allow_duplicates=True)  # a class may have that name
         pairs = [
@@ -89,10 +94,12 @@ def evaluate(
     settings: Evaluate,
     seed: int,
     files: tuple[str, ...] | None = None,
+    n_classes: int | None = None,
 ) -> Evaluation:
-    """Evaluate logits (N, K) and labels (N,) of the test images; those of the validation images, (M, K) and (M,), serve
+    """Evaluate logits (N, L) and labels (N,) of the test images; those of the validation images, (M, L) and (M,), serve
     only to fit the temperature. `source_index` (N,) are the images' positions in their source, `files` (N,) their names
-    if the source has them; `seed` is the study's.
+    if the source has them; `seed` is the study's. `classes` are the names of the L outputs; the
+    first `n_classes` of them, None: all, are those of the data.
 
     Probabilities are those of the study (see `calibration`). The metrics hold log loss, Brier score and calibration
     error (ECE) twice: `ece` from the study's probabilities, `ece_as_trained` from the softmax of the logits.
@@ -102,12 +109,15 @@ def evaluate(
     p, p_as_trained = np.exp(log_p), np.exp(log_p_as_trained)
     predicted = p.argmax(axis=1)
     right = predicted == labels
-    matrix = classification.confusion(labels, predicted, len(classes))
-    report = classification.classification_report(labels, predicted, classes, settings.confidence)
+    occurring = np.union1d(np.arange(n_classes or len(classes)), predicted)  # positions of K classes
+    place = np.searchsorted(occurring, predicted)
+    shown = tuple(classes[number] for number in occurring)
+    matrix = classification.confusion(labels, place, len(shown))
+    report = classification.classification_report(labels, place, shown, settings.confidence, n_classes)
     macro = report.iloc[-1]
     bins = [calibration.reliability(q, labels, settings.calibration_bins) for q in (p, p_as_trained)]
     accuracy, low, high = classification.accuracy_interval(int(right.sum()), len(labels), settings.confidence)
-    too_few = classification.no_macro_f1_interval(matrix, classes)
+    too_few = classification.no_macro_f1_interval(matrix, shown)
     f1_ends = (None, None) if too_few else classification.macro_f1_interval(matrix, settings.confidence)
     metrics = {
         "accuracy": accuracy,
@@ -146,9 +156,10 @@ def evaluate(
     by_class = pd.DataFrame(p, columns=[f"p({name})" for name in classes])
     return Evaluation(
         metrics=metrics,
+        classes=shown,
         report=report,
         matrix=matrix,
-        pairs=classification.confused_pairs(matrix, p, labels),
+        pairs=classification.confused_pairs(matrix, p[:, occurring], labels),
         predictions=pd.concat([pd.DataFrame(columns), by_class], axis=1),
         probabilities=p,
         scaling=scaling,

@@ -44,7 +44,7 @@ def page(sides: Sides) -> str:
             for kind, title in KINDS.items()
             if len(part := sides.differences[sides.differences["kind"] == kind])
         ],
-        matrix=_matrix(sides) if len(sides.a.card["classes"]) <= MOST_CLASSES else None,
+        matrix=_matrix(sides) if len(sides.a.classes) <= MOST_CLASSES else None,
         most=_most(sides),
         agreement=_agreement(sides),
         flips=[
@@ -74,7 +74,7 @@ def outcomes(sides: Sides) -> dict[str, str]:
 def _matrix(sides: Sides) -> list[dict[str, Any]]:
     """Rows of the difference of the confusion matrices: `name` and `cells`, each with its `count`, and its `share` of
     the largest count."""
-    matrix, classes = sides.found.matrix, sides.a.card["classes"]
+    matrix, classes = sides.found.matrix, sides.a.classes
     largest = max(1, int(np.abs(matrix).max()))
     return [
         {"name": name, "cells": [{"count": int(n), "share": abs(int(n)) / largest} for n in row]}
@@ -87,7 +87,7 @@ def _most(sides: Sides) -> list[dict[str, Any]]:
     recognises."""
     gained = np.diag(sides.found.matrix)
     order = np.argsort(-np.abs(gained), kind="stable")
-    return [{"name": sides.a.card["classes"][k], "more": int(gained[k])} for k in order[:5] if gained[k]]
+    return [{"name": sides.a.classes[k], "more": int(gained[k])} for k in order[:5] if gained[k]]
 
 
 def _agreement(sides: Sides) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
     """The page of a finished study, with images of its test split (N, H, W, 3) uint8 and the digest of its record."""
     from markdown_it import MarkdownIt
 
-    folder, classes, settings = study.folder, study.card["classes"], study.params.explain
+    folder, classes, settings = study.folder, study.classes, study.params.explain
 
     def picture(name: str) -> str:
         return "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
@@ -172,7 +172,7 @@ def _shown(image: np.ndarray, values: np.ndarray, about: dict[str, Any]) -> dict
 def _probabilities(study: Study, row: int) -> list[dict[str, Any]]:
     """The most probable classes of a test image, and the true one."""
     about = study.predictions.iloc[row]
-    p = {name: float(about[f"p({name})"]) for name in study.card["classes"]}
+    p = {name: float(about[f"p({name})"]) for name in study.model["classes"]}
     likeliest = sorted(p, key=lambda name: -p[name])[:PROBABLE]
     if about["true_class"] not in likeliest:
         likeliest[-1] = about["true_class"]
@@ -203,7 +203,7 @@ def matrix(study: Study, images: Any) -> list[dict[str, Any]]:
     """The confusion matrix: a row for each true class with its `name` and `cells`, each with its `column`, `guess`,
     `count`, `share` of the row, and some of its `images`: the most confident mistakes, the least confident recognised
     ones."""
-    classes = study.card["classes"]
+    classes = study.classes
     explained = set(study.index.loc[study.index["drawn"], "image"])
     table = study.predictions.sort_values("confidence", kind="stable")
     by_cell = dict(tuple(table.groupby(["true_class", "predicted_class"])))

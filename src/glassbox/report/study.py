@@ -47,6 +47,12 @@ class Study:
     confusable: pd.DataFrame
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the data, and others that the network predicted; see `evaluation.evaluate.Evaluation`."""
+        of_data, predicted = self.card["classes"], set(self.predictions["predicted_class"])
+        return (*of_data, *(name for name in self.model["classes"] if name in predicted and name not in of_data))
+
+    @property
     def analyst(self) -> str:
         """The explainer whose maps the analyses show."""
         return analyst(self.params.explain.explainers)
