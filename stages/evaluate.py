@@ -3,6 +3,7 @@
 from glassbox import models, tracking
 from glassbox.config.augment import Augment
 from glassbox.config.compute import Compute
+from glassbox.config.data import Data
 from glassbox.config.evaluate import Evaluate
 from glassbox.config.loading import load
 from glassbox.config.study import Study
@@ -11,7 +12,7 @@ from glassbox.core import files
 from glassbox.core.errors import run
 from glassbox.core.progress import Bar
 from glassbox.data import store
-from glassbox.evaluation import chance_level, evaluate, predictions
+from glassbox.evaluation import chance_level, evaluate, predictions, preprocessing_check
 from glassbox.execution.engine import start
 from glassbox.provenance import record, resume
 from glassbox.search.hyperparameters import as_trained
@@ -20,7 +21,7 @@ DATA, MODEL, REPORTS = "data/prepared", "models", "reports/evaluate"
 
 
 def main() -> None:
-    study, compute, augment, settings = load(Study, Compute, Augment, Evaluate)
+    study, compute, data, augment, settings = load(Study, Compute, Data, Augment, Evaluate)
     with (
         files.exclusive("data/.evaluate.lock", "evaluating"),
         tracking.stage("evaluate") as tracked,
@@ -31,6 +32,9 @@ def main() -> None:
         tracked.log_params(flatten(settings, "evaluate."))
         classifier, card = models.load(MODEL, engine.device)
         augment = as_trained(augment, card.choices)
+        shown = preprocessing_check.check(classifier, card, data, store.read(DATA, "test"), engine.place.batch_size)
+        if shown is not None:
+            print(f"{'warning: ' if shown.agrees is False else ''}{shown.note}")
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
         augmented, batch_size = augment.validation_and_test, engine.place.batch_size
         n_images = len(validation) + len(test) * (1 + augmented)
@@ -64,6 +68,8 @@ def main() -> None:
         folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics
         if augmented:
             metrics["augmented_accuracy"] = augmented_accuracy
+        if shown is not None:
+            metrics["preprocessing"] = shown.as_dict()
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, {"machine": engine.machine()} | costs)
         for name, table in evaluation.tables(settings.confused_pairs).items():

@@ -25,6 +25,11 @@ class Card:
     outputs: list[int] | None = None  # of the network, in the order of `classes`; None: as the network has them
     contradictions: list[str] = field(default_factory=list)  # see the function `contradictions`, and `check_data`
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it was trained here, and not taken as it is."""
+        return all(choice["value"] != 0 for choice in self.choices if choice["key"] == "train.epochs")
+
     def in_words(self) -> str:
         """Its size, and tensors with fresh weights."""
         size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)

@@ -72,12 +72,15 @@ class Classifier(nn.Module):
         mean, std = self.mean.flatten().repeat(w), self.std.flatten().repeat(w)
         rows = (x.permute(0, 2, 3, 1).reshape(n, h, w * c) - mean) / std
         x = rows.view(n, h, w, c).permute(0, 3, 1, 2)
-        logits = self.network(self.normalized(self.preprocessing.resized(x)))
-        if self.outputs is not None:
-            logits = logits[:, self.outputs]
+        logits = self.answer(self.normalized(self.preprocessing.resized(x)))
         if self.temperature == 1:
             return logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
+
+    def answer(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) of images as the network itself takes them, normalised and of its size."""
+        logits = self.network(x)
+        return logits if self.outputs is None else logits[:, self.outputs]
 
     def answer_in(self, order: Order) -> None:
         """Give the network's outputs in another order."""

@@ -31,12 +31,17 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     crop: float = 1.0
 
+    @property
+    def enlarged(self) -> int | None:
+        """Side of the image from whose centre `input_size` is cut out; rounded down, as timm and torchvision do."""
+        return None if self.input_size is None else int(self.input_size / self.crop + 1e-6)
+
     def resized(self, x: torch.Tensor) -> torch.Tensor:
         """Images (N, 3, H, H) float in the network's size."""
         side = x.shape[-1]
         if self.input_size is None or (self.crop == 1 and side == self.input_size):
             return x
-        size = int(self.input_size / self.crop + 1e-6)  # rounded down, as timm and torchvision do
+        size = self.enlarged
         if size != side:
             x = resized(x, size, self.interpolation)
         start = round((size - self.input_size) / 2)

@@ -85,10 +85,12 @@ def origin(study: Study) -> str:
 def limits(study: Study) -> list[str]:
     """Limits of the classifier and of what was measured, in sentences."""
     data, rows = study.card, study.report.iloc[:-1]
+    rows = rows[rows["support"] > 0]  # a class that was predicted may have no images
     worst = rows.sort_values("recall", kind="stable").iloc[0]
     other_order = study.metrics.get("class_order")
     sentences = [
         *([other_order["note"]] if other_order else []),
+        *([shown["note"]] if (shown := study.metrics.get("preprocessing")) else []),
         "The intervals cover the choice of test images, not the variation between trainings: this is one training with "
         "one seed."
         if study.training["epochs"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import nn
 
 from glassbox.core.errors import UserError, cut
@@ -71,6 +72,15 @@ class Source:
 
     def made_for(self, name: str, which: str) -> Preprocessing | None:
         """The images that weights were trained on, as they say themselves; None if that is not known.
+
+        Args:
+            which: name of the weights, or a file.
+        """
+        return None
+
+    def transform(self, name: str, which: str) -> tuple[Callable[[Image], torch.Tensor], str] | None:
+        """The preprocessing of the weights' owner: what makes an RGB image of any size the network's input (3, H, W),
+        and how to call it in a sentence. None if that is not known.
 
         Args:
             which: name of the weights, or a file.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL.Image import Image
 from torch import nn
 
 from glassbox.core.errors import UserError
@@ -14,6 +16,7 @@ from glassbox.models.networks.base import Source
 from glassbox.models.weights import reason
 from glassbox.provenance.fingerprint import NETWORKS
 
+PREPROCESS = "preprocess"  # function of the module: an image of PIL to the network's input
 # Of the repository; of a model that MLflow has logged, where it lies beside the package.
 FOLDERS = (NETWORKS, Path(__file__).resolve().parents[3] / NETWORKS)
 
@@ -26,6 +29,13 @@ class OwnFunction(Source):
 
     def make(self, name: str, arguments: Mapping[str, Any], size: int, n_classes: int) -> nn.Module:
         return _function(name)(n_classes=n_classes, **arguments)
+
+    def transform(self, name: str, which: str) -> tuple[Callable[[Image], torch.Tensor], str] | None:
+        """The function `preprocess` of the module, if it has one."""
+        _function(name)
+        module = name.partition(":")[0]
+        given = getattr(sys.modules[module], PREPROCESS, None)
+        return None if given is None else (given, f"{PREPROCESS} of {module}")
 
     def signature(self, name: str, error: TypeError) -> inspect.Signature:
         return inspect.signature(_function(name))

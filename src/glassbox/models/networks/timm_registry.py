@@ -1,12 +1,13 @@
 """timm/NAME: the networks of timm's registry, and its weights."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_data_config
+from PIL.Image import Image
+from timm.data import create_transform, resolve_data_config
 from torch import nn
 
 from glassbox.core.errors import UserError
@@ -82,6 +83,13 @@ class Timm(Source):
         how = resolve_data_config(pretrained_cfg=config.to_dict())
         kind = "bicubic" if how["interpolation"] == "bicubic" else "bilinear"
         return Preprocessing(tuple(how["mean"]), tuple(how["std"]), how["input_size"][1], kind, how["crop_pct"])
+
+    def transform(self, name: str, which: str) -> tuple[Callable[[Image], torch.Tensor], str] | None:
+        config = timm.get_pretrained_cfg(name) if which.endswith(FILES) else self._config(name, which)
+        if config is None:
+            return None
+        given = create_transform(**resolve_data_config(pretrained_cfg=config.to_dict()), is_training=False)
+        return given, f"timm's transform of {name}"
 
     def class_names(self, name: str, which: str) -> Names | None:
         """Known of weights that were trained on ImageNet-1k."""

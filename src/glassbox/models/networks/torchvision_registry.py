@@ -3,12 +3,13 @@
 import inspect
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from PIL.Image import Image
 from torch import nn
 
 from glassbox.core.errors import UserError
@@ -105,6 +106,10 @@ class Torchvision(Source):
         how = weights.transforms()
         size, (crop,) = how.resize_size, how.crop_size
         return Preprocessing(tuple(how.mean), tuple(how.std), crop, how.interpolation.value, crop / size[0])
+
+    def transform(self, name: str, which: str) -> tuple[Callable[[Image], torch.Tensor], str] | None:
+        weights = own_weights(name, which)
+        return None if weights is None else (weights.transforms(), f"torchvision's transform of {weights}")
 
     def class_names(self, name: str, which: str) -> Names | None:
         words = torchvision.models.get_model_weights(name)[which].meta["categories"]
