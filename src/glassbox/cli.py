@@ -1,6 +1,7 @@
 """The command line: `python -m glassbox --help`. `make` calls it. Wrong arguments raise a UserError."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -77,6 +78,63 @@ def check() -> None:
     address.check(params.compute)
     if tracking.is_on():
         store.check()
+
+
+def judge(*changes: str, anyway: bool = False, **given: str) -> None:
+    """Judge a trained network of your own: explain it, and say which explanation to believe.
+
+    It runs the study own-model in this folder, with the preprocessing of the weights where that is known. After
+    *evaluate* it stops if outputs or preprocessing are not those that the owner knows.
+
+    Args:
+        changes: of other parameters, like "score.images=100".
+        anyway: go on after such a finding.
+        given: see `judging.changes`.
+    """
+    from glassbox import judging  # imports PyTorch
+    from glassbox.report.first_page import PAGE, first_page
+
+    select(judging.STUDY, *judging.changes(**given), *changes)
+    check()
+    start = time.monotonic()
+    _reproduce("evaluate")
+    if not anyway:
+        judging.check_results()
+    params = parameters.read()
+    expected = judging.foretold(params)
+    begun = time.monotonic()
+    print(
+        f"about {minutes(expected.explain)} to explain, then {PAGE}; after it about {minutes(expected.score)} to "
+        f"score {params.score.images} images, then the report",
+        flush=True,
+    )
+    _reproduce("explain")
+    files.write_text(PAGE, first_page(params, files.read_json("models/model.json")))
+    print(f"first page: {PAGE}, after {minutes(time.monotonic() - start)}", flush=True)
+    _reproduce()
+    took = time.monotonic() - begun
+    print(f"explain, score and report took {minutes(took)}; foretold were {minutes(expected.explain + expected.score)}")
+    summary()
+
+
+def minutes(seconds: float) -> str:
+    """A time in words.
+
+    >>> minutes(40), minutes(130)
+    ('40 s', '2.2 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
+def _reproduce(*stages: str) -> None:
+    """Run DVC, up to a stage or to the end; if it fails, exit with its code: it has said why."""
+    programs = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    }  # dvc.yaml says python
+    command = [sys.executable, "-m", "dvc", "repro", *stages]
+    code = subprocess.run(command, check=False, env=os.environ | programs).returncode
+    if code:
+        sys.exit(code)
 
 
 def summary() -> None:
@@ -262,6 +320,14 @@ def write_pipeline() -> None:
     print(f"dvc.yaml: the code of {listed(changed)} is new" if changed else "dvc.yaml is up to date")
 
 
+JUDGED = {  # options of judge: what they mean, and whether they are needed
+    "model": ("torchvision/NAME, timm/NAME, python:MODULE:FUNCTION, or another model.name", True),
+    "weights": ("a file in data/weights/, or a name in the registry, like DEFAULT", True),
+    "images": ("folder of test images, with a sub-folder for each class", True),
+    "masks": ("where their evidence is: see data.masks", False),
+    "classes": ("names of the outputs in their order: a file, or imagenet-1k", False),
+    "name": ("of the study", False),
+}
 A_STUDY = "a study's digest, its row in MLflow, a DVC experiment, a git revision, or . for the one here"
 # By name: the function, of whose docstring the first line is the command's help, and its arguments in order.
 COMMANDS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
@@ -287,6 +353,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="glassbox", description="Train an image classifier and explain it.")
     top.add_argument("--version", action="version", version=f"glassbox {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    command = commands.add_parser(
+        "judge", help=str(judge.__doc__).partition("\n")[0], description=str(judge.__doc__).partition("Args:")[0]
+    )
+    for option, (meaning, needed) in JUDGED.items():
+        command.add_argument(f"--{option}", default="", required=needed, help=meaning)
+    command.add_argument("--anyway", action="store_true", help="explain it whatever *evaluate* finds")
+    command.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="other parameters, as score.images=100")
     for name, (function, arguments) in COMMANDS.items():
         purpose = str(function.__doc__).partition("\n")[0]
         command = commands.add_parser(name, help=purpose, description=purpose)
@@ -301,7 +374,11 @@ def main() -> None:
     """Run the command that the arguments name."""
     command_line = parser().parse_args()
     store.with_little_patience()
-    COMMANDS[command_line.command][0](*command_line.arguments)
+    if command_line.command == "judge":
+        given = {option: getattr(command_line, option) for option in JUDGED}
+        judge(*command_line.arguments, anyway=command_line.anyway, **given)
+    else:
+        COMMANDS[command_line.command][0](*command_line.arguments)
 
 
 def entry() -> None:

@@ -107,7 +107,6 @@ def _remedy(theirs: Preprocessing | None, ours: Preprocessing, data: Data) -> st
     """The parameters that take the preprocessing of the weights, where it is one that they can name."""
     if theirs is None or theirs.input_size is None:
         return ""
-    wanted = parameters(theirs)
     have = {
         "data.image_size": data.image_size,
         "data.resize": data.resize,
@@ -116,26 +115,23 @@ def _remedy(theirs: Preprocessing | None, ours: Preprocessing, data: Data) -> st
         "model.normalization": [list(ours.mean), list(ours.std)],
         "model.input_size": ours.input_size,
     }
-    changes = [f"{key}={_written(value)}" for key, value in wanted.items() if have[key] != value]
+    changes = as_changes({key: value for key, value in parameters_for(theirs).items() if have[key] != value})
     return f" The parameters for that are {' '.join(changes)}." if changes else ""
 
 
-def parameters(how: Preprocessing) -> dict[str, object]:
+def parameters_for(how: Preprocessing) -> dict[str, object]:
     """The values of parameters with which a study shows a network what `how` does: the images are prepared in the
     network's own size, and nothing but their colours is left to be changed. `how.input_size` must be a number."""
-    colours = [list(how.mean), list(how.std)]
     return {
         "data.image_size": how.input_size,
         "data.resize": "crop",
         "data.shorter_side": how.enlarged,
         "data.interpolation": how.interpolation,
-        "model.normalization": colours,
+        "model.normalization": [list(how.mean), list(how.std)],
         "model.input_size": None,
     }
 
 
-def _written(value: object) -> str:
-    """A value as it stands on the command line."""
-    if value is None:
-        return "null"
-    return "".join(str(value).split())
+def as_changes(values: dict[str, object]) -> list[str]:
+    """Parameters as they stand on the command line, like "data.image_size=224"."""
+    return [f"{key}={'null' if value is None else ''.join(str(value).split())}" for key, value in values.items()]

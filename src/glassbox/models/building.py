@@ -41,7 +41,7 @@ def preprocessing(model: Model, data: Description) -> Preprocessing:
         return Preprocessing(data.mean, data.std, model.input_size)
     if model.normalization != "weights":
         return Preprocessing(*_colours(model), model.input_size)
-    how = _made_for(model)
+    how = made_for(model.name, model.weights)
     if how is None:
         raise UserError(
             f"model.normalization is weights, but of {model.weights} (model.weights) nothing is known: take data, "
@@ -58,16 +58,26 @@ def _colours(model: Model) -> tuple[Colours, Colours] | None:
     return mean, std
 
 
-def _made_for(model: Model) -> Preprocessing | None:
-    if model.weights is None:
+def made_for(name: str, weights: str | None) -> Preprocessing | None:
+    """The images that weights were trained on, as their registry says; None if that is not known.
+
+    Args:
+        name, weights: as in the section `model`.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    if weights is None:
         return None
-    return source_of(model.name).made_for(bare(model.name), model.weights)
+    source = source_of(name)
+    source.check_name(bare(name))
+    return source.made_for(bare(name), weights)
 
 
 def contradictions(model: Model, image_size: int) -> list[str]:
     """Sentences about colours and size of the images, if they are not those of the weights' own training. Training can
     start from such weights, so nothing is refused. Only weights of a registry are known."""
-    how = _made_for(model)
+    how = made_for(model.name, model.weights)
     if how is None or model.normalization == "weights":
         return []
     sentences: list[str] = []
@@ -107,7 +117,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
             raise no_file(model.weights)
     elif model.weights is not None:
         source.check_weights(bare(model.name), model.weights)
-    how = _made_for(model) if model.normalization == "weights" else None
+    how = made_for(model.name, model.weights) if model.normalization == "weights" else None
     size = model.input_size or (how and how.input_size) or image_size
     classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, 2)
     if "grad_cam" in explainers:
@@ -193,10 +203,10 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device, *, t
         fitted = _load_weights(given, classifier, model, classes)
     except UserError:
         # Position embeddings come in the size that weights were trained with, and change with the network.
-        made_for = _made_for(model)
-        if made_for is None or made_for.input_size in (None, size) or not source.has_size(name):
+        known = made_for(model.name, model.weights)
+        if known is None or known.input_size in (None, size) or not source.has_size(name):
             raise
-        classifier = made(made_for.input_size)
+        classifier = made(known.input_size)
         fitted = _load_weights(given, classifier, model, classes)
         source.resize(classifier.network, size)
     source.suit(classifier.network, name, model.weights)

@@ -1,0 +1,89 @@
+"""A trained network of one's own is judged as it is: the parameters of that study, and what is checked before anything
+is explained. The command line calls it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from glassbox.config.parameters import Params
+from glassbox.core import files
+from glassbox.core.errors import UserError
+from glassbox.data import store
+from glassbox.evaluation import predictions
+from glassbox.evaluation.preprocessing_check import as_changes, parameters_for
+from glassbox.execution import compute
+from glassbox.explainers import factory
+from glassbox.explaining import selection
+from glassbox.models import load, made_for
+from glassbox.scoring import forecast
+
+STUDY = "own-model"
+DATA, MODEL, METRICS = "data/prepared", "models", "reports/evaluate/metrics.json"
+
+
+def changes(
+    *, model: str, weights: str, images: str, masks: str = "", classes: str = "", name: str = ""
+) -> Iterator[str]:
+    """The parameters of a study, as "KEY=VALUE". Size, crop and colours are those that the weights were trained with,
+    where their registry says it; else those of the study's file.
+
+    Args:
+        model, weights, images, masks, classes: values of model.name, model.weights, data.path, data.masks and
+            model.classes.
+        name: of the study.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    given = {
+        "model.name": model,
+        "model.weights": weights,
+        "data.path": images,
+        "data.masks": masks,
+        "model.classes": classes,
+        "study.name": name,
+    }
+    yield from (f"{key}={json.dumps(value)}" for key, value in given.items() if value)
+    known = made_for(model, weights)
+    if known is not None and known.input_size is not None:
+        yield from as_changes(parameters_for(known))
+
+
+def faults(metrics: dict[str, Any]) -> list[str]:
+    """Sentences about a network whose outputs or images are not what its owner knows, from the results of *evaluate*:
+    explanations would be those of another model."""
+    shown = metrics.get("preprocessing")
+    found = [shown["note"]] if shown and shown["agrees"] is False else []
+    return [*found, metrics["class_order"]["note"]] if "class_order" in metrics else found
+
+
+def check_results() -> None:
+    """Check what *evaluate* has found.
+
+    Raises:
+        UserError: the outputs or the preprocessing are not those that the owner of the network knows.
+    """
+    if found := faults(files.read_json(METRICS)):
+        raise UserError(
+            f"{' '.join(found)} Nothing was explained. Correct the parameters, or explain it as it is with --anyway"
+        )
+
+
+def foretold(params: Params) -> forecast.Forecast:
+    """How long *explain* and *score* will take on this machine, from the results of *evaluate*; see `forecast`."""
+    place = compute.resolve(params.compute)
+    classifier, card = load(MODEL, place.device, predictions.temperature("reports/evaluate/calibration.json"))
+    description, test = store.describe(DATA), store.read(DATA, "test")
+    probabilities = predictions.read("reports/evaluate/predictions.csv", len(test), card.classes)
+    seed = params.study.seed
+    setup = factory.setup(
+        classifier=classifier,
+        settings=params.explain,
+        train=store.read(DATA, "train").images,
+        mean=description.mean,
+        batch_size=place.batch_size,
+        seed=seed,
+    )
+    cases = selection.cases(test, probabilities, card.classes, params.explain, seed)
+    predicted = probabilities.argmax(axis=1)
+    return forecast.foretell(setup, params.score, card=card, test=test, predicted=predicted, cases=cases)
