@@ -45,10 +45,10 @@ def prepared(folder, **changes) -> tuple[Images, Split, Description]:
     return data, split, Description("", images.classes, data.image_size, {"test": 6}, *statistics, False, "d" * 64)
 
 
-def checked(given, folder, epochs=0, **changes) -> preprocessing_check.Check | None:
+def checked(given, folder, choices=(), **changes) -> preprocessing_check.Check | None:
     data, test, description = prepared(folder, **changes)
     classifier = models.fresh(given, description, 0, CPU, trained=False).eval()
-    card = models.describe(given, classifier, description, [{"key": "train.epochs", "value": epochs, "source": ""}])
+    card = models.describe(given, classifier, description, [*choices])
     return preprocessing_check.check(classifier, card, data, test, 4)
 
 
@@ -128,11 +128,11 @@ def test_what_cannot_be_compared_is_said(photos, tmp_path):
         f"The preprocessing that {tmp_path}/own.pth was trained with is not known, so the study's own (mean (0.5, 0.5, "
         "0.5) and std (0.5, 0.5, 0.5)) could not be compared with it."
     )
-    assert checked(given, photos, epochs=3, image_size=SIDE) is None  # trained here
+    assert checked(given, photos, [{"key": "train.epochs", "value": 3}], image_size=SIDE) is None  # trained here
     data, test, description = prepared(photos, image_size=SIDE)
     given = saved("timm/test_efficientnet", tmp_path / "timm.pth")
     classifier = models.fresh(given, description, 0, CPU, trained=False).eval()
-    card = models.describe(given, classifier, description, [{"key": "train.epochs", "value": 0, "source": ""}])
+    card = models.describe(given, classifier, description, [])
     moved = data.model_copy(update={"path": str(tmp_path / "elsewhere")})
     assert preprocessing_check.check(classifier, card, moved, test, 4).note == (
         "The images are not in files here: nothing could be compared with timm's transform of test_efficientnet."

@@ -28,7 +28,7 @@ class Card:
     @property
     def is_trained(self) -> bool:
         """Whether it was trained here, and not taken as it is."""
-        return all(choice["value"] != 0 for choice in self.choices if choice["key"] == "train.epochs")
+        return any(choice["key"].startswith("train.") for choice in self.choices)
 
     def in_words(self) -> str:
         """Its size, and tensors with fresh weights."""

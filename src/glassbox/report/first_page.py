@@ -8,7 +8,8 @@ from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.core.text import counted
 from glassbox.evaluation import chance_level
-from glassbox.report.words import network_in_words, render
+from glassbox.report.card import network_in_words
+from glassbox.report.words import render
 
 PAGE = "reports/first.html"
 SHOWN = 12  # images
