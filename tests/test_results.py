@@ -158,6 +158,7 @@ def test_differences_and_intervals_are_those_of_the_statistics_of_studies():
         ({"explainers": ["occlusion", "occlusion"]}, "explainers has 'occlusion', but must be different ones"),
         ({"explainers": []}, r"explainers is \[\], but must be a list of at least one value"),
         ({"explainers": ["lime", "kernel_shap"]}, "kernel_shap needs a background of 4 images, and none are given"),
+        ({"explainers": ["occlusion", "grad_cam"]}, "Grad-CAM needs features of more than one place"),
         ({"metrics": ["emprt"]}, "metrics has 'emprt', but must be of deletion_auc"),
         ({"labels": [0]}, r"labels are \(1,\), but there are 2 images"),
         ({"labels": [0, 2]}, r"labels are \[0, 2\], but must be from 0 to 1"),

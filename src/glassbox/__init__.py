@@ -5,6 +5,7 @@ From Python, without DVC, MLflow or a parameter file:
 >>> import glassbox
 >>> classifier = glassbox.Classifier(network, classes=("cat", "dog"))  # doctest: +SKIP
 >>> maps = glassbox.explain(classifier=classifier, images=images, explainer="grad_cam").maps  # doctest: +SKIP
+>>> judgement = glassbox.judge(classifier=classifier, images=images, explainers=["grad_cam"])  # doctest: +SKIP
 """
 
 from importlib import import_module

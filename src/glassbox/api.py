@@ -230,7 +230,8 @@ def judge(
         Values, means, and outcomes as DataFrames. A notebook shows tables.
 
     Raises:
-        UserError: an unknown explainer, metric or setting, a missing background, or wrong shapes.
+        UserError: an unknown explainer, metric or setting, a missing background, wrong shapes, or an explainer that
+            cannot explain this network.
 
     >>> import glassbox, numpy, torch
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
@@ -251,20 +252,23 @@ def judge(
     measures = _metrics(metrics, masks, request)
     setup = _setup(classifier, chosen, request.images, background, seed, batch_size)
     side = request.images.shape[1]
+    made = factory.make(setup)
+    for explainer in made.values():  # one that cannot explain this network refuses before the others take their time
+        explainer(classifier, request.part(0, 1))
     subjects = [
-        *((EXPLAINER, name, explainer) for name, explainer in factory.make(setup).items()),
+        *((EXPLAINER, name, explainer) for name, explainer in made.items()),
         *((CONTROLLED, name, control) for name, control in all_controls(chosen.superpixels, side).items()),
     ]
     scored, explanations = [], {}
     with Bar(total=2 * len(request) * len(subjects), desc="judging", unit="map") as bar:
         ground = _ground(setup, request, measures, masks, right)
         for kind, name, explainer in subjects:
-            made = attribute(explainer, classifier, request, Bookkeeping(progress=bar.update))
-            values = measurement.measure(ground, made.maps, metrics=measures)
+            attribution = attribute(explainer, classifier, request, Bookkeeping(progress=bar.update))
+            values = measurement.measure(ground, attribution.maps, metrics=measures)
             bar.update(len(request))
-            scored.append(Scored(name, kind, values, explainer.budget(side), made, memory=np.nan))
+            scored.append(Scored(name, kind, values, explainer.budget(side), attribution, memory=np.nan))
             if kind == EXPLAINER:
-                explanations[name] = _explanation(name, made, classifier, request, probabilities)
+                explanations[name] = _explanation(name, attribution, classifier, request, probabilities)
     table = score_tables.table(scored, ground, _names(classifier, probabilities.shape[1]))
     return results.judged(table, explanations, seed, relu=chosen.grad_cam.relu)
 
@@ -402,8 +406,8 @@ def _explanation(
     return Explanation(
         **vars(attribution),
         explainer=explainer,
-        images=request.images.numpy(),
-        targets=request.targets.numpy(),
+        images=request.images.cpu().numpy(),
+        targets=request.targets.cpu().numpy(),
         probabilities=probabilities,
         classes=_names(classifier, probabilities.shape[1]),
     )

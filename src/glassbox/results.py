@@ -43,18 +43,18 @@ class Explanation(Attribution):
     probabilities: np.ndarray
     classes: tuple[str, ...]
 
-    def attribution(self) -> Attribution:
+    def _attribution(self) -> Attribution:
         """The maps and their cost alone."""
         return Attribution(**{field.name: getattr(self, field.name) for field in fields(Attribution)})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Attribution.arrays`."""
-        return self.attribution().arrays()
+        return self._attribution().arrays()
 
     def rows(self, places: list[int]) -> "Explanation":
         """Some of the images."""
         chosen = {name: getattr(self, name)[places] for name in ("images", "targets", "probabilities")}
-        return replace(self, **vars(self.attribution().rows(places)), **chosen)
+        return replace(self, **vars(self._attribution().rows(places)), **chosen)
 
     def _repr_png_(self) -> bytes:
         n = len(self.images)
