@@ -21,7 +21,7 @@ from glassbox.statistics import bootstrap
 from glassbox.statistics.outcomes import OUTCOMES
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
-SHOWN = 10  # images of an explanation that a notebook shows by itself
+SHOWN = 5  # images of an explanation that a notebook shows by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,9 @@ def draw(explanations: Sequence[Explanation], *, absolute: bool, title: str = ""
 
 def _prediction(explanation: Explanation, row: int) -> str:
     """The predicted class of an image and its probability, and the explained class where it is another one."""
-    probabilities, target = explanation.probabilities[row], explanation.targets[row]
-
-    def told(label: int) -> str:
-        return f"{short(explanation.classes[label], 14)}, {100 * probabilities[label]:.1f} %"
-
-    predicted = int(probabilities.argmax())
-    return f"predicted: {told(predicted)}" + (f"\nmaps for: {told(target)}" if target != predicted else "")
+    predicted, target = int(explanation.probabilities[row].argmax()), int(explanation.targets[row])
+    guess = f"{short(explanation.classes[predicted], 16)}, {100 * explanation.probabilities[row, predicted]:.1f} %"
+    return guess + (f"\nmaps for {short(explanation.classes[target], 16)}" if target != predicted else "")
 
 
 def _column(explanation: Explanation) -> grid.Column:

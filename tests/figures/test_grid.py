@@ -55,15 +55,18 @@ def test_a_map_that_may_not_be_shown_is_white_and_sets_no_scale():
 
 
 def test_texts_do_not_overlap():
-    """Captions of neighbouring panels, at the width of the longest caption of an explainer."""
+    """Captions of neighbouring panels, at the width of the longest caption of an explainer; and none is cut."""
     note = "all zero: nothing in its layer\nspeaks for the class (ReLU)"
-    columns = [Column("Integrated Gradients", MAPS, "logit", [note, note], (True, True))] * 3
+    columns = [Column("Integrated Gradients", MAPS / 3456, "logit", [note, note], (True, True))] * 3
     for absolute in (False, True):
-        figure = draw(IMAGES, ["predicted: a long name…, 99.9 %"] * 2, columns, absolute=absolute, title="a title")
+        figure = draw(IMAGES, ["GOLDEN RETRIEVE…, 100.0 %"] * 2, columns, absolute=absolute, title="a title")
         figure.draw_without_rendering()
         axes = [axis for axis in figure.axes if axis.get_images()]
         boxes = [axis.xaxis.label.get_window_extent() for axis in axes] + [axis.bbox for axis in axes]
+        ticks = [tick for axis in figure.axes if axis.axison for tick in axis.get_xticklabels() if tick.get_text()]
+        boxes += [tick.get_window_extent() for tick in ticks]
         assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_a_notebook_without_pyplot_shows_it():

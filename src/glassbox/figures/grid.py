@@ -60,7 +60,7 @@ def draw(
 
     Args:
         images: (N, H, W, 3) uint8.
-        captions: (N,) below the images.
+        captions: (N,) below the images, their predictions.
         columns: the maps.
         absolute: whether all maps of a column have one scale, with its numbers; otherwise each map has its own.
         title: of the figure; "" for none.
@@ -85,7 +85,7 @@ def draw(
                 values = column.maps[row] / column.largest if absolute else normalise(column.maps[row])
                 show_map(axis, image, values if column.shown[row] else None)
                 axis.set_xlabel(column.notes[row], fontsize=7)
-        for axis, text in zip(panels[0], ["image", *(column.title for column in columns)], strict=True):
+        for axis, text in zip(panels[0], ["image, prediction", *(column.title for column in columns)], strict=True):
             axis.set_title(text.replace(" (", "\n("), fontsize=9)
         if absolute:
             axes[rows, 0].set_axis_off()
@@ -93,6 +93,9 @@ def draw(
                 limit = column.largest
                 bar = drawing.colorbar(_colours(limit), cax=axis, orientation="horizontal", ticks=(-limit, 0, limit))
                 _tell(bar, [f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"], f"attribution, {column.unit}")
+                first, _, last = axis.get_xticklabels()
+                first.set_horizontalalignment("left")  # long numbers stay within their column
+                last.set_horizontalalignment("right")
         else:
             shrink = min(1.0, 3 / height)
             bar = drawing.colorbar(_colours(1), ax=[*axes.flat], ticks=(-1, 0, 1), shrink=shrink, aspect=30, pad=0.01)
