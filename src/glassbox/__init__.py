@@ -5,6 +5,7 @@ From Python, without DVC, MLflow or a parameter file:
 >>> import glassbox
 >>> classifier = glassbox.Classifier(network, classes=("cat", "dog"))  # doctest: +SKIP
 >>> maps = glassbox.explain(classifier=classifier, images=images, explainer="grad_cam").maps  # doctest: +SKIP
+>>> judgement = glassbox.judge(classifier=classifier, images=images, explainers=["grad_cam"])  # doctest: +SKIP
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         Classifier,
         compare,
         explain,
+        judge,
         list_explainers,
         load_classifier,
         load_study,
@@ -29,6 +31,7 @@ __all__ = [
     "__version__",
     "compare",
     "explain",
+    "judge",
     "list_explainers",
     "load_classifier",
     "load_study",

@@ -7,14 +7,14 @@ explained score: positive values are evidence for the class.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from glassbox import models
+from glassbox import models, results
 from glassbox.comparing import studies
 from glassbox.comparing.studies import Sides
 from glassbox.config import parameters
@@ -23,19 +23,25 @@ from glassbox.config.loading import load
 from glassbox.config.messages import checked
 from glassbox.config.score import Score
 from glassbox.core.errors import UserError
+from glassbox.core.progress import Bar
 from glassbox.core.seeds import derive
 from glassbox.evaluation import predictions
 from glassbox.explainers import factory
 from glassbox.explainers.base import Attribution, Request, Setup
-from glassbox.explainers.catalog import EXPLAINERS, TITLES
-from glassbox.explainers.running import attribute
+from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, EXPLAINERS, TITLES
+from glassbox.explainers.controls import all_controls
+from glassbox.explainers.running import Bookkeeping, attribute
+from glassbox.figures.grid import NotebookFigure
 from glassbox.figures.maps import blend, colour_bar, frame, normalise
 from glassbox.models import Classifier
 from glassbox.report import study
 from glassbox.report.study import Study
-from glassbox.scoring import measurement
+from glassbox.results import Explanation, Judgement
+from glassbox.scoring import measurement, score_tables
+from glassbox.scoring.measurement import Scored
+from glassbox.scoring.preparation import Ground
 from glassbox.xai_metrics import correlation
-from glassbox.xai_metrics.base import Metric, Sample
+from glassbox.xai_metrics.base import Metric
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")  # the sections `explain` and `score` of the default study
 Images = np.ndarray | torch.Tensor
@@ -98,7 +104,7 @@ def explain(
     seed: int = 0,
     batch_size: int = 64,
     settings: Mapping[str, Any] | None = None,
-) -> Attribution:
+) -> Explanation:
     """Explain images by one explainer. The classifier is not changed.
 
     Args:
@@ -114,7 +120,8 @@ def explain(
             "lime"; "superpixels" is a mapping of its own.
 
     Returns:
-        Maps, times, numbers of forward and backward passes, and details such as LIME's local R2.
+        Maps, times, numbers of forward and backward passes, and details such as LIME's local R2. A notebook shows the
+        images with their maps.
 
     Raises:
         UserError: unknown explainer or setting, a missing background, or no such images.
@@ -129,18 +136,12 @@ def explain(
     if explainer not in EXPLAINERS:
         raise UserError(f"explainer is {explainer!r}, but must be one of {', '.join(EXPLAINERS)}")
     changes = dict(settings or {})
-    tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [explainer]}
-    tree["superpixels"] |= changes.pop("superpixels", {})
-    tree[explainer] = tree.get(explainer, {}) | changes
-    chosen = checked(Explain, tree, "settings")
-    request = _request(classifier, images, targets, seed, batch_size)
-    backdrop = request.images[:0] if background is None else _pixels(background, "background")
-    needed = getattr(getattr(chosen, explainer, None), "background", 0)  # images that the explainer compares with
-    if len(backdrop) < needed:
-        raise UserError(f"{explainer} needs a background of {needed} images, and {len(backdrop) or 'none'} are given")
-    mean = _mean_colour(request.images if background is None else backdrop)
-    setup = Setup(classifier, chosen, backdrop, mean, batch_size, seed)
-    return attribute(factory.make(setup)[explainer], classifier, request)
+    sections = {"superpixels": changes.pop("superpixels", {}), explainer: changes}
+    chosen = _settings([explainer], sections)
+    request, probabilities = _request(classifier, images, targets, seed, batch_size)
+    setup = _setup(classifier, chosen, request.images, background, seed, batch_size)
+    attribution = attribute(factory.make(setup)[explainer], classifier, request)
+    return _explanation(explainer, attribution, classifier, request, probabilities)
 
 
 def score(
@@ -183,60 +184,131 @@ def score(
     >>> list(glassbox.score(classifier=classifier, images=images, maps=maps, metrics=["gini"]).columns)
     ['gini[all pixels]']
     """
-    request = _request(classifier, images, targets, seed, batch_size)
-    n, h, w = request.images.shape[:3]
-    for name, array in (("maps", maps), ("masks", masks)):
-        if array is not None and array.shape != (n, h, w):
-            raise UserError(f"{name} have the shape {array.shape}, but the images require {(n, h, w)}")
-    available = measurement.measured_on_maps(with_masks=masks is not None)
-    for name in metrics or ():
-        if name not in available:
-            raise UserError(f"metrics has {name!r}, but must be of {', '.join(available)}")
-    chosen = set(metrics or available)
-    explain_settings, settings = load(Explain, Score, file=DEFAULTS)
+    request, _ = _request(classifier, images, targets, seed, batch_size)
+    _check_shape("maps", maps, request)
+    chosen = _metrics(metrics, masks, request)
     colour = tuple(mean or _mean_colour(request.images))
-    correlated = settings.correlation
-    hidden = {
-        share: correlation.hide(
-            classifier,
-            request,
-            side=correlated.cells,
-            share=share,
-            draws=correlated.draws,
-            colour=colour,
-            batch_size=batch_size,
-        )
-        for share in (correlated.shares if "faithfulness_correlation" in chosen else ())
-    }
-    sample = Sample(
-        maps=maps,
-        classifier=classifier,
-        request=request,
-        masks={} if masks is None else {0: masks},
-        right=np.ones(n, bool),
-        hidden=hidden,
-        mean=colour,
-        explain=explain_settings,
-        settings=settings,
-        batch_size=batch_size,
-    )
-    return pd.DataFrame(measurement.measured(sample, chosen))
+    setup = Setup(classifier, load(Explain, file=DEFAULTS)[0], request.images[:0], colour, batch_size, seed)
+    ground = _ground(setup, request, chosen, masks, np.ones(len(request), bool))
+    values = measurement.measure(ground, maps, metrics=chosen)
+    return pd.DataFrame({str(column): scores for column, scores in values.items()})
 
 
-def plot(*, image: np.ndarray, attribution: np.ndarray, title: str = "") -> Figure:
-    """An image, and beside it a map in red (for the class) and blue (against it).
+def judge(
+    *,
+    classifier: Classifier,
+    images: Images,
+    explainers: Sequence[str] = ("lime", "occlusion", "integrated_gradients"),
+    labels: Sequence[int] | None = None,
+    masks: np.ndarray | None = None,
+    background: Images | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    settings: Mapping[str, Any] | None = None,
+) -> Judgement:
+    """Which explanation to believe: explain the predicted classes by several explainers and by the model-blind
+    controls, measure all maps as `score` does, and compare them by the paired tests of a study.
+
+    Take images that the classifier was not trained on. Intervals of means need 40 of them, tests about a dozen; the
+    result says how many would decide more.
 
     Args:
-        image: (H, W, 3) uint8.
-        attribution: (H, W) signed.
-        title: the map's title.
+        classifier: the classifier to explain.
+        images: (N, H, W, 3) uint8.
+        explainers: some of `list_explainers`.
+        labels: (N,) true classes: with them localization counts only images that are classified correctly, for only
+            there do the masks tell where the evidence is.
+        masks: (N, H, W) bool, the location of the evidence.
+        background: see `explain`; its mean colour takes the place of deleted pixels, too.
+        metrics: names, as `score` takes them; None takes all of them.
+        seed: seed of everything random.
+        batch_size: images in one forward pass.
+        settings: changes of the default study's section `explain`, as in params.yaml: {"lime": {"samples": 300}}.
+
+    Returns:
+        Values, means, and outcomes as DataFrames. A notebook shows tables.
+
+    Raises:
+        UserError: an unknown explainer, metric or setting, a missing background, wrong shapes, or an explainer that
+            cannot explain this network.
+
+    >>> import glassbox, numpy, torch
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> images = numpy.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=numpy.uint8)
+    >>> arguments = {"explainers": ["integrated_gradients"], "metrics": ["deletion_auc"]}
+    >>> judgement = glassbox.judge(classifier=glassbox.Classifier(network), images=images, **arguments)
+    >>> len(judgement.against_controls)  # one explainer, six controls, one metric
+    6
+    """
+    for place, name in enumerate(explainers):
+        if name not in EXPLAINERS or name in explainers[:place]:
+            raise UserError(f"explainers has {name!r}, but must be different ones of {', '.join(EXPLAINERS)}")
+    chosen = _settings(explainers, settings or {})
+    request, probabilities = _request(classifier, images, None, seed, batch_size)
+    right = np.ones(len(request), bool)
+    if labels is not None:
+        right = (request.targets == _classes("labels", labels, request.images, probabilities.shape[1])).numpy()
+    measures = _metrics(metrics, masks, request)
+    setup = _setup(classifier, chosen, request.images, background, seed, batch_size)
+    side = request.images.shape[1]
+    made = factory.make(setup)
+    for explainer in made.values():  # one that cannot explain this network refuses before the others take their time
+        explainer(classifier, request.part(0, 1))
+    subjects = [
+        *((EXPLAINER, name, explainer) for name, explainer in made.items()),
+        *((CONTROLLED, name, control) for name, control in all_controls(chosen.superpixels, side).items()),
+    ]
+    scored, explanations = [], {}
+    with Bar(total=2 * len(request) * len(subjects), desc="judging", unit="map") as bar:
+        ground = _ground(setup, request, measures, masks, right)
+        for kind, name, explainer in subjects:
+            attribution = attribute(explainer, classifier, request, Bookkeeping(progress=bar.update))
+            values = measurement.measure(ground, attribution.maps, metrics=measures)
+            bar.update(len(request))
+            scored.append(Scored(name, kind, values, explainer.budget(side), attribution, memory=np.nan))
+            if kind == EXPLAINER:
+                explanations[name] = _explanation(name, attribution, classifier, request, probabilities)
+    table = score_tables.table(scored, ground, _names(classifier, probabilities.shape[1]))
+    return results.judged(table, explanations, seed, relu=chosen.grad_cam.relu)
+
+
+def plot(
+    *,
+    explanations: Explanation | Sequence[Explanation] | None = None,
+    scale: Literal["own", "absolute"] = "own",
+    image: np.ndarray | None = None,
+    attribution: np.ndarray | None = None,
+    title: str = "",
+) -> Figure:
+    """Images, and beside them maps in red (for the class) and blue (against it).
+
+    Args:
+        explanations: of the same images, by one explainer or several: a row for each image, a column for each
+            explainer.
+        scale: "own" for each map, up to its largest value; "absolute" for one scale in each column, with its numbers in
+            the unit of the explained score. Explainers have different units, so that no scale holds for all columns.
+        image: (H, W, 3) uint8, instead of explanations; with numbers at its scale.
+        attribution: (H, W) signed, of that image.
+        title: of the figure; of the map where there is one alone.
+
+    Raises:
+        UserError: neither explanations nor an image with its map, or both; explanations of different images; an
+            unknown scale.
 
     >>> import glassbox, numpy
     >>> image, attribution = numpy.zeros((8, 8, 3), dtype=numpy.uint8), numpy.eye(8)
     >>> len(glassbox.plot(image=image, attribution=attribution).axes)
     3
     """
-    drawing = Figure(figsize=(5.2, 2.6), layout="constrained")
+    if scale not in ("own", "absolute"):
+        raise UserError(f"scale is {scale!r}, but must be 'own' or 'absolute'")
+    if explanations is not None and image is None and attribution is None:
+        shown = [explanations] if isinstance(explanations, Explanation) else [*explanations]
+        return results.draw(shown, absolute=scale == "absolute", title=title)
+    if explanations is not None or image is None or attribution is None:
+        raise UserError("plot needs either explanations, or image and attribution")
+    drawing = NotebookFigure(figsize=(5.2, 2.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
     left.imshow(image)
     right.imshow(blend(image, normalise(attribution)))
@@ -277,15 +349,111 @@ def _pixels(images: Images, name: str) -> torch.Tensor:
 
 def _request(
     classifier: Classifier, images: Images, targets: Sequence[int] | None, seed: int, batch_size: int
-) -> Request:
+) -> tuple[Request, np.ndarray]:
+    """The request, and the probabilities (N, K) of the images' classes."""
     pixels = _pixels(images, "images")
-    if targets is None:
-        labels = models.probabilities(classifier, pixels, batch_size).argmax(dim=1)
-    else:
-        n_classes = models.probabilities(classifier, pixels[:1], batch_size).shape[1]
-        labels = torch.as_tensor(targets, dtype=torch.int64)
-        if labels.shape != pixels.shape[:1]:
-            raise UserError(f"targets are {tuple(labels.shape)}, but there are {len(pixels)} images")
-        if labels.min() < 0 or labels.max() >= n_classes:
-            raise UserError(f"targets are {labels.tolist()}, but must be from 0 to {n_classes - 1}")
-    return Request(pixels, labels, tuple(derive(seed, "image", number) for number in range(len(pixels))))
+    probabilities = models.probabilities(classifier, pixels, batch_size)
+    labels = probabilities.argmax(dim=1)
+    if targets is not None:
+        labels = _classes("targets", targets, pixels, probabilities.shape[1])
+    seeds = tuple(derive(seed, "image", number) for number in range(len(pixels)))
+    return Request(pixels, labels, seeds), probabilities.numpy()
+
+
+def _classes(name: str, values: Sequence[int], pixels: torch.Tensor, n_classes: int) -> torch.Tensor:
+    labels = torch.as_tensor(values, dtype=torch.int64)
+    if labels.shape != pixels.shape[:1]:
+        raise UserError(f"{name} are {tuple(labels.shape)}, but there are {len(pixels)} images")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise UserError(f"{name} are {labels.tolist()}, but must be from 0 to {n_classes - 1}")
+    return labels
+
+
+def _settings(explainers: Sequence[str], changes: Mapping[str, Any]) -> Explain:
+    """The default study's section `explain` with other explainers and these changes."""
+    tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [*explainers]}
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(tree.get(key, {}), Mapping)
+        tree[key] = {**tree.get(key, {}), **value} if both else value
+    return checked(Explain, tree, "settings")
+
+
+def _setup(
+    classifier: Classifier,
+    settings: Explain,
+    images: torch.Tensor,
+    background: Images | None,
+    seed: int,
+    batch_size: int,
+) -> Setup:
+    backdrop = images[:0] if background is None else _pixels(background, "background")
+    for name in settings.explainers:
+        needed = getattr(getattr(settings, name, None), "background", 0)  # images that the explainer compares with
+        if len(backdrop) < needed:
+            raise UserError(f"{name} needs a background of {needed} images, and {len(backdrop) or 'none'} are given")
+    mean = _mean_colour(images if background is None else backdrop)
+    return Setup(classifier, settings, backdrop, mean, batch_size, seed)
+
+
+def _names(classifier: Classifier, n_classes: int) -> tuple[str, ...]:
+    """Names of the classes; their numbers where the classifier has none."""
+    return classifier.classes or tuple(map(str, range(n_classes)))
+
+
+def _explanation(
+    explainer: str, attribution: Attribution, classifier: Classifier, request: Request, probabilities: np.ndarray
+) -> Explanation:
+    return Explanation(
+        **vars(attribution),
+        explainer=explainer,
+        images=request.images.cpu().numpy(),
+        targets=request.targets.cpu().numpy(),
+        probabilities=probabilities,
+        classes=_names(classifier, probabilities.shape[1]),
+    )
+
+
+def _check_shape(name: str, array: np.ndarray, request: Request) -> None:
+    shape = tuple(request.images.shape[:3])
+    if array.shape != shape:
+        raise UserError(f"{name} have the shape {array.shape}, but the images require {shape}")
+
+
+def _metrics(metrics: Sequence[str] | None, masks: np.ndarray | None, request: Request) -> tuple[str, ...]:
+    """Names of the chosen metrics, all by default."""
+    if masks is not None:
+        _check_shape("masks", masks, request)
+    available = measurement.measured_on_maps(with_masks=masks is not None)
+    for name in metrics or ():
+        if name not in available:
+            raise UserError(f"metrics has {name!r}, but must be of {', '.join(available)}")
+    return tuple(metrics or available)
+
+
+def _ground(
+    setup: Setup, request: Request, metrics: Sequence[str], masks: np.ndarray | None, right: np.ndarray
+) -> Ground:
+    """What maps are measured on."""
+    settings = load(Score, file=DEFAULTS)[0]
+    correlated = settings.correlation
+    hidden = {
+        share: correlation.hide(
+            setup.classifier,
+            request,
+            side=correlated.cells,
+            share=share,
+            draws=correlated.draws,
+            colour=setup.mean,
+            batch_size=setup.batch_size,
+        )
+        for share in (correlated.shares if "faithfulness_correlation" in metrics else ())
+    }
+    return Ground(
+        setup=setup,
+        settings=settings,
+        request=request,
+        rows=np.arange(len(request)),
+        masks={} if masks is None else {0: masks},
+        right=right,
+        hidden=hidden,
+    )

@@ -68,7 +68,8 @@ def test_broken_ones_are_found(tmp_path):
 
 def test_the_readme_leads_to_every_page_and_is_one_screen():
     readme = ROOT / "README.md"
-    assert set(PAGES) - {"README.md"} <= set(links(readme))
+    notebooks = {f"docs/notebooks/{path.name}" for path in (ROOT / "docs/notebooks").glob("*.ipynb")}
+    assert (set(PAGES) - {"README.md"}) | notebooks <= set(links(readme))
     assert len(readme.read_text(encoding="utf-8").splitlines()) <= 80
 
 
@@ -76,7 +77,8 @@ def test_the_site_has_every_page():
     nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2].partition("\nvalidation:")[0]
     listed = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
     own = {Path(page).name for page in PAGES if page.startswith("docs/")}
-    assert sorted(listed) == sorted({"index.md", "contributing.md", *own})
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "docs/notebooks").glob("*.ipynb")}
+    assert sorted(listed) == sorted({"index.md", "contributing.md", *own, *notebooks})
 
 
 def test_the_api_names_what_exists():

@@ -25,6 +25,16 @@ CONTROLS = {  # of the scorecard, besides each explainer on an untrained network
     "centre": "centred Gaussian",
 }
 EXPLAINERS = tuple(name for name in TITLES if name != CONTROL)
+UNITS = {  # of the maps, where a figure states them; see the explainers' own docstrings
+    "lime": "probability",
+    "kernel_shap": "probability",
+    "partition_shap": "probability",
+    "gradient_shap": "logit",
+    "integrated_gradients": "logit",
+    "grad_cam": "logit",
+    "libra_grad": "logit",
+    "occlusion": "probability",
+}
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
 
 

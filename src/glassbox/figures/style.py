@@ -20,7 +20,7 @@ DIVERGING = "RdBu_r"  # red speaks for the class, blue against it
 COUNTS = "Blues"
 
 FONT = "DejaVu Sans"  # which comes with matplotlib
-_STYLE = {
+STYLE = {
     "font.family": FONT,
     "font.size": 9,
     "axes.titlesize": 10,
@@ -76,7 +76,7 @@ def rows_of(n: int, columns: int) -> int:
 def figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
     """A figure of `width` x `height` inches, written to `path` when the block ends. It is made without pyplot, which
     keeps a global list of figures."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         # `data.samples` warns once, not for each letter of each figure.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         drawing = Figure(figsize=(width, height), layout="constrained")

@@ -13,6 +13,8 @@ from glassbox.scoring import summary_metrics as scores
 from glassbox.scoring import verdicts
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
+ARROWS = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
+
 
 def summary(study: Study) -> dict[str, Any]:
     """The metrics of DVC's tables: small enough for git, and the same bytes whenever the results are the same."""
@@ -83,16 +85,17 @@ def explainer_table(study: Study) -> list[dict[str, Any]]:
                 "emprt_outcome": verdicts.EMPRT_WORDS[passed[name]["outcome"]] if name in passed else "",
                 "constant_maps": "{constant} of {images}".format(**constant[name]),
                 "matched": None,
-            } | _scores(part)
+            } | means(part)
             alike = card[card["ranks"] & (card["kind"] == MATCHED) & (card["explainer"] == name)]
             if kind == EXPLAINER and len(alike):
-                row["matched"] = {"forward_passes": spent[MATCHED, name, "forward_passes"]} | _scores(alike)
+                row["matched"] = {"forward_passes": spent[MATCHED, name, "forward_passes"]} | means(alike)
             rows.append(row)
     return rows
 
 
-def _scores(part: pd.DataFrame) -> dict[str, str]:
-    """Mean and interval as text, by metric; images too few for an interval have none."""
+def means(part: pd.DataFrame) -> dict[str, str]:
+    """Mean and interval of a subject as text, by metric, from its rows of `scorecard.summarise`; images too few for an
+    interval have none."""
     shown = {}
     for row in part.itertuples():
         interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
@@ -129,9 +132,13 @@ def columns(study: Study) -> dict[str, dict[str, str]]:
     localization), and "further" ones."""
     titles: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
     if study.scorecard is not None:
-        arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
         rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
         for row in rows.itertuples():
             kind = "against the controls" if row.property in ("faithfulness", "localization") else "further"
-            titles[kind][row.metric] = MEASUREMENTS[row.metric] + arrows[row.direction]
+            titles[kind][row.metric] = titled(row)
     return titles
+
+
+def titled(row: Any) -> str:
+    """The title of the metric of such a row, with an arrow to better."""
+    return MEASUREMENTS[row.metric] + ARROWS[row.direction]

@@ -109,9 +109,11 @@ def steps(ground: Ground) -> int:
     return once * (own + len(CONTROLS)) + 2 * n * (own + len(matched))
 
 
-def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Values:
-    """The metrics that need only the maps (N, H, W), and the model's answers where pixels are replaced; `only_first` is
-    whether only the first setting of each metric is taken, the one that ranks."""
+def measure(
+    ground: Ground, maps: np.ndarray, only_first: bool = False, metrics: Collection[str] = tuple(METRICS)
+) -> Values:
+    """Those of the metrics that need only the maps (N, H, W), and the model's answers where pixels are replaced;
+    `only_first` is whether only the first setting of each metric is taken, the one that ranks."""
 
     def items() -> Iterator[tuple[None, dict[str, Any]]]:
         for start in range(0, len(maps), MEASURED):
@@ -135,7 +137,7 @@ def measure(ground: Ground, maps: np.ndarray, only_first: bool = False) -> Value
         "batch_size": ground.setup.batch_size,
         "only_first": only_first,
     }
-    parts = [*ground.keep.each("values", partial(_values, shared), ground.setup.classifier, items())]
+    parts = [*ground.keep.each("values", partial(_values, shared, metrics), ground.setup.classifier, items())]
     return {Column.parse(name): np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -160,10 +162,12 @@ def measured(sample: Sample, metrics: Collection[str]) -> dict[str, np.ndarray]:
     }
 
 
-def _values(shared: dict[str, Any], classifier: Classifier, _: None, part: dict[str, Any]) -> Arrays:
-    """All values of a `Sample`, given by its fields. The other metrics need further maps: `_robustness`,
+def _values(
+    shared: dict[str, Any], metrics: Collection[str], classifier: Classifier, _: None, part: dict[str, Any]
+) -> Arrays:
+    """The values of a `Sample`, given by its fields. The other metrics need further maps: `_robustness`,
     `_randomization`."""
-    return measured(Sample(classifier=classifier, **shared, **part), METRICS)
+    return measured(Sample(classifier=classifier, **shared, **part), metrics)
 
 
 def _robustness(ground: Ground, explainer: Explainer, maps: np.ndarray, books: Bookkeeping) -> Values:

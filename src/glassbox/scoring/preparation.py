@@ -1,6 +1,6 @@
 """What all maps are measured on: the images, their masks and small changes of them, and other networks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,8 @@ class Variation:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all maps are measured on; none of it depends on a map."""
+    """What all maps are measured on; none of it depends on a map. The last fields are for the measurements that need
+    further maps, see `measurement.measure_subject`."""
 
     setup: Setup  # the explained classifier, settings of the explainers, background
     settings: Score  # the section `score`
@@ -66,10 +67,11 @@ class Ground:
     masks: dict[int, np.ndarray]  # (N, H, W) bool for each margin, or none where the truth is unknown
     right: np.ndarray  # (N,) bool, whether the prediction is right; only there is a mask the truth about it
     hidden: dict[float, Hidden]  # for each share of cells the effect of hiding them
-    variations: list[Variation]  # small changes of the first images
-    untrained: Classifier  # the network before training
-    cascade: list[tuple[str, Classifier]]  # (layer, model) from the last layers randomised to all
     keep: Keep = unkept  # stores maps and values as soon as they are made
+    variations: list[Variation] = field(default_factory=list)  # small changes of the first images
+    untrained: Classifier | None = None  # the network before training
+    # (layer, model) from the last layers randomised to all
+    cascade: list[tuple[str, Classifier]] = field(default_factory=list)
 
 
 def draw(labels: np.ndarray, images: int, seed: int, by_class: bool) -> np.ndarray:
