@@ -27,6 +27,8 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
     "python -m docs.imagenet_weights":
     "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
+    'python -m glassbox judge --model timm/resnet18 --weights data/weights/mine.pth --images "data/raw/my images"':
+    "tests/test_judging.py::test_a_network_of_three_outputs_is_judged_on_two_classes_in_another_order",
     "make verify": VERIFIED,
     "make verify RUN=0ec0da9": VERIFIED,
     "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "
@@ -41,6 +43,8 @@ CHECKED = [
     "make study STUDY=cifar10-cnn",
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
     "make study STUDY=cifar10-transfer",
+    "make study STUDY=own-model SET='model.name=timm/resnet18 model.weights=data/weights/mine.pth "
+    "\"data.path=data/raw/my images\"'",
     "make study STUDY=digits SET='model.name=timm/resnet18 model.arguments=null model.arguments.drop_rate=0.1 "
     "tune.space.model=null'",
     f"dvc exp run -S model.name=timm/resnet18 {OTHER}",

@@ -12,6 +12,11 @@ from glassbox.report.words import macro_f1_ends, percent
 
 FEW = 100  # test images of a class, below which the card calls its scores uncertain
 
+HELD_OUT = (
+    "Nothing was trained on them: explainers take backgrounds and the mean colour from the held-out images (the split "
+    "that files call train), and the temperature comes from the validation images."
+)
+
 
 def markdown(text: str) -> str:
     """Text with Markdown's special characters escaped: a class may be called *_a_* or <b>."""
@@ -23,7 +28,7 @@ def card(study: Study) -> str:
     p, data, m = study.params, study.card, study.metrics
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
     side, listed = data["image_size"], _listed(data["classes"])
-    sizes = ", ".join(f"{n:,} {split}" for split, n in data["sizes"].items())
+    sizes = ", ".join(f"{n:,} {split}" for split, n in study.sizes.items())
     unused = ", not used before this evaluation" if study.training["epochs"] else ""
     lines = [
         "## Model",
@@ -42,7 +47,8 @@ def card(study: Study) -> str:
         "## Data",
         "",
         f"Source `{data['source']}`: {sizes} images; {_duplicates(data['duplicates'])} "
-        f"SHA-256 of images and labels: `{data['digest'][:16]}`.",
+        f"SHA-256 of images and labels: `{data['digest'][:16]}`."
+        + ("" if study.training["epochs"] else f" {HELD_OUT}"),
         "",
         "## Metrics",
         "",

@@ -53,6 +53,12 @@ class Study:
         return (*of_data, *(name for name in self.model["classes"] if name in predicted and name not in of_data))
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of images by what they are called in a text: those of "train" are held out if nothing is trained."""
+        held_out = {} if self.training["epochs"] else {"train": "held-out"}
+        return {held_out.get(split, split): n for split, n in self.card["sizes"].items()}
+
+    @property
     def analyst(self) -> str:
         """The explainer whose maps the analyses show."""
         return analyst(self.params.explain.explainers)
