@@ -237,7 +237,7 @@ that needs no GPU, and a strong baseline trained from scratch.
   validation and test images is `augment.validation_and_test: true`: the accuracy on unchanged test images stays the
   headline, and the one that the paper's code would print stands beside it as `augmented_accuracy`.
 - `studies/cifar10-transfer.yaml` is transfer learning on 2 CPU cores: an EfficientNet-Lite0 from ImageNet weights,
-  fine-tuned at 96 x 96 pixels with the text's augmentation, one cycle of Adam and smoothed labels.
+  fine-tuned at 128 x 128 pixels with the text's augmentation, one cycle of Adam and smoothed labels.
 - `studies/cifar10-resnet18.yaml` is a ResNet-18 from scratch on images of their own size: 3 x 3 stem, one cycle of SGD,
   smoothed labels.
 - Adam is Keras's here, with epsilon 1e-7 inside (see `src/glassbox/training/optimizers.py`), where the paper's is
