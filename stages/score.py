@@ -17,7 +17,17 @@ from glassbox.execution.engine import start
 from glassbox.explainers import factory
 from glassbox.explainers.running import Bookkeeping
 from glassbox.provenance import record, resume
-from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables, scorecard, shortcut
+from glassbox.scoring import (
+    exposure,
+    mask_gate,
+    measurement,
+    planted_gate,
+    preparation,
+    score_tables,
+    scorecard,
+    shortcut,
+    verdicts,
+)
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/score"
 PREDICTIONS, CALIBRATION = "reports/evaluate/predictions.csv", "reports/evaluate/calibration.json"
@@ -51,9 +61,11 @@ def main() -> None:
         )
         checks = planted_gate.check(classifier, test, setup.batch_size, keep)
         refusal = planted_gate.refusal(checks)
-        scored = []
+        predicted, masks, scored = probabilities.argmax(axis=1), None, []
+        if mask_gate.applies(test):
+            masks = mask_gate.measure(setup, test, predicted, len(card.classes), keep)
+        gate = {"checks": [vars(check) for check in checks], "refusal": refusal} | ({"masks": masks} if masks else {})
         if refusal is None:
-            predicted = probabilities.argmax(axis=1)
             ground = preparation.prepare(setup, settings, card=card, test=test, predicted=predicted, keep=keep)
             with Bar(total=measurement.steps(ground), desc="scoring", unit="map") as bar:
                 scored = list(measurement.score(ground, bar.update))
@@ -70,10 +82,11 @@ def main() -> None:
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
 
         folder, sentences = files.fresh_folder(REPORTS), [refusal] if refusal else []
-        files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
+        sentences += [masks["sentence"]] if masks else []
+        files.write_json(folder / "gate.json", gate)
         files.write_times(folder, {"machine": engine.machine()} | costs | score_tables.costs(scored))
         if scored:
-            result = scorecard.make(scored, ground, card.classes)
+            result = scorecard.make(scored, ground, card.classes, verdicts.plausible(gate))
             for name, table in result.tables.items():
                 files.write_csv(folder / f"{name}.csv", table)
             files.write_json(folder / "ranking.json", result.ranking)

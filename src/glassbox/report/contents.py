@@ -126,12 +126,14 @@ def description(study: Study, study_digest: str) -> str:
 
 def columns(study: Study) -> dict[str, dict[str, str]]:
     """Titles of the metrics that were measured, with an arrow to better: those "against the controls" (faithfulness and
-    localization), and "further" ones."""
+    localization, or plausibility, which is not tested), and "further" ones."""
     titles: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
     if study.scorecard is not None:
         arrows = {"higher is better": " ↑", "lower is better": " ↓", "unranked": ""}
         rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
         for row in rows.itertuples():
-            kind = "against the controls" if row.property in ("faithfulness", "localization") else "further"
-            titles[kind][row.metric] = MEASUREMENTS[row.metric] + arrows[row.direction]
+            is_overview = row.property in ("faithfulness", "localization", verdicts.PLAUSIBILITY)
+            named = f" ({row.property})" if row.property == verdicts.PLAUSIBILITY else arrows[row.direction]
+            kind = "against the controls" if is_overview else "further"
+            titles[kind][row.metric] = MEASUREMENTS[row.metric] + named
     return titles
