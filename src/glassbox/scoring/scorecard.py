@@ -45,12 +45,13 @@ class Scorecard:
         return summary_metrics.flat(summary_metrics.headline(self.tables["scorecard"]))
 
 
-def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], plausible: bool = False) -> Scorecard:
-    """Summarise, test and rank the measured values, and describe the result in words; see `metrics`."""
+def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], gate: dict[str, Any]) -> Scorecard:
+    """Summarise, test and rank the measured values, and describe the result in words. `gate` is the content of
+    gate.json; see `metrics`."""
     seed, settings, images = ground.setup.seed, ground.setup.settings, ground.request.images
     values = score_tables.table(scored, ground, classes)
     shares = image_background.shares(images, ground.setup.mean, settings.faithfulness.blur_sigma)
-    known = metrics(plausible)
+    known = metrics(verdicts.plausible(gate))
     ranking = rank(values, seed, known) | {"baselines": shares}
     tables = {
         "values": values,
