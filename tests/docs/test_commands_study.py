@@ -27,6 +27,8 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
     "python -m docs.imagenet_weights":
     "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
+    "python -m docs.export_planted data/raw/planted":
+    "tests/docs/test_export_planted.py::test_the_command_says_what_to_set",
     "make verify": VERIFIED,
     "make verify RUN=0ec0da9": VERIFIED,
     "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "
