@@ -31,8 +31,10 @@ def main() -> None:
         card = preparation.data_card(description, prepared)
         files.write_json(folder / "card.json", card)
         files.write_csv(folder / "duplicates.csv", prepared.duplicates)
+        if (table := preparation.mask_table(prepared.images)) is not None:
+            files.write_csv(folder / "masks.csv", table)
         train = preparation.only(prepared.images, "train")
-        figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes)
+        figures.samples(folder / "samples.png", train.pixels, train.labels, train.classes, masks=train.masks)
 
         if sentence := outside_images.note(settings):
             print(sentence)

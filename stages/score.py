@@ -17,7 +17,7 @@ from glassbox.execution.engine import start
 from glassbox.explainers import factory
 from glassbox.explainers.running import Bookkeeping
 from glassbox.provenance import record, resume
-from glassbox.scoring import exposure, measurement, planted_gate, preparation, score_tables, scorecard, shortcut
+from glassbox.scoring import exposure, gates, measurement, preparation, score_tables, scorecard, shortcut
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/score"
 PREDICTIONS, CALIBRATION = "reports/evaluate/predictions.csv", "reports/evaluate/calibration.json"
@@ -49,11 +49,9 @@ def main() -> None:
         keep = resume.parts(
             "score", engine.place, engine.each, study.seed, description.digest, known, explain, settings
         )
-        checks = planted_gate.check(classifier, test, setup.batch_size, keep)
-        refusal = planted_gate.refusal(checks)
-        scored = []
-        if refusal is None:
-            predicted = probabilities.argmax(axis=1)
+        predicted, scored = probabilities.argmax(axis=1), []
+        gate = gates.check(setup, test, predicted, len(card.classes), keep)
+        if gate["refusal"] is None:
             ground = preparation.prepare(setup, settings, card=card, test=test, predicted=predicted, keep=keep)
             with Bar(total=measurement.steps(ground), desc="scoring", unit="map") as bar:
                 scored = list(measurement.score(ground, bar.update))
@@ -69,11 +67,11 @@ def main() -> None:
 
         from glassbox.figures import scorecard as figures  # matplotlib takes half a second, and draws last
 
-        folder, sentences = files.fresh_folder(REPORTS), [refusal] if refusal else []
-        files.write_json(folder / "gate.json", {"checks": [vars(check) for check in checks], "refusal": refusal})
+        folder, sentences = files.fresh_folder(REPORTS), gates.sentences(gate)
+        files.write_json(folder / "gate.json", gate)
         files.write_times(folder, {"machine": engine.machine()} | costs | score_tables.costs(scored))
         if scored:
-            result = scorecard.make(scored, ground, card.classes)
+            result = scorecard.make(scored, ground, card.classes, gate)
             for name, table in result.tables.items():
                 files.write_csv(folder / f"{name}.csv", table)
             files.write_json(folder / "ranking.json", result.ranking)

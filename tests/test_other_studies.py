@@ -193,12 +193,13 @@ def test_a_shut_gate_stops_the_scores_but_not_the_measurement_of_a_shortcut(tmp_
 
 def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path, run_stages, monkeypatch):
     """Circles and squares, as a person might have collected them: many formats, sizes, modes and names, one that is
-    broken, a file that is none. The parameters are those that the command of docs/own-images.md selects."""
+    broken, a file that is none; the squares have masks. The parameters are those that the command of docs/own-images.md
+    selects."""
     from PIL import ImageDraw
 
     rng = np.random.default_rng(0)
     project = clone(tmp_path / "glassbox")
-    folder = project / "data/raw/my images"
+    folder, masks = project / "data/raw/my images", project / "data/raw/my masks/big squares"
     page = (ROOT / "docs/own-images.md").read_text()
     ((name, changes),) = re.findall(r"^make study STUDY=(\S+) SET='(.*)'$", page, re.MULTILINE)
     modes = [
@@ -220,22 +221,39 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path, run_stag
             box = [width // 2 - radius, height // 2 - radius, width // 2 + radius, height // 2 + radius]
             draw = ImageDraw.Draw(image)
             (draw.rectangle if label else draw.ellipse)(box, fill=tuple(int(v) for v in rng.integers(0, 90, 3)))
+            mask = Image.new("L", image.size)
+            ImageDraw.Draw(mask).rectangle(box, fill=255)
             mode, ending = modes[number % len(modes)]
             strange = (" 形", '\n"b",', "")[number % 3]
             image.convert(mode).save(folder / shape / f"{number:02d}{strange}.{ending}")
+            if label:
+                masks.mkdir(parents=True, exist_ok=True)
+                mask.save(masks / f"{number:02d}{strange}.png")
     (folder / "кръгове" / "read me.txt").write_text("not an image")
     (folder / "кръгове" / "99.png").write_bytes((folder / "кръгове" / "02.png").read_bytes()[:100])
 
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train."))]
     own = [
-        "data.bad_images=skip", "data.convert=[cmyk]", "train.epochs=3", "tune.n_trials=1",
-        "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
+        "data.bad_images=skip", "data.convert=[cmyk]", "data.masks=data/raw/my masks", "train.epochs=3",
+        "tune.n_trials=1", "explain.explainers=[lime,grad_cam]", "explain.lime.stability.images=0", "score.images=2",
     ]  # fmt: skip
     monkeypatch.chdir(project)
     cli.select(name, *shlex.split(changes), *shrink, *own)
-    run_stages(project, *NAMES)
+    said = run_stages(project, *NAMES)
     card = json.loads((project / "reports/prepare/card.json").read_text())
     assert card["classes"] == ["big squares", "кръгове"]
+    assert card["masks"]["test_images"] == 8
+    assert card["masks"]["no_mask"] | {"first": []} == {"count": 40, "by_class": [0, 40], "first": []}
+    assert (table(project, "prepare/masks.csv")["mask"] == "no mask").all()
+    assert "masks: 40 images have no mask (40 of кръгове)" in said
+    gate = json.loads((project / "reports/score/gate.json").read_text())
+    assert gate["masks"]["outcome"] == "undecided"  # eight test images
+    assert gate["masks"]["sentence"] in said
+    scores = table(project, "score/scorecard.csv")
+    assert set(scores[scores["metric"] == "excess_relevance_mass"]["property"]) == {"plausibility"}
+    ranked = json.loads((project / "reports/score/ranking.json").read_text())["metrics"]
+    assert "excess_relevance_mass" not in ranked
+    assert "deletion_auc" in ranked
     assert card["sizes"] == {"train": 51, "validation": 13, "test": 16}
     assert card["images_skipped"] == ["кръгове/read me.txt"]
     assert card["images_unreadable"]["count"] == 1
@@ -243,6 +261,7 @@ def test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes(tmp_path, run_stag
     page = (project / "reports/index.html").read_text()
     assert "big squares" in page
     assert "1 image that could not be read was left out" in page
+    assert "It is undecided whether the model uses what the masks mark" in page
     predictions, index = table(project, "evaluate/predictions.csv"), table(project, "explain/index.csv")
     assert json.loads((project / "reports/prepare/card.json").read_text())["image_size"] == 64
     assert all((folder / file).is_file() for file in predictions["file"])

@@ -96,6 +96,13 @@ SENTENCES = {
         r"data.groups is 'part\\d_': a regular expression must have one group in parentheses, and it has 0"
     ),
     "data.groups=part(": f"data.groups is 'part(': as a regular expression it is wrong {REGEX_ERROR}",
+    "data.mask_values=[crack]": (
+        "data.mask_values.0 is 'crack': must be CLASS:VALUE, like crack:2, with a whole number of at most 9 digits"
+    ),
+    "data.masks=_mask.png": (
+        "data.masks is '_mask.png': with data.source = digits it must be null; only images in files have masks in files"
+    ),
+    "data.mask_values=[crack:2]": "data.mask_values is not empty: with data.masks = null it must be []",
     "explain.kernel_shap.coalitions=149": (
         "explain: kernel_shap.coalitions is 149: it must be at least three times superpixels.segments, 150"
     ),

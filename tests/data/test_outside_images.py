@@ -20,7 +20,7 @@ def data(params, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", ["{}/out", "../out", "pictures", "data/raw/link"])
 def test_changes_outside_of_data_raw_change_a_file_in_it(data, path, tmp_path, capsys):
     settings = data(path.format(tmp_path))
-    image = outside_images.folder(settings) / "cats" / "1.png"
+    image = outside_images.places(settings)["data.path"] / "cats" / "1.png"
 
     def changed() -> bool:
         before = outside_images.STATE.read_text() if outside_images.STATE.exists() else None
@@ -56,3 +56,28 @@ def test_images_in_data_raw_are_left_to_dvc(data, params, tmp_path):
         assert outside_images.note(settings) is None
     for missing in ("/no/such/folder", "~nobody-is-called-so"):  # *prepare* refuses them
         outside_images.watch(data(missing))
+
+
+def test_masks_outside_of_data_raw_are_watched_as_well(data, tmp_path, capsys):
+    folder, file = tmp_path / "out", tmp_path / "marks.json"
+    file.write_text("{}")
+    for masks, change in (
+        (folder, lambda: (folder / "cats" / "2.png").touch()),
+        (file, lambda: file.write_text("{ }")),
+    ):
+        settings = data("data/raw/in").model_copy(update={"masks": str(masks)})
+        assert outside_images.places(settings) == {"data.masks": masks}
+        assert f"note: data.masks = {masks} is not in data/raw/" in outside_images.note(settings)
+        outside_images.watch(settings)
+        before = outside_images.STATE.read_text()
+        change()
+        capsys.readouterr()
+        outside_images.watch(settings)
+        assert outside_images.STATE.read_text() != before
+        assert capsys.readouterr().out == f"{masks} has changed: *prepare* reads the images again\n"
+    both = data(f"{folder}").model_copy(update={"masks": str(file)})
+    assert f"data.path = {folder}, data.masks = {file} are not in data/raw/" in outside_images.note(both)
+    outside_images.watch(both)
+    assert len(outside_images.STATE.read_text().splitlines()) == 2
+    beside = data("data/raw/in").model_copy(update={"masks": "_mask.png"})
+    assert outside_images.places(beside) == {}

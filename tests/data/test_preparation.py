@@ -119,3 +119,35 @@ def test_the_card_counts_masks_that_are_not_empty(source, params, tmp_path):
         "masks: 5 of 20 test images have one that is not empty: of every 100 images drawn for score at most about 25 "
         "can count for localization, by class (score.draw) 25"
     ]
+
+
+def test_the_card_counts_images_without_masks_empty_and_vanished_ones(source, params, tmp_path):
+    masks, states = np.zeros((40, 2, 2), np.uint8), np.array(["marked"] * 40, "<U8")
+    masks[:, 0, 0] = 1
+    for state, rows in (("no mask", [0, 1, 3]), ("empty", [20]), ("vanished", [21, 22, 23, 24, 25, 26])):
+        states[rows], masks[rows] = state, 0
+    names = tuple(f"{number}.png" for number in range(40))
+    splits = ["train"] * 16 + ["validation"] * 4 + ["test"] * 20
+    source(np.arange(40), splits, masks=masks, mask_states=states, names=names, unused_masks=("x.png",))
+    prepared = preparation.prepare(params.data, seed=0)
+    card = preparation.data_card(store.write(tmp_path, prepared.images, prepared.index, "mine"), prepared)
+    a, b = (np.arange(40) % 2 == label for label in (0, 1))
+    assert card["masks"] == {
+        "test_images": 13,
+        "by_class": [int((masks[20:].any(axis=(1, 2)) & of[20:]).sum()) for of in (a, b)],
+        "no_mask": {"count": 3, "by_class": [1, 2], "first": ["0.png", "1.png", "3.png"]},
+        "empty": {"count": 1, "by_class": [1, 0], "first": ["20.png"]},
+        "vanished": {"count": 6, "by_class": [3, 3], "first": [f"{number}.png" for number in range(21, 27)]},
+        "unused": {"count": 1, "first": ["x.png"]},
+    }
+    assert preparation.told(card)[1:] == [
+        "masks: 3 images have no mask (1 of a and 2 of b)",
+        "masks: 1 image has an empty mask (1 of a)",
+        "masks: 6 images have a mask whose marked pixels are all cut off (3 of a and 3 of b): "
+        "21.png, 22.png, 23.png, 24.png, 25.png …",
+        "masks: 1 belongs to no image: x.png",
+    ]
+    table = preparation.mask_table(prepared.images)
+    assert table.columns.tolist() == ["file", "split", "class", "mask"]
+    assert table.iloc[0].tolist() == ["0.png", "train", "a", "no mask"]
+    assert table["mask"].value_counts().to_dict() == {"vanished": 6, "no mask": 3, "empty": 1}

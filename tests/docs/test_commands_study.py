@@ -29,6 +29,8 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
     'python -m glassbox judge --model timm/resnet18 --weights data/weights/mine.pth --images "data/raw/my images"':
     "tests/test_judging.py::test_a_network_of_three_outputs_is_judged_on_two_classes_in_another_order",
+    "python -m docs.export_planted data/raw/planted":
+    "tests/docs/test_export_planted.py::test_the_command_says_what_to_set",
     "make verify": VERIFIED,
     "make verify RUN=0ec0da9": VERIFIED,
     "MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/glassbox-digits/latest "

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_rgba
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -54,6 +56,25 @@ def test_one_figure_per_image(tmp_path, drawn):
     assert {"for dog", "for cat", r"for \$hip", "cat (true)", "dog (predicted)", "local R² 0.50"} <= words
     assert "all zero: nothing in its layer\nspeaks for the class (ReLU)" in words
     assert "cat, taken for dog  (test image 0, mistake)" in words
+
+
+def outlined(drawing) -> list:
+    """The panels of a figure with the outline of a mask."""
+    green = to_rgba(style.GREEN)
+    return [
+        axis
+        for axis in drawing.axes
+        if any(isinstance(part, ContourSet) and tuple(part.get_edgecolor()[0]) == green for part in axis.collections)
+    ]
+
+
+def test_masks_are_outlined_in_the_image_and_in_every_map(tmp_path, drawn):
+    masks = np.zeros((4, 16, 16), bool)
+    masks[0, 4:8, 4:8] = True
+    results = [explained(name, 6) for name in ("lime", "grad_cam")]
+    images = RNG.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    explanations.draw_all(tmp_path, PICKS, results, images, P, LABELS, ("cat", "dog", "ship"), 3, masks)
+    assert [len(outlined(drawing)) for drawing in drawn] == [0, 1 + 2 * 2, 0]
 
 
 def test_names_of_figures_sort_as_their_picks_do_and_some_images_are_not_drawn(tmp_path, monkeypatch):
@@ -136,6 +157,8 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, drawn,
     assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in words
     assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in words
     assert any(text.endswith("of the positive mass in\n6 % of the pixels") for text in words)
+    panel = next(drawing for drawing in drawn if "dog, recognised" in drawing.get_suptitle().replace("\n", " "))
+    assert len(outlined(panel)) == 1 + 3
 
 
 def test_analyses_show_the_images_that_are_to_be_drawn(params, tmp_path, drawn, cases):

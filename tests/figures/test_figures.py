@@ -191,15 +191,25 @@ def test_any_class_name_can_be_drawn(tmp_path, drawn):
     assert max(map(len, words)) < 100
 
 
+def test_samples_have_the_outlines_of_their_masks(tmp_path, drawn):
+    masks = np.zeros((3, 16, 16), np.uint8)
+    masks[1, 4:8, 4:8] = 1
+    data.samples(tmp_path / "s.png", np.zeros((3, 16, 16, 3), np.uint8), np.arange(3), ("a", "b", "c"), 2, masks)
+    assert [len(axis.collections) for axis in drawn[0].axes] == [0, 0, 1, 0, 0, 0]
+
+
 def test_lime_stability(tmp_path, drawn):
     rows = {"image": [1, 1, 0, 0], "samples": [50, 90, 50, 90], "seeds": 2, "rank_agreement": [-0.3, 0.9, 0.4, 0.8]}
     table = pd.DataFrame(rows | {"top_overlap": [0.0, 1, 0.7, 0.6], "top_overlap_by_chance": 0.25, "local_r2": 0.4})
     values = RNG.normal(size=(2, 2, 2, 8, 8)).astype(np.float32)
     picks = [Pick(1, "correct", "$dog, recognised", (1,)), Pick(0, "mistake", "cat, taken for dog", (1, 0))]
-    lime_stability.draw(tmp_path / "s.png", Stability(table, values), picks, np.zeros((2, 8, 8, 3), np.uint8), 5)
+    images, masks = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), bool)
+    masks[0, 2:5, 2:5] = True
+    lime_stability.draw(tmp_path / "s.png", Stability(table, values), picks, images, 5, masks)
     words = {"50\nseed a", "90\nseed b", "image 1", "image 0: cat, taken for dog", "local R²", "by chance"}
     assert words <= set(texts(*drawn))
     assert has_ink(tmp_path / "s.png")
+    assert sum(bool(axis.images and axis.collections) for axis in drawn[0].axes) == 1 + 4  # image 0 and its maps
     plots = [axis for axis in drawn[0].axes if axis.get_xscale() == "log"]
     assert [axis.get_ylim()[0] for axis in plots] == pytest.approx([-0.35, -0.05, 0.35])  # below the lowest points
 

@@ -56,6 +56,9 @@ def test_recognised_images(index):
     assert analyses.recognised(index.iloc[:0], DROPS, "kernel_shap", None) == ["No recognised image was explained."]
     (inside,) = analyses.recognised(index, DROPS.iloc[:0], "kernel_shap", None)
     assert inside.endswith("Whether maps that ignore the model reach as much was not tested.")
+    (inside,) = analyses.recognised(index, DROPS.iloc[:0], "kernel_shap", RANKING, plausible=True)
+    assert "lies inside the mask, which covers 40 %" in inside
+    assert inside.endswith("This is plausibility: it is not shown that the model uses what the masks mark.")
     without_masks = index.drop(columns=["relevance_mass", "object_area"])
     assert analyses.recognised(without_masks, DROPS, "kernel_shap", RANKING) == [drop]
     assert analyses.recognised(index.assign(relevance_mass=np.nan), DROPS.iloc[:0], "kernel_shap", RANKING) == []

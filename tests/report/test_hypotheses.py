@@ -24,6 +24,7 @@ def tables(n: int = 48) -> dict:
         "mistakes": pd.DataFrame(mistakes),
         "card": {"has_masks": True},
         "ranking": ranking(),
+        "gate": {"checks": [], "refusal": None},
     }
 
 
@@ -119,6 +120,17 @@ def test_maps_must_be_better_than_every_control(check, outcomes, verdict, masks)
             "Localization by excess relevance mass, Shapley values (superpixels) against the controls: not tested, "
             "because the data have no true masks."
         )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"), [("truth", SUPPORTED), ("plausibility", UNTESTED), ("undecided", UNTESTED)]
+)
+def test_localization_is_tested_only_by_masks_that_are_the_truth(check, outcome, verdict):
+    checked = check(gate={"masks": {"outcome": outcome}})[1]
+    assert verdicts(checked)[-1] == verdict
+    if verdict == UNTESTED:
+        why = "not tested, because it is not shown that the model uses what the masks mark."
+        assert hypotheses.sentence(checked["checks"][-1]).endswith(why)
 
 
 def test_a_map_that_ignores_the_model_is_not_class_discriminative(check):

@@ -168,6 +168,36 @@ def test_groups_masks_and_balanced_training(study, params):
     assert contents.headline(study)["best_validation_balanced_accuracy"] == 0.8
 
 
+def test_masks_that_are_only_plausible_are_called_so(study):
+    filling = {"filling": "inpainted", "outcome": "plausibility", "drop_hidden": 0.125, "drop_elsewhere": 0.25}
+    for name, share in (("hidden", 0.75), ("elsewhere", 0.5)):
+        filling |= {name: share, f"{name}_low": share - 0.125, f"{name}_high": share + 0.125}
+    gate = {"outcome": "plausibility", "images": 40, "classes": 2, "too_large": 3, "chance": 0.5, "below": 0.75}
+    gate |= {"above": 0.875, "fillings": [filling], "sentence": "Localization is plausibility, here."}
+    study.card["has_masks"] = True
+    no_mask, empty, vanished = ({"count": n} for n in (30, 2, 1))
+    study.card["masks"] = {
+        "test_images": 1,
+        "by_class": [1, 0],
+        "no_mask": no_mask,
+        "empty": empty,
+        "vanished": vanished,
+    }
+    study = replace(study, gate=study.gate | {"masks": gate})
+    metric = {"metric": "excess_relevance_mass", "property": "plausibility", "direction": "unranked"}
+    rows = study.scorecard[study.scorecard["metric"] == "deletion_auc"].assign(**metric)
+    text = shown(replace(study, scorecard=pd.concat([study.scorecard, rows])))
+    assert "<li>Localization is plausibility, here.</li>" in text
+    assert "2 classes with its 95 % interval, and fall of the class's probability (40 images; 3 with more than" in text
+    cells = "<td>75 %<small>[62 %, 88 %]</small></td><td>50 %<small>[38 %, 62 %]</small></td><td>0.12</td><td>0.25</td>"
+    assert f'<th scope="row">inpainted</th>{cells}<td>plausibility</td>' in text
+    assert "Faithfulness and plausibility, with the study's own settings" in text
+    assert "excess relevance mass (plausibility)" in text
+    assert "does the map agree with the mask?" in text
+    assert "30 have no mask, 2 an empty one, and 1 one whose marked pixels are all cut off" in text
+    assert "Whether a map shows the place that the model uses is not known." in text
+
+
 def test_a_recipe_that_was_searched_is_described_as_it_was_found(study, params):
     keys = ("class_weights", "sampling", "keep", "watch")
     train = params.train.model_copy(update=dict.fromkeys(keys, "tuned"))

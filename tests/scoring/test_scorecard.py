@@ -5,6 +5,7 @@ import pytest
 from glassbox.explainers.catalog import CONTROLS
 from glassbox.scoring import scorecard as s
 from glassbox.scoring import verdicts
+from glassbox.xai_metrics import localization
 
 N = 48
 DELETION, OTHER, EMPRT = "deletion_auc[mean]", "deletion_auc[blur]", "emprt[100 bins]"
@@ -231,3 +232,22 @@ def test_emprt_passes_nothing_when_nothing_changed():
         by_mean += relative.mean() > 1.96 * relative.std() / np.sqrt(60)
     assert by_mean > 20
     assert passed <= 5
+
+
+def test_no_comparison_rests_on_masks_that_are_only_plausible(values):
+    inside = values.rename(columns={DELETION: "excess_relevance_mass[margin 0]", OTHER: "deletion_auc[mean]"})
+    inside = inside.drop(columns=EMPRT)
+    for plausible in (False, True):
+        known = s.metrics(plausible)
+        ranking, card = s.rank(inside, 0, known), s.summarise(inside, 0, known)
+        row = card[(card["metric"] == "excess_relevance_mass") & of_explainer(card, "lime")].iloc[0]
+        expected = ("plausibility", "unranked") if plausible else ("localization", "higher is better")
+        assert (row["property"], row["direction"]) == expected
+        assert (row["n"], row["mean"]) == (N, pytest.approx(0.2, abs=0.01))
+        assert ("excess_relevance_mass" in ranking["metrics"]) == (not plausible)
+        sentences = " ".join(verdicts.sentences(ranking | {"baselines": {}}))
+        assert ("relevance mass" in sentences) == (not plausible)
+        assert "Deletion AUC" in sentences
+    assert s.metrics(False) == s.METRICS
+    changed = {name for name, metric in s.metrics(True).items() if metric != s.METRICS[name]}
+    assert changed == {metric.name for metric in localization.METRICS}

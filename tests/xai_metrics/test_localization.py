@@ -46,6 +46,18 @@ def test_how_far_the_mass_has_to_travel():
     assert transport(corner.astype(float), corner) == pytest.approx([0.0])
 
 
+def test_large_images_are_joined_into_squares():
+    """On 64 x 64 pixels squares of 2 x 2: from the second in its row to the first, 2 pixels."""
+    maps, masks = np.zeros((1, 64, 64)), np.zeros((1, 64, 64), bool)
+    maps[0, 1, 3] = 5
+    masks[0, :2, :2] = True
+    assert transport(maps, masks) == pytest.approx([2.0])
+    maps[0, 0, 0] = 5
+    assert transport(maps, masks) == pytest.approx([1.0])
+    odd = np.pad(masks, ((0, 0), (0, 3), (0, 3)))  # 67 pixels, squares of 3 x 3
+    assert transport(np.pad(maps, ((0, 0), (0, 3), (0, 3))), odd) == pytest.approx([1.5])
+
+
 @pytest.mark.parametrize("score", [relevance_mass, rank_accuracy, pointing_game, transport])
 def test_without_a_mask_there_is_no_score(score):
     assert np.isnan(score(np.ones((1, 2, 2)), np.zeros((1, 2, 2), bool))).all()

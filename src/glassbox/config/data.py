@@ -34,6 +34,13 @@ def _table_or_pattern(value: str) -> str:
     return value
 
 
+def _value_of_a_class(text: str) -> str:
+    name, _, value = text.rpartition(":")
+    if not name or not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("must be CLASS:VALUE, like crack:2, with a whole number of at most 9 digits")
+    return text
+
+
 class Data(Section):
     source: SourceName
     path: Annotated[str, Field(min_length=1)] | None
@@ -43,6 +50,8 @@ class Data(Section):
     interpolation: Literal["bicubic", "bilinear"]
     bad_images: Literal["refuse", "skip"]
     convert: Annotated[tuple[Conversion, ...], Field(strict=False), AfterValidator(each_once)]
+    masks: Annotated[str, Field(min_length=1)] | None
+    mask_values: Annotated[tuple[Annotated[str, AfterValidator(_value_of_a_class)], ...], Field(strict=False)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     groups: Annotated[str, Field(min_length=1), AfterValidator(_table_or_pattern)] | None
@@ -53,6 +62,10 @@ class Data(Section):
     def images_from(self) -> str:
         """The source of the pictures; for planted glyphs, the source of their backgrounds."""
         return self.planted.background if self.planted else self.source
+
+    def value_of(self) -> dict[str, int]:
+        """The values of `mask_values` by class name."""
+        return {name: int(value) for name, _, value in (text.rpartition(":") for text in self.mask_values)}
 
     @rule
     def _planted_glyphs_are_described(self) -> None:
@@ -88,6 +101,15 @@ class Data(Section):
                 f"data.groups is {shown(self.groups)}: with data.source = {self.source} it must be null; only images "
                 "in files have names"
             )
+        if self.masks is not None and self.source != "image_folder":
+            raise ValueError(
+                f"data.masks is {shown(self.masks)}: with data.source = {self.source} it must be null; only images in "
+                "files have masks in files"
+            )
+        if self.mask_values and self.masks is None:
+            raise ValueError("data.mask_values is not empty: with data.masks = null it must be []")
+        if len(self.value_of()) < len(self.mask_values):
+            raise ValueError("data.mask_values names a class twice: it must have one value")
         source, key = self.images_from(), "data.planted.background" if self.planted else "data.source"
         if source == "image_folder" and self.path is None:
             raise ValueError(f"data.path is null: with {key} = image_folder it must name the folder of the images")

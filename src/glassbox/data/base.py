@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from glassbox.config.data import Data
 
 SPLITS = ("train", "validation", "test")
+# What became of the mask of an image in a file: all that is marked may have been cut off ("vanished").
+MARKED, EMPTY, VANISHED, NO_MASK = MASK_STATES = ("marked", "empty", "vanished", "no mask")
 NOISE = "noise"  # the arm in which the shortcut is independent of the class
 
 
@@ -43,6 +45,8 @@ class Images:
         splits: (N,) of "train", "validation", "test" if the source defines splits; None = all are drawn. Without
             "validation", it is drawn from "train".
         masks: (N, H, W) uint8, 1 at the evidence for the label; None where it is not known.
+        mask_states: (N,) of `MASK_STATES` where masks come from files.
+        unused_masks: names of masks that belong to no image.
         changed: by name, the images after an intervention whose effect on the label is known, each like `pixels`.
         arms: by name, the images of all splits in another arm of an experiment, each like `pixels`.
         names: file names relative to the source's folder, where images come from files; bytes that are not UTF-8 and
@@ -57,6 +61,8 @@ class Images:
     classes: tuple[str, ...]
     splits: np.ndarray | None = None
     masks: np.ndarray | None = None
+    mask_states: np.ndarray | None = None
+    unused_masks: tuple[str, ...] = ()
     changed: dict[str, np.ndarray] = field(default_factory=dict)
     arms: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
@@ -73,7 +79,8 @@ class Images:
                 f"labels of images are {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} "
                 "classes, counted from 0"
             )
-        for name, shape in (("splits", (n,)), ("groups", (n,)), ("masks", self.pixels.shape[:3])):
+        shapes = dict.fromkeys(("splits", "groups", "mask_states"), (n,)) | {"masks": self.pixels.shape[:3]}
+        for name, shape in shapes.items():
             if (values := getattr(self, name)) is not None:
                 _check(name, values, shape)
         for name, pixels in (self.changed | self.arms).items():
@@ -86,7 +93,7 @@ class Images:
 
     def take(self, rows: np.ndarray) -> "Images":
         """The images at positions `rows`, in that order."""
-        optional = {name: getattr(self, name) for name in ("splits", "masks", "groups")}
+        optional = {name: getattr(self, name) for name in ("splits", "masks", "mask_states", "groups")}
         return replace(
             self,
             pixels=self.pixels[rows],

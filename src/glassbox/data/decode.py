@@ -23,6 +23,14 @@ WHITE = (255, 255, 255)
 # The formats of photos and drawings. Pillow opens more, but for EPS it starts Ghostscript.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a phone's .jpg with a second picture inside; a BMP without file header
+KEEP_VALUES = (
+    "BMP",
+    "GIF",
+    "PNG",
+    "PPM",
+    "TGA",
+    "TIFF",
+)  # of these, formats of masks: WebP and others may change values
 STILL = ("MPO", "PSD")  # their further frames are other views of the picture, or its layers
 DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]")  # raw modes of 16 bits, which Pillow reduces to eight
 
@@ -94,14 +102,14 @@ def upright(image: Image.Image) -> Image.Image:
     return _rgb(ImageOps.exif_transpose(image))
 
 
-def square(image: Image.Image, shape: Shape) -> Image.Image:
-    """An image as a square."""
-    target, method = (shape.size, shape.size), Image.Resampling[shape.interpolation.upper()]
+def square(image: Image.Image, shape: Shape, method: Image.Resampling | None = None) -> Image.Image:
+    """An image as a square; `method` takes the place of the interpolation. The padding of one without colours is 0."""
+    target, method = (shape.size, shape.size), method or Image.Resampling[shape.interpolation.upper()]
     if shape.resize == "stretch":
         return image.resize(target, method)
     if shape.resize == "pad":
-        colour = tuple(int(value) for value in np.asarray(image).reshape(-1, 3).mean(axis=0).round())
-        return ImageOps.pad(image, target, method, color=colour)
+        mean = np.asarray(image).reshape(-1, 3).mean(axis=0).round() if image.mode == "RGB" else [0]
+        return ImageOps.pad(image, target, method, color=tuple(int(value) for value in mean))
     if shape.shorter_side is None:
         return ImageOps.fit(image, target, method)
     shorter = min(image.size)
@@ -109,6 +117,49 @@ def square(image: Image.Image, shape: Shape) -> Image.Image:
     left, upper = (round((side - shape.size) / 2) for side in (width, height))
     resized = image if (width, height) == image.size else image.resize((width, height), method)
     return resized.crop((left, upper, left + shape.size, upper + shape.size))
+
+
+def covered(mask: np.ndarray, shape: Shape) -> np.ndarray:
+    """The pixels (size, size) bool of `square` onto which a marked pixel of a mask (H, W) bool falls, whole or in part:
+    a mark of one pixel is not lost unless it is cut off."""
+    image = Image.fromarray(mask.astype(np.float32))
+    marked = np.asarray(square(image, shape, Image.Resampling.BOX)) > 0
+    if not marked.any():  # a pixel whose centre lies on the border of two may count for neither
+        marked = np.asarray(square(image, shape, Image.Resampling.BILINEAR)) > 0
+    return marked
+
+
+def read_values(path: str | Path) -> np.ndarray:
+    """The values of a mask file as they are stored: (H, W), of a palette its numbers; of colours (H, W, 3).
+
+    Raises:
+        UserError: it is damaged, or in a format or mode that does not keep values.
+    """
+    path = Path(path)
+    _silence_libtiff()
+    try:
+        _check_file(path)
+        with Image.open(path, formats=formats()) as image:
+            _check_image(image, path, ("16-bit",))
+            _check_mask(image, path)
+            values = np.asarray(image)
+    except UnreadableImage as error:
+        raise UserError(f"data.masks: {shown(path)} {error.reason}: repair or remove it") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"data.masks: {shown(path)} is too large ({_why(error)})") from None
+    except Exception as error:  # a damaged file can raise anything, see `read`
+        raise UserError(f"data.masks: {shown(path)} cannot be read as an image ({_why(error)})") from None
+    return values[..., :3] if values.ndim == 3 else values
+
+
+def _check_mask(image: Image.Image, path: Path) -> None:
+    lossy = image.format not in KEEP_VALUES or image.info.get("compression") == "jpeg"
+    if lossy:
+        raise UnreadableImage(path, f"is a {image.format} image, whose compression can change values, but must be PNG")
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA") and not _is_wide(image):
+        raise UnreadableImage(path, f"has the mode {image.mode}, but must be black and white, grey, a palette or RGB")
+    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
+        raise UnreadableImage(path, "has transparent pixels, but must have a value everywhere")
 
 
 def formats() -> list[str]:

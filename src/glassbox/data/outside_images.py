@@ -1,4 +1,4 @@
-"""Images outside of data/raw/, where DVC does not look for changes: a file in data/raw/ records their state."""
+"""Images and masks outside of data/raw/, where DVC does not look for changes: a file there records their state."""
 
 import os
 from collections.abc import Iterator
@@ -7,49 +7,61 @@ from pathlib import Path
 
 from glassbox.config.data import Data
 from glassbox.core import files
-from glassbox.data import user_paths
+from glassbox.data import masks, user_paths
 
 RAW = Path("data/raw")  # a dependency of *prepare*
 STATE = RAW / "outside.txt"
 
 
-def folder(data: Data) -> Path | None:
-    """The folder of a study's images if it is not in data/raw/, or is a link out of it; else None."""
+def places(data: Data) -> dict[str, Path]:
+    """By parameter the folders of a study's images and masks, or the file of its masks, that are not in data/raw/, or
+    are links out of it."""
     if data.path is None or data.images_from() != "image_folder":
-        return None
-    path = user_paths.expanded(data.path)
-    return None if Path(os.path.realpath(path)).is_relative_to(RAW.resolve()) else path
+        return {}
+    known = {"data.path": user_paths.expanded(data.path), "data.masks": masks.place(data)}
+    raw = RAW.resolve()
+    return {
+        name: path
+        for name, path in known.items()
+        if path is not None and not Path(os.path.realpath(path)).is_relative_to(raw)
+    }
 
 
 def watch(data: Data) -> None:
-    """Write the state of such a folder to `STATE`, or remove that file. To be called before DVC looks for changes."""
-    path = folder(data)
-    if path is None:
+    """Write the state of these to `STATE`, or remove that file. To be called before DVC looks for changes."""
+    outside = places(data)
+    if not outside:
         STATE.unlink(missing_ok=True)
         return
-    state = f"{files.digest(*_state(path))}  names, sizes and dates of the files in {user_paths.shown(path)}\n"
+    digests = {user_paths.shown(path): files.digest(*_state(path)) for path in outside.values()}
+    lines = {name: f"{digest}  names, sizes and dates of the files in {name}\n" for name, digest in digests.items()}
     before = STATE.read_text(encoding="utf-8") if STATE.exists() else None
-    if state == before:
+    if (state := "".join(lines.values())) == before:
         return
     files.write_text(STATE, state)
     if before is not None:
-        print(f"{user_paths.shown(path)} has changed: *prepare* reads the images again")
+        changed = " and ".join(name for name, line in lines.items() if line not in before) or "data.masks"
+        print(f"{changed} has changed: *prepare* reads the images again")
 
 
 def note(data: Data) -> str | None:
     """The note for a study with such a folder."""
-    path = folder(data)
-    if path is None:
+    outside = places(data)
+    if not outside:
         return None
+    named = ", ".join(f"{name} = {user_paths.shown(path)}" for name, path in outside.items())
     return (
-        f"note: data.path = {user_paths.shown(path)} is not in {RAW}/, so DVC does not look for changes there: "
+        f"note: {named} {'is' if len(outside) == 1 else 'are'} not in {RAW}/, so DVC does not look for changes there: "
         "'make study' does, before 'dvc repro' alone run 'python -m glassbox check'"
     )
 
 
 def _state(path: Path) -> Iterator[bytes]:
     """Name, size and time of change of every file, in a fixed order. Folders that cannot be read are left out here, and
-    refused by *prepare*."""
+    refused by *prepare*. Of a file, which has no entries, size and time of change."""
+    if user_paths.is_file(path):
+        status = path.stat()
+        yield b"%d %d" % (status.st_size, status.st_mtime_ns)
     for place, subfolders, names in os.walk(path):
         subfolders.sort()
         for name in sorted(names):

@@ -1,6 +1,6 @@
 """From a source to three splits and a data card."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,19 @@ import pandas as pd
 
 from glassbox.config.data import Data
 from glassbox.core import files
+from glassbox.core.text import counted, listed
 from glassbox.data import splits
-from glassbox.data.base import SPLITS, Asked, Images
+from glassbox.data.base import EMPTY, MARKED, NO_MASK, SPLITS, VANISHED, Asked, Images
 from glassbox.data.loading import load_source
 from glassbox.data.store import Description
+from glassbox.data.user_paths import shown
+
+FIRST, TOLD = 20, 5  # names in the data card, and in print
+STATES_IN_WORDS = {
+    "no_mask": "no mask",
+    EMPTY: "an empty mask",
+    VANISHED: "a mask whose marked pixels are all cut off",
+}
 
 
 @dataclass(frozen=True)
@@ -87,19 +96,49 @@ def data_card(description: Description, prepared: Prepared) -> dict[str, Any]:
         "channel_mean": list(description.mean),
         "channel_std": list(description.std),
         "has_masks": description.has_masks,
-        "masks": _masks(test),
+        "masks": _masks(images),
         "groups": _groups(images),
         **prepared.counts,
     }
 
 
-def _masks(test: Images) -> dict[str, Any] | None:
-    """The number of test images whose mask is not empty, in all and by class. None where images have no masks."""
-    if test.masks is None:
+def _masks(images: Images) -> dict[str, Any] | None:
+    """The number of test images whose mask is not empty, in all and by class. None where images have no masks. Where
+    masks come from files also, of all images, how many have no mask, an empty one, or one that was cut off, by class
+    and with the first names; and the masks without an image."""
+    if images.masks is None:
         return None
+    test = only(images, "test")
     marked = test.masks.any(axis=(1, 2))
-    by_class = np.bincount(test.labels[marked], minlength=len(test.classes)).tolist()
-    return {"test_images": int(marked.sum()), "by_class": by_class}
+    counts: dict[str, Any] = {"test_images": int(marked.sum()), "by_class": _by_class(test, marked)}
+    if images.mask_states is None:
+        return counts
+    for state in (NO_MASK, EMPTY, VANISHED):
+        rows = np.flatnonzero(images.mask_states == state)
+        names = [images.names[row] for row in rows[:FIRST]]
+        by_class = _by_class(images, images.mask_states == state)
+        counts[state.replace(" ", "_")] = {"count": len(rows), "by_class": by_class, "first": names}
+    return counts | {"unused": {"count": len(images.unused_masks), "first": list(images.unused_masks[:FIRST])}}
+
+
+def _by_class(images: Images, chosen: np.ndarray) -> list[int]:
+    return np.bincount(images.labels[chosen], minlength=len(images.classes)).tolist()
+
+
+def mask_table(images: Images) -> pd.DataFrame | None:
+    """The images without a marked pixel, and what became of their masks: `file`, `split`, `class`, `mask`. None where
+    masks do not come from files."""
+    if images.mask_states is None:
+        return None
+    rows = np.flatnonzero(images.mask_states != MARKED)
+    return pd.DataFrame(
+        {
+            "file": [images.names[row] for row in rows],
+            "split": images.splits[rows],
+            "class": [images.classes[label] for label in images.labels[rows]],
+            "mask": images.mask_states[rows],
+        }
+    )
 
 
 def _groups(images: Images) -> dict[str, Any] | None:
@@ -120,10 +159,25 @@ def told(card: dict[str, Any]) -> list[str]:
             f"masks: {masks['test_images']} of {n} test images have one that is not empty: of every 100 images drawn "
             f"for score at most about {drawn} can count for localization, by class (score.draw) {by_class}"
         )
+        lines += _about_masks(masks, card["classes"])
     if groups := card["groups"]:
         sizes = ", ".join(f"{some} {split}" for split, some in groups["by_split"].items())
         lines.append(f"groups: {groups['count']}, none in two splits ({sizes})")
     return lines
+
+
+def _about_masks(masks: dict[str, Any], classes: list[str]) -> Iterator[str]:
+    """Sentences about images without a marked pixel, and masks without an image; none if masks are not from files."""
+    for key, what in STATES_IN_WORDS.items():
+        if key in masks and masks[key]["count"]:
+            about, n = masks[key], masks[key]["count"]
+            of = listed([f"{some:,} of {name}" for name, some in zip(classes, about["by_class"], strict=True) if some])
+            more = " …" if n > TOLD else ""
+            names = f": {', '.join(map(shown, about['first'][:TOLD]))}{more}" if key == VANISHED else ""
+            yield f"masks: {counted(n)} {'has' if n == 1 else 'have'} {what} ({of}){names}"
+    if "unused" in masks and (n := masks["unused"]["count"]):
+        names = ", ".join(map(shown, masks["unused"]["first"][:TOLD]))
+        yield f"masks: {n:,} {'belongs' if n == 1 else 'belong'} to no image: {names}{' …' if n > TOLD else ''}"
 
 
 def test_digest(pixels: np.ndarray, labels: np.ndarray) -> str:

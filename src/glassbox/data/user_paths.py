@@ -47,3 +47,32 @@ def folder(name: str, value: str | Path, holds: str) -> Path:
     if not is_folder(path):
         raise UserError(f"{name} = {cut(str(value))!r} is no folder: it must hold {holds}")
     return path
+
+
+def entries(folder: Path, real: Path) -> list[Path]:
+    """What lies in a folder, by name. A link out of `real`, the resolved root, is refused."""
+    try:
+        inside = sorted(folder.iterdir())
+        # A link that leads nowhere does not lead out: with an image's ending it is an unreadable image.
+        links = [entry for entry in inside if entry.is_symlink() and exists(entry)]
+    except OSError as error:
+        raise UserError(
+            f"the folder {shown(folder)} cannot be read ({error.strerror}): you must be allowed to list and to enter it"
+        ) from None
+    for link in links:
+        target = Path(os.path.realpath(link))
+        if not target.is_relative_to(real):
+            raise UserError(
+                f"{shown(link)} is a symbolic link to {shown(target)}, which is outside of the images' folder "
+                f"{shown(real)}: put a copy in its place, or remove it"
+            )
+    return inside
+
+
+def below(folder: Path, real: Path) -> list[Path]:
+    """Every file below a folder, however deep. Links to folders are not followed: they could form a loop."""
+    found = []
+    for entry in entries(folder, real):
+        deeper = is_folder(entry) and not entry.is_symlink()
+        found += below(entry, real) if deeper else [entry]
+    return sorted(found)

@@ -15,7 +15,7 @@ from glassbox.explaining.explanations import EMPTY, PANELS, Explained
 from glassbox.explaining.map_tables import may_be_shown, panels_of
 from glassbox.explaining.selection import Cases
 from glassbox.figures.maps import colour_bar, normalise, outline, show_image, show_map
-from glassbox.figures.style import figure, heading, rows_of, short
+from glassbox.figures.style import GREEN, figure, heading, rows_of, short
 from glassbox.xai_metrics.localization import area, relevance_mass
 
 ACROSS = 5  # panels in a row
@@ -23,11 +23,18 @@ MOST, COMPARED = 10, 6  # images in a figure, and in one of two classes' maps; t
 
 
 def panels(
-    path: str | Path, image: np.ndarray, title: str, names: list[str], maps: list[np.ndarray | None], notes: list[str]
+    path: str | Path,
+    image: np.ndarray,
+    title: str,
+    names: list[str],
+    maps: list[np.ndarray | None],
+    notes: list[str],
+    mask: np.ndarray | None = None,
 ) -> None:
     """An image and its Shapley values for several classes, on one scale, like `shap.image_plot`: red speaks for the
     class, blue against it. The image is (H, W, 3) uint8, each map (H, W) in probability; None leaves its panel empty.
-    Each panel has the name of its class above it and a note under it."""
+    Each panel has the name of its class above it and a note under it. The mask (H, W) bool of the evidence is outlined,
+    if there is one."""
     rows = rows_of(len(names), ACROSS)
     columns = min(ACROSS, len(names))
     scale = max((np.abs(values).max() for values in maps if values is not None), default=0.0) or 1.0
@@ -36,11 +43,15 @@ def panels(
         grid = drawing.add_gridspec(rows, columns + 1)
         picture = drawing.add_subplot(grid[:, 0])
         show_image(picture, image)
+        if mask is not None:
+            outline(picture, mask, GREEN)
         picture.set_title("image", fontsize=9)
         axes = []
         for place, (name, values, note) in enumerate(zip(names, maps, notes, strict=True)):
             axis = drawing.add_subplot(grid[place // columns, 1 + place % columns])
             show_map(axis, image, None if values is None else values / scale)
+            if mask is not None:
+                outline(axis, mask, GREEN)
             axis.set_title(short(name), fontsize=9)
             axis.set_xlabel(note, fontsize=7)
             axes.append(axis)
@@ -86,6 +97,7 @@ class Comparison:
     names: tuple[str, str]
     maps: tuple[np.ndarray, np.ndarray]  # (H, W) each
     mask: np.ndarray | None = None  # (H, W) bool, outlined in the difference
+    evidence: np.ndarray | None = None  # (H, W) bool, the mask of the evidence, outlined in the image and both maps
     note: str = ""  # under the difference
 
 
@@ -105,6 +117,9 @@ def compare(path: str | Path, title: str, rows: list[Comparison], unit: str) -> 
             for axis, values, name in zip(map_axes, shown, titles, strict=True):
                 show_map(axis, row.image, values / scale)
                 axis.set_title(name, fontsize=8)
+            if row.evidence is not None:
+                for axis in (picture, *map_axes[:2]):
+                    outline(axis, row.evidence, GREEN)
             if row.mask is not None:
                 outline(map_axes[-1], row.mask, "#1f2328")
             map_axes[-1].set_xlabel(row.note, fontsize=7)
@@ -159,6 +174,7 @@ def _mistake(cases: Cases, row: int, maps: dict[int, np.ndarray], analyses: Anal
         names=(cases.classes[guess], cases.classes[truth]),
         maps=(maps[guess], maps[truth]),
         mask=analyses.hidden[row, name],
+        evidence=None if cases.masks is None else cases.masks[row],
         note=(
             f"outlined regions hidden:\n{true} {p[truth]:.2f} → {after['p_true_after']:.2f}"
             f"{', corrected' if after['corrected'] else ''}"
@@ -174,6 +190,7 @@ def _of_pair(cases: Cases, row: int, maps: dict[int, np.ndarray], pair: tuple[in
         title="\n".join([f"true: {short(cases.classes[cases.labels[row]], 16)}", *p]),
         names=(cases.classes[a], cases.classes[b]),
         maps=(maps[a], maps[b]),
+        evidence=None if cases.masks is None else cases.masks[row],
     )
 
 
@@ -196,6 +213,7 @@ def _draw_panels(folder: Path, cases: Cases, results: list[Explained]) -> None:
             [cases.classes[label] for label in wider.request.targets[rows.start : rows.stop].tolist()],
             [wider.attribution.maps[row] if may_be_shown(wider.attribution, row) else None for row in rows],
             [_note(wider.attribution, row) for row in rows],
+            None if cases.masks is None else cases.masks[pick.row],
         )
 
 

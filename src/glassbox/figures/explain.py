@@ -25,7 +25,8 @@ def draw_all(
     The request and the results have the same rows."""
     p, regions = cases.probabilities, settings.lime.regions
     shown = request.images.numpy()
-    explanations.draw_all(folder / "figures", cases.picks, results, shown, p, cases.labels, cases.classes, regions)
+    about = (cases.labels, cases.classes, regions, cases.masks)
+    explanations.draw_all(folder / "figures", cases.picks, results, shown, p, *about)
     analyses.draw_all(folder / "analyses", cases, results, findings, settings)
     if stability is not None:
-        lime_stability.draw(folder / "lime_stability.png", stability, again, cases.images.numpy(), regions)
+        lime_stability.draw(folder / "lime_stability.png", stability, again, cases.images.numpy(), regions, cases.masks)

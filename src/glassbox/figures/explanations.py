@@ -11,8 +11,8 @@ from glassbox.explainers.catalog import CONTROL, TITLES
 from glassbox.explaining.explanations import EMPTY, Explained
 from glassbox.explaining.map_tables import figure_note, may_be_shown
 from glassbox.explaining.selection import Pick
-from glassbox.figures.maps import blend, colour_bar, frame, normalise, show_image, show_map
-from glassbox.figures.style import BLUE, GREY, RED, figure, heading, short
+from glassbox.figures.maps import blend, colour_bar, frame, normalise, outline, show_image, show_map
+from glassbox.figures.style import BLUE, GREEN, GREY, RED, figure, heading, short
 
 FOR, AGAINST = "#b2182b", "#2166ac"  # the ends of the diverging scale
 
@@ -28,11 +28,12 @@ def explanation(
     results: list[Explained],
     start: int,
     regions: int,
+    mask: np.ndarray | None = None,
 ) -> None:
     """The figure of an image: the image (H, W, 3) uint8, the class probabilities (K,), and a row of maps for each
     target, an explained class. `start` is the map of the first target in each result; the others follow. Maps that may
     not be shown stay white; LIME's are drawn as outlines of its `regions` strongest regions for and against. The truth
-    is None where it is not known."""
+    is None where it is not known. The mask (H, W) bool of the evidence is outlined, if there is one."""
     rows, columns = len(targets), 2 + len(results)
     with figure(path, 1.75 * columns + 0.5, 1.85 * rows + 0.85) as drawing:
         heading(drawing, title)
@@ -40,6 +41,8 @@ def explanation(
         picture = drawing.add_subplot(grid[:, 0])
         picture.set_title("image", fontsize=9)
         show_image(picture, image)
+        if mask is not None:
+            outline(picture, mask, GREEN)
         _bars(drawing.add_subplot(grid[:, 1]), classes, probabilities, truth)
         panels = []
         for row, target in enumerate(targets):
@@ -47,6 +50,8 @@ def explanation(
                 axis = drawing.add_subplot(grid[row, 2 + column])
                 panels.append(axis)
                 _panel(axis, image, result, start + row, regions)
+                if mask is not None:
+                    outline(axis, mask, GREEN)
                 axis.set_xlabel(_note(result, start + row, classes), fontsize=7)
                 if row == 0:
                     axis.set_title(TITLES[result.name].replace(" (", "\n("), fontsize=9)
@@ -64,10 +69,11 @@ def draw_all(
     labels: np.ndarray,
     classes: tuple[str, ...],
     regions: int,
+    masks: np.ndarray | None = None,
 ) -> None:
     """One figure for every image that is to be drawn, named by its place among the picks, group and row in the test
     split; the control is left out. The images (R, H, W, 3) uint8 are those of the maps, one for each explained class of
-    each pick; the probabilities (N, K) and the labels (N,) are those of the test split."""
+    each pick; the probabilities (N, K), the labels (N,) and the masks (N, H, W) bool are those of the test split."""
     shown = [result for result in results if result.name != CONTROL]
     start, digits = 0, max(2, len(str(len(picks) - 1)))  # file names sort as the picks do
     for place, pick in enumerate(picks):
@@ -83,6 +89,7 @@ def draw_all(
                 shown,
                 start,
                 regions,
+                None if masks is None else masks[pick.row],
             )
         start += len(pick.targets)
 

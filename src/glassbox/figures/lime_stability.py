@@ -8,8 +8,8 @@ from matplotlib.figure import SubFigure
 
 from glassbox.explaining.lime_stability import Stability
 from glassbox.explaining.selection import Pick
-from glassbox.figures.maps import blend, normalise
-from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure, literal
+from glassbox.figures.maps import blend, normalise, outline
+from glassbox.figures.style import BLUE, GREEN, GREY, ORANGE, RED, figure, literal
 
 COLOURS, MARKS = (BLUE, ORANGE, RED, GREY), "os^Dv*P"  # 4 and 7: 28 pairs
 PANELS = {
@@ -19,15 +19,23 @@ PANELS = {
 }
 
 
-def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.ndarray, regions: int) -> None:
+def draw(
+    path: str | Path,
+    stability: Stability,
+    picks: list[Pick],
+    images: np.ndarray,
+    regions: int,
+    masks: np.ndarray | None = None,
+) -> None:
     """Above, one row per image: the maps of two seeds for each number of samples. Below: agreement and local R² by
     number of samples. The picks are in the order of `stability`, the images (N, H, W, 3) uint8 are the test split, and
-    `regions` is the number of strongest regions that are compared."""
+    `regions` is the number of strongest regions that are compared. The masks (N, H, W) of the evidence are outlined in
+    the images and maps, if there are any."""
     table, n = stability.table, len(picks)
     samples = list(dict.fromkeys(table["samples"]))
     with figure(path, 0.95 * (1 + 2 * len(samples)) + 0.4, 1.2 * n + 3.0) as drawing:
         above, below = drawing.subfigures(2, 1, height_ratios=[1.2 * n + 0.3, 2.7])
-        _maps(above, stability.maps, picks, images, samples)
+        _maps(above, stability.maps, picks, images, samples, masks)
         undefined = "\n(none): near the image the class's probability does not vary"
         above.suptitle(
             f"Stability of LIME: means over {table['seeds'].iloc[0]} seeds, {regions} strongest regions compared"
@@ -54,7 +62,14 @@ def draw(path: str | Path, stability: Stability, picks: list[Pick], images: np.n
         below.legend(*lines, loc="outside lower center", ncols=min(n, 3), fontsize=8)
 
 
-def _maps(drawing: SubFigure, maps: np.ndarray, picks: list[Pick], images: np.ndarray, samples: list[int]) -> None:
+def _maps(
+    drawing: SubFigure,
+    maps: np.ndarray,
+    picks: list[Pick],
+    images: np.ndarray,
+    samples: list[int],
+    masks: np.ndarray | None,
+) -> None:
     grid = drawing.subplots(len(picks), 1 + 2 * len(samples), squeeze=False)
     for axis in grid.flat:
         axis.set_xticks([])
@@ -70,6 +85,8 @@ def _maps(drawing: SubFigure, maps: np.ndarray, picks: list[Pick], images: np.nd
         first_two = maps[row, :, :2].reshape(-1, *image.shape[:2])  # of the seeds
         for axis, values in zip(grid[row, 1:], first_two, strict=True):
             axis.imshow(blend(image, normalise(values)), interpolation="nearest")
+        for axis in grid[row] if masks is not None else ():
+            outline(axis, masks[pick.row], GREEN)
 
 
 def _chance(axis: Axes, chance: float, right: float) -> None:

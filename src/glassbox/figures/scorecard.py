@@ -23,7 +23,7 @@ from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure, panels, rows_of
 from glassbox.scoring.exposure import Exposed
 from glassbox.scoring.scorecard import Scorecard
-from glassbox.scoring.verdicts import images
+from glassbox.scoring.verdicts import PLAUSIBILITY, images
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
@@ -64,9 +64,10 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
                 axis.plot(row.mean, y, marker, color=colour, markerfacecolor=face, markersize=size)
             about = part.iloc[0]
             setting = f", {about.setting}" if about.setting else ""
-            axis.set_xlabel(f"{MEASUREMENTS[metric]}{setting}\n{ARROWS[about.direction]}")
+            kind = f"{PLAUSIBILITY}, " if about.property == PLAUSIBILITY else ""
+            axis.set_xlabel(f"{MEASUREMENTS[metric]}{setting}\n{kind}{ARROWS[about.direction]}")
             axis.grid(axis="x")
-            if about.property == "localization" or (part["mean"].min() < 0 < part["mean"].max()):
+            if about.property in ("localization", PLAUSIBILITY) or (part["mean"].min() < 0 < part["mean"].max()):
                 axis.axvline(0, color=GREY, linewidth=0.8)
             axis.set_yticks(range(len(names)), [title_of(name) for name in names])
             axis.set_ylim(-0.6, len(names) - 0.4)
@@ -209,7 +210,7 @@ def draw_all(folder: Path, scorecard: Scorecard) -> None:
     card = scorecard.tables["scorecard"]
     measured = card[card["ranks"]].groupby("metric", sort=False)["mean"].apply(lambda means: np.isfinite(means).any())
     metrics = measured.index[measured].tolist()
-    overview = card[card["property"].isin(("faithfulness", "localization"))]["metric"].unique().tolist()
+    overview = card[card["property"].isin(("faithfulness", "localization", PLAUSIBILITY))]["metric"].unique().tolist()
     forest(folder / "scorecard.png", card, [metric for metric in overview if metric in metrics])
     for metric in metrics:
         forest(folder / "forest" / f"{metric}.png", card, [metric])

@@ -16,6 +16,7 @@ from glassbox.core import files
 
 # Okabe & Ito's palette, safe for any colour vision.
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"
+GREEN = "#009E73"  # of the outlines of masks, which are seen on photos and on maps of red and blue
 DIVERGING = "RdBu_r"  # red speaks for the class, blue against it
 COUNTS = "Blues"
 

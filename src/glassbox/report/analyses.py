@@ -16,15 +16,18 @@ SUM = ("base_value", "evidence_for", "evidence_against")  # columns of Shapley v
 FEW = 5  # images that have a sentence each
 
 
-def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
+def recognised(
+    index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None, plausible: bool = False
+) -> list[str]:
     """Recognised images: is the attribution inside the true mask, if there is one, and specific to the class?
     `index` is the table of maps, `tests` that of the analysis, `analyst` the explainer whose maps are shown, `ranking`
-    the content of ranking.json (None where explainers were not scored)."""
+    the content of ranking.json (None where explainers were not scored). `plausible` is whether masks are not known to
+    be the truth about the model."""
     predicted = index["explained_class"] == index["predicted_class"]
     right = index[predicted & (index["true_class"] == index["predicted_class"])]
     if right.empty:
         return ["No recognised image was explained."]
-    sentences = _inside(right, analyst, ranking)
+    sentences = _inside(right, analyst, ranking, plausible)
     if len(tests):
         sentences.append(
             f"Blurring the regions that {TITLES[hypotheses.SHAP]} ranks first for the class changes the class's "
@@ -34,7 +37,7 @@ def recognised(index: pd.DataFrame, tests: pd.DataFrame, analyst: str, ranking: 
     return sentences
 
 
-def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -> list[str]:
+def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None, plausible: bool) -> list[str]:
     """Share of the positive attribution inside the true mask, compared with controls; nothing without masks."""
     if "relevance_mass" not in right:
         return []
@@ -42,10 +45,13 @@ def _inside(right: pd.DataFrame, analyst: str, ranking: dict[str, Any] | None) -
     if maps.empty:
         return []
     inside, area = (percent(maps[name].mean(), 0) for name in ("relevance_mass", "object_area"))
+    mask = "the mask" if plausible else "the true mask"
     share = (
         f"For the predicted class of recognised images, {inside} of the positive attribution of {TITLES[analyst]} lies "
-        f"inside the true mask, which covers {area} of the image (mean over {counted(maps['image'].nunique())})."
+        f"inside {mask}, which covers {area} of the image (mean over {counted(maps['image'].nunique())})."
     )
+    if plausible:
+        return [f"{share} This is plausibility: it is not shown that the model uses what the masks mark."]
     metric = hypotheses.LOCALIZATION
     tests = hypotheses.tests_of(ranking, metric, analyst)
     if not tests:

@@ -139,6 +139,11 @@ def limits(study: Study) -> list[str]:
     squares = study.index.loc[study.index["squares"], "image"].unique().tolist()
     sentences += on_squares(squares, study.n_explained)
     sentences += study.model["contradictions"]
+    if study.plausible:
+        sentences.append(
+            "It is not shown that the model uses what the masks mark: agreement with them is plausibility. Whether a "
+            "map shows the place that the model uses is not known."
+        )
     if not data["has_masks"]:
         sentences.append(
             "There are no masks of the evidence: whether a map shows the right place, as opposed to the place that the "

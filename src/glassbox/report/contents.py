@@ -129,16 +129,19 @@ def description(study: Study, study_digest: str) -> str:
 
 def columns(study: Study) -> dict[str, dict[str, str]]:
     """Titles of the metrics that were measured, with an arrow to better: those "against the controls" (faithfulness and
-    localization), and "further" ones."""
+    localization, or plausibility, which is not tested), and "further" ones."""
     titles: dict[str, dict[str, str]] = {"against the controls": {}, "further": {}}
     if study.scorecard is not None:
         rows = study.scorecard[study.scorecard["ranks"] & (study.scorecard["n"] > 0)].drop_duplicates("metric")
         for row in rows.itertuples():
-            kind = "against the controls" if row.property in ("faithfulness", "localization") else "further"
+            is_overview = row.property in ("faithfulness", "localization", verdicts.PLAUSIBILITY)
+            kind = "against the controls" if is_overview else "further"
             titles[kind][row.metric] = titled(row)
     return titles
 
 
 def titled(row: Any) -> str:
-    """The title of the metric of such a row, with an arrow to better."""
+    """The title of the metric of such a row, with an arrow to better; plausibility has none."""
+    if row.property == verdicts.PLAUSIBILITY:
+        return f"{MEASUREMENTS[row.metric]} ({row.property})"
     return MEASUREMENTS[row.metric] + ARROWS[row.direction]

@@ -47,7 +47,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     hidden = settings.analyses.hidden
     findings = {
-        "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.ranking),
+        "correct": analyses.recognised(study.index, study.recognised, study.analyst, study.ranking, study.plausible),
         "mistake": analyses.mistakes(study.mistakes, study.index, study.analyst, hidden, len(classes)),
         "pair": analyses.pairs(study.confusable, study.analyst, len(classes)),
     }

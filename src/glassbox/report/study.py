@@ -34,7 +34,7 @@ class Study:
     report: pd.DataFrame  # scores by class
     pairs: pd.DataFrame  # the most confused ones
     index: pd.DataFrame  # one row per map
-    gate: dict[str, Any]  # whether the model uses the planted evidence, where there is any
+    gate: dict[str, Any]  # whether the model uses the planted evidence, or what masks mark, where there are any
     scorecard: pd.DataFrame | None  # one row per explainer, metric and setting; None where the gate refused to score
     ranking: dict[str, Any] | None  # orders, tests and verdicts; None likewise
     costs: dict[str, Any]  # of a map, by kind and explainer
@@ -85,9 +85,21 @@ class Study:
         return files.mapped_npz(self.folder / "explain/attributions.npz")
 
     @property
+    def mask_gate(self) -> dict[str, Any] | None:
+        """Whether the model uses what masks mark; None where there are none, or where the evidence was planted."""
+        return self.gate.get("masks")
+
+    @property
+    def plausible(self) -> bool:
+        """Whether masks are not known to be the truth about the model, so that localization is only plausibility."""
+        return verdicts.plausible(self.gate)
+
+    @property
     def verdicts(self) -> list[str]:
         """Which explanation to believe, in sentences; or why that was not measured."""
         scored = [self.gate["refusal"]] if self.gate["refusal"] else self.ranking["verdicts"]
+        if self.mask_gate:
+            scored = [self.mask_gate["sentence"], *scored]
         return scored + (self.shortcut["verdicts"] if self.shortcut else [])
 
     @property

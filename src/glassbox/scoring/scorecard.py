@@ -1,7 +1,7 @@
 """Which explanation to believe: the measured values of all images, summarised, tested and ranked."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -19,11 +19,13 @@ from glassbox.statistics import bootstrap, comparison, power
 from glassbox.statistics.comparison import Comparison
 from glassbox.statistics.outcomes import BETTER, OUTCOMES, UNDECIDED, WORSE
 from glassbox.xai_metrics import image_background
+from glassbox.xai_metrics.base import Metric
 from glassbox.xai_metrics.randomization import EMPRT
 
 COSTS = ("forward_passes", "backward_passes")
 # Properties that a map which knows nothing of the model cannot have.
-AGAINST_CONTROLS = ("faithfulness", "localization")
+LOCALIZATION = "localization"
+AGAINST_CONTROLS = ("faithfulness", LOCALIZATION)
 # Kinds of comparisons: an explainer with a control, with another explainer, and with its maps of a randomised network.
 AGAINST, PAIR, RANDOMISED = "control", "pair", "randomised"
 
@@ -43,15 +45,17 @@ class Scorecard:
         return summary_metrics.flat(summary_metrics.headline(self.tables["scorecard"]))
 
 
-def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> Scorecard:
-    """Summarise, test and rank the measured values, and describe the result in words."""
+def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], gate: dict[str, Any]) -> Scorecard:
+    """Summarise, test and rank the measured values, and describe the result in words. `gate` is the content of
+    gate.json; see `metrics`."""
     seed, settings, images = ground.setup.seed, ground.setup.settings, ground.request.images
     values = score_tables.table(scored, ground, classes)
     shares = image_background.shares(images, ground.setup.mean, settings.faithfulness.blur_sigma)
-    ranking = rank(values, seed) | {"baselines": shares}
+    known = metrics(verdicts.plausible(gate))
+    ranking = rank(values, seed, known) | {"baselines": shares}
     tables = {
         "values": values,
-        "scorecard": summarise(values, seed),
+        "scorecard": summarise(values, seed, known),
         "randomization": score_tables.curves(scored),
         "budgets": score_tables.budgets(scored),
     }
@@ -59,6 +63,16 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> Scor
     squares = ground.rows[on_squares].tolist()
     words = verdicts.sentences(ranking, settings.grad_cam.relu) + captions.on_squares(squares, len(on_squares))
     return Scorecard(tables, ranking | {"squares": squares, "verdicts": words})
+
+
+def metrics(plausible: bool) -> dict[str, Metric]:
+    """All metrics by name. Where masks are only plausible, see `mask_gate`, localization is called plausibility and
+    ranks nothing: no comparison, and so no verdict, rests on it."""
+    demoted = {"property": verdicts.PLAUSIBILITY, "higher_is_better": None}
+    return {
+        name: replace(metric, **demoted) if plausible and metric.property == LOCALIZATION else metric
+        for name, metric in METRICS.items()
+    }
 
 
 def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
@@ -70,7 +84,7 @@ def columns(values: pd.DataFrame) -> dict[str, list[Column]]:
     return by_metric
 
 
-def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
+def summarise(values: pd.DataFrame, seed: int, known: dict[str, Metric] = METRICS) -> pd.DataFrame:
     """Long form of a `score_tables.table`: a row for each subject, metric and setting with the mean over images and its
     95 % interval, see `bootstrap.interval`, from the same resamples for every subject.
 
@@ -83,20 +97,20 @@ def summarise(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     for (kind, name), part in values.groupby(["kind", "explainer"], sort=False):
         subject = {"explainer": name, "kind": kind}
         for metric, settings in columns(values).items():
-            about = METRICS[metric]
+            about = known[metric]
             described = {"property": about.property, "direction": about.direction, "unit": about.unit}
             for column in settings:
-                known = part[str(column)].dropna().to_numpy()
-                if len(known) or kind not in (UNTRAINED, MATCHED):  # of these only some metrics are measured
+                scores = part[str(column)].dropna().to_numpy()
+                if len(scores) or kind not in (UNTRAINED, MATCHED):  # of these only some metrics are measured
                     setting = {"metric": metric, "setting": column.setting, "ranks": column is settings[0]}
-                    rows.append(subject | setting | described | _mean(known, resamples, about.has_interval))
+                    rows.append(subject | setting | described | _mean(scores, resamples, about.has_interval))
         for metric in COSTS:
             setting = {"metric": metric, "setting": "", "ranks": False}
             rows.append(subject | setting | cost | _mean(part[metric].to_numpy(), resamples, has_interval=True))
     return pd.DataFrame(rows)
 
 
-def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
+def rank(values: pd.DataFrame, seed: int, known: dict[str, Metric] = METRICS) -> dict[str, Any]:
     """Significant differences between explainers and controls in a `score_tables.table`, by every metric that ranks.
 
     All comparisons of a report are one family: each explainer against each control and against itself on an untrained
@@ -110,22 +124,22 @@ def rank(values: pd.DataFrame, seed: int) -> dict[str, Any]:
     """
     values, settings_of = with_maps(values), columns(values)
     kinds = (EXPLAINER, CONTROLLED, UNTRAINED)
-    comparisons = [*family(settings_of, lambda column: by_name(values, str(column), kinds))]
+    comparisons = [*family(settings_of, lambda column: by_name(values, str(column), kinds), known)]
     table = comparison.compare(comparisons)
     fewest = comparison.fewest(len(comparisons)) if comparisons else comparison.FEWEST
-    metrics = {}
+    ranked = {}
     for metric, settings in settings_of.items():
         scores = complete(values, str(settings[0]), (EXPLAINER, CONTROLLED))
-        if METRICS[metric].higher_is_better is not None and scores:
+        if known[metric].higher_is_better is not None and scores:
             row = _of_metric(values, settings, scores, table, fewest)
-            metrics[metric] = row | {"power": _power(row, metric, comparisons, seed)}
-    outcomes = [test["outcome"] for row in metrics.values() for test in row["controls"]]
+            ranked[metric] = row | {"power": _power(row, metric, comparisons, seed)}
+    outcomes = [test["outcome"] for row in ranked.values() for test in row["controls"]]
     return {
         "tests": len(comparisons),
         "level": comparison.LEVEL,
         "fewest": fewest,
         "outcomes": {outcome: outcomes.count(outcome) for outcome in OUTCOMES},
-        "metrics": metrics,
+        "metrics": ranked,
         "emprt": _emprt(table),
         "constant_maps": score_tables.constant_maps(values),
     }
@@ -183,12 +197,14 @@ def with_maps(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def family(
-    settings_of: dict[str, list[Column]], scores_of: Callable[[Column], dict[str, np.ndarray]]
+    settings_of: dict[str, list[Column]],
+    scores_of: Callable[[Column], dict[str, np.ndarray]],
+    known: dict[str, Metric] = METRICS,
 ) -> Iterator[Comparison]:
     """All comparisons of a report; their keys are kind, metric, setting, and the names of the two. `settings_of` is of
     `columns`; `scores_of` gives the scores of explainers and controls in a column, see `by_name`."""
     for metric, settings in settings_of.items():
-        about = METRICS[metric]
+        about = known[metric]
         for column in settings:
             scores, pairs = scores_of(column), []
             explainers = [name for name in scores if name in EXPLAINERS]

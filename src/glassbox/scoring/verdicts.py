@@ -10,9 +10,16 @@ from glassbox.statistics.outcomes import BETTER, OUTCOMES, UNDECIDED, WORSE
 from glassbox.xai_metrics import image_background
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
+TRUTH, PLAUSIBILITY = "truth", "plausibility"  # what masks are, see `mask_gate`
 MIXED = "mixed"  # outcome of eMPRT that depends on the bins
 EMPRT_IS = "eMPRT (do maps become more complex when the network loses its learnt weights?)"
 EMPRT_WORDS = {BETTER: "passes", WORSE: "fails", UNDECIDED: "undecided", MIXED: "depends on the bins"}
+
+
+def plausible(gate: dict[str, Any]) -> bool:
+    """Whether, by the content of gate.json, masks are not known to be the truth about the model: then what agrees with
+    them is only plausible."""
+    return "masks" in gate and gate["masks"]["outcome"] != TRUTH
 
 
 def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:

@@ -20,7 +20,7 @@ import PIL
 
 from glassbox.config.data import Data
 from glassbox.core.errors import UserError
-from glassbox.data import decode, groups, user_paths
+from glassbox.data import decode, groups, masks, user_paths
 from glassbox.data.base import Asked, Images
 from glassbox.data.user_paths import shown
 from glassbox.provenance import resume
@@ -45,12 +45,14 @@ def source(asked: Asked) -> Images:
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without an image or whose name is no text, a link
-            that leads out of the folder, a folder that must not be read, an image without a group, or, unless
-            data.bad_images is "skip", an unreadable image: the first by name.
+            that leads out of the folder, a folder that must not be read, an image without a group, a mask that cannot
+            be used, or, unless data.bad_images is "skip", an unreadable image: the first by name.
     """
     data = asked.data
     root = user_paths.folder("data.path", data.path, "a sub-folder of images for each class")
     files, skipped = _find(root)
+    beside = [file.path for file in files if masks.is_mask(file.path, data)]
+    files = [file for file in files if not masks.is_mask(file.path, data)]
     classes = tuple(sorted({file.class_name for file in files}))
     if len(classes) < 2:
         raise UserError(
@@ -59,6 +61,7 @@ def source(asked: Asked) -> Images:
         )
     names = tuple(_name(file.path, root) for file in files)
     group_of = None if data.groups is None else groups.read(data.groups, names, root)
+    marks = None if data.masks is None else masks.find([file.path for file in files], root, beside, data)
     pixels, reasons = _read_all([file.path for file in files], asked)
     images = Images(
         pixels=pixels,
@@ -69,12 +72,15 @@ def source(asked: Asked) -> Images:
         groups=group_of,
         skipped=skipped,
     )
-    if not any(reasons):
+    if any(reasons):
+        _refuse_emptied(files, reasons)
+        readable = np.array([row for row, reason in enumerate(reasons) if not reason])
+        unreadable = tuple((name, reason) for name, reason in zip(names, reasons, strict=True) if reason)
+        images, files = replace(images.take(readable), unreadable=unreadable), [files[row] for row in readable]
+    if marks is None:
         return images
-    _refuse_emptied(files, reasons)
-    readable = np.array([row for row, reason in enumerate(reasons) if not reason])
-    unreadable = tuple((name, reason) for name, reason in zip(names, reasons, strict=True) if reason)
-    return replace(images.take(readable), unreadable=unreadable)
+    marked, states = masks.read(marks, [file.path for file in files], [file.class_name for file in files], asked)
+    return replace(images, masks=marked, mask_states=states, unused_masks=marks.unused)
 
 
 def _read_all(paths: Sequence[Path], asked: Asked) -> tuple[np.ndarray, list[str]]:
@@ -135,12 +141,12 @@ def _refuse_emptied(files: Sequence[File], reasons: Sequence[str]) -> None:
 def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
     """Every image in a fixed order, and the names of files that are none."""
     real = Path(os.path.realpath(root))
-    entries = _entries(root, real)
+    entries = user_paths.entries(root, real)
     folders = [entry for entry in entries if _is_visible_folder(entry)]
     named = [folder for folder in folders if folder.name.lower() in FOLDERS]
     # A class may be called "test": only a folder that holds folders is a split.
     has_splits = "train" in [folder.name.lower() for folder in named] and all(
-        any(user_paths.is_folder(inner) for inner in _entries(folder, real)) for folder in named
+        any(user_paths.is_folder(inner) for inner in user_paths.entries(folder, real)) for folder in named
     )
     others = [shown(folder.name) for folder in folders if folder not in named]
     if has_splits and others:
@@ -154,15 +160,15 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
     files: list[File] = []
     for split, part in parts:
         if has_splits:
-            skipped += [entry for entry in _entries(part, real) if not user_paths.is_folder(entry)]
-        for folder in filter(_is_visible_folder, _entries(part, real)):
+            skipped += [entry for entry in user_paths.entries(part, real) if not user_paths.is_folder(entry)]
+        for folder in filter(_is_visible_folder, user_paths.entries(part, real)):
             if any(category(letter) in user_paths.UNPRINTABLE for letter in folder.name):
                 raise UserError(
                     f"the class folder {shown(folder)} has a control character in its name, or bytes that are not "
                     "UTF-8: rename it, because tables, figures and MLflow show that name"
                 )
             before = len(files)
-            for path in _below(folder, real):
+            for path in user_paths.below(folder, real):
                 hidden = any(part[0] == "." for part in path.relative_to(folder).parts)
                 if hidden or path.suffix.lower() not in endings:
                     skipped.append(path)
@@ -175,35 +181,6 @@ def _find(root: Path) -> tuple[list[File], tuple[str, ...]]:
 
 def _is_visible_folder(path: Path) -> bool:
     return path.name[0] != "." and user_paths.is_folder(path)
-
-
-def _entries(folder: Path, real: Path) -> list[Path]:
-    """What lies in a folder, by name. A link out of `real`, the resolved root, is refused."""
-    try:
-        entries = sorted(folder.iterdir())
-        # A link that leads nowhere does not lead out: with an image's ending it is an unreadable image.
-        links = [entry for entry in entries if entry.is_symlink() and user_paths.exists(entry)]
-    except OSError as error:
-        raise UserError(
-            f"the folder {shown(folder)} cannot be read ({error.strerror}): you must be allowed to list and to enter it"
-        ) from None
-    for link in links:
-        target = Path(os.path.realpath(link))
-        if not target.is_relative_to(real):
-            raise UserError(
-                f"{shown(link)} is a symbolic link to {shown(target)}, which is outside of the images' folder "
-                f"{shown(real)}: put a copy in its place, or remove it"
-            )
-    return entries
-
-
-def _below(folder: Path, real: Path) -> list[Path]:
-    """Every file below a folder, however deep. Links to folders are not followed: they could form a loop."""
-    found = []
-    for entry in _entries(folder, real):
-        is_folder = user_paths.is_folder(entry) and not entry.is_symlink()
-        found += _below(entry, real) if is_folder else [entry]
-    return sorted(found)
 
 
 def _name(path: Path, root: Path) -> str:
