@@ -43,6 +43,10 @@ RULES = {
         "explain.occlusion.window is 32: with data.image_size = 32 it must be below 32, or one square would cover the "
         "whole image"
     ),
+    "explain.explainers=[rise] explain.rise.cells=33": (
+        "explain.rise.cells is 33: with data.image_size = 32 it must not be above 32, or cells would be smaller than "
+        "pixels"
+    ),
     "score.matched_evaluations=100": (
         "score.matched_evaluations is 100: with kernel_shap it must be at least 1 more than three times "
         "explain.superpixels.segments, 151"

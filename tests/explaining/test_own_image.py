@@ -35,6 +35,7 @@ def study(tmp_path, params):
             "lime": e.lime.model_copy(update={"samples": 40}),
             "kernel_shap": e.kernel_shap.model_copy(update={"coalitions": 40, "background": 2}),
             "partition_shap": e.partition_shap.model_copy(update={"evaluations": 40}),
+            "rise": e.rise.model_copy(update={"masks": 40}),
             "gradient_shap": e.gradient_shap.model_copy(update={"samples": 4, "background": 4}),
             "integrated_gradients": e.integrated_gradients.model_copy(update={"steps": 4}),
         }

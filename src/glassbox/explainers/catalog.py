@@ -11,6 +11,7 @@ TITLES = {  # of explainers, by name: that of their file in explainers/
     "grad_cam": "Grad-CAM",
     "libra_grad": "LibraGrad",
     "occlusion": "Occlusion",
+    "rise": "RISE",
     CONTROL: "random (control)",
 }
 # Kinds of subjects of the scorecard: explainers, controls, and explainers of the network before training or with the

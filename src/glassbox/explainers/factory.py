@@ -79,6 +79,7 @@ def black_box(settings: Explain, forward_passes: int, side: int) -> dict[str, tu
         ),
         "partition_shap": (s.partition_shap.evaluations + 2, {"evaluations": forward_passes - 2}),
         "occlusion": (occlusion.forward_passes(window, stride, side), {"stride": next(strides, window)}),
+        "rise": (s.rise.masks, {"masks": forward_passes}),
     }
     named = {name: known[name] for name in s.explainers if name in known}
     return named if len(named) > 1 else {}
