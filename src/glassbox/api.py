@@ -131,7 +131,8 @@ def explain(
     changes = dict(settings or {})
     tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [explainer]}
     tree["superpixels"] |= changes.pop("superpixels", {})
-    tree[explainer] = tree.get(explainer, {}) | changes
+    if changes or explainer in tree:  # not every explainer has settings
+        tree[explainer] = tree.get(explainer, {}) | changes
     chosen = checked(Explain, tree, "settings")
     request = _request(classifier, images, targets, seed, batch_size)
     backdrop = request.images[:0] if background is None else _pixels(background, "background")

@@ -9,7 +9,7 @@ from glassbox.config.types import Precision
 from glassbox.data.batches import to_float
 from glassbox.execution import compute
 from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
-from glassbox.models import Classifier
+from glassbox.models import Classifier, device_of
 
 
 def make(setup: Setup) -> "Rise":
@@ -48,7 +48,7 @@ class Rise:
 
     @torch.inference_mode()
     def _explain(self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int) -> MapsAndDetails:
-        device = next(classifier.parameters()).device
+        device = device_of(classifier)
         number = compute.number(self.precision, device)
         shown = to_float(image[None].to(device))  # (1, 3, H, W)
         hidden = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)

@@ -1,6 +1,6 @@
 """Classifiers by name: what the section `model` says is checked, made, saved and loaded."""
 
-import json
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,21 +10,33 @@ import torch
 
 from glassbox.config.model import Model, first_drawn
 from glassbox.config.space import Searched
-from glassbox.config.types import TUNED
+from glassbox.config.types import NETWORK_FILES, TUNED
 from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.data.store import Description
 from glassbox.models.card import Card
 from glassbox.models.classifier import Classifier
-from glassbox.models.layers import layers, load_tensors, totals
+from glassbox.models.layers import device_of, layers, load_tensors, totals
 from glassbox.models.networks import bare, source_of
 from glassbox.models.networks.base import built
+from glassbox.models.networks.in_file import FileNetwork
 from glassbox.models.preprocessing import FIXED, Colours, Preprocessing, listed
-from glassbox.models.weights import FILES, Fitted, Weights, digest, fit, no_file, read
+from glassbox.models.weights import (
+    FILES,
+    Fitted,
+    Weights,
+    classes_beside,
+    digest,
+    fit,
+    no_file,
+    order_of_classes,
+    read,
+)
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-DIGEST = "weights_sha256"  # key in the card
+NETWORK = "network"  # name, before its ending, of a file that holds the network
+DIGEST, NETWORK_DIGEST = "weights_sha256", "network_sha256"  # keys in the card
 
 
 def preprocessing(model: Model, data: Description) -> Preprocessing:
@@ -98,7 +110,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
         UserError: there is not, or it cannot.
     """
     model = first_drawn(model, space)
-    source = source_of(model.name)
+    source = source_of(model.name, model.weights)
     source.check_name(bare(model.name))
     if from_file(model.weights):
         if not Path(model.weights).exists():
@@ -107,7 +119,8 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
         source.check_weights(bare(model.name), model.weights)
     how = _made_for(model) if model.normalization == "weights" else None
     size = model.input_size or (how and how.input_size) or image_size
-    classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, 2)
+    outputs = source.outputs(model.arguments) or 2
+    classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, outputs, model.weights)
     if "grad_cam" in explainers:
         classifier.grad_cam_layer(image_size)
     return contradictions(model, image_size)
@@ -135,16 +148,24 @@ def check_data(model: Model, data: Description, *, trained: bool = True) -> list
 
 def from_file(weights: str | None) -> bool:
     """Whether `model.weights` names a file."""
-    return weights is not None and weights.endswith(FILES)
+    return weights is not None and weights.endswith((*FILES, *NETWORK_FILES.values()))
 
 
-def build(name: str, arguments: Mapping[str, Any], how: Preprocessing, image_size: int, n_classes: int) -> Classifier:
-    """A classifier by `model.name`, with fresh weights from torch's global random state, in channels_last memory order.
+def build(
+    name: str,
+    arguments: Mapping[str, Any],
+    how: Preprocessing,
+    image_size: int,
+    n_classes: int,
+    file: str | None = None,
+) -> Classifier:
+    """A classifier by `model.name`, with fresh weights from torch's global random state, in channels_last memory order;
+    or the network in a file, as it is there.
 
     Raises:
         UserError: there is no such network, or it does not take these arguments or images of that size.
     """
-    source = source_of(name)
+    source = source_of(name, file)
     network = built(source, name, bare(name), arguments, how.input_size or image_size, n_classes)
     classifier = Classifier(network, **vars(how))
     classifier.name, classifier.heads = name, source.heads(network, n_classes)
@@ -162,19 +183,25 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device) -> C
     Raises:
         UserError: there is no such network, or its weights are missing or do not fit.
     """
-    how, source, name = preprocessing(model, data), source_of(model.name), bare(model.name)
+    how, source, name = preprocessing(model, data), source_of(model.name, model.weights), bare(model.name)
     size = how.input_size or data.image_size
 
     def made(side: int) -> Classifier:
         torch.manual_seed(seed)
         with device:  # its weights are drawn there
             sized = replace(how, input_size=side)
-            classifier = build(model.name, model.arguments, sized, data.image_size, len(data.classes))
+            classifier = build(
+                model.name, model.arguments, sized, data.image_size, len(data.classes), model.weights
+            ).to(device)
         classifier.preprocessing = how
         return classifier
 
     classifier = made(size)
     if model.weights is None:
+        return classifier
+    if isinstance(classifier.network, FileNetwork):
+        note, classifier.network.order = order_of_classes(classes_beside(model.weights), data.classes, model.weights)
+        classifier.notes = [*classifier.network.notes, *([note] if note else [])]
         return classifier
     given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
     try:
@@ -236,20 +263,49 @@ def describe(model: Model, classifier: Classifier, data: Description, choices: l
     )
 
 
-def rebuilt(card: Card) -> Classifier:
-    """The classifier of a card, with fresh weights from torch's global random state."""
+def rebuilt(card: Card, file: str | None = None) -> Classifier:
+    """The classifier of a card, with fresh weights from torch's global random state; or with the network in a file."""
     how = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in card.preprocessing.items()})
-    classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes))
+    classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes), file)
     source_of(card.name).suit(classifier.network, bare(card.name), card.weights)
     classifier.classes = card.classes
     return classifier
 
 
+def untrained(classifier: Classifier, card: Card, seed: int) -> Classifier:
+    """A classifier that has learnt nothing, in evaluation mode, with the network, device and temperature of another,
+    which `card` describes. Its weights are fresh ones by a seed. A file that holds a network does not say how they are
+    drawn: of such a network each tensor has the learnt values in random order, so that it keeps their distribution."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if isinstance(classifier.network, FileNetwork):
+            other = copy.deepcopy(classifier)
+            with torch.no_grad():
+                for tensor in (*other.network.parameters(), *other.network.buffers()):
+                    order = torch.randperm(tensor.numel()).to(tensor.device)
+                    tensor.copy_(tensor.flatten()[order].view(tensor.shape))
+        else:
+            other = rebuilt(card).to(device_of(classifier))
+    other.temperature = classifier.temperature
+    return other.eval()
+
+
 def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
-    """Write weights (safetensors) and card (JSON)."""
+    """Write weights (safetensors) and card (JSON), and, if the network is one in a file, that file."""
+    folder, content = Path(folder), asdict(card)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    files.write_tensors(Path(folder) / WEIGHTS, tensors)
-    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)}, checked=True)
+    files.write_tensors(folder / WEIGHTS, tensors)
+    content[DIGEST] = files.sha256(folder / WEIGHTS)
+    if isinstance(classifier.network, FileNetwork):
+        network = folder / f"{NETWORK}{NETWORK_FILES[card.name]}"
+        files.write_bytes(network, classifier.network.content)
+        content[NETWORK_DIGEST] = files.sha256(network)
+    files.write_json(folder / CARD, content, checked=True)
+
+
+def _check_digest(path: Path, recorded: str | None) -> None:
+    if files.sha256(path) != recorded:
+        raise RuntimeError(f"its SHA-256 is not that in {CARD}")
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:
@@ -262,15 +318,19 @@ def load(folder: str | Path, device: torch.device | str = "cpu", temperature: fl
     from safetensors.torch import load_file
 
     value = files.read_json(Path(folder) / CARD)
-    path = Path(folder) / WEIGHTS
+    weights = path = Path(folder) / WEIGHTS
+    network = None
     try:
-        if files.sha256(path) != value.pop(DIGEST, None):
-            raise RuntimeError(f"its SHA-256 is not that in {CARD}")
+        _check_digest(path, value.pop(DIGEST, None))
+        if (recorded := value.pop(NETWORK_DIGEST, None)) is not None:
+            network = path = Path(folder) / f"{NETWORK}{NETWORK_FILES[value['name']]}"
+            _check_digest(path, recorded)
         card = Card(**{key: tuple(v) if key == "classes" else v for key, v in value.items()})
-        classifier = rebuilt(card)
+        classifier = rebuilt(card, network and str(network))
+        path = weights
         load_tensors(classifier, load_file(path))
         classifier.temperature = temperature
-    except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None
     return classifier.to(device).eval(), card

@@ -13,7 +13,7 @@ from glassbox.data.batches import to_float
 from glassbox.execution import compute
 from glassbox.execution.compute import refusals
 from glassbox.models.feature_maps import as_maps, last_feature_maps
-from glassbox.models.layers import evaluating
+from glassbox.models.layers import device_of, evaluating
 from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance.resume import Arrays, Keep, unkept
 
@@ -161,7 +161,7 @@ def predict(
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
 
     def items() -> Iterator[tuple[None, torch.Tensor]]:
         for batch in images.split(batch_size):
@@ -182,7 +182,7 @@ def predict(
 @torch.inference_mode()
 def _logits(precision: Precision, batch_size: int, classifier: nn.Module, _: None, batch: torch.Tensor) -> Arrays:
     """Logits of a batch (B, H, W, 3) uint8 or (B, 3, H, W) float, on any device."""
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
     batch = batch.to(device)
     x = to_float(batch) if batch.dtype == torch.uint8 else batch
     side = getattr(classifier, "input_size", None) or x.shape[2]

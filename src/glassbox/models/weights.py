@@ -77,7 +77,7 @@ def read(path: str) -> Weights:
                 f"with torch.save(torch.jit.load({path!r}).state_dict(), 'weights.pth')"
             ) from None
         raise UserError(f"model.weights: the file {path} cannot be read as weights ({reason(error)})") from None
-    return Weights(_unwrapped(content, path), _classes_beside(path) or _classes_in(about))
+    return Weights(_unwrapped(content, path), classes_beside(path) or _classes_in(about))
 
 
 def _read_safetensors(path: str) -> tuple[Any, Any]:
@@ -164,7 +164,7 @@ def fit(
         if (weight := given.get(f"{heads[0]}.weight")) is not None:
             why = f"has {weight.shape[0]} outputs, and the data have {len(classes)} classes"
         return Fitted(tensors, fresh, [f"model.weights: {which} {why}: the last layer begins with fresh weights."])
-    note, rows = _order_of_classes(weights.classes, tuple(classes), which)
+    note, rows = order_of_classes(weights.classes, tuple(classes), which)
     if rows is not None:
         tensors |= {
             name: tensor[rows] for name, tensor in tensors.items() if name.startswith(tuple(f"{h}." for h in heads))
@@ -215,7 +215,12 @@ def _are_weights(content: Any) -> bool:
     )
 
 
-def _classes_beside(path: str) -> tuple[str, ...] | None:
+def classes_beside(path: str) -> tuple[str, ...] | None:
+    """The classes that the file `beside` weights names, in the order of the outputs; None if it names none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     file = beside(path)
     if not file.exists():
         return None
@@ -300,7 +305,7 @@ def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], he
     return rest | {f"{head}.{name.removeprefix(before)}": t for name, t in theirs.items() if name.startswith(before)}
 
 
-def _order_of_classes(
+def order_of_classes(
     theirs: tuple[str, ...] | None, classes: tuple[str, ...], which: str
 ) -> tuple[str | None, list[int] | None]:
     """What there is to know of the order of the weights' classes; and for each class of the data the row of the head

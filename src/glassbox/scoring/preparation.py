@@ -11,6 +11,7 @@ import torch
 
 from glassbox import models
 from glassbox.config.score import Robustness, Score
+from glassbox.config.types import NETWORK_FILES
 from glassbox.core.seeds import derive
 from glassbox.data.store import Split
 from glassbox.explainers import factory
@@ -21,6 +22,12 @@ from glassbox.provenance.resume import Arrays, Keep, unkept
 from glassbox.xai_metrics import attack, correlation, perturbations, randomization
 from glassbox.xai_metrics.base import Hidden
 from glassbox.xai_metrics.sensitivity import ATTACK, BRIGHTNESS, MAX_SENSITIVITY, SHIFT
+
+IN_FILE = (
+    "The network comes from a file, which does not say how its weights were drawn before training. Where a network "
+    "without learnt weights is needed, as a control and for eMPRT, each of its tensors has the learnt values in random "
+    "order."
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class Ground:
     variations: list[Variation]  # small changes of the first images
     untrained: Classifier  # the network before training
     cascade: list[tuple[str, Classifier]]  # (layer, model) from the last layers randomised to all
+    notes: tuple[str, ...] = ()  # sentences about what is measured otherwise than for a network made by code
     keep: Keep = unkept  # stores maps and values as soon as they are made
 
 
@@ -91,8 +99,7 @@ def prepare(
     rows = draw(test.labels.numpy(), settings.images, seed, settings.draw == "by_class")
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
-    untrained = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
-    untrained.temperature = classifier.temperature  # so that nothing but the weights differs
+    untrained = models.untrained(classifier, card, derive(seed, "score", "untrained"))
     layers = [layer["name"] for layer in card.layers]
     return Ground(
         setup=setup,
@@ -105,6 +112,7 @@ def prepare(
         variations=variations(setup, settings, request, keep),
         untrained=untrained,
         cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)],
+        notes=(IN_FILE,) if card.name in NETWORK_FILES else (),
         keep=keep,
     )
 
@@ -183,9 +191,3 @@ def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarra
     """Masks (N, H, W) with everything within so many pixels of them, diagonals included."""
     around = np.ones((1, 3, 3), bool)
     return {n: scipy.ndimage.binary_dilation(masks, around, iterations=n) if n else masks for n in margins}
-
-
-def _untrained(card: Card, device: torch.device, seed: int) -> Classifier:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return models.rebuilt(card).to(device).eval()
