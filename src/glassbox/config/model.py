@@ -12,13 +12,13 @@ from glassbox.config.space import ARGUMENTS, Searched, in_order
 from glassbox.config.types import CNN, LARGEST, NETWORK_FILES, TUNED, Tuned
 
 NAMES = (
-    "cnn, exported, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like timm/resnet18 "
-    "or python:small:build"
+    "cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like "
+    "timm/resnet18 or python:small:build"
 )
 Name = Annotated[
     str,
     Field(
-        pattern=r"^(cnn|exported|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        pattern=r"^(cnn|exported|onnx|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
         max_length=128,
     ),
 ]

@@ -14,6 +14,7 @@ TITLES = {  # of explainers, by name: that of their file in explainers/
     "rise": "RISE",
     CONTROL: "random (control)",
 }
+BLACK_BOX = ("lime", "kernel_shap", "partition_shap", "occlusion", "rise")  # need nothing but the model's answers
 # Kinds of subjects of the scorecard: explainers, controls, and explainers of the network before training or with the
 # common number of forward passes.
 EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"

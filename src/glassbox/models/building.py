@@ -272,10 +272,13 @@ def rebuilt(card: Card, file: str | None = None) -> Classifier:
     return classifier
 
 
-def untrained(classifier: Classifier, card: Card, seed: int) -> Classifier:
+def untrained(classifier: Classifier, card: Card, seed: int) -> Classifier | None:
     """A classifier that has learnt nothing, in evaluation mode, with the network, device and temperature of another,
     which `card` describes. Its weights are fresh ones by a seed. A file that holds a network does not say how they are
-    drawn: of such a network each tensor has the learnt values in random order, so that it keeps their distribution."""
+    drawn: of such a network each tensor has the learnt values in random order, so that it keeps their distribution.
+    None if its weights cannot be changed."""
+    if not classifier.has_gradients:
+        return None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if isinstance(classifier.network, FileNetwork):

@@ -79,6 +79,11 @@ class Classifier(nn.Module):
         """Side of the network's input, pixels; None takes images as they are."""
         return self.preprocessing.input_size
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the network has gradients, and weights that can be changed; else it only answers."""
+        return getattr(self.network, "has_gradients", True)
+
     def affine_stem(self) -> nn.Module:
         """The last layer known to be reached from colours by affine maps alone: of the network, or before it."""
         of_network = getattr(self.network, "affine_stem", None)

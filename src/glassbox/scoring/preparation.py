@@ -28,6 +28,10 @@ IN_FILE = (
     "without learnt weights is needed, as a control and for eMPRT, each of its tensors has the learnt values in random "
     "order."
 )
+ANSWERS_ONLY = (
+    "The network is an ONNX model, which only answers. Without its gradients and weights these are not measured: "
+    "sensitivity to attacks, eMPRT, and each explainer's own maps of an untrained network as a control."
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Ground:
     right: np.ndarray  # (N,) bool, whether the prediction is right; only there is a mask the truth about it
     hidden: dict[float, Hidden]  # for each share of cells the effect of hiding them
     variations: list[Variation]  # small changes of the first images
-    untrained: Classifier  # the network before training
+    untrained: Classifier | None  # the network before training; None if it only answers
     cascade: list[tuple[str, Classifier]]  # (layer, model) from the last layers randomised to all
     notes: tuple[str, ...] = ()  # sentences about what is measured otherwise than for a network made by code
     keep: Keep = unkept  # stores maps and values as soon as they are made
@@ -111,10 +115,18 @@ def prepare(
         hidden={share: _hide(setup, settings, request, share, keep) for share in settings.correlation.shares},
         variations=variations(setup, settings, request, keep),
         untrained=untrained,
-        cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)],
-        notes=(IN_FILE,) if card.name in NETWORK_FILES else (),
+        cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)]
+        if untrained
+        else [],
+        notes=_notes(card, classifier),
         keep=keep,
     )
+
+
+def _notes(card: Card, classifier: Classifier) -> tuple[str, ...]:
+    if not classifier.has_gradients:
+        return (ANSWERS_ONLY,)
+    return (IN_FILE,) if card.name in NETWORK_FILES else ()
 
 
 def _hide(setup: Setup, settings: Score, request: Request, share: float, keep: Keep) -> Hidden:
@@ -160,7 +172,9 @@ def variations(setup: Setup, settings: Score, request: Request, keep: Keep = unk
 
 
 def _attacks(setup: Setup, how: Robustness, first: Request, keep: Keep) -> dict[tuple[float, str], np.ndarray]:
-    """The attacked images (R, H, W, 3) by radius and surrogate."""
+    """The attacked images (R, H, W, 3) by radius and surrogate; none without gradients."""
+    if not setup.classifier.has_gradients:
+        return {}
     in_use = {Control.looks_at} | {explainer.looks_at for explainer in factory.make(setup).values()}
     parts = [
         (radius, name, rows)

@@ -11,6 +11,7 @@ SOURCES = {
     "timm": "timm_registry",
     "python": "own_function",
     "exported": "exported",
+    "onnx": "onnx_model",
 }
 
 

@@ -23,9 +23,11 @@ class Source:
 
     Attributes:
         ending: of the name of a file that holds network and weights together; None where code makes the network.
+        has_gradients: whether a network has gradients, and weights that can be changed; else it only answers.
     """
 
     ending: str | None = None
+    has_gradients = True
 
     def of_file(self, file: str | None) -> "Source":
         """The source that makes the network in a file; this one where code makes the network."""

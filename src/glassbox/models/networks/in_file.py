@@ -28,12 +28,14 @@ class FileNetwork(nn.Module):
     Attributes:
         content: of the file.
         arguments: with which it was opened.
+        has_gradients: see `Source`.
         side: of the images that it takes, pixels; None takes any.
         outputs: their number.
         order: for each class the output that is its own; None takes the outputs in their order.
         notes: sentences about it.
     """
 
+    has_gradients = True
     side: int | None = None
     outputs: int
     notes: Sequence[str] = ()
@@ -129,9 +131,16 @@ class InFile(Source):
                 raise UserError(f"model.arguments.{argument} is not taken by {self.name}, {what}")
         try:
             return self.kind(Path(self.file).read_bytes(), **arguments)
+        except UserError:
+            raise
         except Unfit as error:
             raise UserError(f"model.weights: the network in {self.file} {error}") from None
         except Exception as error:  # a library's own, of any kind
+            if (other := Path(f"{self.file}.data")).exists():
+                raise UserError(
+                    f"model.weights: {self.file} has its weights in another file, {other}: export it in one, as with "
+                    "torch.onnx.export(..., external_data=False)"
+                ) from error
             raise UserError(
                 f"model.weights: the file {self.file} cannot be read as model.name = {self.name} says ({reason(error)})"
             ) from error
