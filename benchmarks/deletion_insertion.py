@@ -19,6 +19,7 @@ from glassbox.config.types import Precision
 from glassbox.data.batches import to_float
 from glassbox.execution import compute
 from glassbox.explainers.base import Request
+from glassbox.models import device_of
 from glassbox.xai_metrics import faithfulness
 
 IMAGES, STEPS, BATCH, SIGMA = 16, 32, 128, 4.0
@@ -100,7 +101,7 @@ def of_quantus(plain: torch.nn.Module, x: np.ndarray, targets: np.ndarray, maps:
         with contextlib.redirect_stdout(io.StringIO()):
             curves = metric(
                 plain, x_batch=x, y_batch=targets, a_batch=maps[:, None], batch_size=64, softmax=True,
-                device=str(next(plain.parameters()).device),
+                device=str(device_of(plain)),
             )  # fmt: skip
         return np.asarray(curves)  # without the first point
 

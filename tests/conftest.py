@@ -236,6 +236,31 @@ def browser() -> Iterator["Browser"]:
         yield made
 
 
+class TinyNetwork(nn.Module):
+    """A convolutional network of three classes with little of everything, in evaluation mode, its weights drawn from
+    seed 0."""
+
+    def __init__(self, n_classes: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+        self.body = nn.Sequential(first, nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), second, nn.SiLU())
+        self.dropout, self.head = nn.Dropout(0.5), nn.Linear(8, n_classes)
+        nn.init.uniform_(self.body[1].running_mean, -0.5, 0.5)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.body(x).mean(dim=(2, 3))))
+
+
+def export(network: nn.Module, file: Path, side: int = 16, fixed: int | None = None) -> str:
+    """The file, with a program of a network, for so many images at a time or any number, of `side` pixels."""
+    images = torch.zeros(fixed or 2, 3, side, side)
+    sizes = None if fixed else ({0: torch.export.Dim("n")},)
+    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=sizes), file)
+    return str(file)
+
+
 class LinearNetwork(nn.Module):
     """Two logits: 0 and the weighted sum of all pixels, sum_chw w[h, w] * x[c, h, w]."""
 

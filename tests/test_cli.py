@@ -69,7 +69,10 @@ def test_changes_are_made_and_the_same_ones_again_change_nothing(project, capsys
         (("mnist",), "there is no studies/mnist.yaml; there are cifar10-cnn"),
         (("digits", "train.epochs=-1"), "train.epochs is -1"),
         (("digits", "epochs"), "no change of a parameter"),
-        (("cifar10-resnet18", "model.name=resnet18"), "model.name is 'resnet18', but must be cnn, torchvision/NAME"),
+        (
+            ("cifar10-resnet18", "model.name=resnet18"),
+            "model.name is 'resnet18', but must be cnn, exported, onnx, ",
+        ),
         (("cifar10-resnet18", "model.name=torchvision/resnet19"), r"model.name is .*did you mean .*resnet18\?"),
         (("cifar10-resnet18", "model.name=timm/resnet19"), r"model.name is .*did you mean .*resnet18\?"),
         (("cifar10-resnet18", "model.name=python:nothing:build"), "model.name is .*, but nothing cannot be imported"),

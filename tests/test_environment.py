@@ -25,7 +25,7 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     del extras["docs"]  # `make docs` has an environment of its own
-    assert {"dev", "cluster"} <= extras.keys()
+    assert {"dev", "cluster", "onnx"} <= extras.keys()
     for line in sum(extras.values(), project["dependencies"]):
         requirement = Requirement(line)
         name = re.sub(r"[._]", "-", requirement.name.lower())
@@ -34,7 +34,7 @@ def test_the_lock_is_plain_lines_and_pins_every_dependency():
 
 
 def test_this_environment_is_the_locked_one():
-    names = "torch timm mlflow dvc optuna shap lime captum pandas scikit-learn numpy ray psycopg dvc-ssh"
+    names = "torch timm mlflow dvc optuna shap lime captum pandas scikit-learn numpy ray psycopg dvc-ssh onnxruntime"
     assert {f"{name}=={version(name)}" for name in names.split()} <= set(environment.wanted("linux"))
 
 

@@ -46,7 +46,7 @@ def place(tmp_path, params):
     files.write_csv(tmp_path / "predictions.csv", made.predictions)
     e = params.explain
     less = {"kernel_shap": {"coalitions": 40, "background": 2, "classes": 3}, "lime": {"samples": 40},
-            "superpixels": {"segments": 16}, "partition_shap": {"evaluations": 40},
+            "superpixels": {"segments": 16}, "partition_shap": {"evaluations": 40}, "rise": {"masks": 40},
             "gradient_shap": {"samples": 4, "background": 4}, "integrated_gradients": {"steps": 4}}  # fmt: skip
     little = {name: getattr(e, name).model_copy(update=update) for name, update in less.items()}
     settings = e.model_copy(update=little | {"explainers": ("kernel_shap",)})

@@ -371,6 +371,7 @@ explain.kernel_shap.coalitions=128 explain.kernel_shap.tolerance=0.05
 explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
 explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3
+explain.rise.masks=60 explain.rise.cells=5 explain.rise.probability=0.4
 explain.faithfulness.steps=8 explain.faithfulness.blur_sigma=2.0 explain.kernel_shap.classes=0
 explain.analyses.hidden=0.3 explain.analyses.random_draws=5 evaluate.target_accuracy=0.9
 score.images=9 score.draw=by_class score.matched_evaluations=700 score.steps=8

@@ -373,6 +373,8 @@ def _settings(explainers: Sequence[str], changes: Mapping[str, Any]) -> Explain:
     """The default study's section `explain` with other explainers and these changes."""
     tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [*explainers]}
     for key, value in changes.items():
+        if not value and key not in tree:  # not every explainer has settings
+            continue
         both = isinstance(value, Mapping) and isinstance(tree.get(key, {}), Mapping)
         tree[key] = {**tree.get(key, {}), **value} if both else value
     return checked(Explain, tree, "settings")

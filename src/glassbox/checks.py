@@ -34,7 +34,12 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
         _check_cnn(model, space)
     elif network:
         from glassbox import models  # imports PyTorch, which takes longer than all else here
+        from glassbox.explainers import factory
+        from glassbox.models.networks import source_of
 
+        drawn = first_drawn(model, space)
+        if not source_of(drawn.name, drawn.weights).has_gradients:
+            factory.check_black_box(params.explain.explainers)
         for sentence in models.check(model, space, params.data.image_size, params.explain.explainers):
             print(f"note: {sentence}")
     if data is not None:

@@ -50,10 +50,10 @@ def select(name: str, *changes: str) -> None:
     current = PARAMS.read_bytes() if PARAMS.exists() else None
     if current == wanted.encode():
         return
-    if (network := parameters.parse(wanted, chosen).model.name) not in (CNN, TUNED):
+    if (model := parameters.parse(wanted, chosen).model).name not in (CNN, TUNED):
         from glassbox.models import networks  # imports PyTorch
 
-        networks.source_of(network).check_name(networks.bare(network))
+        networks.source_of(model.name, model.weights).check_name(networks.bare(model.name))
     if who := workspace.at_work():
         raise UserError(
             f"{who} is at work on a study in this folder: wait for it, or stop it first; {PARAMS} is as it was"

@@ -53,11 +53,28 @@ RULES = {
     "train.epochs=0 model.name=timm/resnet18 model.weights=DEFAULT": (
         "tune.n_trials is 10: with train.epochs = 0 it must be 0"
     ),
+    "model.name=exported": (
+        "model.weights is null: with model.name = exported it must be a file that ends in .pt2 and holds the network"
+    ),
+    "model.name=exported model.weights=own.pth": (
+        "model.weights is 'own.pth': with model.name = exported it must be a file that ends in .pt2 and holds the "
+        "network"
+    ),
+    "model.name=timm/resnet18 model.weights=own.pt2": (
+        "model.name is 'timm/resnet18': with model.weights = own.pt2 it must be exported"
+    ),
+    "model.name=exported model.weights=own.pt2": (
+        "train.epochs is 15: with model.name = exported it must be 0, for the network in that file is taken as it is"
+    ),
     "train.workers=2": "train.workers is 2: with compute.engine = local it must be 1",
     "train.head_epochs=9 train.epochs=8": "train.head_epochs is 9: it must not be above train.epochs, 8",
     "explain.explainers=[occlusion] explain.occlusion.window=32": (
         "explain.occlusion.window is 32: with data.image_size = 32 it must be below 32, or one square would cover the "
         "whole image"
+    ),
+    "explain.explainers=[rise] explain.rise.cells=33": (
+        "explain.rise.cells is 33: with data.image_size = 32 it must not be above 32, or cells would be smaller than "
+        "pixels"
     ),
     "score.matched_evaluations=100": (
         "score.matched_evaluations is 100: with kernel_shap it must be at least 1 more than three times "

@@ -19,6 +19,7 @@ SHAP = {"additivity_error": 1e-6, "base_value": 0.25, "empty_probability": 0.5}
         ("kernel_shap", SHAP | {"additivity_error": 0.5}, False, "", "not shown: sums to f(x) ± 0.5"),
         ("integrated_gradients", {"completeness_error": 0.00294}, False, "", "completeness error 0.0029"),
         ("occlusion", {}, False, "", ""),
+        ("rise", {}, True, "", "all zero: nothing speaks for it"),
         ("grad_cam", {}, True, "", "all zero: nothing in its layer\nspeaks for the class (ReLU)"),
     ],
 )

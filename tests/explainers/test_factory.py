@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassbox.config.explain import GradientShap, KernelShap, Occlusion, PartitionShap
+from glassbox.config.explain import GradientShap, KernelShap, Occlusion, PartitionShap, Rise
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request, Setup
 from glassbox.explainers.catalog import CONTROL, EXPLAINERS, TITLES
@@ -25,6 +25,7 @@ def setup(params, classifier) -> Setup:
             "kernel_shap": KernelShap(coalitions=80, tolerance=None, background=2, classes=0),
             "gradient_shap": GradientShap(samples=6, background=4),
             "partition_shap": PartitionShap(evaluations=20),
+            "rise": Rise(masks=60, cells=7, probability=0.5),
             "explainers": EXPLAINERS,
         }
     )
@@ -115,9 +116,9 @@ def test_the_background_is_drawn_once_for_as_many_as_any_explainer_takes(params)
 
 @pytest.mark.parametrize("passes", [200, 1000, 2000])
 def test_the_same_forward_passes_for_all_that_need_only_the_models_output(setup, classifier, params, passes):
-    settings = params.explain.model_copy(update={"explainers": EXPLAINERS})
+    settings = params.explain.model_copy(update={"explainers": EXPLAINERS, "rise": setup.settings.rise})
     alike = factory.matched(settings, passes, side=32)
-    assert alike.explainers == ("lime", "kernel_shap", "partition_shap", "occlusion")
+    assert alike.explainers == ("lime", "kernel_shap", "partition_shap", "occlusion", "rise")
     for name, explainer in factory.make(replace(setup, settings=alike)).items():
         least = 0.9 * passes if name != "occlusion" else 0.25 * passes  # strides are whole pixels
         assert least <= explainer.budget(32).forward_passes <= passes, name
@@ -133,7 +134,7 @@ def test_maps_of_about_as_many_passes_or_that_cannot_come_nearer_are_not_made_ag
         assert set(factory.matched(settings, passes, side=32).explainers) == own.keys() - set(same)
     coarse = settings.model_copy(update={"occlusion": Occlusion(window=30, stride=1)})
     assert factory.matched_as_set(coarse, 320, side=32) == ("occlusion",)  # ten, and there are no more
-    every = settings.model_copy(update={"explainers": ("lime", "kernel_shap", "partition_shap", "occlusion")})
+    every = settings.model_copy(update={"explainers": ("lime", "kernel_shap", "partition_shap", "occlusion", "rise")})
     explainers = factory.make(replace(setup, settings=every, background=setup.background[[0] * 10]))
     for name, (passes, _) in factory.black_box(every, 320, side=32).items():
         assert passes == explainers[name].budget(32).forward_passes, name

@@ -9,7 +9,7 @@ from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.data import store
 from glassbox.data.base import Images
-from glassbox.explainers.catalog import EXPLAINERS
+from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS
 from glassbox.explaining import own_image
 from glassbox.figures import own_image as figure_of
 from glassbox.models.preprocessing import Preprocessing
@@ -35,6 +35,7 @@ def study(tmp_path, params):
             "lime": e.lime.model_copy(update={"samples": 40}),
             "kernel_shap": e.kernel_shap.model_copy(update={"coalitions": 40, "background": 2}),
             "partition_shap": e.partition_shap.model_copy(update={"evaluations": 40}),
+            "rise": e.rise.model_copy(update={"masks": 40}),
             "gradient_shap": e.gradient_shap.model_copy(update={"samples": 4, "background": 4}),
             "integrated_gradients": e.integrated_gradients.model_copy(update={"steps": 4}),
         }
@@ -151,3 +152,10 @@ def test_a_network_without_features_of_places_is_explained_by_all_others_and_tha
     assert explained.told().splitlines()[1:] == ["not by Grad-CAM: the network has no feature maps"]
     figure = figure_of.write(explained, picture.read_bytes(), 3, tmp_path / "photos")
     assert "grad_cam" not in np.load(figure.with_suffix(".npz"))
+
+
+def test_a_network_that_only_answers_is_explained_by_those_that_need_no_more(study, picture, monkeypatch):
+    monkeypatch.setattr(models.Classifier, "has_gradients", False)
+    explained = explain(study, picture)
+    assert [result.name for result in explained.results] == list(BLACK_BOX)
+    assert "not by Grad-CAM: an ONNX model has no gradients" in explained.told().splitlines()

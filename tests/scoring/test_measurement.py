@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from glassbox import models
 from glassbox.config.explain import GradientShap, IntegratedGradients, KernelShap, Occlusion, Superpixels
+from glassbox.core.errors import UserError
 from glassbox.data.batches import to_float
 from glassbox.data.sources.planted import plant
 from glassbox.data.store import Description, Split
@@ -338,3 +339,25 @@ def test_a_transformer_is_explained_attacked_and_scored(params, settings, small_
     for v in ground.variations:
         if v.looks_at:
             assert (v.images != ground.request.part(0, 1).images).any()
+
+
+def test_a_network_that_only_answers_is_scored_without_what_needs_more(trained, test, settings, monkeypatch):
+    classifier, card = trained
+    monkeypatch.setattr(classifier.network, "has_gradients", False, raising=False)
+    explain, score = settings
+    setup = Setup(classifier, explain, test.images[:2], (0.5,) * 3, batch_size=128)
+    predicted = models.probabilities(classifier, test.images, 128).argmax(dim=1).numpy()
+    little = score.model_copy(update={"images": 4})
+    with pytest.raises(UserError, match=r"^integrated_gradients and grad_cam explain by gradients, and an ONNX model "):
+        list(measurement.score(preparation.prepare(setup, little, card=card, test=test, predicted=predicted)))
+    black_box = explain.model_copy(update={"explainers": ("lime", "occlusion")})
+    setup = Setup(classifier, black_box, test.images[:2], (0.5,) * 3, batch_size=128)
+    ground = preparation.prepare(setup, little, card=card, test=test, predicted=predicted)
+    assert ground.untrained is None
+    assert (ground.cascade, ground.notes) == ([], (preparation.ANSWERS_ONLY,))
+    moved: list[int] = []
+    made = list(measurement.score(ground, moved.append))
+    assert sum(moved) == measurement.steps(ground)
+    assert {one.kind for one in made} == {"explainer", "control", "matched"}
+    assert not {column.metric for one in made for column in one.values} & {"emprt", "attack_sensitivity"}
+    assert score_tables.curves(made).empty

@@ -85,6 +85,12 @@ class Occlusion(Section):
         return self
 
 
+class Rise(Section):
+    masks: Annotated[int, Field(ge=2, le=MOST)]  # whose covariance with the probability is estimated
+    cells: Positive
+    probability: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Faithfulness(Section):
     steps: Annotated[int, Field(ge=2, le=MOST)]
     blur_sigma: Annotated[float, Field(gt=0, le=LARGEST)]
@@ -112,6 +118,7 @@ class Explain(Section):
     integrated_gradients: IntegratedGradients
     grad_cam: GradCam
     occlusion: Occlusion
+    rise: Rise
     faithfulness: Faithfulness
     analyses: Analyses
 
@@ -137,6 +144,11 @@ class Explain(Section):
             raise ValueError(
                 f"explain.occlusion.window is {self.occlusion.window}: with data.image_size = {side} it must be below "
                 f"{side}, or one square would cover the whole image"
+            )
+        if "rise" in self.explainers and self.rise.cells > side:
+            raise ValueError(
+                f"explain.rise.cells is {self.rise.cells}: with data.image_size = {side} it must not be above {side}, "
+                "or cells would be smaller than pixels"
             )
         if segments > side * side:
             raise ValueError(

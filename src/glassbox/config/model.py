@@ -9,18 +9,21 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 from glassbox.config.messages import shown
 from glassbox.config.section import Section, rule
 from glassbox.config.space import ARGUMENTS, Searched, in_order
-from glassbox.config.types import CNN, LARGEST, TUNED, Tuned, each_once
+from glassbox.config.types import CNN, LARGEST, NETWORK_FILES, TUNED, Tuned, each_once
 
 if TYPE_CHECKING:
     from glassbox.config.data import Data
 
 NAMES = (
-    "cnn, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like timm/resnet18 or "
-    "python:small:build"
+    "cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like "
+    "timm/resnet18 or python:small:build"
 )
 Name = Annotated[
     str,
-    Field(pattern=r"^(cnn|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][\w.]*:[A-Za-z_]\w*)$", max_length=128),
+    Field(
+        pattern=r"^(cnn|exported|onnx|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        max_length=128,
+    ),
 ]
 NORMALIZATIONS = (
     "'data', 'imagenet', 'half', 'none', 'weights', or [mean, deviation], each a number from 0 to 1 or a list of three "
@@ -84,6 +87,15 @@ class Model(Section):
                 f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null or a file; only "
                 "registries have weights by name"
             )
+        wanted = NETWORK_FILES.get(self.name)
+        if wanted and not (self.weights or "").endswith(wanted):
+            raise ValueError(
+                f"model.weights is {shown(self.weights)}: with model.name = {self.name} it must be a file that ends in "
+                f"{wanted} and holds the network"
+            )
+        kind = next((name for name, end in NETWORK_FILES.items() if (self.weights or "").endswith(end)), self.name)
+        if kind != self.name:
+            raise ValueError(f"model.name is {self.name!r}: with model.weights = {self.weights} it must be {kind}")
         if self.normalization == "weights" and self.weights is None:
             raise ValueError("model.normalization is weights: model.weights must then name some, not be null")
         if self.classes is not None and self.weights is None:

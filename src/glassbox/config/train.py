@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from glassbox.config.section import Section, rule
-from glassbox.config.types import TUNED, Count, Fraction, Optimizer, Penalty, Positive, TrainingBatch, Tuned
+from glassbox.config.types import (
+    NETWORK_FILES,
+    TUNED,
+    Count,
+    Fraction,
+    Optimizer,
+    Penalty,
+    Positive,
+    TrainingBatch,
+    Tuned,
+)
 
 if TYPE_CHECKING:
     from glassbox.config.compute import Compute
@@ -64,6 +74,14 @@ class Train(Section):
             raise ValueError(
                 f"data.planted.watermark is {data.planted.watermark!r}: with train.epochs = 0 it must be null, for it "
                 "needs a second training"
+            )
+
+    @rule
+    def _a_network_in_a_file_is_taken_as_it_is(self, model: "Model") -> None:
+        if model.name in NETWORK_FILES and self.epochs != 0:
+            raise ValueError(
+                f"train.epochs is {self.epochs}: with model.name = {model.name} it must be 0, for the network in that "
+                "file is taken as it is"
             )
 
     @rule

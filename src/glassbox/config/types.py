@@ -8,6 +8,7 @@ from pydantic import Field
 PACKAGE = Path(__file__).resolve().parents[1]
 
 CNN = "cnn"  # the network of the CNN paper
+NETWORK_FILES = {"exported": ".pt2", "onnx": ".onnx"}  # endings of files with network and weights, by `model.name`
 TUNED = "tuned"  # a value that means: the one that the search has found
 
 MOST = 2**31 - 1  # of all that is counted: libraries use 32 bits

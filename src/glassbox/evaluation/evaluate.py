@@ -15,7 +15,7 @@ from glassbox.core.seeds import derive
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
 from glassbox.evaluation import calibration, chance_level, class_order, classification
-from glassbox.models import Classifier, predict
+from glassbox.models import Classifier, device_of, predict
 from glassbox.provenance.resume import Keep, unkept
 
 
@@ -186,7 +186,7 @@ def augmented_accuracy(
         progress: called with the number of images of each finished batch.
         keep: takes the logits of each batch as soon as they are there.
     """
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
     generator = torch.Generator(device).manual_seed(derive(seed, "evaluate", "augment"))
     prepare = partial(augment, how=how, generator=generator, input_size=classifier.input_size)
     logits = predict(classifier, test.images, batch_size, progress, prepare, keep=keep)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from glassbox.config.explain import Explain
-from glassbox.models import Classifier, frozen
+from glassbox.models import Classifier, device_of, frozen
+from glassbox.models.layers import tensor_in, with_tensor
 from glassbox.provenance.resume import Arrays
 
 BLOCK = 2**26  # bytes of images that are sent to a machine at a time
@@ -205,9 +206,9 @@ def gradients_end_at(layer: nn.Module, *, in_place: bool = False) -> Iterator[li
     may overwrite its output, of which it gets a copy."""
     outputs: list[torch.Tensor] = []
 
-    def end(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        outputs.append(output.detach().requires_grad_(True))
-        return outputs[-1].clone() if in_place else outputs[-1]
+    def end(_: nn.Module, __: tuple[torch.Tensor, ...], output: Any) -> Any:
+        outputs.append(tensor_in(output).detach().requires_grad_(True))
+        return with_tensor(output, outputs[-1].clone() if in_place else outputs[-1])
 
     handle = layer.register_forward_hook(end)
     try:
@@ -244,7 +245,7 @@ def in_batches(
 ) -> Attribution:
     """Explain batch after batch: `explain(classifier, images (B, H, W, 3) uint8, targets (B,))` gives maps (B, H, W)
     and details (B,). Images and targets are on the classifier's device."""
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
     batches = zip(request.images.split(batch_size), request.targets.split(batch_size), strict=True)
     return join(
         [

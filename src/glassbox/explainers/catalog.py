@@ -11,8 +11,10 @@ TITLES = {  # of explainers, by name: that of their file in explainers/
     "grad_cam": "Grad-CAM",
     "libra_grad": "LibraGrad",
     "occlusion": "Occlusion",
+    "rise": "RISE",
     CONTROL: "random (control)",
 }
+BLACK_BOX = ("lime", "kernel_shap", "partition_shap", "occlusion", "rise")  # need nothing but the model's answers
 # Kinds of subjects of the scorecard: explainers, controls, and explainers of the network before training or with the
 # common number of forward passes.
 EXPLAINER, CONTROLLED, UNTRAINED, MATCHED = "explainer", "control", "untrained", "matched"
@@ -34,6 +36,7 @@ UNITS = {  # of the maps, where a figure states them; see the explainers' own do
     "grad_cam": "logit",
     "libra_grad": "logit",
     "occlusion": "probability",
+    "rise": "probability",
 }
 TOLERANCE = 1e-3  # largest error of additivity, in probability, of a map that may be shown
 

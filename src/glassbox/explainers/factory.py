@@ -1,13 +1,17 @@
 """Explainers by name."""
 
+from collections.abc import Iterable
 from importlib import import_module
 
 import torch
 
 from glassbox.config.explain import Explain
+from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
+from glassbox.core.text import listed
 from glassbox.explainers import occlusion
 from glassbox.explainers.base import Explainer, Setup
+from glassbox.explainers.catalog import BLACK_BOX
 from glassbox.models import Classifier
 
 ALIKE = 0.1  # share of the common number of forward passes by which an explainer's own may differ from it
@@ -18,8 +22,28 @@ def make(setup: Setup) -> dict[str, Explainer]:
 
     A new explainer is one file in this folder, with a function `make` like those of the others, and one line in
     `catalog.TITLES`; its own parameters get a section in `config.explain`.
+
+    Raises:
+        UserError: one needs gradients, which the classifier does not have.
     """
+    if not setup.classifier.has_gradients:
+        check_black_box(setup.settings.explainers)
     return {name: import_module(f"glassbox.explainers.{name}").make(setup) for name in setup.settings.explainers}
+
+
+def check_black_box(names: Iterable[str]) -> None:
+    """Check that explainers need nothing but the model's answers.
+
+    Raises:
+        UserError: one needs gradients.
+    """
+    needing = [name for name in names if name not in BLACK_BOX]
+    if needing:
+        verb, them = ("explains", "it") if len(needing) == 1 else ("explain", "them")
+        raise UserError(
+            f"{listed(needing)} {verb} by gradients, and an ONNX model only answers: take {them} out of "
+            f"explain.explainers, which may have {', '.join(BLACK_BOX)}"
+        )
 
 
 def setup(
@@ -79,6 +103,7 @@ def black_box(settings: Explain, forward_passes: int, side: int) -> dict[str, tu
         ),
         "partition_shap": (s.partition_shap.evaluations + 2, {"evaluations": forward_passes - 2}),
         "occlusion": (occlusion.forward_passes(window, stride, side), {"stride": next(strides, window)}),
+        "rise": (s.rise.masks, {"masks": forward_passes}),
     }
     named = {name: known[name] for name in s.explainers if name in known}
     return named if len(named) > 1 else {}

@@ -8,7 +8,7 @@ import torch
 from glassbox.config.explain import GradientShap as Settings
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
-from glassbox.models import Classifier
+from glassbox.models import Classifier, device_of
 
 
 def make(setup: Setup) -> "GradientShap":
@@ -40,7 +40,7 @@ class GradientShap:
         return image_by_image(self._explain, classifier, request, at_once=False)
 
     def _explain(self, classifier: Classifier, image: torch.Tensor, targets: list[int], seed: int) -> MapsAndDetails:
-        device = next(classifier.parameters()).device
+        device = device_of(classifier)
         x = to_float(image[None].to(device))  # (1, 3, H, W)
         draw = np.random.RandomState(seed)
         drawn = [(draw.randint(len(self.background)), draw.uniform()) for _ in range(self.settings.samples)]

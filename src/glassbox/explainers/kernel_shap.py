@@ -14,7 +14,7 @@ from glassbox.execution import compute
 from glassbox.explainers import shapley
 from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
-from glassbox.models import Classifier, probabilities
+from glassbox.models import Classifier, device_of, probabilities
 
 
 def make(setup: Setup) -> "KernelShap":
@@ -73,7 +73,7 @@ class KernelShap:
                 f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions: it "
                 "must be at least twice their number, or lower explain.superpixels.segments"
             )
-        device = next(classifier.parameters()).device
+        device = device_of(classifier)
         reduced = compute.number(self.precision, device)
         answers: list[np.ndarray] = []  # (M, T) of each round of coalitions
         empty: list[np.ndarray] = []  # (K,) with every region hidden

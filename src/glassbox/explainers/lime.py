@@ -10,7 +10,7 @@ from glassbox.config.types import Precision
 from glassbox.execution import compute
 from glassbox.explainers.base import Attribution, Budget, MapsAndDetails, Request, Setup, image_by_image
 from glassbox.explainers.superpixels import Composition, segment
-from glassbox.models import Classifier, probabilities
+from glassbox.models import Classifier, device_of, probabilities
 
 KERNEL_WIDTH = 0.25  # lime's default for images
 
@@ -55,7 +55,7 @@ class Lime:
         from sklearn import config_context
         from sklearn.metrics import pairwise_distances
 
-        pixels, device = image.cpu().numpy(), next(classifier.parameters()).device
+        pixels, device = image.cpu().numpy(), device_of(classifier)
         segments = segment(pixels, self.superpixels)
         n_regions = segments.max() + 1
         random = np.random.RandomState(seed)

@@ -9,7 +9,7 @@ import numpy as np
 from glassbox.core import files
 from glassbox.execution.compute import Peak, refusals
 from glassbox.explainers.base import Attribution, Explainer, Request, join
-from glassbox.models import Classifier
+from glassbox.models import Classifier, device_of
 from glassbox.provenance.resume import Arrays, Keep, unkept
 
 JOINED = 256  # parts whose numbers are joined: many small arrays take more memory than their content
@@ -62,7 +62,7 @@ class _Part:
     peak: Peak | None = None  # of this process
 
     def __call__(self, classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:
-        device = next(classifier.parameters()).device
+        device = device_of(classifier)
         if self.memory and self.peak is None:
             self.peak = Peak(device)
         side = getattr(classifier, "input_size", None) or block.images.shape[1]

@@ -18,11 +18,12 @@ from glassbox.evaluation import predictions
 from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request
-from glassbox.explainers.catalog import EXPLAINERS, TITLES
+from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS, TITLES
 from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.explaining.explanations import Explained
 
 FOLDER = Path("reports/photos")
+NEED_GRADIENTS = set(EXPLAINERS) - set(BLACK_BOX)
 EXPLAINED = 2  # classes: the most probable ones
 
 
@@ -42,7 +43,8 @@ class Photo:
         guesses = [f"{self.classes[label]} ({100 * self.probabilities[label]:.1f} %)" for label in self.targets]
         lines = [f"{self.name}: {', then '.join(guesses)}"]
         names = {result.name for result in self.results}
-        lines += [f"not by {TITLES[name]}: the network has no feature maps" for name in EXPLAINERS if name not in names]
+        why = "the network has no feature maps" if names & NEED_GRADIENTS else "an ONNX model has no gradients"
+        lines += [f"not by {TITLES[name]}: {why}" for name in EXPLAINERS if name not in names]
         return "\n".join(lines)
 
 
@@ -74,9 +76,9 @@ def explain(
     model: str | Path = "models",
     calibration: str | Path = "reports/evaluate/calibration.json",
 ) -> Photo:
-    """Classify an image and explain the two most probable classes, by every explainer (a network without feature maps
-    by all but Grad-CAM), with the settings of the section `explain`. It is read as images of the study are: turned by
-    its EXIF tag, made square and resized. Some explainers compare with training images of `data`.
+    """Classify an image and explain the two most probable classes, by every explainer that can explain the network,
+    with the settings of the section `explain`. It is read as images of the study are: turned by its EXIF tag, made
+    square and resized. Some explainers compare with training images of `data`.
 
     Raises:
         UserError: the image cannot be read, there is no classifier, or it was trained on other data.
@@ -97,7 +99,9 @@ def explain(
     targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
     seed = derive(params.study.seed, "explain", "photo")
     request = Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
-    names = tuple(name for name in EXPLAINERS if name != "grad_cam" or _has_feature_maps(classifier, pixels.shape[1]))
+    names = BLACK_BOX if not classifier.has_gradients else EXPLAINERS
+    if "grad_cam" in names and not _has_feature_maps(classifier, pixels.shape[1]):
+        names = tuple(name for name in names if name != "grad_cam")
     setup = factory.setup(
         classifier=classifier,
         settings=params.explain.model_copy(update={"explainers": names}),

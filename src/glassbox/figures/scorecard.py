@@ -206,7 +206,7 @@ def _colour(name: str) -> str:
 
 def draw_all(folder: Path, scorecard: Scorecard) -> None:
     """`scorecard.png`, `outcomes.png`, `forest/` and `ranks/` with one per metric, `faithfulness_and_cost.png` and
-    `randomization.png`."""
+    `randomization.png`, where it was measured."""
     card = scorecard.tables["scorecard"]
     measured = card[card["ranks"]].groupby("metric", sort=False)["mean"].apply(lambda means: np.isfinite(means).any())
     metrics = measured.index[measured].tolist()
@@ -220,7 +220,8 @@ def draw_all(folder: Path, scorecard: Scorecard) -> None:
     if any(row["controls"] for row in scorecard.ranking["metrics"].values()):
         outcomes(folder / "outcomes.png", scorecard.ranking)
     faithfulness_and_cost(folder / "faithfulness_and_cost.png", card)
-    randomization(folder / "randomization.png", scorecard.tables["randomization"])
+    if len(scorecard.tables["randomization"]):
+        randomization(folder / "randomization.png", scorecard.tables["randomization"])
 
 
 def draw_exposed(folder: Path, exposed: Exposed) -> None:

@@ -13,10 +13,11 @@ from glassbox.models.building import (
     preprocessing,
     rebuilt,
     save,
+    untrained,
 )
 from glassbox.models.card import Card
 from glassbox.models.classifier import Classifier, predict, probabilities
-from glassbox.models.layers import evaluating, frozen
+from glassbox.models.layers import device_of, evaluating, frozen
 
 __all__ = [
     "Card",
@@ -26,6 +27,7 @@ __all__ = [
     "check_data",
     "contradictions",
     "describe",
+    "device_of",
     "digest_of_weights",
     "evaluating",
     "fresh",
@@ -37,4 +39,5 @@ __all__ = [
     "probabilities",
     "rebuilt",
     "save",
+    "untrained",
 ]

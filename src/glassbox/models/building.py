@@ -1,6 +1,6 @@
 """Classifiers by name: what the section `model` says is checked, made, saved and loaded."""
 
-import json
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 
 from glassbox.config.model import Model, first_drawn
 from glassbox.config.space import Searched
-from glassbox.config.types import TUNED
+from glassbox.config.types import NETWORK_FILES, TUNED
 from glassbox.core import files
 from glassbox.core.errors import UserError, cut
 from glassbox.data.store import Description
@@ -18,15 +18,27 @@ from glassbox.models import class_names
 from glassbox.models.card import Card
 from glassbox.models.class_names import Names, Order
 from glassbox.models.classifier import Classifier
-from glassbox.models.layers import layers, load_tensors, totals
+from glassbox.models.layers import device_of, layers, load_tensors, totals
 from glassbox.models.networks import bare, source_of
 from glassbox.models.networks.base import built
+from glassbox.models.networks.in_file import FileNetwork
 from glassbox.models.preprocessing import FIXED, Colours, Preprocessing, listed
-from glassbox.models.weights import FILES, Fitted, Weights, digest, fit, no_file, read
+from glassbox.models.weights import (
+    FILES,
+    Fitted,
+    Weights,
+    classes_beside,
+    digest,
+    fit,
+    no_file,
+    read,
+    unnamed,
+)
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-DIGEST = "weights_sha256"  # key in the card
+NETWORK = "network"  # name, before its ending, of a file that holds the network
+DIGEST, NETWORK_DIGEST = "weights_sha256", "network_sha256"  # keys in the card
 
 
 def preprocessing(model: Model, data: Description) -> Preprocessing:
@@ -110,7 +122,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
         UserError: there is not, or it cannot.
     """
     model = first_drawn(model, space)
-    source = source_of(model.name)
+    source = source_of(model.name, model.weights)
     source.check_name(bare(model.name))
     if from_file(model.weights):
         if not Path(model.weights).exists():
@@ -119,7 +131,8 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
         source.check_weights(bare(model.name), model.weights)
     how = made_for(model.name, model.weights) if model.normalization == "weights" else None
     size = model.input_size or (how and how.input_size) or image_size
-    classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, 2)
+    outputs = source.outputs(model.arguments) or 2
+    classifier = build(model.name, model.arguments, Preprocessing(input_size=size), image_size, outputs, model.weights)
     if "grad_cam" in explainers:
         classifier.grad_cam_layer(image_size)
     return contradictions(model, image_size)
@@ -149,16 +162,24 @@ def check_data(model: Model, data: Description, *, trained: bool = True) -> list
 
 def from_file(weights: str | None) -> bool:
     """Whether `model.weights` names a file."""
-    return weights is not None and weights.endswith(FILES)
+    return weights is not None and weights.endswith((*FILES, *NETWORK_FILES.values()))
 
 
-def build(name: str, arguments: Mapping[str, Any], how: Preprocessing, image_size: int, n_classes: int) -> Classifier:
-    """A classifier by `model.name`, with fresh weights from torch's global random state, in channels_last memory order.
+def build(
+    name: str,
+    arguments: Mapping[str, Any],
+    how: Preprocessing,
+    image_size: int,
+    n_classes: int,
+    file: str | None = None,
+) -> Classifier:
+    """A classifier by `model.name`, with fresh weights from torch's global random state, in channels_last memory order;
+    or the network in a file, as it is there.
 
     Raises:
         UserError: there is no such network, or it does not take these arguments or images of that size.
     """
-    source = source_of(name)
+    source = source_of(name, file)
     network = built(source, name, bare(name), arguments, how.input_size or image_size, n_classes)
     classifier = Classifier(network, **vars(how))
     classifier.name, classifier.heads = name, source.heads(network, n_classes)
@@ -177,12 +198,11 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device, *, t
     Raises:
         UserError: there is no such network, or its weights are missing or do not fit.
     """
-    how, source, name = preprocessing(model, data), source_of(model.name), bare(model.name)
+    how, source, name = preprocessing(model, data), source_of(model.name, model.weights), bare(model.name)
     size = how.input_size or data.image_size
-    given = None
-    if model.weights is not None:
-        given = read(model.weights) if from_file(model.weights) else source.weights(name, model.weights)
+    given = _given(model)
     names = _names_of_outputs(model, given)
+    trained = trained and model.name not in NETWORK_FILES
     order = None if trained or names is None else class_names.order(names, data.classes, _named_by(model))
 
     def made(side: int) -> Classifier:
@@ -190,7 +210,7 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device, *, t
         with device:  # its weights are drawn there
             sized = replace(how, input_size=side)
             n_classes = len(order.outputs if order else data.classes)
-            classifier = build(model.name, model.arguments, sized, data.image_size, n_classes)
+            classifier = build(model.name, model.arguments, sized, data.image_size, n_classes, model.weights).to(device)
         classifier.preprocessing = how
         return classifier
 
@@ -198,6 +218,9 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device, *, t
     if given is None:
         return classifier
     theirs = None if names is None else tuple(same[0] for same in names)
+    if isinstance(classifier.network, FileNetwork):
+        classifier.notes = [*classifier.network.notes, *([] if order else [unnamed(model.weights, data.classes)])]
+        return _in_order(classifier, order, data)
     given, classes = replace(given, classes=theirs), theirs if order else data.classes
     try:
         fitted = _load_weights(given, classifier, model, classes)
@@ -212,9 +235,36 @@ def fresh(model: Model, data: Description, seed: int, device: torch.device, *, t
     source.suit(classifier.network, name, model.weights)
     classifier.began_fresh = fitted.fresh
     classifier.notes = fitted.notes if from_file(model.weights) else []
-    if order:
-        classifier.answer_in(order)
-        classifier.notes = [*classifier.notes, *_note_of(order, theirs, data.classes)]
+    return _in_order(classifier, order, data)
+
+
+def _given(model: Model) -> Weights | None:
+    """The weights that `model.weights` names; those of a network in a file stay in it."""
+    if model.weights is None:
+        return None
+    if model.name in NETWORK_FILES:
+        return Weights({}, classes_beside(model.weights))
+    if from_file(model.weights):
+        return read(model.weights)
+    return source_of(model.name).weights(bare(model.name), model.weights)
+
+
+def _in_order(classifier: Classifier, order: Order | None, data: Description) -> Classifier:
+    """The classifier with the outputs of the data's classes first, and a note if these are not its own order."""
+    if order is None:
+        return classifier
+    classifier.answer_in(order)
+    if more := len(order.outputs) - len(data.classes):
+        note = (
+            f"The network has {len(order.outputs)} outputs, of which the data have {len(data.classes)} classes: it may "
+            f"predict any of the other {more} as well, which is a mistake on these data."
+        )
+    elif classifier.outputs is not None:
+        theirs = [name for _, name in sorted(zip(order.outputs, order.classes, strict=True))]
+        note = f"The network has its outputs in the order {cut(', '.join(theirs), 200)}, which is not that of the data."
+    else:
+        return classifier
+    classifier.notes = [*classifier.notes, note]
     return classifier
 
 
@@ -231,19 +281,6 @@ def _names_of_outputs(model: Model, given: Weights | None) -> Names | None:
 
 def _named_by(model: Model) -> str:
     return "model.classes" if model.classes else f"model.weights ({model.weights}; model.classes can name its outputs)"
-
-
-def _note_of(order: Order, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
-    """A sentence about outputs that are not the classes of the data, in their order."""
-    more = len(order.outputs) - len(classes)
-    if order.outputs == tuple(range(len(classes))):
-        return []
-    if more:
-        return [
-            f"The network has {len(order.outputs)} outputs, of which the data have {len(classes)} classes: it may "
-            f"predict any of the others as well, which is a mistake on these data."
-        ]
-    return [f"The network has its outputs in the order {cut(', '.join(theirs), 200)}, which is not that of the data."]
 
 
 def _load_weights(given: Weights, classifier: Classifier, model: Model, classes: tuple[str, ...]) -> Fitted:
@@ -290,10 +327,10 @@ def describe(model: Model, classifier: Classifier, data: Description, choices: l
     )
 
 
-def rebuilt(card: Card) -> Classifier:
-    """The classifier of a card, with fresh weights from torch's global random state."""
+def rebuilt(card: Card, file: str | None = None) -> Classifier:
+    """The classifier of a card, with fresh weights from torch's global random state; or with the network in a file."""
     how = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in card.preprocessing.items()})
-    classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes))
+    classifier = build(card.name, card.arguments, how, card.image_size, len(card.classes), file)
     source_of(card.name).suit(classifier.network, bare(card.name), card.weights)
     classifier.classes = card.classes
     if card.outputs is not None:
@@ -301,11 +338,43 @@ def rebuilt(card: Card) -> Classifier:
     return classifier
 
 
+def untrained(classifier: Classifier, card: Card, seed: int) -> Classifier | None:
+    """A classifier that has learnt nothing, in evaluation mode, with the network, device and temperature of another,
+    which `card` describes. Its weights are fresh ones by a seed. A file that holds a network does not say how they are
+    drawn: of such a network each tensor has the learnt values in random order, so that it keeps their distribution.
+    None if its weights cannot be changed."""
+    if not classifier.has_gradients:
+        return None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if isinstance(classifier.network, FileNetwork):
+            other = copy.deepcopy(classifier)
+            with torch.no_grad():
+                for tensor in (*other.network.parameters(), *other.network.buffers()):
+                    order = torch.randperm(tensor.numel()).to(tensor.device)
+                    tensor.copy_(tensor.flatten()[order].view(tensor.shape))
+        else:
+            other = rebuilt(card).to(device_of(classifier))
+    other.temperature = classifier.temperature
+    return other.eval()
+
+
 def save(folder: str | Path, classifier: Classifier, card: Card) -> None:
-    """Write weights (safetensors) and card (JSON)."""
+    """Write weights (safetensors) and card (JSON), and, if the network is one in a file, that file."""
+    folder, content = Path(folder), asdict(card)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    files.write_tensors(Path(folder) / WEIGHTS, tensors)
-    files.write_json(Path(folder) / CARD, asdict(card) | {DIGEST: files.sha256(Path(folder) / WEIGHTS)}, checked=True)
+    files.write_tensors(folder / WEIGHTS, tensors)
+    content[DIGEST] = files.sha256(folder / WEIGHTS)
+    if isinstance(classifier.network, FileNetwork):
+        network = folder / f"{NETWORK}{NETWORK_FILES[card.name]}"
+        files.write_bytes(network, classifier.network.content)
+        content[NETWORK_DIGEST] = files.sha256(network)
+    files.write_json(folder / CARD, content, checked=True)
+
+
+def _check_digest(path: Path, recorded: str | None) -> None:
+    if files.sha256(path) != recorded:
+        raise RuntimeError(f"its SHA-256 is not that in {CARD}")
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu", temperature: float = 1.0) -> tuple[Classifier, Card]:
@@ -318,15 +387,19 @@ def load(folder: str | Path, device: torch.device | str = "cpu", temperature: fl
     from safetensors.torch import load_file
 
     value = files.read_json(Path(folder) / CARD)
-    path = Path(folder) / WEIGHTS
+    weights = path = Path(folder) / WEIGHTS
+    network = None
     try:
-        if files.sha256(path) != value.pop(DIGEST, None):
-            raise RuntimeError(f"its SHA-256 is not that in {CARD}")
+        _check_digest(path, value.pop(DIGEST, None))
+        if (recorded := value.pop(NETWORK_DIGEST, None)) is not None:
+            network = path = Path(folder) / f"{NETWORK}{NETWORK_FILES[value['name']]}"
+            _check_digest(path, recorded)
         card = Card(**{key: tuple(v) if key == "classes" else v for key, v in value.items()})
-        classifier = rebuilt(card)
+        classifier = rebuilt(card, network and str(network))
+        path = weights
         load_tensors(classifier, load_file(path))
         classifier.temperature = temperature
-    except (OSError, SafetensorError, AttributeError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read ({reason}): 'dvc repro train --force' makes it anew") from None
     return classifier.to(device).eval(), card

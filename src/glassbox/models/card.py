@@ -33,6 +33,8 @@ class Card:
     def in_words(self) -> str:
         """Its size, and tensors with fresh weights."""
         size = "network of {total:,} parameters, {trainable:,} of them trainable".format(**self.parameters)
+        if not self.parameters["total"]:  # an ONNX model keeps them to itself
+            size = "network whose parameters are not counted"
         if not self.began_fresh:
             return size
         return f"not in {self.weights}, so begun fresh: {', '.join(self.began_fresh)}\n{size}"

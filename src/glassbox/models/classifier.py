@@ -14,7 +14,7 @@ from glassbox.execution import compute
 from glassbox.execution.compute import refusals
 from glassbox.models.class_names import Order
 from glassbox.models.feature_maps import as_maps, last_feature_maps
-from glassbox.models.layers import evaluating
+from glassbox.models.layers import device_of, evaluating
 from glassbox.models.preprocessing import Preprocessing
 from glassbox.provenance.resume import Arrays, Keep, unkept
 
@@ -92,6 +92,11 @@ class Classifier(nn.Module):
     def input_size(self) -> int | None:
         """Side of the network's input, pixels; None takes images as they are."""
         return self.preprocessing.input_size
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the network has gradients, and weights that can be changed; else it only answers."""
+        return getattr(self.network, "has_gradients", True)
 
     def affine_stem(self) -> nn.Module:
         """The last layer known to be reached from colours by affine maps alone: of the network, or before it."""
@@ -175,7 +180,7 @@ def predict(
     Raises:
         UserError: the device refuses; see `compute.refusals`.
     """
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
 
     def items() -> Iterator[tuple[None, torch.Tensor]]:
         for batch in images.split(batch_size):
@@ -196,7 +201,7 @@ def predict(
 @torch.inference_mode()
 def _logits(precision: Precision, batch_size: int, classifier: nn.Module, _: None, batch: torch.Tensor) -> Arrays:
     """Logits of a batch (B, H, W, 3) uint8 or (B, 3, H, W) float, on any device."""
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
     batch = batch.to(device)
     x = to_float(batch) if batch.dtype == torch.uint8 else batch
     side = getattr(classifier, "input_size", None) or x.shape[2]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import Node
 
-from glassbox.models.layers import frozen
+from glassbox.models.layers import device_of, frozen, tensor_in
 
 Edge = tuple[Node, int]  # in autograd's graph
 MOST_PREFIX = 16  # class and register tokens
@@ -62,9 +62,8 @@ def last_feature_maps(network: nn.Module, size: int) -> nn.Module | None:
         network: takes (N, 3, size, size).
     """
     prefix = getattr(network, "num_prefix_tokens", None)
-    weight = next(network.parameters())
     # Two images: some modules take the places of all images for rows of a batch.
-    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(weight)
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device_of(network))
     modules: list[nn.Module] = []
     for module, shape in single_path(network, x):
         if shape[0] != len(x):
@@ -109,7 +108,9 @@ def _last_that_matters(
     after that layer. Not of the logits: some last layers begin with weights of zero."""
     outputs: dict[nn.Module, torch.Tensor] = {}
     features: list[torch.Tensor] = []
-    handles = [module.register_forward_hook(lambda m, _, output: outputs.update({m: output})) for module in modules]
+    handles = [
+        module.register_forward_hook(lambda m, _, output: outputs.update({m: tensor_in(output)})) for module in modules
+    ]
     try:
         with frozen(network), torch.enable_grad():
             n_classes = network(x).shape[1]
@@ -150,8 +151,9 @@ def single_path(network: nn.Module, x: torch.Tensor) -> list[tuple[nn.Module, to
 
     def record(module: nn.Module, _: tuple[torch.Tensor, ...], output: object) -> None:
         calls[module] += 1
-        if isinstance(output, torch.Tensor) and output.grad_fn is not None:
-            outputs[module] = (output.grad_fn, output.output_nr), output.shape
+        tensor = tensor_in(output)
+        if tensor is not None and tensor.grad_fn is not None:
+            outputs[module] = (tensor.grad_fn, tensor.output_nr), tensor.shape
 
     handles = [module.register_forward_hook(record) for module in network.modules() if module is not network]
     try:

@@ -4,9 +4,34 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device of a module's weights or, if it has none, of its statistics; the CPU if it has neither."""
+    tensor = next(chain(module.parameters(), module.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def tensor_in(output: Any) -> torch.Tensor | None:
+    """What a module gives: a tensor, or the only tensor among sizes, which modules of a program of torch.export hand on
+    to each other; None for anything else."""
+    if isinstance(output, list | tuple):
+        tensors = [item for item in output if isinstance(item, torch.Tensor)]
+        sizes = [item for item in output if isinstance(item, int)]
+        return tensors[0] if len(tensors) == 1 and len(tensors) + len(sizes) == len(output) else None
+    return output if isinstance(output, torch.Tensor) else None
+
+
+def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
+    """The output of a module with another tensor in the place of `tensor_in`."""
+    if isinstance(output, list | tuple):
+        return type(output)(tensor if isinstance(item, torch.Tensor) else item for item in output)
+    return tensor
 
 
 @contextmanager
@@ -41,7 +66,7 @@ class Layer:
 
     name: str  # in the network
     kind: str  # its class
-    shape: str  # of its output for one image, like "32 x 10 x 10" (channels, height, width)
+    shape: str  # of its output for one image, if that is a tensor, like "32 x 10 x 10" (channels, height, width)
     parameters: int  # their number, with batch norm's running mean and variance
     trainable: int  # those that training changes by gradients
 
@@ -51,12 +76,12 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
     through them."""
     rows: list[Layer] = []
 
-    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+    def record(name: str, module: nn.Module, output: Any) -> None:
         if any(layer.name == name for layer in rows):
             return  # it runs several times
-        numbers = totals(module)
-        shape = " x ".join(str(side) for side in output.shape[1:])
-        rows.append(Layer(name, type(module).__name__, shape, numbers["total"], numbers["trainable"]))
+        numbers, tensor = totals(module), tensor_in(output)
+        shape = "" if tensor is None else " x ".join(str(side) for side in tensor.shape[1:])
+        rows.append(Layer(name, _kind(module), shape, numbers["total"], numbers["trainable"]))
 
     handles = [
         module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
@@ -65,11 +90,17 @@ def layers(network: nn.Module, image_size: int) -> list[Layer]:
     ]
     try:
         with evaluating(network), torch.no_grad():
-            network(next(network.parameters()).new_zeros(1, 3, image_size, image_size))
+            network(torch.zeros(1, 3, image_size, image_size, device=device_of(network)))
     finally:
         for handle in handles:
             handle.remove()
     return rows
+
+
+def _kind(module: nn.Module) -> str:
+    """The class of a layer; in a program of torch.export, that of the layer that was exported."""
+    name = type(module).__name__
+    return module.type_name().rpartition(".")[2] if name == "InterpreterModule" and module.type_name() else name
 
 
 def totals(network: nn.Module) -> dict[str, int]:

@@ -77,7 +77,7 @@ def read(path: str) -> Weights:
                 f"with torch.save(torch.jit.load({path!r}).state_dict(), 'weights.pth')"
             ) from None
         raise UserError(f"model.weights: the file {path} cannot be read as weights ({reason(error)})") from None
-    return Weights(_unwrapped(content, path), _classes_beside(path) or in_content(about))
+    return Weights(_unwrapped(content, path), classes_beside(path) or in_content(about))
 
 
 def _read_safetensors(path: str) -> tuple[Any, Any]:
@@ -215,7 +215,12 @@ def _are_weights(content: Any) -> bool:
     )
 
 
-def _classes_beside(path: str) -> tuple[str, ...] | None:
+def classes_beside(path: str) -> tuple[str, ...] | None:
+    """The classes that the file `beside` weights names, in the order of the outputs; None if it names none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     file = beside(path)
     if not file.exists():
         return None
@@ -281,6 +286,14 @@ def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], he
     return rest | {f"{head}.{name.removeprefix(before)}": t for name, t in theirs.items() if name.startswith(before)}
 
 
+def unnamed(which: str, classes: tuple[str, ...]) -> str:
+    """The sentence that nobody says what the outputs stand for; `classes` are those of the data."""
+    return (
+        f"model.weights: {which} does not name its classes: its outputs are taken for {_listed(classes)}, in this "
+        "order. If theirs is another one, name them in model.classes."
+    )
+
+
 def _order_of_classes(
     theirs: tuple[str, ...] | None, classes: tuple[str, ...], which: str
 ) -> tuple[str | None, list[int] | None]:
@@ -289,10 +302,7 @@ def _order_of_classes(
     if theirs == classes:
         return None, None
     if theirs is None or len(theirs) != len(classes):
-        return (
-            f"model.weights: {which} does not name its classes: its outputs are taken for {_listed(classes)}, in this "
-            "order. If theirs is another one, name them in model.classes."
-        ), None
+        return unnamed(which, classes), None
     if set(theirs) != set(classes):
         return (
             f"model.weights: the classes of {which} ({_listed(theirs)}) are not called like those of the data "

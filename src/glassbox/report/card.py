@@ -30,11 +30,13 @@ def card(study: Study) -> str:
     side, listed = data["image_size"], _listed(data["classes"])
     sizes = ", ".join(f"{n:,} {split}" for split, n in study.sizes.items())
     unused = ", not used before this evaluation" if study.training["epochs"] else ""
+    total = study.model["parameters"]["total"]
+    parameters = f"{total:,} parameters" if total else "parameters that are not counted"
     lines = [
         "## Model",
         "",
         f"`glassbox-{p.study.name}`: {network_in_words(study.model['name'])}, "
-        f"{study.model['parameters']['total']:,} parameters, {origin(study)}. Its input is RGB images of any size as "
+        f"{parameters}, {origin(study)}. Its input is RGB images of any size as "
         f"uint8, which it resizes to {side} x {side} pixels and normalises; its output is the predicted class and a "
         "probability for each class.",
         "",

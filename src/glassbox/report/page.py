@@ -76,6 +76,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
         standings=standings(study.ranking) if study.ranking else None,
         outcomes=outcomes(study.ranking) if study.ranking else {},
         names=TITLES,
+        untrained=study.scorecard is not None and (study.scorecard["kind"] == UNTRAINED).any(),
         pair_pictures=sorted(path.relative_to(folder).as_posix() for path in pairs),
         parameters=yaml_file.flatten(study.params),
         dumps=json.dumps,
@@ -109,9 +110,10 @@ def outcomes(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tables = {}
     for metric, row in ranking["metrics"].items():
         tests = {(test["explainer"], control_of(test["control"])): test for test in row["controls"]}
-        keys, names = [*CONTROLS, UNTRAINED], dict.fromkeys(name for name, _ in tests)
-        rows = [{"title": TITLES[name], "cells": [tests.get((name, key)) for key in keys]} for name in names]
-        tables[metric] = {"columns": [*CONTROLS.values(), "itself untrained"], "rows": rows}
+        titles = CONTROLS | ({UNTRAINED: "itself untrained"} if UNTRAINED in {key for _, key in tests} else {})
+        names = dict.fromkeys(name for name, _ in tests)
+        rows = [{"title": TITLES[name], "cells": [tests.get((name, key)) for key in titles]} for name in names]
+        tables[metric] = {"columns": [*titles.values()], "rows": rows}
     return tables
 
 

@@ -56,7 +56,7 @@ def score(ground: Ground, progress: Callable[[int], object] = int) -> Iterator[S
     for kind, subjects in (
         (EXPLAINER, explainers),
         (CONTROLLED, all_controls(explain.superpixels, side)),
-        (UNTRAINED, explainers),
+        (UNTRAINED, explainers if ground.untrained else {}),
         (MATCHED, matched),
     ):
         for name, explainer in subjects.items():
@@ -90,8 +90,9 @@ def measure_subject(
     progress(len(ground.request))
     if whole:
         values |= _robustness(ground, explainer, attribution.maps, books)
-        emprt, curve = _randomization(ground, name, explainer, attribution.maps, books)
-        values |= emprt
+        if ground.cascade:
+            emprt, curve = _randomization(ground, name, explainer, attribution.maps, books)
+            values |= emprt
     return Scored(name, kind, values, explainer.budget(side), attribution, memory, curve)
 
 
@@ -101,12 +102,14 @@ def steps(ground: Ground) -> int:
     varied, randomised = min(s.robustness.images, n), min(s.randomization.images, n)
     draws = len({variation.draw for variation in ground.variations})
     # Each explainer is attacked through one surrogate.
-    variations = sum(v.looks_at is None for v in ground.variations) + len(s.robustness.attack)
+    attacks = len(s.robustness.attack) if ground.setup.classifier.has_gradients else 0
+    variations = sum(v.looks_at is None for v in ground.variations) + attacks
     once = 2 * n + varied * (draws + variations) + randomised * len(ground.cascade)
     side = ground.request.images.shape[1]
     matched = factory.matched(ground.setup.settings, s.matched_evaluations, side).explainers
     own = len(ground.setup.settings.explainers)
-    return once * (own + len(CONTROLS)) + 2 * n * (own + len(matched))
+    untrained = own if ground.untrained else 0
+    return once * (own + len(CONTROLS)) + 2 * n * (untrained + len(matched))
 
 
 def measure(

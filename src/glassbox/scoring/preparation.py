@@ -11,6 +11,7 @@ import torch
 
 from glassbox import models
 from glassbox.config.score import Robustness, Score
+from glassbox.config.types import NETWORK_FILES
 from glassbox.core.seeds import derive
 from glassbox.data.store import Split
 from glassbox.explainers import factory
@@ -21,6 +22,16 @@ from glassbox.provenance.resume import Arrays, Keep, unkept
 from glassbox.xai_metrics import attack, correlation, perturbations, randomization
 from glassbox.xai_metrics.base import Hidden
 from glassbox.xai_metrics.sensitivity import ATTACK, BRIGHTNESS, MAX_SENSITIVITY, SHIFT
+
+IN_FILE = (
+    "The network comes from a file, which does not say how its weights were drawn before training. Where a network "
+    "without learnt weights is needed, as a control and for eMPRT, each of its tensors has the learnt values in random "
+    "order."
+)
+ANSWERS_ONLY = (
+    "The network is an ONNX model, which only answers. Without its gradients and weights these are not measured: "
+    "sensitivity to attacks, eMPRT, and each explainer's own maps of an untrained network as a control."
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Ground:
     masks: dict[int, np.ndarray]  # (N, H, W) bool for each margin, or none where the truth is unknown
     right: np.ndarray  # (N,) bool, whether the prediction is right; only there is a mask the truth about it
     hidden: dict[float, Hidden]  # for each share of cells the effect of hiding them
+    notes: tuple[str, ...] = ()  # sentences about what is measured otherwise than for a network made by code
     keep: Keep = unkept  # stores maps and values as soon as they are made
     variations: list[Variation] = field(default_factory=list)  # small changes of the first images
     untrained: Classifier | None = None  # the network before training
@@ -93,8 +105,7 @@ def prepare(
     rows = draw(test.labels.numpy(), settings.images, seed, settings.draw == "by_class")
     seeds = tuple(derive(seed, "score", "image", int(row)) for row in rows)
     request = Request(test.images[rows], torch.from_numpy(predicted[rows]), seeds)
-    untrained = _untrained(card, next(classifier.parameters()).device, derive(seed, "score", "untrained"))
-    untrained.temperature = classifier.temperature  # so that nothing but the weights differs
+    untrained = models.untrained(classifier, card, derive(seed, "score", "untrained"))
     layers = [layer["name"] for layer in card.layers]
     return Ground(
         setup=setup,
@@ -106,9 +117,18 @@ def prepare(
         hidden={share: _hide(setup, settings, request, share, keep) for share in settings.correlation.shares},
         variations=variations(setup, settings, request, keep),
         untrained=untrained,
-        cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)],
+        cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)]
+        if untrained
+        else [],
+        notes=_notes(card, classifier),
         keep=keep,
     )
+
+
+def _notes(card: Card, classifier: Classifier) -> tuple[str, ...]:
+    if not classifier.has_gradients:
+        return (ANSWERS_ONLY,)
+    return (IN_FILE,) if card.name in NETWORK_FILES else ()
 
 
 def _hide(setup: Setup, settings: Score, request: Request, share: float, keep: Keep) -> Hidden:
@@ -154,7 +174,9 @@ def variations(setup: Setup, settings: Score, request: Request, keep: Keep = unk
 
 
 def _attacks(setup: Setup, how: Robustness, first: Request, keep: Keep) -> dict[tuple[float, str], np.ndarray]:
-    """The attacked images (R, H, W, 3) by radius and surrogate."""
+    """The attacked images (R, H, W, 3) by radius and surrogate; none without gradients."""
+    if not setup.classifier.has_gradients:
+        return {}
     in_use = {Control.looks_at} | {explainer.looks_at for explainer in factory.make(setup).values()}
     parts = [
         (radius, name, rows)
@@ -185,9 +207,3 @@ def _widened(masks: np.ndarray, margins: tuple[int, ...]) -> dict[int, np.ndarra
     """Masks (N, H, W) with everything within so many pixels of them, diagonals included."""
     around = np.ones((1, 3, 3), bool)
     return {n: scipy.ndimage.binary_dilation(masks, around, iterations=n) if n else masks for n in margins}
-
-
-def _untrained(card: Card, device: torch.device, seed: int) -> Classifier:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return models.rebuilt(card).to(device).eval()

@@ -10,6 +10,8 @@ from glassbox.explainers.catalog import CONTROLLED, EXPLAINER
 from glassbox.scoring.measurement import Scored
 from glassbox.scoring.preparation import Ground
 
+CURVE = ("explainer", "step", "randomised_from", "image", "entropy_rise", "rank_agreement")  # columns of `curves`
+
 
 def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.DataFrame:
     """Wide form: a row for each subject and image, a column for each metric and setting; see `Column`. `constant_map`
@@ -36,8 +38,9 @@ def constant_maps(values: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def curves(scored: list[Scored]) -> pd.DataFrame:
-    """The effect of randomization on maps, a row for each subject, model and image."""
-    return pd.concat([subject.curve for subject in scored if subject.curve is not None], ignore_index=True)
+    """The effect of randomization on maps, a row for each subject, model and image; empty if it was not measured."""
+    measured = [subject.curve for subject in scored if subject.curve is not None]
+    return pd.concat(measured, ignore_index=True) if measured else pd.DataFrame(columns=[*CURVE])
 
 
 def costs(scored: list[Scored]) -> dict[str, dict[str, dict[str, float]]]:

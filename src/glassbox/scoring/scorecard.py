@@ -62,6 +62,7 @@ def make(scored: list[Scored], ground: Ground, classes: tuple[str, ...], gate: d
     on_squares = superpixels.on_squares((image.numpy() for image in images), settings.superpixels)
     squares = ground.rows[on_squares].tolist()
     words = verdicts.sentences(ranking, settings.grad_cam.relu) + captions.on_squares(squares, len(on_squares))
+    words += ground.notes
     return Scorecard(tables, ranking | {"squares": squares, "verdicts": words})
 
 

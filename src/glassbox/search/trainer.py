@@ -119,7 +119,7 @@ def _parameters(model: models.Classifier, _: int) -> float:
 @torch.inference_mode()
 def _forward_ms(model: models.Classifier, side: int) -> float:
     """Median of 20 forward passes of one image, after three that are not counted."""
-    device = next(model.parameters()).device
+    device = models.device_of(model)
     image, times = torch.rand(1, 3, side, side, device=device), []
     with models.evaluating(model):
         for _ in range(23):

@@ -78,6 +78,7 @@ def _save(
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
+    runtime = ["onnxruntime"] if (Path(folder) / "network.onnx").exists() else []
     probabilities = [ColSpec(DataType.double, f"p({name})") for name in classes]
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
@@ -98,7 +99,7 @@ def _save(
             code_paths=[str(path) for path in (Path(__file__).parents[1], NETWORKS) if path.is_dir()],
             signature=signature,
             input_example=np.array(example, np.uint8),
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in [*REQUIREMENTS, *runtime]],
             tags={MODEL_DIGEST: digest, OWNER: runs.owner},
         )
     runs.client.update_run(runs.row_id, status="RUNNING")

@@ -72,7 +72,7 @@ class Training:
         """Train a classifier from `fresh`, which is on `place.device`; see `fit`. The images may be on any device."""
         settings = self.hyperparameters.train
         recipe = recipe_of(settings, self.hyperparameters.augment, derive(self.seed, "train", "batches"))
-        optimizer = make_optimizer(classifier, settings)
+        optimizer = make_optimizer(classifier, settings) if recipe.epochs else None
         splits = train.to(place.device), validation.to(place.device)
         return fit(classifier, *splits, optimizer, recipe, place=place, checkpoint=checkpoint, ranks=ranks)
 
@@ -98,7 +98,7 @@ def fit(
     classifier: Classifier,
     train: Split,
     validation: Split,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     recipe: Recipe,
     *,
     place: Place,
@@ -117,6 +117,7 @@ def fit(
 
     Args:
         classifier: trained in place. It, its optimizer and the images (uint8) are on `place.device`.
+        optimizer: of its weights; None where there are no epochs.
         checkpoint: state of this training, read once and written after each epoch; that of the first rank is used.
 
     Yields:
@@ -159,7 +160,7 @@ class _Run:
         classifier: Classifier,
         train: Split,
         validation: Split,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | None,
         recipe: Recipe,
         place: Place,
         ranks: Ranks,
@@ -181,7 +182,7 @@ class _Run:
         self.parts: dict[str, Any] = {"classifier": classifier, "optimizer": optimizer}  # of a checkpoint
         self.early_stopping = self.parts["early_stopping"] = EarlyStopping(recipe)
         self.plateau = self.cycle = None
-        if isinstance(recipe.schedule, Plateau):
+        if isinstance(recipe.schedule, Plateau) and recipe.epochs:
             self.plateau = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.min_delta)
         elif isinstance(recipe.schedule, OneCycle) and recipe.epochs:
             self.cycle = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.epochs * len(self.sizes))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from glassbox.execution.compute import Place
-from glassbox.models import Classifier, evaluating
+from glassbox.models import Classifier, device_of, evaluating
 
 # On the CPU. bfloat16 makes products quicker, and costs a conversion for every number that goes in or out. Below about
 # so many multiply-adds for each result it does not pay: benchmarks/training_precision.py.
@@ -42,7 +42,7 @@ def products_per_result(classifier: Classifier, side: int) -> float:
     handles = [layer.register_forward_hook(count) for layer in layers]
     try:
         with evaluating(classifier):
-            classifier(torch.zeros(1, 3, side, side, device=next(classifier.parameters()).device))
+            classifier(torch.zeros(1, 3, side, side, device=device_of(classifier)))
     finally:
         for handle in handles:
             handle.remove()

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Request
-from glassbox.models import Classifier, frozen, probabilities
+from glassbox.models import Classifier, device_of, frozen, probabilities
+from glassbox.models.layers import tensor_in, with_tensor
 from glassbox.xai_metrics.correlation import grid
 
 CELLS = 6  # along a side of the occlusion grid
@@ -37,9 +38,9 @@ def by_features(classifier: Classifier, x: torch.Tensor, targets: torch.Tensor) 
     """Grad-CAM before it is enlarged: (N, h, w)."""
     outputs: list[torch.Tensor] = []
 
-    def keep(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        outputs.append(output)
-        return output.clone()  # later layers may overwrite it
+    def keep(_: nn.Module, __: tuple[torch.Tensor, ...], output: Any) -> Any:
+        outputs.append(tensor_in(output))
+        return with_tensor(output, outputs[-1].clone())  # later layers may overwrite it
 
     handle = classifier.grad_cam_layer(x.shape[-1]).register_forward_hook(keep)
     try:
@@ -98,7 +99,7 @@ def attack(
         (N, H, W, 3) uint8: of all points on the way that keep the prediction, the one with the farthest map; the image
         itself if there is none.
     """
-    device = next(classifier.parameters()).device
+    device = device_of(classifier)
     x, targets = to_float(request.images.to(device)), request.targets.to(device)
     starts = [np.random.default_rng(seed).uniform(-1, 1, tuple(x.shape[1:])) for seed in request.seeds]
     delta = radius * torch.from_numpy(np.stack(starts)).to(x)

@@ -10,7 +10,7 @@ from glassbox.config.types import Precision
 from glassbox.core.seeds import derive
 from glassbox.data.batches import to_float
 from glassbox.explainers.base import Request
-from glassbox.models import Classifier, probabilities
+from glassbox.models import Classifier, device_of, probabilities
 from glassbox.xai_metrics.base import Metric, Sample, Scores
 
 PETSIUK = "Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models, section 4.1"
@@ -68,7 +68,7 @@ def curves(
     Returns:
         (N, steps + 1), each row from no pixel replaced to all.
     """
-    device, points = next(classifier.parameters()).device, steps + 1
+    device, points = device_of(classifier), steps + 1
     start, end = (x.to(device).contiguous(memory_format=torch.channels_last) for x in (start, end))
     order = torch.from_numpy(places.astype(np.int32)).to(device)
     replaced = torch.from_numpy(np.round(np.linspace(0, places[0].size, points)).astype(np.int32)).to(device)

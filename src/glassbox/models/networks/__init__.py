@@ -10,17 +10,20 @@ SOURCES = {
     "torchvision": "torchvision_registry",
     "timm": "timm_registry",
     "python": "own_function",
+    "exported": "exported",
+    "onnx": "onnx_model",
 }
 
 
-def source_of(name: str) -> Source:
+def source_of(name: str, file: str | None = None) -> Source:
     """The source of a network. Its library is imported here, because that takes its time.
 
     Args:
         name: `model.name`.
+        file: that holds the network, if it is of a source of such files.
     """
     prefix = name.partition(":")[0].partition("/")[0]
-    return import_module(f"glassbox.models.networks.{SOURCES[prefix]}").SOURCE
+    return import_module(f"glassbox.models.networks.{SOURCES[prefix]}").SOURCE.of_file(file)
 
 
 def bare(name: str) -> str:

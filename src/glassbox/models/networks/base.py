@@ -13,7 +13,7 @@ from torch import nn
 from glassbox.core.errors import UserError, cut
 from glassbox.models.class_names import Names
 from glassbox.models.feature_maps import last_layer
-from glassbox.models.layers import evaluating
+from glassbox.models.layers import device_of, evaluating
 from glassbox.models.preprocessing import Preprocessing
 from glassbox.models.weights import FILES, Weights, reason
 
@@ -22,7 +22,22 @@ class Source:
     """Where networks come from. Each module of this package has one, as `SOURCE`.
 
     A network is any `nn.Module` that takes images (N, 3, size, size) float and gives logits (N, n_classes).
+
+    Attributes:
+        ending: of the name of a file that holds network and weights together; None where code makes the network.
+        has_gradients: whether a network has gradients, and weights that can be changed; else it only answers.
     """
+
+    ending: str | None = None
+    has_gradients = True
+
+    def of_file(self, file: str | None) -> "Source":
+        """The source that makes the network in a file; this one where code makes the network."""
+        return self
+
+    def outputs(self, arguments: Mapping[str, Any]) -> int | None:
+        """The number of outputs, where a file decides it."""
+        return None
 
     def check_name(self, name: str) -> None:
         """Check that there is such a network.
@@ -136,10 +151,10 @@ def built(source: Source, full: str, name: str, arguments: Mapping[str, Any], si
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{full} (model.name) returns {type(network).__name__}, but must return a torch.nn.Module")
-    if not any(True for _ in network.parameters()):
+    if source.ending is None and not any(True for _ in network.parameters()):
         raise UserError(f"{full} (model.name) has no weights to train")
     try:
-        device = next(network.parameters()).device
+        device = device_of(network)
         with evaluating(network), torch.no_grad():
             outputs = network(torch.zeros(1, 3, size, size, device=device))
     except Exception as error:
