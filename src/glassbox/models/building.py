@@ -81,7 +81,7 @@ def made_for(name: str, weights: str | None) -> Preprocessing | None:
     """
     if weights is None:
         return None
-    source = source_of(name)
+    source = source_of(name, weights)
     source.check_name(bare(name))
     return source.made_for(bare(name), weights)
 

@@ -168,5 +168,5 @@ def test_arguments_and_another_number_of_classes_are_refused(file):
     with pytest.raises(UserError, match=r"^model\.arguments\.width is not taken by exported"):
         exported(file, {"width": 3})
     two = Description("mine", ("a", "b"), SIDE, SIZES, (0.5,) * 3, (0.3,) * 3, False, "")
-    with pytest.raises(UserError, match=r"own\.pt2 has 3 outputs, and the data have 2 classes"):
+    with pytest.raises(UserError, match=r"own\.pt2 has 3 outputs, but there are 2 classes: name one"):
         models.check_data(model("exported", weights=file), two, trained=False)
