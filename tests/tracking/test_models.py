@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import environment
+from conftest import model as model_section
+from onnx_files import onnx_file
 from services import end, free_port, wait_for_page
 from tracked_stages import IMAGES, bundle, change, client, log_model, runs, save_model, store_uri
 
 from glassbox import models as classifiers
 from glassbox import serving
+from glassbox.data.store import Description
 from glassbox.tracking import address, models, ownership
 
 
@@ -51,6 +54,26 @@ def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_aft
     assert loaded.input_example is not None
     logged = [path for path in (moved / address.STORE / "artifacts").rglob("*") if path.is_file()]
     assert not [path for path in logged if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
+
+
+def test_an_onnx_model_is_logged_with_its_file_and_what_runs_it(project):
+    import mlflow
+
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    file = onnx_file(project / "own.onnx", n_classes=2)
+    data = Description("toy", ("cat", "dog"), 8, {}, (0.5,) * 3, (0.3,) * 3, False, "0" * 64)
+    asked = model_section("onnx", weights=file, normalization="half")
+    classifier = classifiers.fresh(asked, data, 0, torch.device("cpu"))
+    classifiers.save(project / "models", classifier, classifiers.describe(asked, classifier, data, []))
+    log_model()
+    logged = bundle(project).parents[1]
+    assert "onnxruntime==" in next(logged.rglob("requirements.txt")).read_text()
+    (project / "own.onnx").unlink()
+    mlflow.set_tracking_uri(store_uri(project))
+    loaded = mlflow.pyfunc.load_model("models:/glassbox-digits/latest")
+    p = (classifiers.predict(classifier, torch.from_numpy(IMAGES), 8).double() / 2).softmax(dim=1).numpy()
+    assert loaded.predict(IMAGES)[["p(cat)", "p(dog)"]].to_numpy() == pytest.approx(p, abs=1e-6)
 
 
 def stopped_while_copying(folder: Path, model) -> None:
