@@ -62,9 +62,9 @@ def settings(counts: pd.DataFrame) -> str:
     )
     told = "no association is shown" if test.pvalue >= 0.05 else "they are associated"
     return (
-        f"Chi-squared test of class against setting: p = {test.pvalue:.2g}, Cramér's V {v:.3f}, so {told}. The best rule "
-        f"that sees the setting alone is right for {100 * by_setting:.1f} % of the images; always answering the largest "
-        f"class is right for {100 * largest:.1f} %."
+        f"Chi-squared test of class against setting: p = {test.pvalue:.2g}, Cramér's V {v:.3f}, so {told}. The best "
+        f"rule that sees the setting alone is right for {100 * by_setting:.1f} % of the images; always answering the "
+        f"largest class is right for {100 * largest:.1f} %."
     )
 
 
