@@ -32,9 +32,6 @@ def main() -> None:
         tracked.log_params(flatten(settings, "evaluate."))
         classifier, card = models.load(MODEL, engine.device)
         augment = as_trained(augment, card.choices)
-        shown = preprocessing_check.check(classifier, card, data, store.read(DATA, "test"), engine.place.batch_size)
-        if shown is not None:
-            print(f"{'warning: ' if shown.agrees is False else ''}{shown.note}")
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
         augmented, batch_size = augment.validation_and_test, engine.place.batch_size
         n_images = len(validation) + len(test) * (1 + augmented)
@@ -57,10 +54,11 @@ def main() -> None:
             labels=test.labels.numpy(),
             source_index=test.index.numpy(),
             classes=card.classes,
-            n_classes=len(description.classes),
             settings=settings,
             seed=study.seed,
             files=test.names,
+            n_classes=len(description.classes),
+            preprocessing=preprocessing_check.check(classifier, card, data, test, batch_size),
         )
 
         from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
@@ -68,8 +66,6 @@ def main() -> None:
         folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics
         if augmented:
             metrics["augmented_accuracy"] = augmented_accuracy
-        if shown is not None:
-            metrics["preprocessing"] = shown.as_dict()
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, {"machine": engine.machine()} | costs)
         for name, table in evaluation.tables(settings.confused_pairs).items():

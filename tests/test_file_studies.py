@@ -58,7 +58,7 @@ def test_an_exported_program_goes_through_the_whole_pipeline(project, run_stages
     assert set(scores["kind"]) == {"explainer", "control", UNTRAINED}
     assert np.isfinite(scores[scores["metric"].isin(["emprt", "attack_sensitivity"])]["mean"]).any()
 
-    files.write_json(project / "models" / SERVING, {"temperature": 1.0, "resize": "crop"})
+    files.write_json(project / "models" / SERVING, {"temperature": 1.0, "shape": {"size": images.shape[1]}})
     served = Predictor(project / "models").predict(images.numpy())
     assert served.shape == (8, 11)
 
@@ -103,5 +103,5 @@ def test_an_onnx_model_of_keras_layout_goes_through_the_whole_pipeline(project, 
     assert "itself untrained" not in page
     assert "own map of an untrained network" not in page
 
-    files.write_json(project / "models" / SERVING, {"temperature": 1.0, "resize": "crop"})
+    files.write_json(project / "models" / SERVING, {"temperature": 1.0, "shape": {"size": images.shape[1]}})
     assert Predictor(project / "models").predict(images.numpy()).shape == (8, 11)

@@ -15,6 +15,7 @@ from glassbox.core.seeds import derive
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
 from glassbox.evaluation import calibration, chance_level, class_order, classification
+from glassbox.evaluation.preprocessing_check import Check
 from glassbox.models import Classifier, device_of, predict
 from glassbox.provenance.resume import Keep, unkept
 
@@ -24,7 +25,8 @@ class Evaluation:
     """All results of a classifier on its test split.
 
     The metrics include those of `chance_level.measure`; `macro_f1_without_interval` is the reason why the macro F1 has
-    no interval, or None. `class_order` is there where the outputs seem to be in another order than the classes: the
+    no interval, or None. `preprocessing` is there for a network that is taken as it is, see
+    `preprocessing_check`. `class_order` is there where the outputs seem to be in another order than the classes: the
     result of `class_order.another_order` with a sentence, `note`. Predictions have a row for each test image: image,
     source_index, file if the source has files, true_class, predicted_class, confidence, then a probability for each
     class.
@@ -55,6 +57,9 @@ class Evaluation:
         """The result in sentences; `confidence` is the level of the intervals, 0..1."""
         m = self.metrics
         sentences = [f"warning: {m['class_order']['note']}"] if "class_order" in m else []
+        if "preprocessing" in m:
+            wrong = m["preprocessing"]["agrees"] is False
+            sentences.append(f"{'warning: ' if wrong else ''}{m['preprocessing']['note']}")
         if "augmented_accuracy" in m:
             sentences.append(f"test accuracy on images changed at random {100 * m['augmented_accuracy']:.2f} %")
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
@@ -95,11 +100,12 @@ def evaluate(
     seed: int,
     files: tuple[str, ...] | None = None,
     n_classes: int | None = None,
+    preprocessing: Check | None = None,
 ) -> Evaluation:
     """Evaluate logits (N, L) and labels (N,) of the test images; those of the validation images, (M, L) and (M,), serve
     only to fit the temperature. `source_index` (N,) are the images' positions in their source, `files` (N,) their names
     if the source has them; `seed` is the study's. `classes` are the names of the L outputs; the
-    first `n_classes` of them, None: all, are those of the data.
+    first `n_classes` of them, None: all, are those of the data. `preprocessing` is kept among the metrics.
 
     Probabilities are those of the study (see `calibration`). The metrics hold log loss, Brier score and calibration
     error (ECE) twice: `ece` from the study's probabilities, `ece_as_trained` from the softmax of the logits.
@@ -144,6 +150,8 @@ def evaluate(
     other = class_order.another_order(validation_labels, validation_predicted, labels, predicted, classes)
     if other is not None:
         metrics["class_order"] = other | {"note": class_order.sentence(other, accuracy, classes)}
+    if preprocessing is not None:
+        metrics["preprocessing"] = preprocessing.as_dict()
     names = np.array(classes, dtype=object)
     columns = {
         "image": np.arange(len(labels)),

@@ -177,7 +177,7 @@ def _mistake(cases: Cases, row: int, maps: dict[int, np.ndarray], analyses: Anal
         evidence=None if cases.masks is None else cases.masks[row],
         note=(
             f"outlined regions hidden:\n{true} {p[truth]:.2f} → {after['p_true_after']:.2f}"
-            f"{', corrected' if after['corrected'] else ''}"
+            + ("\ncorrected" if after["corrected"] else "")
         ),
     )
 
