@@ -53,15 +53,13 @@ OWN = transforms.Compose(
 )
 OF_OWN = ["data.image_size=64", "data.shorter_side=73", "data.interpolation=bilinear", "model.normalization=[0.5,0.25]"]
 SMALL = [
-    "explain.explainers=[occlusion,kernel_shap]",
-    "explain.superpixels.segments=10",
-    "explain.kernel_shap.coalitions=32",
-    "explain.occlusion.window=32",
-    "explain.occlusion.stride=32",
-    "explain.mistakes=1",
+    "explain.explainers=[occlusion]",
+    "explain.occlusion.window=56",
+    "explain.occlusion.stride=56",
+    "explain.mistakes=0",
     "explain.faithfulness.steps=2",
     "explain.analyses.random_draws=2",
-    "score.images=6",
+    "score.images=2",
     "score.steps=2",
     "score.matched_evaluations=50",
     "score.correlation.draws=10",

@@ -23,7 +23,7 @@ from glassbox.data import outside_images
 from glassbox.data.user_paths import shown
 from glassbox.execution.ray_cluster import address
 from glassbox.provenance import fingerprint, pipeline, record
-from glassbox.tracking import comparisons, lookup, store
+from glassbox.tracking import comparisons, lookup, store, ui
 
 STUDIES = Path("studies")
 PARAMS = Path(PARAMS_FILE)
@@ -80,11 +80,23 @@ def check() -> None:
         store.check()
 
 
+def demo() -> None:
+    """Judge a bundled network on bundled images, and show the page."""
+    import webbrowser
+
+    from glassbox.demo import run  # imports PyTorch
+
+    page = run()
+    if ui.can_open_browser():
+        webbrowser.open(page.as_uri())
+
+
 def judge(*changes: str, anyway: bool = False, **given: str) -> None:
     """Judge a trained network of your own: explain it, and say which explanation to believe.
 
     It runs the study own-model in this folder, with the preprocessing of the weights where that is known. After
-    *evaluate* it stops if outputs or preprocessing are not those that the owner knows.
+    *evaluate* it stops if outputs or preprocessing are not those that the owner knows. With --demo it judges a bundled
+    network on bundled images instead, in any folder, within a minute.
 
     Args:
         changes: of other parameters, like "score.images=100".
@@ -356,8 +368,9 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "judge", help=str(judge.__doc__).partition("\n")[0], description=str(judge.__doc__).partition("Args:")[0]
     )
+    command.add_argument("--demo", action="store_true", help="a bundled network and images; takes nothing else")
     for option, (meaning, needed) in JUDGED.items():
-        command.add_argument(f"--{option}", default="", required=needed, help=meaning)
+        command.add_argument(f"--{option}", default="", help=f"{'needed: ' if needed else ''}{meaning}")
     command.add_argument("--anyway", action="store_true", help="explain it whatever *evaluate* finds")
     command.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="other parameters, as score.images=100")
     for name, (function, arguments) in COMMANDS.items():
@@ -370,13 +383,35 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def check_options(is_demo: bool, changes: list[str], anyway: bool, given: dict[str, str]) -> None:
+    """Check that `judge` has what it needs, and with --demo nothing else; arguments are those of `judge`.
+
+    Raises:
+        UserError: it has not.
+    """
+    options = [f"--{option}" for option, value in given.items() if value] + ["--anyway"] * anyway
+    if is_demo and (more := [*options, *changes]):
+        raise UserError(
+            f"--demo judges a bundled network on bundled images and takes nothing else: leave out {listed(more)}"
+        )
+    missing = [f"--{option}" for option, (_, needed) in JUDGED.items() if needed and not given[option]]
+    if missing and not is_demo:
+        raise UserError(
+            f"judge needs {listed(missing)}, or --demo alone, which judges a bundled network on bundled images"
+        )
+
+
 def main() -> None:
     """Run the command that the arguments name."""
     command_line = parser().parse_args()
     store.with_little_patience()
     if command_line.command == "judge":
         given = {option: getattr(command_line, option) for option in JUDGED}
-        judge(*command_line.arguments, anyway=command_line.anyway, **given)
+        check_options(command_line.demo, command_line.arguments, command_line.anyway, given)
+        if command_line.demo:
+            demo()
+        else:
+            judge(*command_line.arguments, anyway=command_line.anyway, **given)
     else:
         COMMANDS[command_line.command][0](*command_line.arguments)
 

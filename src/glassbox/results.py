@@ -1,6 +1,6 @@
 """What the public API returns: explanations, and judgements of explainers. A notebook shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from typing import Any
@@ -62,7 +62,9 @@ class Explanation(Attribution):
         return draw([self.rows([*range(min(n, SHOWN))])], absolute=False, title=title)._repr_png_()
 
 
-def draw(explanations: Sequence[Explanation], *, absolute: bool, title: str = "") -> grid.NotebookFigure:
+def draw(
+    explanations: Sequence[Explanation], *, absolute: bool, title: str = "", masks: np.ndarray | None = None
+) -> grid.NotebookFigure:
     """Explanations of the same images as a figure; see `grid.draw`.
 
     Raises:
@@ -80,6 +82,7 @@ def draw(explanations: Sequence[Explanation], *, absolute: bool, title: str = ""
         [_column(explanation) for explanation in explanations],
         absolute=absolute,
         title=title,
+        masks=masks,
     )
 
 
@@ -138,11 +141,13 @@ class Judgement:
     verdicts: list[str]
     explanations: dict[str, Explanation] = field(repr=False)
 
-    def _repr_html_(self) -> str:
+    def means(self) -> pd.DataFrame:
+        """Mean of each explainer and control by each metric with the setting that ranks, as text, with the 95 % interval
+        where there are enough images for one; "" where nothing was measured."""
         ranked = self.table[self.table["ranks"] & (self.table["n"] > 0)]
         titles = {row.metric: contents.titled(row) for row in ranked.itertuples()}
         most = ranked.groupby("metric")["n"].max()
-        means = {
+        rows = {
             title_of(name) + (" (control)" if kind == CONTROLLED else ""): {
                 metric: text
                 if (n := int(part.set_index("metric")["n"][metric])) == most[metric]
@@ -151,21 +156,24 @@ class Judgement:
             }
             for (kind, name), part in ranked.groupby(["kind", "explainer"], sort=False)
         }
-        counts = {
+        return _shown(rows, titles)
+
+    def outcomes(self) -> pd.DataFrame:
+        """How many tests of each explainer against the controls, by each metric, have each outcome, as text."""
+        rows = {
             TITLES[name]: {
                 metric: _counts(part["outcome"]) for metric, part in of_explainer.groupby("metric", sort=False)
             }
             for name, of_explainer in self.against_controls.groupby("explainer", sort=False)
         }
+        return _shown(rows, MEASUREMENTS)
+
+    def _repr_html_(self) -> str:
         captions = {
-            f"Mean over images, with its 95 % interval from {bootstrap.FEWEST} images on": (means, titles),
-            f"Outcomes against the controls, corrected for all {self.tests} tests": (counts, MEASUREMENTS),
+            f"Mean over images, with its 95 % interval from {bootstrap.FEWEST} images on": self.means(),
+            f"Outcomes against the controls, corrected for all {self.tests} tests": self.outcomes(),
         }
-        tables = [
-            f"<p><b>{caption}</b></p>" + pd.DataFrame.from_dict(rows, orient="index").rename(columns=names).to_html()
-            for caption, (rows, names) in captions.items()
-            if rows
-        ]
+        tables = [f"<p><b>{caption}</b></p>{table.to_html()}" for caption, table in captions.items() if len(table)]
         sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.verdicts)
         return f"{''.join(tables)}<ul>{sentences}</ul>"
 
@@ -206,6 +214,11 @@ def _tests(metrics: dict[str, dict[str, Any]], kind: str, names: tuple[str, str]
         {"metric": metric, "setting": row["setting"]} | test for metric, row in metrics.items() for test in row[kind]
     ]
     return pd.DataFrame(rows, columns=columns).astype({"difference": float, "low": float, "high": float})
+
+
+def _shown(rows: dict[str, dict[str, str]], titles: Mapping[str, str]) -> pd.DataFrame:
+    """Texts by row and metric as a table, with the titles of the metrics."""
+    return pd.DataFrame.from_dict(rows, orient="index").rename(columns=titles).fillna("")
 
 
 def _counts(outcomes: pd.Series) -> str:

@@ -27,6 +27,7 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "tests/test_other_studies.py::test_a_folder_of_ones_own_images_of_mixed_sizes_and_modes",
     "python -m docs.imagenet_weights":
     "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
+    "python -m glassbox judge --demo": "tests/test_demo.py::test_the_command_writes_a_verdict_in_an_empty_folder",
     'python -m glassbox judge --model timm/resnet18 --weights data/weights/mine.pth --images "data/raw/my images"':
     "tests/test_judging.py::test_a_network_of_three_outputs_is_judged_on_two_classes_in_another_order",
     "python -m docs.export_planted data/raw/planted":

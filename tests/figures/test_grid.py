@@ -54,6 +54,12 @@ def test_a_map_that_may_not_be_shown_is_white_and_sets_no_scale():
     assert column(maps=np.zeros((2, 4, 4))).largest == 1
 
 
+def test_masks_are_outlined_in_the_image_and_in_its_maps():
+    masks = np.stack([np.eye(4, dtype=bool), np.zeros((4, 4), bool)])
+    figure = draw(IMAGES, ["first", "second"], [column()], absolute=False, masks=masks)
+    assert [len(axis.collections) for axis in figure.axes[:4]] == [1, 1, 0, 0]
+
+
 def test_texts_do_not_overlap():
     """Captions of neighbouring panels, at the width of the longest caption of an explainer; and none is cut."""
     note = "all zero: nothing in its layer\nspeaks for the class (ReLU)"

@@ -12,10 +12,11 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from glassbox.core.text import MINUS
-from glassbox.figures.maps import blend, frame, normalise, show_map
+from glassbox.figures.maps import blend, frame, normalise, outline, show_map
 from glassbox.figures.style import DPI, STYLE, heading
 
 PANEL = 1.55  # inches, the side of an image
+OUTLINE = "#1a7f37"  # of masks, green: in no map, and seen on black and white
 OWN = "attribution, share of the map's largest value"
 
 
@@ -54,7 +55,13 @@ class Column:
 
 
 def draw(
-    images: np.ndarray, captions: Sequence[str], columns: Sequence[Column], *, absolute: bool, title: str = ""
+    images: np.ndarray,
+    captions: Sequence[str],
+    columns: Sequence[Column],
+    *,
+    absolute: bool,
+    title: str = "",
+    masks: np.ndarray | None = None,
 ) -> NotebookFigure:
     """A row for each image and a column for each explainer.
 
@@ -64,6 +71,7 @@ def draw(
         columns: the maps.
         absolute: whether all maps of a column have one scale, with its numbers; otherwise each map has its own.
         title: of the figure; "" for none.
+        masks: (N, H, W) bool, outlined in the images and in the maps.
     """
     rows, across = len(images), 1 + len(columns)
     lines = 1 + max(text.count("\n") for texts in (captions, *(column.notes for column in columns)) for text in texts)
@@ -85,6 +93,8 @@ def draw(
                 values = column.maps[row] / column.largest if absolute else normalise(column.maps[row])
                 show_map(axis, image, values if column.shown[row] else None)
                 axis.set_xlabel(column.notes[row], fontsize=7)
+            for axis in (first, *others) if masks is not None else ():
+                outline(axis, masks[row], OUTLINE)
         for axis, text in zip(panels[0], ["image, prediction", *(column.title for column in columns)], strict=True):
             axis.set_title(text.replace(" (", "\n("), fontsize=9)
         if absolute:

@@ -33,8 +33,7 @@ def serve() -> None:
     _check_free(port)
     page_address = f"http://{HOST}:{port}/{page}"
     print(f"MLflow: {page_address}\nCtrl-C stops it.", flush=True)
-    has_display = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if has_display and sys.stdout.isatty() and os.fork() == 0:
+    if can_open_browser() and os.fork() == 0:
         _open_when_ready(port, page_address)
         os._exit(0)
     # The server replaces this process, so that Ctrl-C and kill reach it. Without background jobs, which glassbox does
@@ -48,6 +47,12 @@ def serve() -> None:
     }
     command = [sys.executable, "-m", "mlflow", "server", *arguments]
     os.execve(sys.executable, command, os.environ | variables)  # noqa: S606 (no shell)
+
+
+def can_open_browser() -> bool:
+    """Whether to open a page for the user: stdout is a terminal, and there is a display."""
+    has_display = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(has_display) and sys.stdout.isatty()
 
 
 def _port() -> int:
