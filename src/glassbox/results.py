@@ -142,8 +142,8 @@ class Judgement:
     explanations: dict[str, Explanation] = field(repr=False)
 
     def means(self) -> pd.DataFrame:
-        """Mean of each explainer and control by each metric with the setting that ranks, as text, with the 95 % interval
-        where there are enough images for one; "" where nothing was measured."""
+        """Mean of each explainer and control by each metric with the setting that ranks, as text, with the 95 %
+        interval where there are enough images for one; "" where nothing was measured."""
         ranked = self.table[self.table["ranks"] & (self.table["n"] > 0)]
         titles = {row.metric: contents.titled(row) for row in ranked.itertuples()}
         most = ranked.groupby("metric")["n"].max()
