@@ -145,11 +145,11 @@ make study STUDY=tiles
 ## The photographs
 
 They are grey and not square, 71 % of them show no defect, and some defects are a few pixels wide. Names tell one of six
-acquisition settings, `exp1` to `exp6`. Images of each class and setting:
+acquisition settings, `exp1` to `exp6`; three images say `exp0`. Images of each class and setting:
 
 {table(["", *(f"exp{name}" for name in counts.columns), "all"], images)}
 
-{settings(counts)} A model therefore gains nothing from the setting, and splits need not be drawn by it.
+{settings(counts.drop(columns="0"))} A model therefore gains nothing from the setting, and splits need not be drawn by it.
 
 ## The classifier
 

@@ -154,7 +154,7 @@ def test_the_three_analyses_and_a_panel_for_every_image(params, tmp_path, drawn,
     assert {f"0.20 + 0.20 {minus} 0.10 = 0.30", f"dog {minus} \\$cat", "for dog", "image"} <= set(words)
     titles = [text.replace("\n", " ") for text in words]
     assert sum(text.endswith("With every region hidden: \\$cat (0.60)") for text in titles) == 3
-    assert "outlined regions hidden:\n\\$cat 0.20 → 0.90, corrected" in words
+    assert "outlined regions hidden:\n\\$cat 0.20 → 0.90\ncorrected" in words
     assert "true: \\$cat\np(\\$cat) 0.30\np(dog) 0.30" in words
     assert any(text.endswith("of the positive mass in\n6 % of the pixels") for text in words)
     panel = next(drawing for drawing in drawn if "dog, recognised" in drawing.get_suptitle().replace("\n", " "))

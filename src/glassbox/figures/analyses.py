@@ -123,7 +123,8 @@ def compare(path: str | Path, title: str, rows: list[Comparison], unit: str) -> 
             if row.mask is not None:
                 outline(map_axes[-1], row.mask, "#1f2328")
             map_axes[-1].set_xlabel(row.note, fontsize=7)
-        colour_bar(drawing, list(axes[:, 1:].flat), f"{unit}, share of the row's largest")
+        gap = 0.05  # notes may be wider than the maps
+        colour_bar(drawing, list(axes[:, 1:].flat), f"{unit}, share of the row's largest", pad=gap)
 
 
 def draw_all(folder: Path, cases: Cases, results: list[Explained], analyses: Analyses, settings: Explain) -> None:

@@ -58,13 +58,20 @@ def frame(axis: Axes) -> None:
 
 
 def colour_bar(
-    drawing: Figure, axes: list[Axes], label: str, largest: float | None = None, aspect: float = 30, fontsize: float = 7
+    drawing: Figure,
+    axes: list[Axes],
+    label: str,
+    largest: float | None = None,
+    aspect: float = 30,
+    fontsize: float = 7,
+    pad: float = 0.01,
 ) -> None:
     """The scale of signed maps beside them, with the shown quantity and its unit. At its ends is the largest value, or
-    words where each map has its own scale (None). `aspect` is its height by its width, `fontsize` that of its ticks."""
+    words where each map has its own scale (None). `aspect` is its height by its width, `fontsize` that of its ticks,
+    `pad` the gap before it, a share of the axes."""
     limit = largest or 1.0
     colours, ticks = ScalarMappable(Normalize(-limit, limit), DIVERGING), (-limit, 0, limit)
-    bar = drawing.colorbar(colours, ax=axes, pad=0.01, fraction=0.02, aspect=aspect, ticks=ticks)
+    bar = drawing.colorbar(colours, ax=axes, pad=pad, fraction=0.02, aspect=aspect, ticks=ticks)
     bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=fontsize)
