@@ -149,7 +149,8 @@ acquisition settings, `exp1` to `exp6`; three images say `exp0`. Images of each 
 
 {table(["", *(f"exp{name}" for name in counts.columns), "all"], images)}
 
-{settings(counts.drop(columns="0"))} A model therefore gains nothing from the setting, and splits need not be drawn by it.
+{settings(counts.drop(columns="0"))} A model therefore gains nothing from the setting, and splits need not be drawn by
+it.
 
 ## The classifier
 

@@ -28,7 +28,7 @@ ELSEWHERE = {  # command: where it is run, as file::test
     "python -m docs.imagenet_weights":
     "tests/docs/test_imagenet_weights.py::test_glassbox_gives_the_same_probabilities",
     "python -m glassbox judge --demo": "tests/test_demo.py::test_the_command_writes_a_verdict_in_an_empty_folder",
-    'python -m glassbox judge --model timm/resnet18 --weights data/weights/mine.pth --images "data/raw/my images"':
+    "python -m glassbox judge --model timm/resnet18 --weights data/weights/mine.pth --images data/raw/mine":
     "tests/test_judging.py::test_a_network_of_three_outputs_is_judged_on_two_classes_in_another_order",
     "python -m docs.export_planted data/raw/planted":
     "tests/docs/test_export_planted.py::test_the_command_says_what_to_set",
@@ -47,7 +47,7 @@ CHECKED = [
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
     "make study STUDY=cifar10-transfer",
     "make study STUDY=own-model SET='model.name=timm/resnet18 model.weights=data/weights/mine.pth "
-    "\"data.path=data/raw/my images\"'",
+    "data.path=data/raw/mine'",
     "make study STUDY=digits SET='model.name=timm/resnet18 model.arguments=null model.arguments.drop_rate=0.1 "
     "tune.space.model=null'",
     f"dvc exp run -S model.name=timm/resnet18 {OTHER}",

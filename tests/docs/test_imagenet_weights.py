@@ -62,6 +62,7 @@ def test_glassbox_gives_the_same_probabilities(written, of_timm):
         name=f"timm/{imagenet_weights.NETWORK}",
         arguments={},
         weights=str(written),
+        classes=None,
         normalization="weights",
         input_size=None,
     )

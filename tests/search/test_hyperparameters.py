@@ -43,7 +43,7 @@ def test_values_of_the_search_are_used_and_recorded(params):
     assert origin["model.arguments.batch_norm_momentum"] == (0.9, "params.yaml")
     assert origin["train.rho"] == (None, "not used")
     assert origin["model.weights"] == (None, "not used")
-    assert len(origin) == 27  # four keys and nineteen arguments of the network, four of the optimizer
+    assert len(origin) == 28  # five keys and nineteen arguments of the network, four of the optimizer
 
 
 def test_a_value_of_the_parameters_takes_precedence(params):
@@ -123,8 +123,9 @@ def test_a_network_of_torchvision_takes_the_optimizers_values_from_the_search(pa
     assert found.model == params.model.model_copy(update=network)
     assert settings_of(found) == ("sgd", 0.01, 0.9, None)
     assert [choice.key for choice in choices] == [
-        "model.name", "model.arguments.stem", "model.arguments.dropout", "model.weights", "model.normalization",
-        "model.input_size", "train.optimizer", "train.learning_rate", "train.momentum", "train.rho",
+        "model.name", "model.arguments.stem", "model.arguments.dropout", "model.weights", "model.classes",
+        "model.normalization", "model.input_size", "train.optimizer", "train.learning_rate", "train.momentum",
+        "train.rho",
     ]  # fmt: skip
 
 
