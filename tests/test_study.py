@@ -349,7 +349,8 @@ study.name=other study.seed=1 compute.device=cuda compute.precision=float32 comp
 compute.engine=ray compute.address=auto compute.workers=3 compute.cpus=1 compute.gpus=2
 compute.tf32=true compute.deterministic=false compute.compile=true
 data.source=image_folder data.path=/images data.image_size=28 data.resize=pad data.interpolation=bilinear
-data.test_fraction=0.3 data.validation_fraction=0.1 data.groups=groups.csv data.drop_duplicates=true data.limit=null data.bad_images=skip
+data.test_fraction=0.3 data.validation_fraction=0.1 data.groups=groups.csv
+data.drop_duplicates=true data.limit=null data.bad_images=skip
 data.convert=[16-bit,animation] data.masks=_mask.png data.mask_values=[cat:1,dog:2] augment.flip=true augment.crop=1
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.gpus=0.25 tune.workers=2 tune.startup_trials=2
