@@ -81,31 +81,31 @@ class Owned:
 
 
 def of_timm(name: str) -> Owned:
-    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), 224)
-    torch.save({"state_dict": network.state_dict(), "class_names": [*CLASSES]}, "data/weights/own.pth")
     how = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-    return Owned(network, create_transform(**how, is_training=False), "own.pth")
+    transform = create_transform(**how, is_training=False)
+    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), transform)
+    torch.save({"state_dict": network.state_dict(), "class_names": [*CLASSES]}, "data/weights/own.pth")
+    return Owned(network, transform, "own.pth")
 
 
 def of_torchvision(name: str) -> Owned:
-    network = spread_out(torchvision.models.get_model(name, weights=None, num_classes=len(CLASSES)), 224)
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    file = weights.url.rpartition("/")[2]  # by whose name the preprocessing is known
+    transform, file = weights.transforms(), weights.url.rpartition("/")[2]  # by whose name the transform is known
+    network = spread_out(torchvision.models.get_model(name, weights=None, num_classes=len(CLASSES)), transform)
     torch.save(network.state_dict(), f"data/weights/{file}")
-    return Owned(network, weights.transforms(), file, (f"model.classes=[{', '.join(CLASSES)}]",))
+    return Owned(network, transform, file, (f"model.classes=[{', '.join(CLASSES)}]",))
 
 
 def of_module(name: str) -> Owned:
     width = int(name.rpartition("-")[2])
-    network = spread_out(small(width), 64)
-    safe = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
-    files.write_tensors("data/weights/own.safetensors", safe)
+    network = spread_out(small(width), OWN)
+    files.write_tensors("data/weights/own.safetensors", network.state_dict())
     files.write_json("data/weights/own.json", {"id2label": {str(n): label for n, label in enumerate(CLASSES)}})
     return Owned(network, OWN, "own.safetensors", (*OF_OWN, f"model.arguments={{width: {width}}}"))
 
 
 def of_export(name: str) -> Owned:
-    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), 64).eval()
+    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), OWN).eval()
     many = {0: torch.export.Dim("n")}
     program = torch.export.export(network, (torch.zeros(2, 3, 64, 64),), dynamic_shapes=(many,))
     torch.export.save(program, "data/weights/own.pt2")
@@ -114,7 +114,7 @@ def of_export(name: str) -> Owned:
 
 
 def of_onnx(name: str) -> Owned:
-    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), 64).eval()
+    network = spread_out(timm.create_model(name, num_classes=len(CLASSES)), OWN).eval()
     many = {0: torch.export.Dim("n")}
     with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(
@@ -124,14 +124,24 @@ def of_onnx(name: str) -> Owned:
     return Owned(network, OWN, "own.onnx", tuple(OF_OWN))
 
 
-def spread_out(network: nn.Module, side: int) -> nn.Module:
-    """The network with its last layer scaled so that logits differ by about 1 between images: those of fresh weights
-    differ so little that they would agree whatever happened to the images."""
-    with torch.no_grad(), models.evaluating(network):
-        spread = float(network(torch.randn(16, 3, side, side)).std(dim=0).mean())
-        for tensor in network.get_submodule(last_layer(network, len(CLASSES))).parameters():
-            tensor.mul_(1 / spread)
+def spread_out(network: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) -> nn.Module:
+    """The network with a last layer whose logits differ by about 0.1 between photographs, and are 0 on average: those
+    of fresh weights may differ so little that they would agree whatever happened to the images."""
+    some = [Path("photographs") / name / f"{number}.png" for name in CLASSES for number in range(8)]
+    logits = answers(network, transform, some)
+    head = network.get_submodule(last_layer(network, len(CLASSES)))
+    with torch.no_grad():
+        head.bias.sub_(logits.mean(dim=0))
+        for tensor in (head.weight, head.bias):
+            tensor.mul_(0.1 / logits.std(dim=0).mean())
     return network
+
+
+def answers(network: nn.Module, transform: Callable[[Image.Image], torch.Tensor], paths: list[Path]) -> torch.Tensor:
+    """Logits (N, K) of the network itself, in float32, for files."""
+    with torch.inference_mode(), models.evaluating(network):
+        x = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
+        return torch.cat([network(part) for part in x.split(32)])
 
 
 def small(width: int) -> nn.Module:
@@ -172,14 +182,6 @@ def photographs(folder: Path) -> None:
             Image.fromarray(photograph[upper : upper + h, left : left + w]).save(folder / name / f"{number}.png")
 
 
-def logits_of_owner(owned: Owned, paths: list[Path]) -> torch.Tensor:
-    """The network itself, in float32, on the files: (N, K), the columns in the order of the alphabet."""
-    with torch.inference_mode(), models.evaluating(owned.network):
-        x = torch.stack([owned.transform(Image.open(path).convert("RGB")) for path in paths])
-        logits = torch.cat([owned.network(part) for part in x.split(32)])
-    return logits[:, np.argsort(CLASSES)]
-
-
 def judged(name: str, maker: Callable[[str], Owned], which: str) -> dict[str, object]:
     """Take a network through all stages, and compare its logits with its owner's."""
     start = time.perf_counter()
@@ -197,14 +199,15 @@ def judged(name: str, maker: Callable[[str], Owned], which: str) -> dict[str, ob
         classifier, card = models.load("models")
         test = store.read("data/prepared", "test")
         ours = models.predict(classifier, test.images, 32)
-        theirs = logits_of_owner(owned, [folder / "photographs" / file for file in test.names])
+        theirs = answers(owned.network, owned.transform, [folder / "photographs" / file for file in test.names])
+        theirs = theirs[:, np.argsort(CLASSES)]  # the data have their classes in the order of the alphabet
         check = files.read_json("reports/evaluate/metrics.json")["preprocessing"]
         assert Path("reports/index.html").exists()
         shutil.rmtree("data")
     return {
         "images": len(test),
         "difference": float((ours - theirs).abs().max()),
-        "spread": float(theirs.std()),
+        "spread": float(theirs.std(dim=0).mean()),
         "check": {True: "agrees", False: "differs", None: "not known"}[check["agrees"]],
         "parameters": card.parameters["total"],
         "seconds": time.perf_counter() - start,
