@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import NAMES, SHRINK, clone, environment, make, ran, shell, studies, table
 from PIL import Image
+from services import wait_until
 
 from glassbox import serving
 from glassbox.config import parameters, yaml_file
@@ -262,7 +263,8 @@ def test_the_search_killed_and_taken_up_again_with_two_workers(study, tmp_path):
     trials = table(project, "tune/trials.csv")
     assert trials["trial"].tolist() == [0, 1, 2, 3, 4]
     assert set(trials["state"]) <= {"complete", "pruned"}
-    assert not subprocess.run(["pgrep", "-s", str(stage.pid)], capture_output=True).stdout
+    of_the_killed = ["pgrep", "-s", str(stage.pid)]
+    wait_until(lambda: not subprocess.run(of_the_killed, capture_output=True).stdout)  # its workers end by themselves
 
 
 def test_a_wrong_parameter_stops_everything_in_one_sentence(study):
