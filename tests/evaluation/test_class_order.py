@@ -17,7 +17,7 @@ def test_outputs_in_another_order_are_found_and_named():
     assert class_order.sentence(found, 20 / 80, CLASSES) == (
         "The outputs seem to stand for the classes in another order: with output 1 for dog, 2 for bee, 3 for cat the "
         "accuracy is 92.50 % instead of 25.00 % (McNemar's exact test on 80 test images, p = 1.1e-16). Name the "
-        "classes in the order in which the network learnt them, see data/weights/README.md."
+        "classes in the order in which the network learnt them, in model.classes."
     )
 
 
@@ -40,3 +40,12 @@ def test_two_classes_that_are_confused_more_often_than_not_are_in_another_order_
     ]  # fmt: skip
     few = slice(0, 16)  # 8 images: p = 0.0078
     assert class_order.another_order(labels, predicted, labels[few], predicted[few], CLASSES) is None
+
+
+def test_a_network_that_always_gives_one_answer_is_in_no_order():
+    """With another class for its one output it would be right for the largest class, but it knows nothing."""
+    labels = np.repeat([0, 1, 2, 3], [10, 10, 10, 70])
+    constant = np.zeros(100, int)
+    assert class_order.another_order(labels, constant, labels, constant, CLASSES) is None
+    swapped = np.array([3, 1, 2, 0])[labels]  # a network that knows all of them
+    assert class_order.another_order(labels, swapped, labels, swapped, CLASSES)["outputs"][0] == "dog"

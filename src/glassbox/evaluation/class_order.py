@@ -23,8 +23,9 @@ def another_order(
     """The order in which the network is more accurate: found on validation images, tested on test images.
 
     Each class gets the output that most of its validation images have, one output each (linear assignment). McNemar's
-    exact test then compares the accuracies of both orders on the test images. Labels and predictions are (M,) and (N,),
-    `classes` are names in the order of the data.
+    exact test then compares the accuracies of both orders on the test images, and that of the new order with always
+    answering the largest class: a network that knows nothing gains by any order that gives this class its favourite
+    output. Labels and predictions are (M,) and (N,), `classes` are names in the order of the data.
 
     Returns:
         `outputs`, the class of each output; `accuracy` in that order; `p` of the test; `images`, N. None if the given
@@ -38,12 +39,17 @@ def another_order(
     class_of = np.empty(len(classes), np.int64)
     class_of[output] = of_class
     as_given, reordered = predicted == labels, class_of[predicted] == labels
-    gained, lost = int((reordered & ~as_given).sum()), int((as_given & ~reordered).sum())
-    p = mcnemar(gained, lost)
-    if gained <= lost or p >= LEVEL:
+    p = _better(reordered, as_given)
+    if p >= LEVEL or _better(reordered, labels == np.bincount(labels).argmax()) >= LEVEL:
         return None
     names = [classes[label] for label in class_of]
     return {"outputs": names, "accuracy": float(reordered.mean()), "p": p, "images": len(labels)}
+
+
+def _better(a: np.ndarray, b: np.ndarray) -> float:
+    """The p-value of McNemar's exact test if `a` (N,) is right more often than `b`, else 1."""
+    gained, lost = int((a & ~b).sum()), int((b & ~a).sum())
+    return mcnemar(gained, lost) if gained > lost else 1.0
 
 
 def sentence(found: dict[str, Any], accuracy: float, classes: tuple[str, ...]) -> str:
@@ -55,5 +61,5 @@ def sentence(found: dict[str, Any], accuracy: float, classes: tuple[str, ...]) -
         f"The outputs seem to stand for the classes in another order: with output {shown}{more} the accuracy is "
         f"{100 * found['accuracy']:.2f} % instead of {100 * accuracy:.2f} % (McNemar's exact test on "
         f"{counted(found['images'], 'test image')}, p = {found['p']:.2g}). Name the classes in the order in which the "
-        "network learnt them, see data/weights/README.md."
+        "network learnt them, in model.classes."
     )
