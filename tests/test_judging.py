@@ -50,7 +50,7 @@ def project(tmp_path, run_stages, monkeypatch, capfd, said):
     rng = np.random.default_rng(0)
     for name, channel in (("ant", 0), ("bee", 1)):
         (project / "data/raw/insects" / name).mkdir(parents=True)
-        for number in range(12):
+        for number in range(20):
             pixels = rng.integers(40, 130, (*rng.integers(30, 60, 2), 3), dtype=np.uint8)
             pixels[:, :, channel] += 60
             Image.fromarray(pixels).save(project / f"data/raw/insects/{name}/{number}.png")
@@ -92,11 +92,11 @@ def test_a_network_of_three_outputs_is_judged_on_two_classes_in_another_order(pr
     times = re.search(r"about (.+) to explain, then reports/first.html; after it about (.+) to score \d+ images", text)
     assert all(re.fullmatch(r"[0-9.]+ (s|min)", time) for time in times.groups())
     page = (project / "reports/first.html").read_text()
-    assert "On 19 test images the network gives the same logits as after preprocess of mine" in page
+    assert "On 20 test images the network gives the same logits as after preprocess of mine" in page
     assert "The network has 3 outputs, of which the data have 2 classes" in page
     assert page.count("<figure") >= 3
     assert re.search(r"explain, score and report took .+; foretold were .+", text)
-    assert "Study insects: 19 test images, 2 classes" in text
+    assert "Study insects: 32 test images, 2 classes" in text
     assert "nothing was trained" in (project / "reports/report/model_card.md").read_text()
 
 
