@@ -223,7 +223,8 @@ def main(*words: str) -> None:
         found = judged(name, maker, which)
         worst = max(worst, found["difference"])
         logits = [f"{found['spread']:.2g}", f"{found['difference']:.1e}"]
-        numbers = [f"{found['parameters']:,}", str(found["images"]), *logits, found["check"]]
+        known = f"{found['parameters']:,}" if found["parameters"] else ""  # an ONNX model's are not seen
+        numbers = [known, str(found["images"]), *logits, found["check"]]
         rows.append([source, f"`{name}`", "" if name.endswith(which) else f"`{which}`", *numbers])
         print(
             f"{source}, {name} {which}: logits of deviation {found['spread']:.2g} agree within "
@@ -252,8 +253,9 @@ def main(*words: str) -> None:
 HEAD = """# Networks that were judged
 
 Made by `python -m docs.judged_networks`: {networks} networks from {sources} sources, judged as they are. Each stands
-for one that its owner trained; its weights are random. The owner's logits for the test images' files, after the owner's
-own preprocessing, and those of glassbox differ by at most {worst}. The last column is what *evaluate* finds by itself:
+for one that its owner trained. Its weights are random, its last layer scaled so that logits differ by about 0.1 between
+images. The owner's logits for the test images' files, after the owner's own preprocessing, and those of glassbox differ
+by at most {worst}. The last column is what *evaluate* finds by itself:
 it knows the preprocessing of torchvision's and timm's weights, and of a module of one's own with a function
 `preprocess`. The outputs are in another order than the folders. All were found by name.
 
