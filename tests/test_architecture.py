@@ -1,5 +1,5 @@
 """Who may import whom: the layers of pyproject.toml, and no circle anywhere, annotations included. The types of the API
-and of the stages."""
+and of the stages, and the length of modules."""
 
 import subprocess
 import sys
@@ -30,3 +30,8 @@ def test_the_api_and_the_stages_are_typed():
 def test_every_package_says_what_it_is_for():
     for path in (ROOT / "src/glassbox").rglob("__init__.py"):
         assert path.read_text(encoding="utf-8").startswith('"""'), path
+
+
+def test_no_module_is_longer_than_400_lines():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "src").rglob("*.py")}
+    assert [path for path, lines in lengths.items() if lines > 400] == []

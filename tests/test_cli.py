@@ -306,15 +306,9 @@ def test_a_damaged_record_is_not_restored(project, name):
     ],
 )
 def test_names_of_studies_that_no_page_can_have_are_refused_before_the_work(a, b, part, monkeypatch):
-    monkeypatch.setattr(commands, "fetch", None)
+    monkeypatch.setattr(commands.fetching, "fetch", None)
     with pytest.raises(UserError, match=part):
         commands.compare(a, b)
-
-
-def test_an_error_about_a_fetched_file_names_the_study(tmp_path):
-    sentence = r"^A=slow: reports/report/sources.zip is not what was written$"
-    with pytest.raises(UserError, match=sentence), commands.naming("A=slow", tmp_path / "A"):
-        raise UserError(f"{tmp_path / 'A'}/reports/report/sources.zip is not what was written")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +318,6 @@ def test_an_error_about_a_fetched_file_names_the_study(tmp_path):
         (lambda: commands.restore("", "again"), r"reports/report/record.json is missing: 'dvc repro' makes it"),
         (lambda: commands.compare("slow", ""), "B is not given: name two studies, as in 'make compare A=slow B=fast'"),
         (lambda: commands.compare(".", "fast"), r"A=\.: there is no reports here"),
-        (lambda: commands.fetch("B", "x", Path("new")), "B=x: no row of MLflow is called so, and as a DVC experiment"),
         (lambda: commands.explain(""), "IMAGE is not given: name a picture"),
     ],
 )

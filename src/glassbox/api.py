@@ -11,23 +11,33 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from glassbox import models, results
+from glassbox.api_arguments import (
+    DEFAULTS,
+    Images,
+    check_shape,
+    class_names,
+    classes_of,
+    explain_settings,
+    explanation_of,
+    ground_for,
+    mean_colour,
+    metrics_of,
+    request_for,
+    setup_for,
+)
 from glassbox.comparing import studies
 from glassbox.comparing.studies import Sides
 from glassbox.config import parameters
 from glassbox.config.explain import Explain
 from glassbox.config.loading import load
-from glassbox.config.messages import checked
-from glassbox.config.score import Score
 from glassbox.core.errors import UserError
 from glassbox.core.progress import Bar
-from glassbox.core.seeds import derive
 from glassbox.evaluation import predictions
 from glassbox.explainers import factory
-from glassbox.explainers.base import Attribution, Request, Setup
+from glassbox.explainers.base import Setup
 from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, EXPLAINERS, TITLES
 from glassbox.explainers.controls import all_controls
 from glassbox.explainers.running import Bookkeeping, attribute
@@ -39,12 +49,7 @@ from glassbox.report.study import Study
 from glassbox.results import Explanation, Judgement
 from glassbox.scoring import measurement, score_tables
 from glassbox.scoring.measurement import Scored
-from glassbox.scoring.preparation import Ground
-from glassbox.xai_metrics import correlation
 from glassbox.xai_metrics.base import Metric
-
-DEFAULTS = Path(__file__).with_name("defaults.yaml")  # the sections `explain` and `score` of the default study
-Images = np.ndarray | torch.Tensor
 
 
 def load_study(*, folder: str | Path = ".") -> Study:
@@ -137,11 +142,11 @@ def explain(
         raise UserError(f"explainer is {explainer!r}, but must be one of {', '.join(EXPLAINERS)}")
     changes = dict(settings or {})
     sections = {"superpixels": changes.pop("superpixels", {}), explainer: changes}
-    chosen = _settings([explainer], sections)
-    request, probabilities = _request(classifier, images, targets, seed, batch_size)
-    setup = _setup(classifier, chosen, request.images, background, seed, batch_size)
+    chosen = explain_settings([explainer], sections)
+    request, probabilities = request_for(classifier, images, targets, seed, batch_size)
+    setup = setup_for(classifier, chosen, request.images, background, seed, batch_size)
     attribution = attribute(factory.make(setup)[explainer], classifier, request)
-    return _explanation(explainer, attribution, classifier, request, probabilities)
+    return explanation_of(explainer, attribution, classifier, request, probabilities)
 
 
 def score(
@@ -184,12 +189,12 @@ def score(
     >>> list(glassbox.score(classifier=classifier, images=images, maps=maps, metrics=["gini"]).columns)
     ['gini[all pixels]']
     """
-    request, _ = _request(classifier, images, targets, seed, batch_size)
-    _check_shape("maps", maps, request)
-    chosen = _metrics(metrics, masks, request)
-    colour = tuple(mean or _mean_colour(request.images))
+    request, _ = request_for(classifier, images, targets, seed, batch_size)
+    check_shape("maps", maps, request)
+    chosen = metrics_of(metrics, masks, request)
+    colour = tuple(mean or mean_colour(request.images))
     setup = Setup(classifier, load(Explain, file=DEFAULTS)[0], request.images[:0], colour, batch_size, seed)
-    ground = _ground(setup, request, chosen, masks, np.ones(len(request), bool))
+    ground = ground_for(setup, request, chosen, masks, np.ones(len(request), bool))
     values = measurement.measure(ground, maps, metrics=chosen)
     return pd.DataFrame({str(column): scores for column, scores in values.items()})
 
@@ -244,13 +249,13 @@ def judge(
     for place, name in enumerate(explainers):
         if name not in EXPLAINERS or name in explainers[:place]:
             raise UserError(f"explainers has {name!r}, but must be different ones of {', '.join(EXPLAINERS)}")
-    chosen = _settings(explainers, settings or {})
-    request, probabilities = _request(classifier, images, None, seed, batch_size)
+    chosen = explain_settings(explainers, settings or {})
+    request, probabilities = request_for(classifier, images, None, seed, batch_size)
     right = np.ones(len(request), bool)
     if labels is not None:
-        right = (request.targets == _classes("labels", labels, request.images, probabilities.shape[1])).numpy()
-    measures = _metrics(metrics, masks, request)
-    setup = _setup(classifier, chosen, request.images, background, seed, batch_size)
+        right = (request.targets == classes_of("labels", labels, request.images, probabilities.shape[1])).numpy()
+    measures = metrics_of(metrics, masks, request)
+    setup = setup_for(classifier, chosen, request.images, background, seed, batch_size)
     side = request.images.shape[1]
     made = factory.make(setup)
     for explainer in made.values():  # one that cannot explain this network refuses before the others take their time
@@ -261,15 +266,15 @@ def judge(
     ]
     scored, explanations = [], {}
     with Bar(total=2 * len(request) * len(subjects), desc="judging", unit="map") as bar:
-        ground = _ground(setup, request, measures, masks, right)
+        ground = ground_for(setup, request, measures, masks, right)
         for kind, name, explainer in subjects:
             attribution = attribute(explainer, classifier, request, Bookkeeping(progress=bar.update))
             values = measurement.measure(ground, attribution.maps, metrics=measures)
             bar.update(len(request))
             scored.append(Scored(name, kind, values, explainer.budget(side), attribution, memory=np.nan))
             if kind == EXPLAINER:
-                explanations[name] = _explanation(name, attribution, classifier, request, probabilities)
-    table = score_tables.table(scored, ground, _names(classifier, probabilities.shape[1]))
+                explanations[name] = explanation_of(name, attribution, classifier, request, probabilities)
+    table = score_tables.table(scored, ground, class_names(classifier, probabilities.shape[1]))
     return results.judged(table, explanations, seed, relu=chosen.grad_cam.relu)
 
 
@@ -333,129 +338,3 @@ def compare(*, a: str | Path, b: str | Path) -> Sides:
     folders = [Path(folder) / "data/prepared" for folder in (a, b)]
     data = next((folder for folder in folders if (folder / "data.json").exists()), folders[0])
     return studies.compare(first, second, data)
-
-
-def _mean_colour(images: torch.Tensor) -> tuple[float, ...]:
-    return tuple((images.double().mean(dim=(0, 1, 2)) / 255).tolist())
-
-
-def _pixels(images: Images, name: str) -> torch.Tensor:
-    pixels = torch.as_tensor(images)
-    if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[3] != 3 or not len(pixels):
-        kind = str(pixels.dtype).removeprefix("torch.")
-        raise UserError(f"{name} are {tuple(pixels.shape)} {kind}, but must be (N, H, W, 3) uint8")
-    return pixels
-
-
-def _request(
-    classifier: Classifier, images: Images, targets: Sequence[int] | None, seed: int, batch_size: int
-) -> tuple[Request, np.ndarray]:
-    """The request, and the probabilities (N, K) of the images' classes."""
-    pixels = _pixels(images, "images")
-    probabilities = models.probabilities(classifier, pixels, batch_size)
-    labels = probabilities.argmax(dim=1)
-    if targets is not None:
-        labels = _classes("targets", targets, pixels, probabilities.shape[1])
-    seeds = tuple(derive(seed, "image", number) for number in range(len(pixels)))
-    return Request(pixels, labels, seeds), probabilities.numpy()
-
-
-def _classes(name: str, values: Sequence[int], pixels: torch.Tensor, n_classes: int) -> torch.Tensor:
-    labels = torch.as_tensor(values, dtype=torch.int64)
-    if labels.shape != pixels.shape[:1]:
-        raise UserError(f"{name} are {tuple(labels.shape)}, but there are {len(pixels)} images")
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise UserError(f"{name} are {labels.tolist()}, but must be from 0 to {n_classes - 1}")
-    return labels
-
-
-def _settings(explainers: Sequence[str], changes: Mapping[str, Any]) -> Explain:
-    """The default study's section `explain` with other explainers and these changes."""
-    tree = load(Explain, file=DEFAULTS)[0].model_dump(mode="json") | {"explainers": [*explainers]}
-    for key, value in changes.items():
-        if not value and key not in tree:  # not every explainer has settings
-            continue
-        both = isinstance(value, Mapping) and isinstance(tree.get(key, {}), Mapping)
-        tree[key] = {**tree.get(key, {}), **value} if both else value
-    return checked(Explain, tree, "settings")
-
-
-def _setup(
-    classifier: Classifier,
-    settings: Explain,
-    images: torch.Tensor,
-    background: Images | None,
-    seed: int,
-    batch_size: int,
-) -> Setup:
-    backdrop = images[:0] if background is None else _pixels(background, "background")
-    for name in settings.explainers:
-        needed = getattr(getattr(settings, name, None), "background", 0)  # images that the explainer compares with
-        if len(backdrop) < needed:
-            raise UserError(f"{name} needs a background of {needed} images, and {len(backdrop) or 'none'} are given")
-    mean = _mean_colour(images if background is None else backdrop)
-    return Setup(classifier, settings, backdrop, mean, batch_size, seed)
-
-
-def _names(classifier: Classifier, n_classes: int) -> tuple[str, ...]:
-    """Names of the classes; their numbers where the classifier has none."""
-    return classifier.classes or tuple(map(str, range(n_classes)))
-
-
-def _explanation(
-    explainer: str, attribution: Attribution, classifier: Classifier, request: Request, probabilities: np.ndarray
-) -> Explanation:
-    return Explanation(
-        **vars(attribution),
-        explainer=explainer,
-        images=request.images.cpu().numpy(),
-        targets=request.targets.cpu().numpy(),
-        probabilities=probabilities,
-        classes=_names(classifier, probabilities.shape[1]),
-    )
-
-
-def _check_shape(name: str, array: np.ndarray, request: Request) -> None:
-    shape = tuple(request.images.shape[:3])
-    if array.shape != shape:
-        raise UserError(f"{name} have the shape {array.shape}, but the images require {shape}")
-
-
-def _metrics(metrics: Sequence[str] | None, masks: np.ndarray | None, request: Request) -> tuple[str, ...]:
-    """Names of the chosen metrics, all by default."""
-    if masks is not None:
-        _check_shape("masks", masks, request)
-    available = measurement.measured_on_maps(with_masks=masks is not None)
-    for name in metrics or ():
-        if name not in available:
-            raise UserError(f"metrics has {name!r}, but must be of {', '.join(available)}")
-    return tuple(metrics or available)
-
-
-def _ground(
-    setup: Setup, request: Request, metrics: Sequence[str], masks: np.ndarray | None, right: np.ndarray
-) -> Ground:
-    """What maps are measured on."""
-    settings = load(Score, file=DEFAULTS)[0]
-    correlated = settings.correlation
-    hidden = {
-        share: correlation.hide(
-            setup.classifier,
-            request,
-            side=correlated.cells,
-            share=share,
-            draws=correlated.draws,
-            colour=setup.mean,
-            batch_size=setup.batch_size,
-        )
-        for share in (correlated.shares if "faithfulness_correlation" in metrics else ())
-    }
-    return Ground(
-        setup=setup,
-        settings=settings,
-        request=request,
-        rows=np.arange(len(request)),
-        masks={} if masks is None else {0: masks},
-        right=right,
-        hidden=hidden,
-    )

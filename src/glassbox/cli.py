@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from glassbox import __version__, tracking, workspace
 from glassbox.checks import check_study
+from glassbox.comparing import fetching
 from glassbox.config import parameters
 from glassbox.config.types import CNN, TUNED
 from glassbox.config.yaml_file import PARAMS_FILE
@@ -274,8 +275,8 @@ def compare(a: str, b: str) -> None:
         both = []
         for argument, which, name in zip("AB", (a, b), names, strict=True):
             place = Path(temporary) / argument
-            stack.enter_context(naming(f"{argument}={which}", place))
-            fetch(argument, which, place)
+            stack.enter_context(fetching.naming(f"{argument}={which}", place))
+            fetching.fetch(argument, which, place)
             both.append(studies.read(name, place))
         studies.same_images(*both)
         folders = [*(study.folder / DATA for study in both), DATA]
@@ -287,43 +288,6 @@ def compare(a: str, b: str) -> None:
     if tracking.is_on():
         study = sides.a.params.study.name
         comparisons.log_comparison(study, names, pages.summary(sides), pages.outcomes(sides), sentences, page)
-
-
-@contextmanager
-def naming(study: str, place: Path) -> Iterator[None]:
-    """In errors about a file, name its study instead of the folder that it was fetched to."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace(f"{place}/", f"{study}: ")) from None
-
-
-def fetch(name: str, which: str, place: Path) -> None:
-    """Copy params.yaml, reports/ and models/ of a finished study to the new folder `place`; from DVC also
-    data/prepared. `name` is "A" or "B", for messages; see `compare`."""
-    place.mkdir(parents=True)
-    if which == ".":
-        for path in (PARAMS, Path("reports"), Path("models")):
-            if not path.exists():
-                raise UserError(f"{name}=.: there is no {path} here: 'dvc repro' makes it")
-            (place / path).symlink_to(path.resolve())
-        record.check(*fingerprint.STAGES)
-        return
-    if tracking.is_on():
-        with suppress(lookup.NoSuchStudy):  # DVC may have it
-            lookup.fetch_study(which, place, name)
-            return
-    for path in (PARAMS, Path("reports"), Path("models"), DATA):
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        command = ["dvc", "get", ".", str(path), "--rev", which, "-o", str(place / path)]
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
-        if done.returncode:
-            error = re.search(r"^ERROR: (.*)", done.stderr, re.MULTILINE)
-            reason = cut(error[1]) if error else f"dvc ended with {done.returncode}"
-            raise UserError(
-                f"{name}={which}: no row of MLflow is called so, and as a DVC experiment or git revision it has no "
-                f"{path} ({reason})"
-            )
 
 
 def write_pipeline() -> None:

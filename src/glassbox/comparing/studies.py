@@ -26,7 +26,7 @@ from glassbox.explainers import factory
 from glassbox.explainers.base import Attribution, Request
 from glassbox.explainers.running import Bookkeeping, attribute
 from glassbox.explaining import map_tables
-from glassbox.models.building import CARD
+from glassbox.models.saving import CARD
 from glassbox.provenance import record
 from glassbox.search import hyperparameters
 from glassbox.statistics import bootstrap

@@ -5,19 +5,15 @@ from glassbox.models.building import (
     check,
     check_data,
     contradictions,
-    describe,
     digest_of_weights,
     fresh,
-    load,
     made_for,
     preprocessing,
-    rebuilt,
-    save,
-    untrained,
 )
 from glassbox.models.card import Card
 from glassbox.models.classifier import Classifier, predict, probabilities
 from glassbox.models.layers import device_of, evaluating, frozen
+from glassbox.models.saving import describe, load, rebuilt, save, untrained
 
 __all__ = [
     "Card",
