@@ -31,7 +31,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torchvision import transforms
 
-from docs.network_table import ROOT, STAGES, project
+from docs.network_table import ROOT, SCORED_LITTLE, STAGES, project
 from docs.runs import table
 from glassbox import judging, models
 from glassbox.config import parameters
@@ -53,20 +53,13 @@ OWN = transforms.Compose(
 )
 OF_OWN = ["data.image_size=64", "data.shorter_side=73", "data.interpolation=bilinear", "model.normalization=[0.5,0.25]"]
 SMALL = [
+    *SCORED_LITTLE,
     "explain.explainers=[occlusion]",
     "explain.occlusion.window=56",
     "explain.occlusion.stride=56",
     "explain.mistakes=0",
-    "explain.faithfulness.steps=2",
     "explain.analyses.random_draws=2",
     "score.images=2",
-    "score.steps=2",
-    "score.matched_evaluations=50",
-    "score.correlation.draws=10",
-    "score.road.shares=[0.2,0.5,0.8]",
-    "score.robustness.images=1",
-    "score.robustness.attack_steps=1",
-    "score.randomization.images=1",
 ]
 
 

@@ -62,7 +62,18 @@ NETWORKS = [
     ("PoolFormer", "timm/poolformer_s12", 64, {}),
     ("CoAtNet", "timm/coatnet_nano_rw_224", 64, {}),
 ]
+SCORED_LITTLE = [
+    "explain.faithfulness.steps=2",
+    "score.steps=2",
+    "score.matched_evaluations=50",
+    "score.correlation.draws=10",
+    "score.road.shares=[0.2,0.5,0.8]",
+    "score.robustness.images=1",
+    "score.robustness.attack_steps=1",
+    "score.randomization.images=1",
+]
 SMALL = [
+    *SCORED_LITTLE,
     "data.limit=100",
     "tune.n_trials=0",
     "tune.space=null",
@@ -80,15 +91,7 @@ SMALL = [
     "explain.integrated_gradients.steps=4",
     "explain.occlusion.window=16",
     "explain.occlusion.stride=8",
-    "explain.faithfulness.steps=2",
     "score.images=6",
-    "score.steps=2",
-    "score.matched_evaluations=50",
-    "score.correlation.draws=10",
-    "score.road.shares=[0.2,0.5,0.8]",
-    "score.robustness.images=1",
-    "score.robustness.attack_steps=1",
-    "score.randomization.images=1",
 ]
 # A network with the arguments of cnn in digits.yaml, with values in place of `tuned`.
 CNN = {

@@ -4,7 +4,6 @@ The images are of the source `planted`, made anew with seeds of their own: the n
 (`python -m docs.demo_model`), and the mask of each image is the true location of its evidence.
 """
 
-import base64
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from glassbox.data.base import Images
 from glassbox.data.sources.planted import plant
 from glassbox.data.store import Split
 from glassbox.models import Card, Classifier
+from glassbox.report.pictures import png_uri
 from glassbox.report.words import render
 from glassbox.results import Judgement
 from glassbox.scoring import planted_gate
@@ -74,7 +74,7 @@ def page(card: Card, images: Images, checks: list[Check], judgement: Judgement) 
         checks=checks,
         judgement=judgement,
         tables={"means": judgement.means(), "outcomes": judgement.outcomes()},
-        figure="data:image/png;base64," + base64.b64encode(figure._repr_png_()).decode(),
+        figure=png_uri(figure._repr_png_()),
     )
 
 

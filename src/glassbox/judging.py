@@ -3,13 +3,13 @@ is explained. The command line calls it."""
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.data import store
 from glassbox.evaluation import predictions
+from glassbox.evaluation.findings import findings
 from glassbox.evaluation.preprocessing_check import as_changes, parameters_for
 from glassbox.execution import compute
 from glassbox.explainers import factory
@@ -49,23 +49,15 @@ def changes(
         yield from as_changes(parameters_for(known))
 
 
-def faults(metrics: dict[str, Any]) -> list[str]:
-    """Sentences about a network whose outputs or images are not what its owner knows, from the results of *evaluate*:
-    explanations would be those of another model."""
-    shown = metrics.get("preprocessing")
-    found = [shown["note"]] if shown and shown["agrees"] is False else []
-    return [*found, metrics["class_order"]["note"]] if "class_order" in metrics else found
-
-
 def check_results() -> None:
     """Check what *evaluate* has found.
 
     Raises:
         UserError: the outputs or the preprocessing are not those that the owner of the network knows.
     """
-    if found := faults(files.read_json(METRICS)):
+    if faults := [found.note for found in findings(files.read_json(METRICS)) if found.is_fault]:
         raise UserError(
-            f"{' '.join(found)} Nothing was explained. Correct the parameters, or explain it as it is with --anyway"
+            f"{' '.join(faults)} Nothing was explained. Correct the parameters, or explain it as it is with --anyway"
         )
 
 

@@ -197,3 +197,12 @@ def test_a_crop_of_the_resized_image_is_that_of_torchvision(tmp_path, interpolat
     expected = np.asarray(torchvision.transforms.Compose(steps)(image))
     shape = decode.Shape(size, interpolation=interpolation, shorter_side=shorter)
     assert np.array_equal(decode.read(tmp_path / "photo.png", shape), expected)
+
+
+def test_an_image_that_would_become_too_long_is_refused(tmp_path):
+    Image.new("RGB", (40_000, 10)).save(tmp_path / "strip.png")
+    sentence = r"is too large \(resized to data.shorter_side it would have 1024000 x 256 pixels"
+    with pytest.raises(UnreadableImage, match=sentence):
+        decode.read(tmp_path / "strip.png", decode.Shape(224, shorter_side=256))
+    assert decode.read(tmp_path / "strip.png", decode.Shape(224)).shape == (224, 224, 3)
+    assert decode.read_whole(tmp_path / "strip.png").size == (40_000, 10)

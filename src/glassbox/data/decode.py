@@ -4,7 +4,8 @@ import ctypes
 import logging
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,14 +24,7 @@ WHITE = (255, 255, 255)
 # The formats of photos and drawings. Pillow opens more, but for EPS it starts Ghostscript.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a phone's .jpg with a second picture inside; a BMP without file header
-KEEP_VALUES = (
-    "BMP",
-    "GIF",
-    "PNG",
-    "PPM",
-    "TGA",
-    "TIFF",
-)  # of these, formats of masks: WebP and others may change values
+KEEP_VALUES = ("BMP", "GIF", "PNG", "PPM", "TGA", "TIFF")  # formats of masks: WebP and others may change values
 STILL = ("MPO", "PSD")  # their further frames are other views of the picture, or its layers
 DEEP = re.compile(r"(L|LA|RGB|RGBA|RGBX|CMYK);16[BLN]")  # raw modes of 16 bits, which Pillow reduces to eight
 
@@ -82,13 +76,21 @@ def read(path: str | Path, shape: Shape, convert: Collection[str] = ()) -> np.nd
     Raises:
         UnreadableImage: the file cannot be read as an image, or is not accepted.
     """
-    path = Path(path)
-    _silence_libtiff()
+    with _faults_named(path := Path(path)):
+        return np.asarray(square(_opened(path, convert), shape))
+
+
+def read_whole(path: str | Path, convert: Collection[str] = ()) -> Image.Image:
+    """One image file in its own size, otherwise as `read` gives it."""
+    with _faults_named(path := Path(path)):
+        return _opened(path, convert)
+
+
+@contextmanager
+def _faults_named(path: Path) -> Iterator[None]:
+    """Errors about a file in the block become an `UnreadableImage`."""
     try:
-        _check_file(path)
-        with Image.open(path, formats=formats()) as image:
-            _check_image(image, path, convert)
-            return np.asarray(square(upright(image), shape))
+        yield
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
@@ -97,13 +99,21 @@ def read(path: str | Path, shape: Shape, convert: Collection[str] = ()) -> np.nd
         raise UnreadableImage(path, f"cannot be read as an image ({_why(error)})") from None
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """An opened image in RGB, turned as its EXIF tag says."""
-    return _rgb(ImageOps.exif_transpose(image))
+def _opened(path: Path, convert: Collection[str]) -> Image.Image:
+    """A file's image in RGB, turned as its EXIF tag says."""
+    _silence_libtiff()
+    _check_file(path)
+    with Image.open(path, formats=formats()) as image:
+        _check_image(image, path, convert)
+        return _rgb(ImageOps.exif_transpose(image))
 
 
 def square(image: Image.Image, shape: Shape, method: Image.Resampling | None = None) -> Image.Image:
-    """An image as a square; `method` takes the place of the interpolation. The padding of one without colours is 0."""
+    """An image as a square; `method` takes the place of the interpolation. The padding of one without colours is 0.
+
+    Raises:
+        Image.DecompressionBombError: with a `shorter_side` the other one would be too long for memory.
+    """
     target, method = (shape.size, shape.size), method or Image.Resampling[shape.interpolation.upper()]
     if shape.resize == "stretch":
         return image.resize(target, method)
@@ -114,6 +124,8 @@ def square(image: Image.Image, shape: Shape, method: Image.Resampling | None = N
         return ImageOps.fit(image, target, method)
     shorter = min(image.size)
     width, height = (int(shape.shorter_side * side / shorter) for side in image.size)  # rounded down, as torchvision's
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"resized to data.shorter_side it would have {width} x {height} pixels")
     left, upper = (round((side - shape.size) / 2) for side in (width, height))
     resized = image if (width, height) == image.size else image.resize((width, height), method)
     return resized.crop((left, upper, left + shape.size, upper + shape.size))

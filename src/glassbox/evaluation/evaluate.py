@@ -1,7 +1,7 @@
 """Test scores of a classifier, their intervals and its calibration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from glassbox.core.seeds import derive
 from glassbox.data.batches import augment
 from glassbox.data.store import Split
 from glassbox.evaluation import calibration, chance_level, class_order, classification
+from glassbox.evaluation.findings import findings
 from glassbox.evaluation.preprocessing_check import Check
 from glassbox.models import Classifier, device_of, predict
 from glassbox.provenance.resume import Keep, unkept
@@ -56,10 +57,7 @@ class Evaluation:
     def summary(self, confidence: float) -> list[str]:
         """The result in sentences; `confidence` is the level of the intervals, 0..1."""
         m = self.metrics
-        sentences = [f"warning: {m['class_order']['note']}"] if "class_order" in m else []
-        if "preprocessing" in m:
-            wrong = m["preprocessing"]["agrees"] is False
-            sentences.append(f"{'warning: ' if wrong else ''}{m['preprocessing']['note']}")
+        sentences = [f"{'warning: ' if found.is_fault else ''}{found.note}" for found in findings(m)]
         if "augmented_accuracy" in m:
             sentences.append(f"test accuracy on images changed at random {100 * m['augmented_accuracy']:.2f} %")
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
@@ -151,7 +149,7 @@ def evaluate(
     if other is not None:
         metrics["class_order"] = other | {"note": class_order.sentence(other, accuracy, classes)}
     if preprocessing is not None:
-        metrics["preprocessing"] = preprocessing.as_dict()
+        metrics["preprocessing"] = asdict(preprocessing)
     names = np.array(classes, dtype=object)
     columns = {
         "image": np.arange(len(labels)),

@@ -1,8 +1,7 @@
 """Whether the study prepares images as the owner of a network does that was trained elsewhere: its logits for the same
 files, after the preprocessing of its weights and after that of the study."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,10 +40,6 @@ class Check:
     other_predictions: int | None = None
     accuracy: float | None = None
     accuracy_of_owner: float | None = None
-
-    def as_dict(self) -> dict:
-        """For a JSON file."""
-        return asdict(self)
 
 
 def check(classifier: Classifier, card: Card, data: Data, test: Split, batch_size: int) -> Check | None:
@@ -96,11 +91,7 @@ def _files(test: Split, data: Data) -> tuple[list[int], list[Image.Image]]:
     root = user_paths.expanded(data.path)
     rows = np.unique(np.linspace(0, len(test) - 1, IMAGES).round().astype(int)).tolist()
     rows = [row for row in rows if user_paths.is_file(root / test.names[row])]
-    opened = []
-    for row in rows:
-        with Image.open(Path(root / test.names[row])) as image:
-            opened.append(decode.upright(image))
-    return rows, opened
+    return rows, [decode.read_whole(root / test.names[row], data.convert) for row in rows]
 
 
 def _remedy(theirs: Preprocessing | None, ours: Preprocessing, data: Data) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from glassbox.config.types import CNN
 from glassbox.evaluation import chance_level
+from glassbox.evaluation.findings import findings
 from glassbox.explainers.captions import on_squares
 from glassbox.report import calibration
 from glassbox.report.study import Study
@@ -95,10 +96,8 @@ def limits(study: Study) -> list[str]:
     data, rows = study.card, study.report.iloc[:-1]
     rows = rows[rows["support"] > 0]  # a class that was predicted may have no images
     worst = rows.sort_values("recall", kind="stable").iloc[0]
-    other_order = study.metrics.get("class_order")
     sentences = [
-        *([other_order["note"]] if other_order else []),
-        *([shown["note"]] if (shown := study.metrics.get("preprocessing")) else []),
+        *(found.note for found in findings(study.metrics)),
         "The intervals cover the choice of test images, not the variation between trainings: this is one training with "
         "one seed."
         if study.training["epochs"]

@@ -1,6 +1,5 @@
 """The first page of a study that judges a network: what it predicts, and its explanations before they are scored."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,10 @@ from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.core.text import counted
 from glassbox.evaluation import chance_level
+from glassbox.evaluation.findings import findings
 from glassbox.report.card import network_in_words
-from glassbox.report.words import render
+from glassbox.report.pictures import png_uri
+from glassbox.report.words import percent, render
 
 PAGE = "reports/first.html"
 SHOWN = 12  # images
@@ -22,20 +23,13 @@ def first_page(params: Params, card: dict[str, Any], reports: str | Path = "repo
     index = files.read_csv(folder / "explain/index.csv")
     drawn = index[index["drawn"]].drop_duplicates("image")
 
-    def picture(path: Path) -> str:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
     figures = sorted((folder / "explain/figures").glob("*.png"))[:SHOWN]
-    interval = f"{100 * metrics['accuracy_low']:.2f} to {100 * metrics['accuracy_high']:.2f} %"
-    level = f"{100 * params.evaluate.confidence:g} %"
+    accuracy, low, high = (percent(metrics[name]) for name in ("accuracy", "accuracy_low", "accuracy_high"))
     sentences = [
-        f"Accuracy {100 * metrics['accuracy']:.2f} % on {counted(metrics['images'], 'test image')} ({level} interval "
-        f"{interval}). {chance_level.sentence(metrics)}",
+        f"Accuracy {accuracy} on {counted(metrics['images'], 'test image')} ({100 * params.evaluate.confidence:g} % "
+        f"interval {low} to {high}). {chance_level.sentence(metrics)}",
+        *(found.note for found in findings(metrics)),
     ]
-    if shown := metrics.get("preprocessing"):
-        sentences.append(shown["note"])
-    if other := metrics.get("class_order"):
-        sentences.append(other["note"])
     return render(
         "first_page.html",
         study=params.study.name,
@@ -44,8 +38,8 @@ def first_page(params: Params, card: dict[str, Any], reports: str | Path = "repo
         digest=card["weights_digest"],
         notes=card["contradictions"],
         sentences=sentences,
-        matrix=picture(folder / "evaluate/confusion_matrix.png"),
-        figures=[(path.stem, picture(path)) for path in figures],
+        matrix=png_uri((folder / "evaluate/confusion_matrix.png").read_bytes()),
+        figures=[(path.stem, png_uri(path.read_bytes())) for path in figures],
         explained=len(drawn),
         scored=params.score.images,
     )

@@ -1,6 +1,5 @@
 """The study on one HTML page that needs no network. Nothing is computed again but the hypotheses' checks."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from glassbox.explainers.captions import equation, note, sound
 from glassbox.explainers.catalog import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration, contents, hypotheses
 from glassbox.report.card import card, network_in_words, origin
-from glassbox.report.pictures import map_uri, uri
+from glassbox.report.pictures import map_uri, png_uri, uri
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
 from glassbox.scoring import verdicts
@@ -42,7 +41,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
     folder, classes, settings = study.folder, study.classes, study.params.explain
 
     def picture(name: str) -> str:
-        return "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
+        return png_uri((folder / name).read_bytes())
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     hidden = settings.analyses.hidden

@@ -36,6 +36,11 @@ def browsable(study: Study) -> list[tuple[str, int, bytes]]:
     return shown
 
 
+def png_uri(content: bytes) -> str:
+    """A PNG file's content as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
 def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
     """A picture (H, W, 3) uint8 as a data URI, reduced to a side of `largest` pixels if it is larger."""
     image = Image.fromarray(pixels)

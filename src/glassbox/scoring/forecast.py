@@ -85,17 +85,13 @@ def _score(setup: Setup, s: Score, card: Card, test: Split, predicted: np.ndarra
     )
 
     images = min(s.images, len(test))
-    varied, randomised = (min(part.images, images) for part in (s.robustness, s.randomization))
-    draws = len({variation.draw for variation in ground.variations})
-    attacks = len(s.robustness.attack) if setup.classifier.has_gradients else 0
-    variations = sum(v.looks_at is None for v in ground.variations) + attacks
     untrained = 0 if ground.untrained is None else 1
-    maps_of_each = (1 + untrained) * images + varied * (draws + variations) + randomised * len(ground.cascade)
+    maps_of_each = (1 + untrained) * images + measurement.further_maps(ground, s, images)
     measured_whole = len(own.explainers) + len(CONTROLS)
     measured_first = untrained * len(own.explainers) + len(matched.explainers)
     return (
         (prepared - varying) / n * images
-        + varying / n * varied
+        + varying / n * min(s.robustness.images, images)
         + maps_of_each * of_map
         + images * of_matched
         + images * (whole * measured_whole + ranking * measured_first)

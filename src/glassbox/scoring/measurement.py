@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from glassbox.config.score import Score
 from glassbox.core.seeds import derive
 from glassbox.explainers import factory
 from glassbox.explainers.base import Attribution, Budget, Explainer, Request
@@ -99,17 +100,23 @@ def measure_subject(
 def steps(ground: Ground) -> int:
     """How many steps `score` reports."""
     s, n = ground.settings, len(ground.request)
-    varied, randomised = min(s.robustness.images, n), min(s.randomization.images, n)
-    draws = len({variation.draw for variation in ground.variations})
-    # Each explainer is attacked through one surrogate.
-    attacks = len(s.robustness.attack) if ground.setup.classifier.has_gradients else 0
-    variations = sum(v.looks_at is None for v in ground.variations) + attacks
-    once = 2 * n + varied * (draws + variations) + randomised * len(ground.cascade)
+    once = 2 * n + further_maps(ground, s, n)
     side = ground.request.images.shape[1]
     matched = factory.matched(ground.setup.settings, s.matched_evaluations, side).explainers
     own = len(ground.setup.settings.explainers)
     untrained = own if ground.untrained else 0
     return once * (own + len(CONTROLS)) + 2 * n * (untrained + len(matched))
+
+
+def further_maps(ground: Ground, s: Score, n: int) -> int:
+    """How many maps of an explainer robustness and randomization take with the section `s` on `n` images, of which
+    `ground` may have fewer."""
+    varied, randomised = min(s.robustness.images, n), min(s.randomization.images, n)
+    draws = len({variation.draw for variation in ground.variations})
+    # Each explainer is attacked through one surrogate.
+    attacks = len(s.robustness.attack) if ground.setup.classifier.has_gradients else 0
+    variations = sum(v.looks_at is None for v in ground.variations) + attacks
+    return varied * (draws + variations) + randomised * len(ground.cascade)
 
 
 def measure(

@@ -1,11 +1,13 @@
 import copy
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from conftest import TinyNetwork, export, model
+from network_files import DATA, IMAGES, PIXELS, SIDE, SIZES, taken
 from torch import nn
 
 import glassbox
@@ -16,18 +18,7 @@ from glassbox.data.store import Description
 from glassbox.explainers.base import Request
 from glassbox.xai_metrics import attack, randomization
 
-SIDE = 16
-SIZES = {"train": 8, "validation": 4, "test": 4}
-DATA = Description("mine", ("a", "b", "c"), SIDE, SIZES, (0.5,) * 3, (0.3,) * 3, False, "")
-CPU = torch.device("cpu")
-IMAGES = torch.randint(0, 256, (4, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-PIXELS = torch.rand(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
-
-
-def exported(file: str, arguments: dict | None = None, **changes: object) -> models.Classifier:
-    asked = model("exported", arguments, weights=file, **({"normalization": "half"} | changes))
-    assert models.check(asked, [], SIDE, ["grad_cam"]) == []
-    return models.fresh(asked, DATA, 0, CPU).eval()
+exported = partial(taken, "exported", explainers=("grad_cam",))
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,19 @@ import copy
 import json
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from conftest import TinyNetwork, model
+from network_files import CPU, DATA, IMAGES, PIXELS, taken
 from onnx_files import onnx_file
 
 import glassbox
 from glassbox import models
 from glassbox.core import files
 from glassbox.core.errors import UserError
-from glassbox.data.store import Description
 from glassbox.explainers import factory
 from glassbox.explainers.base import Setup
 from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS
@@ -21,18 +22,7 @@ from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-SIDE = 16
-SIZES = {"train": 8, "validation": 4, "test": 4}
-DATA = Description("mine", ("a", "b", "c"), SIDE, SIZES, (0.5,) * 3, (0.3,) * 3, False, "")
-CPU = torch.device("cpu")
-IMAGES = torch.randint(0, 256, (4, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-PIXELS = torch.rand(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
-
-
-def given(file: str, arguments: dict | None = None, **changes: object) -> models.Classifier:
-    asked = model("onnx", arguments, weights=file, **({"normalization": "half"} | changes))
-    assert models.check(asked, [], SIDE) == []
-    return models.fresh(asked, DATA, 0, CPU).eval()
+given = partial(taken, "onnx")
 
 
 @pytest.fixture(scope="module")
