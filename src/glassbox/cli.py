@@ -140,12 +140,10 @@ def minutes(seconds: float) -> str:
 
 
 def _reproduce(*stages: str) -> None:
-    """Run DVC, up to a stage or to the end; if it fails, exit with its code: it has said why."""
-    programs = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    }  # dvc.yaml says python
+    """Run DVC, up to a stage or to the end; if it fails, exit with its code; DVC prints the reason."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # dvc.yaml has `python`
     command = [sys.executable, "-m", "dvc", "repro", *stages]
-    code = subprocess.run(command, check=False, env=os.environ | programs).returncode
+    code = subprocess.run(command, check=False, env=os.environ | {"PATH": path}).returncode
     if code:
         sys.exit(code)
 

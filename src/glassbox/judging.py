@@ -25,7 +25,7 @@ def changes(
     *, model: str, weights: str, images: str, masks: str = "", classes: str = "", name: str = ""
 ) -> Iterator[str]:
     """The parameters of a study, as "KEY=VALUE". Size, crop and colours are those that the weights were trained with,
-    where their registry says it; else those of the study's file.
+    where their registry has them; else those of the study's file.
 
     Args:
         model, weights, images, masks, classes: values of model.name, model.weights, data.path, data.masks and

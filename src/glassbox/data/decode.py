@@ -100,7 +100,7 @@ def _faults_named(path: Path) -> Iterator[None]:
 
 
 def _opened(path: Path, convert: Collection[str]) -> Image.Image:
-    """A file's image in RGB, turned as its EXIF tag says."""
+    """A file's image in RGB, with its EXIF rotation applied."""
     _silence_libtiff()
     _check_file(path)
     with Image.open(path, formats=formats()) as image:

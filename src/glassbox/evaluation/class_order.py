@@ -24,8 +24,8 @@ def another_order(
 
     Each class gets the output that most of its validation images have, one output each (linear assignment). McNemar's
     exact test then compares the accuracies of both orders on the test images, and that of the new order with always
-    answering the largest class: a network that knows nothing gains by any order that gives this class its favourite
-    output. Labels and predictions are (M,) and (N,), `classes` are names in the order of the data.
+    answering the largest class: a network that predicts one class for all images gains by any order that gives the
+    largest class this output. Labels and predictions are (M,) and (N,), `classes` are names in the order of the data.
 
     Returns:
         `outputs`, the class of each output; `accuracy` in that order; `p` of the test; `images`, N. None if the given

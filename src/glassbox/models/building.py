@@ -1,4 +1,4 @@
-"""Classifiers by name: what the section `model` says is checked and made."""
+"""Classifiers by name: the section `model` is checked, and its classifier made."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -63,7 +63,7 @@ def _colours(model: Model) -> tuple[Colours, Colours] | None:
 
 
 def made_for(name: str, weights: str | None) -> Preprocessing | None:
-    """The images that weights were trained on, as their registry says; None if that is not known.
+    """The preprocessing that weights were trained with, from their registry; None if it is not known.
 
     Args:
         name, weights: as in the section `model`.
@@ -261,7 +261,7 @@ def _in_order(classifier: Classifier, order: Order | None, data: Description) ->
 
 
 def _names_of_outputs(model: Model, given: Weights | None) -> Names | None:
-    """What the outputs that weights have stand for; None if nobody says it."""
+    """The names of the outputs that weights have; None if they are not known."""
     if given is None:
         return None
     if model.classes is not None:

@@ -1,4 +1,4 @@
-"""Whose output is whose class: the names of a network's outputs, and the classes of the data among them."""
+"""The names of a network's outputs, and the classes of the data among them."""
 
 import difflib
 import json
@@ -37,8 +37,8 @@ def plain(names: Sequence[str]) -> Names:
 
 @cache
 def imagenet() -> Names:
-    """Those of ImageNet-1k: of each output the word, like "tench", its synonyms, and its key in WordNet, like
-    "n01440764". Source: timm's `ImageNetInfo`."""
+    """The names of ImageNet-1k's classes: for each output the word, like "tench", its synonyms, and its key in WordNet,
+    like "n01440764". Source: timm's `ImageNetInfo`."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()
@@ -54,7 +54,7 @@ def imagenet() -> Names:
 
 
 def asked(classes: tuple[str, ...] | str | None) -> Names | None:
-    """What `model.classes` says; None where it says nothing.
+    """The names that `model.classes` gives; None where it is null.
 
     Raises:
         UserError: the file is missing, or names no classes.

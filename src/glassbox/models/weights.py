@@ -287,7 +287,7 @@ def _plain_head(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor], he
 
 
 def unnamed(which: str, classes: tuple[str, ...]) -> str:
-    """The sentence that nobody says what the outputs stand for; `classes` are those of the data."""
+    """The sentence that the classes of the outputs are not known; `classes` are those of the data."""
     return (
         f"model.weights: {which} does not name its classes: its outputs are taken for {_listed(classes)}, in this "
         "order. If theirs is another one, name them in model.classes."

@@ -103,7 +103,7 @@ class Source:
         return None
 
     def class_names(self, name: str, which: str) -> Names | None:
-        """The names of the outputs that weights have, as their registry says; None if that is not known.
+        """The names of the outputs that weights have, from their registry; None if they are not known.
 
         Args:
             which: name of the weights, which the registry has.
