@@ -14,7 +14,11 @@ from conftest import ROOT, LinearNetwork
 
 import glassbox
 from glassbox import api
+from glassbox.api_arguments import DEFAULTS
 from glassbox.config import parameters
+from glassbox.config.explain import Explain
+from glassbox.config.loading import load
+from glassbox.config.score import Score
 from glassbox.core.errors import UserError
 
 SCRIPT = """
@@ -68,7 +72,7 @@ def test_the_examples_in_docstrings_run():
 
 def test_defaults_are_those_of_the_default_study():
     shipped = parameters.read(ROOT / "studies/digits.yaml")
-    explain, score = api.load(api.Explain, api.Score, file=api.DEFAULTS)
+    explain, score = load(Explain, Score, file=DEFAULTS)
     assert (explain, score) == (shipped.explain, shipped.score)
 
 

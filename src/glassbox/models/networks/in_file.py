@@ -133,5 +133,5 @@ class InFile(Source):
                     "torch.onnx.export(..., external_data=False)"
                 ) from error
             raise UserError(
-                f"model.weights: the file {self.file} cannot be read with model.name = {self.name} ({reason(error)})"
+                f"model.weights: the file {self.file} cannot be read as model.name = {self.name} says ({reason(error)})"
             ) from error
