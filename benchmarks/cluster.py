@@ -483,7 +483,7 @@ def explain_many(n: int) -> dict[str, float]:
         test = Split(pixels, torch.from_numpy(labels), None, torch.arange(n // 2), None)
         table = map_tables.tables(cases, results, how.superpixels, test)["index"]
         files.write_csv(folder / "index.csv", table)
-        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan.request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan, folder))
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         done.set()
         watcher.join()

@@ -167,7 +167,7 @@ def explain(n: int, folder: Path) -> Work:
         results = list(explanations.explain(setup, plan, Bookkeeping(folder=folder)))
         for name, table in map_tables.tables(cases, results, settings.superpixels, test).items():
             files.write_csv(folder / f"{name}.csv", table)
-        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan.request, folder))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan, folder))
 
     return work
 

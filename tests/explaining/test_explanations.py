@@ -154,7 +154,7 @@ def test_the_maps_of_further_classes_come_from_the_same_run(params, linear, monk
     assert table["empty_class"].tolist() == ["hen"] * 8
     assert table["shown"].tolist() == [True, False, True, True, True, True, True, False]
     assert map_tables.additivity([result]) == {"additivity_error_max": 0.5, "maps_not_additive": 2, "maps_checked": 8}
-    arrays = map_tables.arrays([result], plan.request)
+    arrays = map_tables.arrays([result], plan)
     assert arrays["panels"].shape == (8, 8, 8)
     assert arrays["maps"].shape == (3, 8, 8)
 
@@ -209,7 +209,7 @@ def test_what_lies_on_disk_is_the_same(params, linear, tmp_path, monkeypatch):
         plan = explanations.plan(picked, settings, 9, folder)
         results = list(explanations.explain(setup(model, settings, images), plan, Bookkeeping(folder=folder)))
         scores = {f"{r.name} {name}": values for r in results for name, values in r.scores.items()}
-        return map_tables.arrays(results, plan.request, folder) | scores
+        return map_tables.arrays(results, plan, folder) | scores
 
     kept = run(None)
     monkeypatch.setattr(explanations, "MEASURED", 2)  # and measured in parts

@@ -8,11 +8,11 @@ import pandas as pd
 from glassbox.config.explain import Superpixels
 from glassbox.data.store import Split
 from glassbox.explainers import superpixels
-from glassbox.explainers.base import Attribution, Request
+from glassbox.explainers.base import Attribution
 from glassbox.explainers.captions import note, on_squares, sound
 from glassbox.explainers.catalog import TITLES
 from glassbox.explainers.running import gather_maps
-from glassbox.explaining.explanations import EMPTY, PANELS, Explained, Panels
+from glassbox.explaining.explanations import EMPTY, PANELS, Explained, Panels, Plan
 from glassbox.explaining.selection import Cases
 
 
@@ -77,12 +77,15 @@ def summary(index: pd.DataFrame, explainers: int, additive: dict[str, float]) ->
     return "\n".join(lines)
 
 
-def arrays(results: list[Explained], request: Request, folder: str | Path | None = None) -> dict[str, np.ndarray]:
+def arrays(results: list[Explained], plan: Plan, folder: str | Path | None = None) -> dict[str, np.ndarray]:
     """The maps in the order of the tables: `maps` (M, H, W) and `panels` (P, H, W) float32, in a file of `folder`, or
-    without one in memory; and `images` (R, H, W, 3) uint8, one a row of the request."""
+    without one in memory; and `images` (R, H, W, 3) uint8, one a row of the request, with their `masks` (R, H, W) bool
+    where the evidence is marked."""
+    request, further = plan.request, panels_of(results)
     maps = gather_maps((result.attribution.maps for result in results), len(request) * len(results), folder)
-    further = panels_of(results)
-    return {"maps": maps, "images": request.images.numpy()} | ({"panels": further.attribution.maps} if further else {})
+    masks = {} if plan.masks is None else {"masks": plan.masks[[*plan.rows]]}
+    panels = {"panels": further.attribution.maps} if further else {}
+    return {"maps": maps, "images": request.images.numpy()} | masks | panels
 
 
 def panels_of(results: list[Explained]) -> Panels | None:

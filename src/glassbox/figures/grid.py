@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 
 from glassbox.core.text import MINUS
 from glassbox.figures.maps import blend, frame, normalise, outline, show_map
-from glassbox.figures.style import DPI, STYLE, heading
+from glassbox.figures.style import DPI, GREEN, STYLE, heading
 
 PANEL = 1.55  # inches, the side of an image
-OUTLINE = "#1a7f37"  # of masks, green: in no map, and seen on black and white
 OWN = "attribution, share of the map's largest value"
 
 
@@ -94,7 +93,7 @@ def draw(
                 show_map(axis, image, values if column.shown[row] else None)
                 axis.set_xlabel(column.notes[row], fontsize=7)
             for axis in (first, *others) if masks is not None else ():
-                outline(axis, masks[row], OUTLINE)
+                outline(axis, masks[row], GREEN)
         for axis, text in zip(panels[0], ["image, prediction", *(column.title for column in columns)], strict=True):
             axis.set_title(text.replace(" (", "\n("), fontsize=9)
         if absolute:

@@ -13,7 +13,7 @@ from glassbox.explainers.captions import equation, note, sound
 from glassbox.explainers.catalog import CONTROL, CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration, contents, hypotheses
 from glassbox.report.card import card, network_in_words, origin
-from glassbox.report.pictures import map_uri, png_uri, uri
+from glassbox.report.pictures import map_uri, png_uri, svg_path, uri
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
 from glassbox.scoring import verdicts
@@ -126,9 +126,10 @@ def _baseline_note(study: Study) -> str:
 
 def cases(study: Study) -> list[dict[str, Any]]:
     """The images that are drawn, in their order: each with its `row` in the test split, `group`, `truth`, `guess`,
-    `file` or None, `image`, `probabilities` of the most probable classes, `explained` (a row of maps for each class),
-    `panels` (Shapley values of many classes) and `empty` (the prediction with every region hidden)."""
-    maps, images = study.arrays["maps"], study.arrays["images"]
+    `file` or None, `image`, `outline` of its mask as a path of SVG, whose unit is a pixel, `side` in pixels,
+    `probabilities` of the most probable classes, `explained` (a row of maps for each class), `panels` (Shapley values
+    of many classes) and `empty` (the prediction with every region hidden)."""
+    maps, images, masks = study.arrays["maps"], study.arrays["images"], study.arrays.get("masks")
     drawn = []
     for row, part in study.index[study.index["drawn"]].groupby("image", sort=False):
         first = part.iloc[0]
@@ -143,6 +144,8 @@ def cases(study: Study) -> list[dict[str, Any]]:
                 "guess": first["predicted_class"],
                 "file": first.get("file"),
                 "image": uri(image),
+                "outline": "" if masks is None else svg_path(masks[first["map"] % len(images)]),
+                "side": len(image),
                 "probabilities": _probabilities(study, int(row)),
                 "explained": [
                     {"class": name, "maps": [_shown(image, maps[m["map"]], m) for m in rows.to_dict("records")]}

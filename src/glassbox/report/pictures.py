@@ -2,14 +2,16 @@
 
 import base64
 import io
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from glassbox.explainers.captions import sound
 from glassbox.explainers.catalog import CONTROL
 from glassbox.figures.maps import blend, normalise
+from glassbox.figures.style import GREEN
 from glassbox.report.study import Study
 from glassbox.tracking.mlflow_view import IMAGES, image_key
 
@@ -20,8 +22,8 @@ QUALITY = 80  # of WebP
 
 def browsable(study: Study) -> list[tuple[str, int, bytes]]:
     """What MLflow shows step by step: every image that is drawn, and its maps of the predicted class that may be shown,
-    each as key, row in the test split, and content of a PNG file."""
-    index, maps, images = study.index, study.arrays["maps"], study.arrays["images"]
+    each as key, row in the test split, and content of a PNG file. Masks are outlined."""
+    index, maps, images, masks = study.index, study.arrays["maps"], study.arrays["images"], study.arrays.get("masks")
     shown = []
     for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
         key, pixels = f"{IMAGES}/image", images[row["map"] % len(images)]
@@ -30,8 +32,11 @@ def browsable(study: Study) -> list[tuple[str, int, bytes]]:
             if pd.notna(error) and not sound({"additivity_error": error}):
                 continue
             key, pixels = image_key(row["explainer"]), drawn(pixels, maps[row["map"]])
+        picture = enlarged(pixels)
+        if masks is not None:
+            draw_outline(picture, masks[row["map"] % len(images)])
         stream = io.BytesIO()
-        enlarged(pixels).save(stream, "PNG")
+        picture.save(stream, "PNG")
         shown.append((key, row["image"], stream.getvalue()))
     return shown
 
@@ -68,3 +73,31 @@ def drawn(image: np.ndarray, values: np.ndarray, largest: float | None = None) -
     `largest` has the full colour; None takes the map's own largest."""
     scaled = normalise(values) if largest is None else np.clip(values / (largest or 1.0), -1, 1)
     return (255 * blend(image, scaled)).round().astype(np.uint8)
+
+
+def edges(mask: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+    """The lines between the marked and the other pixels of a mask (H, W) bool, each as its left or upper end x, y and
+    its length to the right and downwards, in pixels: one of the two is 0."""
+    for x, y, length in _runs((mask[:, 1:] != mask[:, :-1]).T):
+        yield x, y, 0, length
+    for y, x, length in _runs(mask[1:] != mask[:-1]):
+        yield x, y, length, 0
+
+
+def _runs(differs: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """For each run of true values in a row of (M, L) bool: the row's number from 1 on, the start and the length."""
+    steps = np.diff(differs.astype(np.int8), axis=1, prepend=0, append=0)
+    (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    yield from zip((rows + 1).tolist(), starts.tolist(), (ends - starts).tolist(), strict=True)
+
+
+def svg_path(mask: np.ndarray) -> str:
+    """The outline of a mask (H, W) bool as a path of SVG, in pixels; empty where nothing or everything is marked."""
+    return "".join(f"M{x} {y}{f'h{right}' if right else f'v{down}'}" for x, y, right, down in edges(mask))
+
+
+def draw_outline(picture: Image.Image, mask: np.ndarray) -> None:
+    """Draw the outline of a mask (H, W) bool into a picture that is a whole number of times larger."""
+    pen, times = ImageDraw.Draw(picture), picture.width // mask.shape[1]
+    for x, y, right, down in edges(mask):
+        pen.line([(times * x, times * y), (times * (x + right), times * (y + down))], fill=GREEN, width=2)

@@ -59,6 +59,21 @@ def test_a_folder_with_splits(tmp_path):
     assert load(tmp_path / "trials").classes == ("test", "train")
 
 
+@pytest.mark.parametrize("ending", [".bmp", "_mask.png"])
+def test_masks_among_the_images_are_refused_if_nothing_names_them(ending, folder):
+    images = sorted(folder.rglob("*.png"))
+    for image in images[2:]:
+        IMAGE.save(image.with_name(image.stem + ending))
+    assert len(load(folder).names) == 10  # pairs are chance where other images stand alone
+    for image in images[:2]:
+        IMAGE.save(image.with_name(image.stem + ending))
+    pair = f"cats/0{ending} and 0.png" if ending == ".bmp" else f"cats/0.png and 0{ending}"
+    assert refusal(folder) == (
+        f"data.masks is null, but nearly every image has a second file beside it, like {pair}: if these are masks, it "
+        f"must be their ending, like {'.png' if ending == '.bmp' else ending}; if they are copies, remove them"
+    )
+
+
 def test_the_first_unreadable_image_by_name_is_refused_or_all_are_listed(folder):
     broken = [f"dogs/x{number:02d}.png" for number in range(30)]
     for name in reversed(broken):
