@@ -100,8 +100,8 @@ def _refuse_unnamed_masks(files: Sequence[File]) -> None:
         ending = mask.name.removeprefix(image.stem)
         raise UserError(
             f"data.masks is null, but nearly every image has a second file beside it, like {shown(image)} and "
-            f"{shown(mask.name)}: if these are masks, it must be their ending, like {shown(ending)}; if they are copies, "
-            "remove them"
+            f"{shown(mask.name)}: if these are masks, it must be their ending, like {shown(ending)}; if they are "
+            "copies, remove them"
         )
 
 
