@@ -116,10 +116,17 @@ def test_an_order_of_outputs_that_is_wrong_is_told_and_can_be_explained_anyway(p
         judge(*names, anyway=True)
 
 
-def test_the_preprocessing_of_known_weights_becomes_the_studys():
+def test_the_preprocessing_of_known_weights_becomes_the_studys(tmp_path):
     of_timm = set(judging.changes(model="timm/test_resnet", weights="own.pth", images="my images", classes="a.txt"))
     assert {'data.path="my images"', 'model.classes="a.txt"', "data.image_size=160", "model.input_size=null"} < of_timm
+    (tmp_path / "own.onnx").touch()
+    answers_only = [*judging.changes(model="onnx", weights=str(tmp_path / "own.onnx"), images="x")]
+    assert answers_only[-1] == 'explain.explainers=["lime", "kernel_shap", "partition_shap", "occlusion", "rise"]'
     unknown = [*judging.changes(model="torchvision/resnet18", weights="own.pth", images="x")]
     assert unknown == ['model.name="torchvision/resnet18"', 'model.weights="own.pth"', 'data.path="x"']
     with pytest.raises(UserError, match=r"model.name is 'timm/resnet19' \(did you mean timm/"):
         list(judging.changes(model="timm/resnet19", weights="own.pth", images="x"))
+    with pytest.raises(
+        UserError, match=r"^model.name is 'resnet18', but must be cnn, exported, onnx, torchvision/NAME"
+    ):
+        list(judging.changes(model="resnet18", weights="own.pth", images="x"))

@@ -13,8 +13,10 @@ from glassbox.evaluation.findings import findings
 from glassbox.evaluation.preprocessing_check import as_changes, parameters_for
 from glassbox.execution import compute
 from glassbox.explainers import factory
+from glassbox.explainers.catalog import BLACK_BOX
 from glassbox.explaining import selection
 from glassbox.models import load, made_for
+from glassbox.models.networks import source_of
 from glassbox.scoring import forecast
 
 STUDY = "own-model"
@@ -25,7 +27,8 @@ def changes(
     *, model: str, weights: str, images: str, masks: str = "", classes: str = "", name: str = ""
 ) -> Iterator[str]:
     """The parameters of a study, as "KEY=VALUE". Size, crop and colours are those that the weights were trained with,
-    where their registry has them; else those of the study's file.
+    where their registry has them; else those of the study's file. A network without gradients is explained by all that
+    need none.
 
     Args:
         model, weights, images, masks, classes: values of model.name, model.weights, data.path, data.masks and
@@ -44,6 +47,8 @@ def changes(
         "study.name": name,
     }
     yield from (f"{key}={json.dumps(value)}" for key, value in given.items() if value)
+    if not source_of(model).has_gradients:
+        yield f"explain.explainers={json.dumps(BLACK_BOX)}"
     known = made_for(model, weights)
     if known is not None and known.input_size is not None:
         yield from as_changes(parameters_for(known))

@@ -62,6 +62,13 @@ def test_what_is_searched_is_checked_with_the_first_values(monkeypatch):
     assert models.check(absent, space, 8) == []
 
 
+def test_a_file_of_class_names_must_be_there(tmp_path):
+    (tmp_path / "own.pth").touch()
+    given = model("cnn", SMALL_CNN, weights=str(tmp_path / "own.pth"), classes="none.txt")
+    with pytest.raises(UserError, match=r"^model.classes names the file none.txt, which does not exist"):
+        building.check(given, (), 8)
+
+
 def test_weights_that_say_nothing_of_themselves_give_no_normalisation(tmp_path):
     network = model("python:small:build", weights=str(tmp_path / "w.pth"), normalization="weights")
     with pytest.raises(

@@ -101,8 +101,8 @@ def contradictions(model: Model, image_size: int) -> list[str]:
 
 
 def check(model: Model, space: Sequence[Searched], image_size: int, explainers: Collection[str] = ()) -> list[str]:
-    """Check, before anything is trained, that there is such a network and such weights, that it takes its arguments,
-    and that the explainers of these names can explain it.
+    """Check, before anything is trained, that there are such a network, such weights and such a file of class names, that
+    the network takes its arguments, and that the explainers of these names can explain it.
 
     Args:
         space: what is searched. Of each parameter the first value is tried that goes with the others.
@@ -121,6 +121,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
             raise no_file(model.weights)
     elif model.weights is not None:
         source.check_weights(bare(model.name), model.weights)
+    class_names.asked(model.classes)  # a file of names is there
     how = made_for(model.name, model.weights) if model.normalization == "weights" else None
     size = model.input_size or (how and how.input_size) or image_size
     outputs = source.outputs(model.arguments) or 2

@@ -2,7 +2,9 @@
 
 from importlib import import_module
 
+from glassbox.config.model import NAMES
 from glassbox.config.types import CNN
+from glassbox.core.errors import UserError
 from glassbox.models.networks.base import Source
 
 SOURCES = {
@@ -21,8 +23,13 @@ def source_of(name: str, file: str | None = None) -> Source:
     Args:
         name: `model.name`.
         file: that holds the network, if it is of a source of such files.
+
+    Raises:
+        UserError: there is no such source.
     """
     prefix = name.partition(":")[0].partition("/")[0]
+    if prefix not in SOURCES:
+        raise UserError(f"model.name is {name!r}, but must be {NAMES}")
     return import_module(f"glassbox.models.networks.{SOURCES[prefix]}").SOURCE.of_file(file)
 
 
