@@ -101,8 +101,8 @@ def contradictions(model: Model, image_size: int) -> list[str]:
 
 
 def check(model: Model, space: Sequence[Searched], image_size: int, explainers: Collection[str] = ()) -> list[str]:
-    """Check, before anything is trained, that there are such a network, such weights and such a file of class names, that
-    the network takes its arguments, and that the explainers of these names can explain it.
+    """Check, before anything is trained, that network, weights and a file of class names are there, that the network
+    takes its arguments, and that the explainers of these names can explain it.
 
     Args:
         space: what is searched. Of each parameter the first value is tried that goes with the others.
@@ -111,7 +111,7 @@ def check(model: Model, space: Sequence[Searched], image_size: int, explainers: 
         `contradictions`.
 
     Raises:
-        UserError: there is not, or it cannot.
+        UserError: one is not there, or cannot.
     """
     model = first_drawn(model, space)
     source = source_of(model.name, model.weights)
