@@ -155,12 +155,12 @@ def test_a_peak_is_that_of_the_work_since_it_was_made(monkeypatch):
 
 
 KEPT = """
-import resource, torch
+import resource, sys, torch
 from glassbox.execution.compute import Peak, Place, peak_memory
 Place(torch.device("cpu"), torch.float32, 1).settle()
 
-def use(): # 10 tensors of 20 MiB at a time
-    held = [torch.ones(5 * 2**20) for _ in range(10)]
+def use(): # 200 MiB in so many tensors at a time
+    held = [torch.ones(50 * 2**20 // int(sys.argv[1])) for _ in range(int(sys.argv[1]))]
 
 torch.ones(2) # what PyTorch allocates on its first call stays, and above the blocks would keep them from being returned
 before = peak_memory(torch.device("cpu"))
@@ -180,11 +180,12 @@ print(peak())
 
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="other systems' malloc")
-def test_freed_memory_is_kept_and_counted():
-    growth, faults, peak = shell(sys.executable, "-c", KEPT, cwd=ROOT, PYTHONPATH="src").stdout.split()
+@pytest.mark.parametrize("tensors", ["10", "2"])  # of 20 or 100 MiB; glibc treats those above 32 MiB in another way
+def test_freed_memory_is_kept_and_counted(tensors):
+    growth, faults, peak = shell(sys.executable, "-c", KEPT, tensors, cwd=ROOT, PYTHONPATH="src").stdout.split()
     assert int(faults) < 500, "of 51,200 pages of 4 KiB; glibc by default clears most of them again"
     assert float(peak) == pytest.approx(0.195, abs=0.01)  # GiB
-    assert 0.15 < float(growth) < 0.5, "with what PyTorch allocates on its first call"
+    assert 0.15 < float(growth) < 0.65, "with what PyTorch allocates on its first call"
 
 
 THREADS = """

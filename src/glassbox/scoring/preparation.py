@@ -114,7 +114,7 @@ def prepare(
         rows=rows,
         masks={} if test.masks is None else _widened(test.masks[rows].numpy().astype(bool), settings.margins),
         right=predicted[rows] == test.labels.numpy()[rows],
-        hidden={share: _hide(setup, settings, request, share, keep) for share in settings.correlation.shares},
+        hidden=hidden(setup, settings, request, keep),
         variations=variations(setup, settings, request, keep),
         untrained=untrained,
         cascade=[*randomization.cascade(classifier, untrained, layers, settings.randomization.steps)]
@@ -131,13 +131,17 @@ def _notes(card: Card, classifier: Classifier) -> tuple[str, ...]:
     return (IN_FILE,) if card.name in NETWORK_FILES else ()
 
 
-def _hide(setup: Setup, settings: Score, request: Request, share: float, keep: Keep) -> Hidden:
-    """`correlation.hide`, image by image."""
+def hidden(setup: Setup, settings: Score, request: Request, keep: Keep = unkept) -> dict[float, Hidden]:
+    """`correlation.hide`, image by image, for each share of the cells."""
     how = settings.correlation
     options = {"side": how.cells, "draws": how.draws, "colour": setup.mean, "batch_size": setup.batch_size}
-    work = partial(_hidden, options | {"share": share})
-    parts = [*keep.each("hidden", work, setup.classifier, request.in_blocks(1))]
-    return Hidden(parts[0]["cells"], *(np.concatenate([part[name] for part in parts]) for name in ("sets", "drops")))
+    by_share = {}
+    for share in how.shares:
+        work = partial(_hidden, options | {"share": share})
+        parts = [*keep.each("hidden", work, setup.classifier, request.in_blocks(1))]
+        sets, drops = (np.concatenate([part[name] for part in parts]) for name in ("sets", "drops"))
+        by_share[share] = Hidden(parts[0]["cells"], sets, drops)
+    return by_share
 
 
 def _hidden(options: dict[str, Any], classifier: Classifier, block: Request, rows: tuple[int, int]) -> Arrays:

@@ -96,7 +96,8 @@ def road(
         missing = torch.from_numpy(np.concatenate([most, least]))
         generator = torch.Generator().manual_seed(seed)
         noisy = noise * torch.randn(image.shape, generator=generator)
-        filled = impute(image.expand(len(missing), -1, -1, -1), missing)
+        # One by one: each then ends when it is solved, and stays in the processor's cache.
+        filled = torch.cat([impute(image[None], one[None]) for one in missing])
         mixed = torch.where(missing[:, None], filled + noisy, filled)  # (2K, 3, H, W)
         p = probabilities(classifier, mixed, batch_size)[:, target].view(2, -1)
         scores.append((p[1] - p[0]).numpy() / 2)
