@@ -102,7 +102,9 @@ def kernel_shap() -> tuple[factory.Explainer, models.Classifier, Request]:
     how = shipped.model_copy(
         update={
             "explainers": ("kernel_shap",),
-            "kernel_shap": KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=0),
+            "kernel_shap": KernelShap(
+                coalitions=COALITIONS, tolerance=None, background=1, draw_background=False, classes=0
+            ),
         }
     )
     split = common.some_images(IMAGES)

@@ -110,7 +110,9 @@ def profile(place: compute.Place, steps: int = 50) -> dict[str, Any]:
 def shap(place: compute.Place, coalitions: int = 1000, background: int = 100) -> dict[str, Any]:
     """Shapley values of one image, ten classes."""
     classifier, images = common.cnn(place.device), common.some_images(background + 1).images
-    settings = KernelShap(coalitions=coalitions, tolerance=None, background=background, classes=common.CLASSES)
+    settings = KernelShap(
+        coalitions=coalitions, tolerance=None, background=background, draw_background=False, classes=common.CLASSES
+    )
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
     contenders = {
         precision: harness.seconds(

@@ -60,7 +60,9 @@ def main() -> None:
         explainer = shap.KernelExplainer(game, np.zeros((1, players)))
         return explainer.shap_values(np.ones((1, players)), nsamples=COALITIONS, l1_reg=False, silent=True)[0]
 
-    settings = KernelShap(coalitions=COALITIONS, tolerance=None, background=1, classes=common.CLASSES)
+    settings = KernelShap(
+        coalitions=COALITIONS, tolerance=None, background=1, draw_background=False, classes=common.CLASSES
+    )
     request = Request(images[:1].expand(common.CLASSES, -1, -1, -1), torch.arange(common.CLASSES), (0,) * 10)
 
     def ours(precision: Precision) -> np.ndarray:

@@ -113,7 +113,7 @@ def explain_size(side: int, _: Path) -> Work:
 def shap_of(made: models.Classifier, images: torch.Tensor, regions: int, coalitions: int) -> Work:
     side = images.shape[1]
     kernel_shap.segment = lambda *_: grid(side, regions)
-    settings = KernelShap(coalitions=coalitions, tolerance=None, background=1, classes=0)
+    settings = KernelShap(coalitions=coalitions, tolerance=None, background=1, draw_background=False, classes=0)
     explain = kernel_shap.KernelShap(settings, None, images[-1:], 32, "auto")
     request = Request(images, torch.zeros(len(images), dtype=torch.int64), tuple(range(len(images))))
     return lambda: explain(made, request)
@@ -147,7 +147,7 @@ def explain(n: int, folder: Path) -> Work:
     settings = shipped.model_copy(
         update={
             "explainers": ("integrated_gradients", "gradient_shap", "grad_cam", "kernel_shap"),
-            "kernel_shap": KernelShap(coalitions=128, tolerance=None, background=1, classes=3),
+            "kernel_shap": KernelShap(coalitions=128, tolerance=None, background=1, draw_background=False, classes=3),
             "integrated_gradients": IntegratedGradients(steps=8, baseline="black"),
             "gradient_shap": GradientShap(samples=8, background=8),
             "faithfulness": Faithfulness(steps=8, blur_sigma=2.0),

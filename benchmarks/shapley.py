@@ -7,6 +7,10 @@ the whole image. Exact values come from all coalitions, whose values are compute
 are coalitions asked for, everything and nothing among them. An image's error is the length of the difference from the
 exact values over the length of these.
 
+With 100 background images the value of a coalition is a mean of 100 games. `shapley.estimate_mean` draws a game for
+each pair of coalitions; it is compared with `shapley.estimate` where every coalition is evaluated in all games, at as
+many evaluations and at ten times as many.
+
 Coverage is that of the values of the three most probable classes, hidden regions taken from the mean colour or from
 training images, as the explainer takes them. Thirty regions have too many coalitions: there what is compared with is an
 estimate from 8,192 evaluations, whose own standard error is added.
@@ -45,6 +49,8 @@ COVERAGE = {  # evaluations, by players
 }
 ENUMERATED = 16  # most players whose exact values are computed from all coalitions
 CLASSES, SHOWN, LONG = 3, 5, 8192  # classes an image, images of the background, evaluations of 30 players' values
+GAMES, OF_MEANS = 100, {(3, 4): 6, (4, 4): 2}  # background images; rows and columns: images
+MEANS = (700, 1100, 2100, 4100)  # evaluations of a mean of games
 LOWEST = 0.92  # share of the values within; not judged where one pair is left, on which all values of a class hang
 SMALL = {"conv1_filters": 16, "pool_size_1": 2, "conv2_filters": 32, "batch_norm_momentum": 0.9}
 
@@ -188,6 +194,47 @@ def cover(
     }
 
 
+def tables_of_games(model: Classifier, test: Split, image: torch.Tensor, rows: int, columns: int) -> np.ndarray:
+    """Values (B, 2^S, T) of all coalitions in the game of each background image."""
+    masks = coalitions(rows * columns)
+    others = to_float(test.images[-GAMES:]).split(1)
+    return np.stack([game_of(model, image, rows, columns, other, CLASSES)(masks) for other in others])
+
+
+def measure_mean(tables: list[np.ndarray], players: int, evaluations: int) -> dict[str, Any]:
+    """One row: medians over images and draws of the relative error of all classes' values."""
+    bits, errors, within = 1 << np.arange(players), {}, []
+    for number, values in enumerate(tables):
+        mean = looked_up(values.mean(axis=0))
+        truth = exact(mean, players)
+        for draw in range(DRAWS):
+            seed = 1000 * draw + number
+            drawn = shapley.estimate_mean(
+                lambda masks, which, v=values: v[which, masks @ bits], GAMES, players, evaluations, seed
+            )
+            within.append(np.abs(drawn.values - truth) <= NORMAL * drawn.standard_errors)
+            found = {"drawn": drawn.values}
+            for times in (1, 10):
+                asked = times * evaluations // GAMES
+                if asked >= 2:
+                    found[f"all games, {times} x"] = shapley.estimate(mean, players, asked, seed).values
+            for name, values_ in found.items():
+                errors.setdefault(name, []).append(np.linalg.norm(values_ - truth) / np.linalg.norm(truth))
+    medians, share = {name: float(np.median(of)) for name, of in errors.items()}, float(np.mean(within))
+    shown = "  ".join(f"{name} {error:.4f}" for name, error in medians.items())
+    print(f"{players:7}  {evaluations:11}  {shown}  within {100 * share:.1f} %", flush=True)
+    return {
+        "name": f"Shapley values of {players} players in the mean of {GAMES} games, {evaluations} evaluations",
+        "images": len(tables),
+        "draws": DRAWS,
+        "relative_error": medians,
+        "share_within": share,
+        "ratios": [
+            harness.judged("error: drawn / all games", medians["drawn"] / medians["all games, 1 x"], at_most=0.7)
+        ],
+    }
+
+
 def covered(model: Classifier, test: Split, rows: int, columns: int, images: int) -> list[dict[str, Any]]:
     """All rows of a grid."""
     players, found = rows * columns, []
@@ -214,6 +261,9 @@ def main() -> None:
         colour, all_ = model.mean.view(1, 3, 1, 1), coalitions(high * wide)
         tables = [game_of(model, image, high, wide, colour)(all_) for image in test.images[:images]]
         rows += [measure(tables, high * wide, evaluations) for evaluations in EVALUATIONS]
+    for (high, wide), images in OF_MEANS.items():
+        tables = [tables_of_games(model, test, image, high, wide) for image in test.images[:images]]
+        rows += [measure_mean(tables, high * wide, evaluations) for evaluations in MEANS]
     print(f"players  evaluations  hidden by    values within {NORMAL} standard errors")
     for (high, wide), images in COVERED.items():
         rows += covered(model, test, high, wide, images)

@@ -33,8 +33,8 @@ def main() -> None:
         classifier, card = models.load(MODEL, engine.device)
         augment = as_trained(augment, card.choices)
         validation, test = store.read(DATA, "validation"), store.read(DATA, "test")
-        augmented, batch_size = augment.validation_and_test, engine.place.batch_size
-        n_images = len(validation) + len(test) * (1 + augmented)
+        batch_size = engine.place.batch_size
+        n_images = len(validation) + len(test) * (1 + augment.validation_and_test + settings.mirror)
         known = resume.digest(MODEL)
         keep = resume.parts("evaluate", engine.place, engine.each, study.seed, description.digest, known, augment)
         with Bar(total=n_images, desc="predicting", unit="image") as bar:
@@ -42,10 +42,13 @@ def main() -> None:
                 models.predict(classifier, split.images, batch_size, bar.update, keep=keep).numpy()
                 for split in (validation, test)
             )
-            if augmented:
-                augmented_accuracy = evaluate.augmented_accuracy(
-                    classifier, test, augment, study.seed, batch_size, bar.update, keep
-                )
+            others = {}
+            if augment.validation_and_test:
+                how = (augment, study.seed, batch_size, bar.update, keep)
+                others["augmented_accuracy"] = evaluate.augmented_accuracy(classifier, test, *how)
+            if settings.mirror:
+                how = (test_logits, batch_size, bar.update, keep)
+                others["mirrored_accuracy"] = evaluate.mirrored_accuracy(classifier, test, *how)
         costs = engine.costs(keep.began, n_images)
         evaluation = evaluate.evaluate(
             validation_logits=validation_logits,
@@ -63,9 +66,7 @@ def main() -> None:
 
         from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
 
-        folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics
-        if augmented:
-            metrics["augmented_accuracy"] = augmented_accuracy
+        folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics | others
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, {"machine": engine.machine()} | costs)
         for name, table in evaluation.tables(settings.confused_pairs).items():

@@ -71,7 +71,7 @@ def test_changes_are_made_and_the_same_ones_again_change_nothing(project, capsys
         (("digits", "epochs"), "no change of a parameter"),
         (
             ("cifar10-resnet18", "model.name=resnet18"),
-            "model.name is 'resnet18', but must be cnn, exported, onnx, ",
+            "model.name is 'resnet18', but must be cnn, fast_cnn, exported, onnx, ",
         ),
         (("cifar10-resnet18", "model.name=torchvision/resnet19"), r"model.name is .*did you mean .*resnet18\?"),
         (("cifar10-resnet18", "model.name=timm/resnet19"), r"model.name is .*did you mean .*resnet18\?"),

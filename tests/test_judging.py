@@ -127,6 +127,6 @@ def test_the_preprocessing_of_known_weights_becomes_the_studys(tmp_path):
     with pytest.raises(UserError, match=r"model.name is 'timm/resnet19' \(did you mean timm/"):
         list(judging.changes(model="timm/resnet19", weights="own.pth", images="x"))
     with pytest.raises(
-        UserError, match=r"^model.name is 'resnet18', but must be cnn, exported, onnx, torchvision/NAME"
+        UserError, match=r"^model.name is 'resnet18', but must be cnn, fast_cnn, exported, onnx, torchvision/NAME"
     ):
         list(judging.changes(model="resnet18", weights="own.pth", images="x"))

@@ -4,8 +4,8 @@ import pytest
 from every_key import base, complete, refusal, sentence_for, with_value
 
 NAMES = (
-    "cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like "
-    "timm/resnet18 or python:small:build"
+    "cnn, fast_cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, "
+    "like timm/resnet18 or python:small:build"
 )
 PLAIN = "a number, text, true, false, null, or a list or section of these"
 A_SPACE = (

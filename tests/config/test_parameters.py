@@ -62,8 +62,8 @@ def test_every_wrong_value_of_every_key_is_named_with_its_key(path):
 RULED = re.compile(
     r"data\.(source|image_size|planted\.(variant|watermark|background)|convert|groups|shorter_side|masks|mask_values)"
     r"|model\.(name|weights|normalization|classes)"
-    r"|augment\.resize_first|train\.(epochs|head_epochs|workers|class_weights|sampling)|tune\.(n_trials|gpus)|compute\.(engine|gpus)"
-    r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.coalitions|lime\.stability\.samples|occlusion\.(window|stride))"
+    r"|augment\.(resize_first|crop|padding)|train\.(epochs|head_epochs|workers|class_weights|sampling|nesterov)|tune\.(n_trials|gpus)|compute\.(engine|gpus)"
+    r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.(coalitions|background|draw_background)|lime\.stability\.samples|occlusion\.(window|stride))"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"
 )

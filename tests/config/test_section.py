@@ -66,6 +66,15 @@ RULES = {
     "model.name=exported model.weights=own.pt2": (
         "train.epochs is 15: with model.name = exported it must be 0, for the network in that file is taken as it is"
     ),
+    "train.optimizer=adam train.nesterov=true": (
+        "train.nesterov is true: with train.optimizer = adam it must be false"
+    ),
+    "train.optimizer=sgd train.nesterov=true train.momentum=0": (
+        "train.nesterov is true: with train.momentum = 0 it must be false"
+    ),
+    "data.image_size=8 augment.padding=reflect augment.crop=8": (
+        "augment.crop is 8: with augment.padding = reflect it must be below the images' side, 8"
+    ),
     "train.workers=2": "train.workers is 2: with compute.engine = local it must be 1",
     "train.head_epochs=9 train.epochs=8": "train.head_epochs is 9: it must not be above train.epochs, 8",
     "explain.explainers=[occlusion] explain.occlusion.window=32": (
@@ -131,11 +140,11 @@ RULES = {
     ),
     "tune.space={augment.validation_and_test: [true]}": (
         "tune.space.augment.validation_and_test is not a parameter that can be searched; allowed here: flip, crop, "
-        "brightness, contrast, saturation, resize_first"
+        "padding, brightness, contrast, saturation, resize_first"
     ),
     "tune.space={augment: {flips: [true]}}": (
         "tune.space.augment.flips is not a parameter that can be searched; did you mean flip? allowed here: flip, "
-        "crop, brightness, contrast, saturation, resize_first"
+        "crop, padding, brightness, contrast, saturation, resize_first"
     ),
     "tune.space.train.learning_rate.adam_lr.when={train.optimiser: adam}": (
         "tune.space.train.learning_rate.adam_lr.when: train.optimiser is not a parameter; did you mean "

@@ -7,8 +7,8 @@ from glassbox.config.augment import Augment
 from glassbox.data.batches import augment, resize, to_float
 
 FLAGS = {"flip": False, "resize_first": False, "validation_and_test": False}
-OFF = Augment(**FLAGS, crop=0, brightness=0.0, contrast=0.0, saturation=0.0)
-ALL = Augment(**FLAGS | {"flip": True}, crop=1, brightness=0.3, contrast=0.3, saturation=0.3)
+OFF = Augment(**FLAGS, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0)
+ALL = Augment(**FLAGS | {"flip": True}, crop=1, padding="black", brightness=0.3, contrast=0.3, saturation=0.3)
 
 
 def generator() -> torch.Generator:
@@ -36,6 +36,22 @@ def test_flip_mirrors_about_half_of_the_images(images):
     mirrored = (out == plain.flip(2)).all(dim=(1, 2, 3))
     assert (same ^ mirrored).all()
     assert 70 <= int(mirrored.sum()) <= 130
+
+
+def test_images_are_mirrored_as_they_are_told(images):
+    flipped = torch.arange(200) % 3 == 0
+    out = augment(images, OFF.model_copy(update={"flip": "alternating"}), generator(), flipped=flipped)
+    plain = to_float(images[:1])[0]
+    assert torch.equal((out == plain.flip(2)).all(dim=(1, 2, 3)), flipped)
+
+
+def test_a_crop_may_be_filled_with_the_reflected_image(images):
+    out = augment(images, OFF.model_copy(update={"crop": 2, "padding": "reflect"}), generator())
+    padded = torch.nn.functional.pad(to_float(images[:1]), (2, 2, 2, 2), mode="reflect")[0]
+    crops = [padded[:, y : y + 3, x : x + 3] for y in range(5) for x in range(5)]
+    found = torch.stack([(out == crop).all(dim=(1, 2, 3)) for crop in crops])
+    assert found.any(dim=0).all()
+    assert found.any(dim=1).sum() > 9  # more shifts than a padding of one pixel has
 
 
 @pytest.mark.parametrize("input_size", [None, 6])

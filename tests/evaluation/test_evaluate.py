@@ -8,7 +8,8 @@ import torch
 from glassbox.config.augment import Augment
 from glassbox.config.parameters import Params
 from glassbox.data.store import Split
-from glassbox.evaluation.evaluate import Evaluation, augmented_accuracy, evaluate
+from glassbox.evaluation.evaluate import Evaluation, augmented_accuracy, evaluate, mirrored_accuracy
+from glassbox.models import predict
 
 
 def evaluated(
@@ -76,7 +77,7 @@ def test_half_of_lopsided_images_are_mistaken_when_mirrored(linear):
     images[:, :, :2] = 200
     test = Split(images, torch.ones(400, dtype=torch.int64), None, torch.arange(400), None)
     strengths = dict.fromkeys(("crop", "brightness", "contrast", "saturation"), 0)
-    same = Augment(flip=False, resize_first=False, validation_and_test=True, **strengths)
+    same = Augment(flip=False, padding="black", resize_first=False, validation_and_test=True, **strengths)
     done = []
     assert augmented_accuracy(left_or_right, test, same, 0, 64, done.append) == 1
     assert sum(done) == 400
@@ -86,6 +87,19 @@ def test_half_of_lopsided_images_are_mistaken_when_mirrored(linear):
     assert shares[0] == shares[1]
     assert len(set(shares)) > 1
     assert left_or_right.training
+
+
+def test_the_mean_of_an_image_and_its_mirror_image_by_hand(linear):
+    # Class 1 where the left is brighter than the right; what the mirror image says is as sure, and the opposite.
+    left_or_right = linear(np.tile([1.0, 1.0, -1.0, -1.0], (4, 1)))
+    images = torch.zeros(4, 4, 4, 3, dtype=torch.uint8)
+    images[:, :, :2] = 5
+    test = Split(images, torch.ones(4, dtype=torch.int64), None, torch.arange(4), None)
+    logits = predict(left_or_right, images, 64).numpy()
+    done = []
+    assert mirrored_accuracy(left_or_right, test, logits + np.array([0.0, 0.1]), 64, done.append) == 1
+    assert mirrored_accuracy(left_or_right, test, logits - np.array([0.0, 0.1]), 64) == 0
+    assert sum(done) == 4
 
 
 def test_a_network_may_have_more_outputs_than_the_data_have_classes(params):

@@ -22,7 +22,7 @@ def setup(params, classifier) -> Setup:
     quick = params.explain.model_copy(
         update={
             "lime": params.explain.lime.model_copy(update={"samples": 60}),
-            "kernel_shap": KernelShap(coalitions=80, tolerance=None, background=2, classes=0),
+            "kernel_shap": KernelShap(coalitions=80, tolerance=None, background=2, draw_background=False, classes=0),
             "gradient_shap": GradientShap(samples=6, background=4),
             "partition_shap": PartitionShap(evaluations=20),
             "rise": Rise(masks=60, cells=7, probability=0.5),

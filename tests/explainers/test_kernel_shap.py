@@ -16,8 +16,10 @@ from .conftest import QUADRANTS, WORTH
 BLACK = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 
 
-def explainer(params, background=BLACK, coalitions=64, tolerance=None, **others) -> KernelShap:
-    settings = Settings(coalitions=coalitions, tolerance=tolerance, background=len(background), classes=0)
+def explainer(params, background=BLACK, coalitions=64, tolerance=None, draw=False, **others) -> KernelShap:
+    settings = Settings(
+        coalitions=coalitions, tolerance=tolerance, background=len(background), draw_background=draw, classes=0
+    )
     return KernelShap(settings, params.explain.superpixels, background, **{"batch_size": 7} | others)
 
 
@@ -71,6 +73,26 @@ def test_the_background_is_averaged_whatever_the_batch_size(game, params, batch_
     assert made.maps[0] == pytest.approx((1 - left) * WORTH[QUADRANTS], abs=1e-6)
     assert made.details["base_value"] == pytest.approx([0.2 + left * WORTH.sum()], abs=1e-6)
     assert made.forward_passes.tolist() == [3 * 16 + 1]
+
+
+@pytest.mark.parametrize(("batch_size", "precision"), [(1, "float32"), (7, "float32"), (1000, "bfloat16")])
+def test_each_pair_of_coalitions_has_one_background_image(sixteen, params, batch_size, precision):
+    # The game is additive, so that its mean is known after as many pairs of each image as there are regions.
+    classifier, request = sixteen
+    background = torch.cat([BLACK, torch.full_like(BLACK, 255), torch.full_like(BLACK, 90)])
+    left = (0 + 1 + 90 / 255) / 3
+    explain = explainer(params, background, 200, draw=True, batch_size=batch_size, precision=precision)
+    made = explain(classifier, request)
+    assert made.maps[0] == pytest.approx((1 - left) * WORTH[QUADRANTS] / 4, abs=1e-3)
+    assert made.details["base_value"] == pytest.approx([0.2 + left * WORTH.sum()], abs=1e-6)
+    assert made.details["additivity_error"] == pytest.approx([0], abs=1e-6)
+    assert made.details["empty_probability"] == pytest.approx([max(1 - v, v) for v in made.details["base_value"]])
+    assert made.forward_passes.tolist() == [3 + 1 + 196 + 1] == [explain.budget(8).forward_passes]
+
+
+def test_too_few_coalitions_to_draw_the_background_are_refused(sixteen, params):
+    with pytest.raises(UserError, match=r"and the background 2 images: with draw_background it must be at least 35"):
+        explainer(params, torch.cat([BLACK, BLACK]), 34, draw=True)(*sixteen)
 
 
 def test_values_that_do_not_add_up_have_an_error(game, params, monkeypatch):

@@ -166,18 +166,19 @@ def test_the_prior_of_the_values_is_that_of_the_kernel():
     assert (covariance @ inverse @ covariance.T).diagonal() == pytest.approx(variance, rel=1e-9)
 
 
-def test_the_slope_of_the_relevances_posterior_leads_to_its_top(monkeypatch):
-    # Finite differences of the loss that `_relevances` passes to the optimiser.
+@pytest.mark.parametrize("of", [None, np.arange(40) % 4])
+def test_the_slope_of_the_posterior_of_the_hyperparameters_leads_to_its_top(of, monkeypatch):
+    # Finite differences of the loss that `_hyperparameters` passes to the optimiser.
     masks = shapley._draw(40, 8, 0)
     z, odd = 2.0 * masks - 1, shapley._odd_part(sigmoid(8, targets=2), masks)[0]
     taken = {}
     minimize = shapley.minimize
     monkeypatch.setattr(shapley, "minimize", lambda loss, *a, **k: taken.update(loss=loss) or minimize(loss, *a, **k))
-    shapley._relevances(z, odd)
-    x, step = np.log(np.linspace(0.1, 0.6, 8)), 1e-5
+    shapley._hyperparameters(z, odd, of)
+    x, step = np.log(np.linspace(0.1, 0.6, 8 if of is None else 9)), 1e-5
     loss = partial(taken["loss"], pairs=40)
     slope = loss(x)[1]
-    numeric = [(loss(x + step * e)[0] - loss(x - step * e)[0]) / (2 * step) for e in np.eye(8)]
+    numeric = [(loss(x + step * e)[0] - loss(x - step * e)[0]) / (2 * step) for e in np.eye(len(x))]
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-4)
 
 
@@ -233,7 +234,7 @@ def test_the_error_of_weights_if_all_pairs_are_independent():
     assert (every[:6] == drawn).all()
     left = -shapley._weights(every)
     left[:6] += weights
-    assert shapley._error_if_white(drawn, weights) == pytest.approx((left**2).sum(axis=0))
+    assert shapley._error_if_white(drawn, weights, 1) == pytest.approx((left**2).sum(axis=0))
 
 
 def test_it_stops_when_the_standard_errors_are_small_enough():
@@ -250,3 +251,57 @@ def test_it_stops_when_the_standard_errors_are_small_enough():
     assert strict.evaluations == 300
     assert strict.values == pytest.approx(shapley.estimate(game, 12, 301, seed=0).values, abs=1e-12)
     assert shapley.estimate(sigmoid(6), 6, 1000, seed=0, tolerance=1e-12).standard_errors.max() == 0  # all evaluated
+
+
+def several(games, players, targets=1):
+    """Games that share half of what they are, and their mean."""
+    own = [sigmoid(players, targets, seed=10 + game) for game in range(games)]
+    shared, everyone = sigmoid(players, targets), np.ones((1, players), bool)
+
+    def one(game, masks):
+        # All players together are worth the same in all games, as the whole image is whatever lies behind it.
+        return shared(masks) + 0.5 * (own[game](masks) - own[game](everyone))
+
+    def value(masks, which):
+        return np.concatenate([one(game, mask[None]) for mask, game in zip(masks, which, strict=True)])
+
+    return value, lambda masks: sum(one(game, masks) for game in range(games)) / games
+
+
+def test_the_mean_of_games_costs_what_one_game_does_and_is_nearer_than_few_coalitions_of_all():
+    value, mean = several(20, 8)
+    truth, drawn, product = exact(mean, 8), [], []
+    for seed in range(6):
+        made = shapley.estimate_mean(value, 20, 8, 400, seed)
+        assert made.evaluations == 20 + 1 + 2 * 189
+        assert made.values.sum() == pytest.approx(truth.sum())
+        assert made.empty == pytest.approx(mean(np.zeros((1, 8), bool))[0])
+        drawn.append(error(made.values, truth))
+        product.append(error(shapley.estimate(mean, 8, 20, seed).values, truth))  # 20 coalitions in 20 games
+    assert np.median(drawn) < np.median(product) / 2
+
+
+def test_the_mean_of_additive_games_is_exact_once_each_is_known():
+    worth = np.random.default_rng(0).normal(size=(5, 6))
+    value = lambda masks, which: ((masks - 1) * worth[which]).sum(axis=1, keepdims=True)  # noqa: E731
+    made = shapley.estimate_mean(value, 5, 6, 5 + 1 + 2 * 5 * 8, seed=0)
+    assert made.values[0] == pytest.approx(worth.mean(axis=0), abs=1e-3)
+
+
+def test_more_evaluations_than_there_are_pairs_give_the_exact_values_of_the_mean():
+    value, mean = several(3, 5, targets=2)
+    made = shapley.estimate_mean(value, 3, 5, 10_000, seed=0)
+    assert made.evaluations == 3 + 1 + 2 * 3 * 15
+    assert made.values == pytest.approx(exact(mean, 5), abs=1e-4)
+
+
+def test_standard_errors_of_a_mean_hold_and_a_tolerance_stops_there():
+    value, mean = several(10, 9)
+    truth = exact(mean, 9)
+    made = [shapley.estimate_mean(value, 10, 9, 200, seed) for seed in range(12)]
+    within = np.mean([np.abs(one.values - truth) <= 1.96 * one.standard_errors for one in made])
+    assert within > 0.85
+    worst = made[0].standard_errors.max()
+    early = shapley.estimate_mean(value, 10, 9, 2000, 0, tolerance=2 * worst)
+    assert early.standard_errors.max() <= 2 * worst
+    assert early.evaluations < 2000

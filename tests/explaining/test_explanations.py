@@ -101,7 +101,7 @@ def cases(n_classes: int = 4) -> Cases:
 
 
 def with_classes(params: Params, classes: int) -> Explain:
-    shap = KernelShap(coalitions=64, tolerance=None, background=2, classes=classes)
+    shap = KernelShap(coalitions=64, tolerance=None, background=2, draw_background=False, classes=classes)
     return params.explain.model_copy(update={"kernel_shap": shap, "explainers": ("kernel_shap",)})
 
 

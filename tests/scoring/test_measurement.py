@@ -146,7 +146,7 @@ def test_deliberately_broken_explainers_rank_below_the_intact_one(ground, name):
     explain = ground.setup.settings.model_copy(
         update={
             "explainers": (name,),
-            "kernel_shap": KernelShap(coalitions=64, tolerance=None, background=1, classes=0),
+            "kernel_shap": KernelShap(coalitions=64, tolerance=None, background=1, draw_background=False, classes=0),
             "occlusion": Occlusion(window=4, stride=2),
         }
     )

@@ -30,6 +30,10 @@ RUNS = {
     "stops early": (learning("adam", 0.3), {"patience": 1, "epochs": 12}),
     "class weights": (ADAM, {"class_weights": "balanced"}),
     "balanced sampling": (ADAM, {"sampling": "balanced"}),
+    "nesterov, averaged, mirrored in turn": (
+        learning("sgd", 0.05, momentum=0.9, nesterov=True, weight_decay=0.01, decay_biases=False),
+        {"ema_decay": 0.9, "augment": CHANGED.model_copy(update={"flip": "alternating", "padding": "reflect"})},
+    ),
 }
 
 

@@ -10,9 +10,11 @@ import torch
 
 from glassbox.config import parameters
 from glassbox.config.hyperparameters import together
+from glassbox.data.batches import to_float
 from glassbox.data.store import Description, Split
 from glassbox.execution.compute import OutOfMemory
 from glassbox.models import Classifier
+from glassbox.training import loop
 from glassbox.training.loop import Training
 from glassbox.training.losses import assess
 from glassbox.training.records import COSTS, Diverged, summary
@@ -32,6 +34,31 @@ def test_one_epoch_of_gradient_descent_by_hand():
     assert isinstance(epoch.weight_penalty, float)
     assert epoch.weight_penalty == 0.0
     assert (epoch.epoch, epoch.validation_accuracy, epoch.is_best, epoch.learning_rate) == (1, 1.0, True, 1.0)
+
+
+def test_the_average_of_the_weights_is_validated_and_kept():
+    # One step an epoch: after the first the average is its weights, after the second 3/4 of these and 1/4 of its own.
+    models = [classifier() for _ in range(3)]
+    list(run(models[0], split(8), split(4), SGD, epochs=1))
+    *_, plain = run(models[1], split(8), split(4), SGD, epochs=2)
+    *_, mean = run(models[2], split(8), split(4), SGD, epochs=2, ema_decay=0.75, keep="last")
+    first, second, average = (model.network.weight.data for model in models)
+    torch.testing.assert_close(average, 0.75 * first + 0.25 * second)
+    assert mean.train_loss == plain.train_loss  # the steps are the same
+    assert mean.validation_loss == pytest.approx(assess(models[2], split(4), PLACE).loss)
+    assert mean.validation_loss > plain.validation_loss
+
+
+def test_images_are_mirrored_in_every_other_epoch(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        loop, "augment", lambda images, how, flipped, **_: seen.append(flipped.clone()) or to_float(images)
+    )
+    alternating = PLAIN.model_copy(update={"flip": "alternating"})
+    images = split(64)
+    list(run(classifier(), images, split(4), SGD, epochs=3, batch_size=64, augment=alternating))
+    assert [int(flipped.sum()) + int(other.sum()) for flipped, other in itertools.pairwise(seen)] == [64, 64]
+    assert 16 < int(seen[0].sum()) < 48
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -49,6 +49,36 @@ def test_adamw_shrinks_weights_without_their_gradients_by_hand():
     torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), 2 * (1 - 0.1 * 0.05) - 0.1))
 
 
+def test_nesterov_steps_along_the_gradient_and_the_momentum_by_hand():
+    # Of a constant gradient g the first step is rate * (g + momentum * g), the second adds momentum^2 * g.
+    model = classifier()
+    optimizer = make_optimizer(model, learning("sgd", 0.1, momentum=0.5, nesterov=True))
+    for expected in (-0.1 * 2 * 1.5, -0.1 * 2 * (1.5 + 1.75)):
+        model.network.weight.grad = torch.full((2, 3), 2.0)
+        optimizer.step()
+        torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), expected))
+
+
+def test_the_learning_rate_grows_with_the_batch():
+    rates = {"batch_size": 64, "base_batch_size": 16}
+    assert make_optimizer(classifier(), learning("adam", 0.1, **rates)).param_groups[0]["lr"] == pytest.approx(0.4)
+    assert make_optimizer(classifier(), learning("adam", 0.1, batch_size=64)).param_groups[0]["lr"] == 0.1
+
+
+def test_biases_are_decayed_unless_they_are_left_out():
+    for decay_biases, expected in ((True, 0.5), (False, 1.0)):
+        model = classifier()
+        model.network.weight.data.fill_(1.0)
+        model.network.bias.data.fill_(1.0)
+        settings = learning("sgd", 1.0, momentum=0.0, weight_decay=0.5, decay_biases=decay_biases)
+        optimizer = make_optimizer(model, settings)
+        for weight in model.parameters():
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        assert model.network.weight.data.unique().tolist() == [0.5]
+        assert model.network.bias.data.unique().tolist() == [expected]
+
+
 def test_one_step_with_smoothed_labels_by_hand():
     model = classifier()
     (epoch,) = run(model, split(8), split(4), SGD, epochs=1, label_smoothing=0.2)

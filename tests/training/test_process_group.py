@@ -65,6 +65,10 @@ CASES = {
         {"schedule": OneCycle(0.3), "label_smoothing": 0.1},
         sizes=(2, 3),
     ),
+    "averaged, mirrored in turn": Case(
+        learning("sgd", 0.02, momentum=0.9, nesterov=True),
+        {"ema_decay": 0.8, "augment": CHANGED.model_copy(update={"flip": "alternating"})},
+    ),
     "adam, plateau": Case(learning("adam", 0.003), {"schedule": Plateau(0.5, 1, 0.0), "min_delta": 0.2, "epochs": 4}),
     "rmsprop, stops early": Case(learning("rmsprop", 0.02, rho=0.9), {"patience": 1, "epochs": 12}),
     "class weights, the last kept": Case(

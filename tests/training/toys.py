@@ -20,20 +20,23 @@ from glassbox.training.records import Epoch
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 PLAIN = Augment(
-    flip=False, crop=0, brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False, validation_and_test=False
-)
+    flip=False, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False,
+    validation_and_test=False,
+)  # fmt: skip
 CHANGED = Augment(
-    flip=True, crop=1, brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False, validation_and_test=True
-)
+    flip=True, crop=1, padding="black", brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False,
+    validation_and_test=True,
+)  # fmt: skip
 
 
 def learning(optimizer: str, rate: float, **changes: Any) -> Train:
     """The section `train`, as plain as can be but for an optimizer, its learning rate and changes."""
     others = {
-        "epochs": 3, "head_epochs": 0, "workers": 1, "batch_size": 8, "momentum": None, "rho": None,
-        "weight_decay": 0.0, "label_smoothing": 0.0, "class_weights": None, "sampling": "shuffle", "patience": 99,
-        "watch": "loss", "min_delta": 0.0, "keep": "best", "schedule": "constant", "warmup": 0.3, "lr_factor": 0.5,
-        "lr_patience": 3, "min_learning_rate": 0.0,
+        "epochs": 3, "head_epochs": 0, "workers": 1, "batch_size": 8, "base_batch_size": None, "momentum": None,
+        "nesterov": False, "rho": None, "weight_decay": 0.0, "decay_biases": True, "label_smoothing": 0.0,
+        "class_weights": None, "sampling": "shuffle", "patience": 99, "watch": "loss", "min_delta": 0.0,
+        "keep": "best", "ema_decay": None, "schedule": "constant", "warmup": 0.3, "lr_factor": 0.5, "lr_patience": 3,
+        "min_learning_rate": 0.0,
     }  # fmt: skip
     return Train(optimizer=optimizer, learning_rate=rate, **(others | changes))
 

@@ -13,4 +13,5 @@ class Evaluate(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     confused_pairs: Positive
     gallery: Positive
+    mirror: bool
     target_accuracy: Annotated[float, Field(gt=0, lt=1)]

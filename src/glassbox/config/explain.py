@@ -51,6 +51,7 @@ class KernelShap(Section):
     coalitions: Annotated[int, Field(ge=32, le=8192)]  # whose pairs make a matrix that is inverted
     tolerance: Annotated[float, Field(gt=0, le=1)] | None
     background: Positive
+    draw_background: bool
     classes: Count
 
 
@@ -134,6 +135,12 @@ class Explain(Section):
             raise ValueError(
                 f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: it must be at least three times "
                 f"superpixels.segments, {fewest}"
+            )
+        fewest += 1 + self.kernel_shap.background
+        if self.kernel_shap.draw_background and self.kernel_shap.coalitions < fewest:
+            raise ValueError(
+                f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: with kernel_shap.draw_background = true it "
+                f"must be above kernel_shap.background by three times superpixels.segments and 1, {fewest}"
             )
         return self
 

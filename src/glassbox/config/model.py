@@ -9,19 +9,19 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 from glassbox.config.messages import shown
 from glassbox.config.section import Section, rule
 from glassbox.config.space import ARGUMENTS, Searched, in_order
-from glassbox.config.types import CNN, LARGEST, NETWORK_FILES, TUNED, Tuned, each_once
+from glassbox.config.types import LARGEST, NETWORK_FILES, OWN_NETWORKS, TUNED, Tuned, each_once
 
 if TYPE_CHECKING:
     from glassbox.config.data import Data
 
 NAMES = (
-    "cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, like "
-    "timm/resnet18 or python:small:build"
+    "cnn, fast_cnn, exported, onnx, torchvision/NAME, timm/NAME, or python:MODULE:FUNCTION of the folder networks/, "
+    "like timm/resnet18 or python:small:build"
 )
 Name = Annotated[
     str,
     Field(
-        pattern=r"^(cnn|exported|onnx|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        pattern=r"^(cnn|fast_cnn|exported|onnx|(torchvision|timm)/[A-Za-z0-9_.\-]+|python:[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
         max_length=128,
     ),
 ]
@@ -82,10 +82,10 @@ class Model(Section):
 
     @rule
     def _weights_belong_to_a_registry(self) -> None:
-        if self.name == CNN and self.weights not in (None, TUNED) and "." not in self.weights:
+        if self.name in OWN_NETWORKS and self.weights not in (None, TUNED) and "." not in self.weights:
             raise ValueError(
-                f"model.weights is {shown(self.weights)}: with model.name = cnn it must be null or a file; only "
-                "registries have weights by name"
+                f"model.weights is {shown(self.weights)}: with model.name = {self.name} it must be null or a file; "
+                "only registries have weights by name"
             )
         wanted = NETWORK_FILES.get(self.name)
         if wanted and not (self.weights or "").endswith(wanted):

@@ -8,6 +8,7 @@ from glassbox.config.section import Section, rule
 from glassbox.config.types import (
     NETWORK_FILES,
     TUNED,
+    Above,
     Count,
     Fraction,
     Optimizer,
@@ -32,9 +33,12 @@ class Train(Section):
     batch_size: TrainingBatch | Tuned
     optimizer: Optimizer | Tuned
     learning_rate: Annotated[float, Field(gt=0, le=10)] | Tuned
+    base_batch_size: Positive | Tuned | None
     momentum: Fraction | Tuned | None
+    nesterov: bool | Tuned
     rho: Fraction | Tuned | None
     weight_decay: Penalty | Tuned
+    decay_biases: bool | Tuned
     label_smoothing: Fraction | Tuned
     class_weights: Literal["balanced"] | Tuned | None
     sampling: Literal["shuffle", "balanced"] | Tuned
@@ -42,6 +46,7 @@ class Train(Section):
     watch: Literal["loss", "penalized_loss"] | Tuned
     min_delta: Annotated[float, Field(ge=0, le=1000)] | Tuned
     keep: Literal["best", "last"] | Tuned
+    ema_decay: Above | Tuned | None
     schedule: Literal["plateau", "one_cycle", "constant"] | Tuned
     warmup: Annotated[float, Field(gt=0, lt=1)] | Tuned
     lr_factor: Annotated[float, Field(gt=0, lt=1)] | Tuned
@@ -63,6 +68,15 @@ class Train(Section):
         for optimizer, key in NEEDS.items():
             if self.optimizer == optimizer and getattr(self, key) is None:
                 raise ValueError(f"train.{key} is null: with train.optimizer = {optimizer} it must be a number")
+
+    @rule
+    def _nesterov_looks_ahead_by_momentum(self) -> None:
+        if self.nesterov is not True:
+            return
+        if self.optimizer not in ("sgd", TUNED):
+            raise ValueError(f"train.nesterov is true: with train.optimizer = {self.optimizer} it must be false")
+        if self.momentum == 0:
+            raise ValueError("train.nesterov is true: with train.momentum = 0 it must be false")
 
     @rule
     def _a_network_that_is_not_trained_has_weights(self, model: "Model", data: "Data") -> None:

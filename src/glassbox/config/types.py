@@ -8,6 +8,7 @@ from pydantic import Field
 PACKAGE = Path(__file__).resolve().parents[1]
 
 CNN = "cnn"  # the network of the CNN paper
+OWN_NETWORKS = (CNN, "fast_cnn")  # which have no weights of their own
 NETWORK_FILES = {"exported": ".pt2", "onnx": ".onnx"}  # endings of files with network and weights, by `model.name`
 TUNED = "tuned"  # a value that means: the one that the search has found
 

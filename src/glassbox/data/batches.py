@@ -36,6 +36,7 @@ def augment(
     generator: torch.Generator,
     input_size: int | None = None,
     own: Rows | None = None,
+    flipped: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Random flip, pad-and-crop and colour jitter, drawn anew for every image.
 
@@ -48,6 +49,7 @@ def augment(
         input_size: side in pixels to which the classifier resizes. With `how.resize_first` that is done here, so that
             the crop's padding is in pixels of the network's input.
         own: the rows to return. Random numbers are drawn for all B, so that each row is the same as without `own`.
+        flipped: (B,) bool, which images are mirrored, with `how.flip`; None draws them.
 
     Returns:
         (B, 3, H, W) float32 in 0..1, in channels_last memory order.
@@ -59,9 +61,10 @@ def augment(
         images = resize(images, input_size)
     b, h, w, _ = images.shape
     if how.flip:
-        flipped = torch.rand(n, 1, 1, 1, generator=generator, device=device)[own] < 0.5
+        flipped = torch.rand(n, generator=generator, device=device) < 0.5 if flipped is None else flipped
+        flipped = flipped[own].view(-1, 1, 1, 1)
     if how.crop:
-        images = torch.nn.functional.pad(images, (0, 0, how.crop, how.crop, how.crop, how.crop))
+        images = _padded(images, how.crop, how.padding)
         top, left = torch.randint(0, 2 * how.crop + 1, (2, n, 1), generator=generator, device=device)[:, own]
         rows, columns = top + torch.arange(h, device=device), left + torch.arange(w, device=device)  # (B, H), (B, W)
         images = images[torch.arange(b, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -79,6 +82,16 @@ def augment(
         grey = torch.nn.functional.conv2d(x, _luma(device).expand(3, 3)[:, :, None, None])  # (B, 3, H, W)
         x = grey.lerp_(x, _factors(n, how.saturation, generator, device)[own])
     return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x
+
+
+def _padded(images: torch.Tensor, by: int, how: str) -> torch.Tensor:
+    if how == "black":
+        return torch.nn.functional.pad(images, (0, 0, by, by, by, by))
+    for axis in (1, 2):  # PyTorch reflects no bytes
+        side = images.shape[axis]
+        place = torch.arange(-by, side + by, device=images.device).abs()
+        images = images.index_select(axis, torch.minimum(place, 2 * (side - 1) - place))
+    return images
 
 
 def _factors(n: int, strength: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from glassbox.config.augment import Augment
 from glassbox.config.evaluate import Evaluate
 from glassbox.core.seeds import derive
-from glassbox.data.batches import augment
+from glassbox.data.batches import augment, to_float
 from glassbox.data.store import Split
 from glassbox.evaluation import calibration, chance_level, class_order, classification
 from glassbox.evaluation.findings import findings
@@ -172,6 +172,27 @@ def evaluate(
         reliability=bins[0],
         reliability_as_trained=bins[1],
     )
+
+
+def mirrored_accuracy(
+    classifier: Classifier,
+    test: Split,
+    logits: np.ndarray,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    keep: Keep = unkept,
+) -> float:
+    """Accuracy of the mean probabilities of each test image and its mirror image, left to right.
+
+    Args:
+        logits: (N, K) of the images as they are.
+        batch_size: images in one forward pass.
+        progress: called with the number of images of each finished batch.
+        keep: takes the logits of each batch as soon as they are there.
+    """
+    mirror = predict(classifier, test.images, batch_size, progress, lambda images: to_float(images.flip(2)), keep=keep)
+    p = torch.from_numpy(logits).softmax(dim=1) + mirror.softmax(dim=1)
+    return (p.argmax(dim=1) == test.labels.cpu()).double().mean().item()
 
 
 def augmented_accuracy(

@@ -91,14 +91,16 @@ def black_box(settings: Explain, forward_passes: int, side: int) -> dict[str, tu
     takes as it is set, and the changes of its section for at most `forward_passes`; none where there is but one."""
     s = settings
     fewest = 3 * s.superpixels.segments  # coalitions
-    background = max(1, min(s.kernel_shap.background, (forward_passes - 1) // fewest))
-    coalitions = (forward_passes - 1) // background
+    k, left = s.kernel_shap, forward_passes - 1
+    draws = k.draw_background and k.background > 1
+    background = max(1, min(k.background, left - fewest if draws else left // fewest))
+    coalitions = left if draws else left // background
     window, stride = (min(value, side) for value in (s.occlusion.window, s.occlusion.stride))
     strides = (n for n in range(1, window) if occlusion.forward_passes(window, n, side) <= forward_passes)
     known = {
         "lime": (s.lime.samples, {"samples": forward_passes}),
         "kernel_shap": (
-            1 + s.kernel_shap.coalitions * s.kernel_shap.background,
+            1 + k.coalitions * (1 if draws else k.background),
             {"background": background, "coalitions": coalitions},
         ),
         "partition_shap": (s.partition_shap.evaluations + 2, {"evaluations": forward_passes - 2}),

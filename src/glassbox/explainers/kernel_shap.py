@@ -29,9 +29,11 @@ class KernelShap:
     """Shapley values of superpixels (SHAP: Lundberg & Lee 2017).
 
     The value of a coalition of regions is the target's probability averaged over the background images, each laid
-    where the regions outside the coalition are, as in the published KernelSHAP. The estimate is not KernelSHAP's
-    weighted linear regression, but a regression by a Gaussian process on pairs of coalitions and their complements,
-    see `shapley.estimate`; docs/performance.md compares the errors.
+    where the regions outside the coalition are, as in the published KernelSHAP. With `settings.draw_background` each
+    pair of coalitions is evaluated with one background image, and only the coalition of no region with all: see
+    `shapley.estimate_mean`. The number of evaluations then does not grow with the background. The estimate is not
+    KernelSHAP's weighted linear regression, but a regression by a Gaussian process on pairs of coalitions and their
+    complements, see `shapley.estimate`; docs/performance.md compares the errors.
 
     A map holds, at each pixel, the Shapley value of its region; a region's value is not divided by its size, so that
     the regions' values, not the pixels', sum up. Unit: probability. A class whose probability does not vary over the
@@ -60,7 +62,12 @@ class KernelShap:
     together = 1
 
     def budget(self, _: int) -> Budget:
-        return Budget(1 + self.settings.coalitions * len(self.background))
+        return Budget(1 + self.settings.coalitions * (1 if self.draws else len(self.background)))
+
+    @property
+    def draws(self) -> bool:
+        """Whether background images are drawn: there must be several."""
+        return self.settings.draw_background and len(self.background) > 1
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)
@@ -73,36 +80,51 @@ class KernelShap:
                 f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions: it "
                 "must be at least twice their number, or lower explain.superpixels.segments"
             )
+        others = len(self.background)
+        if self.draws and self.settings.coalitions < others + 1 + 2 * regions:
+            raise UserError(
+                f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions and "
+                f"the background {others} images: with draw_background it must be at least {others + 1 + 2 * regions}, "
+                "or lower background"
+            )
         device = device_of(classifier)
         reduced = compute.number(self.precision, device)
         answers: list[np.ndarray] = []  # (M, T) of each round of coalitions
-        empty: list[np.ndarray] = []  # (K,) with every region hidden
+        empty: list[np.ndarray] = []  # (K,) with every region hidden, of all background images or of each
 
-        def value(coalitions: np.ndarray) -> np.ndarray:
+        def value(coalitions: np.ndarray, fillings: np.ndarray | None = None) -> np.ndarray:
             masks = torch.from_numpy(coalitions).to(device)
+            others = None if fillings is None else torch.from_numpy(fillings)
             ends = masks.all(dim=1) | ~masks.any(dim=1)
             if reduced == torch.float32 or not ends.any():
-                p = self._mean_probabilities(classifier, segments, image, masks, reduced)
+                p = self._mean_probabilities(classifier, segments, image, masks, others, reduced)
             else:
-                exact = self._mean_probabilities(classifier, segments, image, masks[ends], torch.float32)
-                p = exact.new_empty(len(masks), exact.shape[1])
-                p[ends] = exact
-                p[~ends] = self._mean_probabilities(classifier, segments, image, masks[~ends], reduced)
+                parts = []
+                for part, dtype in ((ends, torch.float32), (~ends, reduced)):
+                    if part.any():
+                        its = None if others is None else others[part.cpu()]
+                        parts.append(self._mean_probabilities(classifier, segments, image, masks[part], its, dtype))
+                p = torch.cat(parts)[torch.cat([ends.nonzero(), (~ends).nonzero()]).flatten().argsort()]
             empty.extend(p[~masks.any(dim=1)].cpu().numpy())
             answers.append(p[:, targets].cpu().numpy())
             return answers[-1]
 
-        estimate = shapley.estimate(value, regions, self.settings.coalitions, seed, self.settings.tolerance)
+        how = (regions, self.settings.coalitions, seed, self.settings.tolerance)
+        if self.draws:
+            estimate = shapley.estimate_mean(value, len(self.background), *how)
+        else:
+            estimate = shapley.estimate(value, *how)
         estimate.values[~compute.varies(np.concatenate(answers), torch.float32)] = 0  # else the noise of rounding
         p = probabilities(classifier, image[None], 1)[0, targets].numpy()
+        nothing = np.mean(empty, axis=0)  # (K,)
         details = {
             "base_value": estimate.empty,
             "additivity_error": np.abs(estimate.values.sum(axis=1) - (p - estimate.empty)),
             "standard_error": estimate.standard_errors.max(axis=1),
             "evidence_for": estimate.values.clip(min=0).sum(axis=1),
             "evidence_against": estimate.values.clip(max=0).sum(axis=1),
-            "empty_class": np.full(len(targets), empty[0].argmax()),
-            "empty_probability": np.full(len(targets), empty[0].max()),
+            "empty_class": np.full(len(targets), nothing.argmax()),
+            "empty_probability": np.full(len(targets), nothing.max()),
         }
         return estimate.values[:, segments], details
 
@@ -113,27 +135,39 @@ class KernelShap:
         segments: np.ndarray,
         image: torch.Tensor,
         masks: torch.Tensor,
+        fillings: torch.Tensor | None,
         dtype: torch.dtype,
     ) -> torch.Tensor:
-        """Probabilities (M, K) of all classes for masks (M, S), averaged over the background images."""
-        total = None
-        for rows, images in self._images(segments, image, masks):
+        """Probabilities (M, K) of all classes for masks (M, S): with the background images of these numbers (M,), or
+        averaged over all background images."""
+        m, total = len(masks), None
+        if fillings is None:
+            rows = torch.arange(m * len(self.background))
+            numbers, rows = rows // m, rows % m
+        else:
+            numbers, rows = fillings.sort(stable=True)
+        for part, images in self._images(segments, image, masks, rows, numbers):
             with compute.autocast(masks.device, dtype):
                 p = classifier(images).double().softmax(dim=1)
-            total = p.new_zeros(len(masks), p.shape[1]) if total is None else total
-            total.index_add_(0, rows, p)
-        return total / len(self.background)
+            total = p.new_zeros(m, p.shape[1]) if total is None else total
+            total.index_add_(0, part.to(masks.device), p)
+        return total / (len(rows) // m)
 
     def _images(
-        self, segments: np.ndarray, image: torch.Tensor, masks: torch.Tensor
+        self,
+        segments: np.ndarray,
+        image: torch.Tensor,
+        masks: torch.Tensor,
+        rows: torch.Tensor,
+        numbers: torch.Tensor,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Full batches of images (P, 3, H, W), every mask before every background image, and each one's row in the
-        masks (P,)."""
-        m, composed = len(masks), -1
-        for pairs in torch.arange(m * len(self.background)).split(self.batch_size):
+        """Full batches of images (P, 3, H, W), of these rows of the masks (N,) with background images of these numbers
+        (N,), which rise; and each batch's rows (P,)."""
+        composed = -1
+        for part in torch.arange(len(rows)).split(self.batch_size):
             parts = []
-            for number in range(int(pairs[0]) // m, int(pairs[-1]) // m + 1):
+            for number in numbers[part].unique_consecutive().tolist():
                 if number != composed:
                     compose, composed = Composition(segments, image, self.background[number], masks.device), number
-                parts.append(compose(masks[(pairs[pairs // m == number] % m).to(masks.device)]))
-            yield (pairs % m).to(masks.device), torch.cat(parts)
+                parts.append(compose(masks[rows[part][numbers[part] == number].to(masks.device)]))
+            yield rows[part], torch.cat(parts)

@@ -15,7 +15,10 @@ from scipy.linalg import cholesky, lapack
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
+from glassbox.core.seeds import derive
+
 Game = Callable[[np.ndarray], np.ndarray]
+Games = Callable[[np.ndarray, np.ndarray], np.ndarray]  # masks (M, S), and the number of the game of each (M,)
 
 FITTED = 160  # most pairs from which relevances are fitted; more take longer and hardly change them
 ROUNDS = ((64, 8), (FITTED, 3))  # of that fit: most pairs and steps; more steps left the errors as they are
@@ -25,6 +28,7 @@ JITTER = 1e-10  # added to the kernel's diagonal, which is 1; games are without 
 SPREAD = 0.5  # variance of the logarithm of relevances around their common mean
 BOUNDS = (math.log(1e-4), math.log(3.0))  # of the logarithm of a relevance
 STARTS = (0.03, 0.1, 0.3)  # relevances, the same for all players; the fit starts with the best
+OWN = (math.log(1e-4), math.log(1e3))  # of the logarithm of a game's own variance over the shared one
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,40 @@ def estimate(game: Game, players: int, evaluations: int, seed: int, tolerance: f
         done = more
 
 
+def estimate_mean(
+    value: Games, games: int, players: int, evaluations: int, seed: int, tolerance: float | None = None
+) -> Estimate:
+    """Shapley values of the mean of several games, such as those with one background image each: a pair of coalitions
+    is evaluated in one game, the games taking turns, and not in all of them.
+
+    As in `estimate`, but the odd part of a game is the sum of two Gaussian processes: one that all games share, and one
+    of its own, with the same covariance times a factor, which is fitted with the relevances. The values of the mean
+    game are linear in both. The pair of all players and none is known in every game.
+
+    Args:
+        value: gives the values of coalitions, each in a game of 0 to games - 1. That of all players is the same in all.
+        games: B, at least 2.
+        evaluations: at least B + 3: all players, none in every game, and pairs.
+        players, seed, tolerance: see `estimate`.
+    """
+    pairs = min((evaluations - games - 1) // 2, games * (2 ** (players - 1) - 1))
+    turns = np.random.default_rng(seed).permutation(games)[np.arange(pairs) % games]
+    drawn = [_draw(1 + -(-pairs // games), players, derive(seed, game))[1:] for game in range(games)]
+    masks = np.array([drawn[game][pair // games] for pair, game in enumerate(turns)])
+    everyone, of = np.ones((games, players), bool), np.arange(games)
+    none = value(~everyone, of)
+    known, odd, done = everyone, (value(everyone[:1], of[:1]) - none) / 2, 0
+    while True:
+        more = pairs if tolerance is None else min(max(done + done // 2 + 1, 2 * players), pairs)
+        part, games_of_part = masks[done:more], turns[done:more]
+        values, complements = np.split(value(np.concatenate([part, ~part]), np.tile(games_of_part, 2)), 2)
+        known, of = np.concatenate([known, part]), np.concatenate([of, games_of_part])
+        odd, done = np.concatenate([odd, (values - complements) / 2]), more
+        found, errors = _solve(known, odd, of)
+        if done == pairs or errors.max() <= tolerance:
+            return Estimate(found, errors, none.mean(axis=0), games + 1 + 2 * done)
+
+
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
@@ -123,19 +161,20 @@ def _draw(pairs: int, players: int, seed: int) -> np.ndarray:
     return np.array(masks[:pairs])
 
 
-def _solve(masks: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values and standard errors (T, S) from the odd part (M, T) of pairs, the first of which is that of all players
-    and none."""
+def _solve(masks: np.ndarray, odd: np.ndarray, of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Values and standard errors (T, S) from the odd part (M, T) of pairs, among them that of all players and none;
+    `of` (M,) is the game of each, where there are several."""
     players, targets = masks.shape[1], odd.shape[1]
-    if len(masks) == 2 ** (players - 1):
+    if of is None and len(masks) == 2 ** (players - 1):
         return (_weights(masks).T @ odd).T, np.zeros((targets, players))
     values, errors = np.zeros((2, targets, players))
     varies = odd.any(axis=0)  # elsewhere all values are 0, and there is no scale
     if varies.any():
         # Where cores are shared, threads of small matrices that wait for each other took hundreds of times as long.
         with _blas().limit(limits=1, user_api="blas"):
-            values[varies], errors[varies] = _posterior(2.0 * masks - 1, odd[:, varies])
-    values += (2 * odd[0] - values.sum(axis=1))[:, None] / players  # what the jitter changed of the first pair
+            values[varies], errors[varies] = _posterior(2.0 * masks - 1, odd[:, varies], of)
+    total = 2 * odd[masks.all(axis=1)].mean(axis=0)
+    values += (total - values.sum(axis=1))[:, None] / players  # what the jitter changed of that sum
     return values, errors
 
 
@@ -148,13 +187,17 @@ def _weights(masks: np.ndarray) -> np.ndarray:
     return 2 * np.where(masks, 1, -1) * share[others]
 
 
-def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _posterior(z: np.ndarray, odd: np.ndarray, of: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean and standard deviation (T, S) of the Shapley values, given z (M, S) of -1 and 1."""
-    pairs, players = z.shape
-    relevance = _relevances(z, odd)
+    (pairs, players), games = z.shape, 1 if of is None else of.max() + 1
+    relevance, own = _hyperparameters(z, odd, of)
     covariance, variance = _prior_of_values(z, relevance)
     up, down = _kernel(z, relevance)
     up -= down
+    if of is not None:
+        up *= _between(of, own)
+        averaged = (1 + own / games) / (1 + own)
+        covariance, variance = averaged * covariance, averaged * variance
     factor, solved = _solve_lower(up, np.concatenate([odd, covariance.T], axis=1))  # (M, M), (M, T + S)
     of_odd, of_values = solved[:, : odd.shape[1]], solved[:, odd.shape[1] :]
     # Leave-one-out residuals (Rasmussen & Williams 2006, equation 5.12) in units of their standard deviations; they are
@@ -165,25 +208,25 @@ def _posterior(z: np.ndarray, odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     squares = (root.T @ of_odd[last]) ** 2 / units * (1 + players / pairs)  # (L, T)
     left = variance - (of_values**2).sum(axis=0)
     white = np.zeros((odd.shape[1], players))
-    if KNOWN * pairs > 2 ** (players - 1):
+    if KNOWN * pairs > games * 2 ** (players - 1):
         corner = np.concatenate([np.zeros((last.start, len(root))), root])
         right = torch.from_numpy(np.concatenate([corner, of_values], axis=1))
         weights = torch.linalg.solve_triangular(torch.from_numpy(factor).T, right, upper=True).numpy()
         of_residuals, of_mean = weights[:, : len(root)], weights[:, len(root) :]  # (M, L) times `units`, (M, S)
         scale = (squares * units / (of_residuals**2).sum(axis=0)[:, None]).mean(axis=0)  # (T,)
-        white = scale[:, None] * _error_if_white(z > 0, of_mean)
+        white = scale[:, None] * _error_if_white(z > 0, of_mean, games)
         left -= JITTER * (of_mean**2).sum(axis=0)  # which near all pairs would be most of it; but games have no noise
     process = squares.mean(axis=0)[:, None] * left.clip(min=0)
     return of_odd.T @ of_values, np.sqrt(np.maximum(process, white))
 
 
-def _error_if_white(masks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _error_if_white(masks: np.ndarray, weights: np.ndarray, games: int) -> np.ndarray:
     """Variance (S,) of the error of values that weigh the odd part at masks (M, S) by `weights` (M, S), were that part
-    independent from pair to pair, of variance 1."""
-    players, right = masks.shape[1], _weights(masks)
+    independent from pair to pair and from game to game, of variance 1."""
+    players, right = masks.shape[1], _weights(masks) / games
     # Of each pair one coalition has the player; its weight depends on the number of the others there.
     all_pairs = sum(4 / (players**2 * math.comb(players - 1, others)) for others in range(players))
-    unseen = all_pairs - (right**2).sum(axis=0)
+    unseen = all_pairs / games - (right**2).sum(axis=0)
     return unseen.clip(min=0) + ((weights - right) ** 2).sum(axis=0)
 
 
@@ -212,14 +255,29 @@ def _kernel(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.exp(a, out=a), np.exp(down, out=down)  # each at most 1, however many players
 
 
-def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """(S,) of maximum posterior density; the targets' common scale is profiled out."""
+def _between(of: np.ndarray, own: float) -> np.ndarray:
+    """Share (M, M) of the covariance that pairs of these games have, `own` being a game's own variance over the shared
+    one."""
+    return (1 + own * (of[:, None] == of)) / (1 + own)
+
+
+def _hyperparameters(z: np.ndarray, odd: np.ndarray, of: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Relevances (S,) and, where there are several games, a game's own variance over the shared one, else 0, of maximum
+    posterior density; the targets' common scale is profiled out."""
+    players, several = z.shape[1], of is not None
+    if several:  # the first pairs, which are fitted, come from few games, so that what is a game's own shows
+        rows = np.argsort(of, kind="stable")
+        z, odd, of = z[rows], odd[rows], of[rows]
 
     def loss(x: np.ndarray, pairs: int) -> tuple[float, np.ndarray]:
-        """Negative log density of the logarithms of relevances, by the first pairs alone, and its gradient."""
-        relevance, z_, odd_ = np.exp(x), z[:pairs], odd[:pairs]
+        """Negative log density of the logarithms of relevances and ratio, by the first pairs alone; its gradient."""
+        relevance, z_, odd_ = np.exp(x[:players]), z[:pairs], odd[:pairs]
         up, down = _kernel(z_, relevance)
         sinh, cosh = up - down, up + down
+        if several:
+            own = math.exp(x[players])
+            between = _between(of[:pairs], own)
+            plain, sinh, cosh = sinh, sinh * between, cosh * between
         root = _inverse_factor(sinh)
         solved = root @ odd_
         weights = root.T @ solved
@@ -227,15 +285,19 @@ def _relevances(z: np.ndarray, odd: np.ndarray) -> np.ndarray:
         gradient = root.T @ root - weights @ weights.T / (square * odd_.shape[1])
         value = pairs * math.log(square) / 2 - np.log(root.diagonal()).sum()
         slope = ((gradient * cosh) @ z_ * z_).sum(axis=0) - (gradient * sinh).sum() / np.tanh(relevance.sum())
-        off = x - x.mean()
-        return value + (off**2).sum() / (2 * SPREAD), slope * relevance / 2 + off / SPREAD
+        off = x[:players] - x[:players].mean()
+        slope = slope * relevance / 2 + off / SPREAD
+        if several:
+            elsewhere = of[:pairs, None] != of[:pairs]
+            slope = np.append(slope, -own / (1 + own) ** 2 * (gradient * plain)[elsewhere].sum() / 2)
+        return value + (off**2).sum() / (2 * SPREAD), slope
 
-    starts = (np.full(z.shape[1], math.log(relevance)) for relevance in STARTS)
+    starts = (np.append(np.full(players, math.log(relevance)), [0.0] * several) for relevance in STARTS)
     x = min(starts, key=lambda x: loss(x, min(ROUNDS[0][0], len(z)))[0])
     for pairs, steps in ROUNDS:
-        bounds, options = [BOUNDS] * len(x), {"maxiter": steps}
+        bounds, options = [BOUNDS] * players + [OWN] * several, {"maxiter": steps}
         x = minimize(loss, x, min(pairs, len(z)), "L-BFGS-B", jac=True, bounds=bounds, options=options).x
-    return np.exp(x)
+    return np.exp(x[:players]), math.exp(x[players]) if several else 0.0
 
 
 def _prior_of_values(z: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,8 +40,9 @@ def headline(study: Study) -> dict[str, float]:
             for name, counts in verdicts.counts(study.ranking).items()
             for outcome, n in counts.items()
         }
-    if "augmented_accuracy" in study.metrics:
-        row["test_augmented_accuracy"] = study.metrics["augmented_accuracy"]
+    for name in ("augmented_accuracy", "mirrored_accuracy"):
+        if name in study.metrics:
+            row[f"test_{name}"] = study.metrics[name]
     if study.search["trials"]:
         row[f"best_{study.search['measure']}"] = study.search["value"]
     local_r2 = study.index["local_r2"].dropna() if "local_r2" in study.index else ()  # of LIME's maps

@@ -33,7 +33,12 @@ def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 
 
 def stream(
-    split: Split, order: torch.Tensor, size: int, change: Callable[..., torch.Tensor], ranks: Ranks = ALONE
+    split: Split,
+    order: torch.Tensor,
+    size: int,
+    change: Callable[..., torch.Tensor],
+    ranks: Ranks = ALONE,
+    flipped: torch.Tensor | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of images (B, 3, H, W) and labels (B,), in the given order. Several small ones are prepared at a time,
     which spares the start of many operations.
@@ -43,6 +48,7 @@ def stream(
         size: images in a batch; see `batches`.
         change: makes (B, H, W, 3) uint8 to (B, 3, H, W) float; with `own`, only these rows.
         ranks: processes that share each batch; only this rank's share comes.
+        flipped: (N,) bool, which images `change` is to mirror; None leaves that to it.
     """
     parts = batches(order, size)
     at_once = max(1, AHEAD[split.images.device.type] // (4 * size * split.images[0].numel()))
@@ -53,4 +59,5 @@ def stream(
         positions = torch.arange(len(rows), device=rows.device).split([len(part) for part in group])
         shares = [part[ranks.share(len(part))] for part in positions]
         own, sizes = torch.cat(shares), [len(share) for share in shares]
-        yield from zip(change(images, own=own).split(sizes), labels[own].split(sizes), strict=True)
+        given = {} if flipped is None else {"flipped": flipped[rows]}
+        yield from zip(change(images, own=own, **given).split(sizes), labels[own].split(sizes), strict=True)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from glassbox import models
 from glassbox.config.hyperparameters import Hyperparameters
@@ -105,7 +106,8 @@ def fit(
     checkpoint: resume.Saved | None = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[Epoch]:
-    """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept.
+    """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept. With
+    a moving average it is the average that is validated and kept.
 
     With a checkpoint, a training whose process ended continues after its last whole epoch, and ends with the same bits
     as one that ran through: weights, statistics, optimizer, schedule, early stopping and random numbers are restored.
@@ -149,6 +151,8 @@ def fit(
         if checkpoint:
             checkpoint.save(run.state(records))
         yield records[-1]
+    if run.average:
+        classifier.load_state_dict(run.validated.state_dict())
     run.early_stopping.restore(classifier)
 
 
@@ -171,6 +175,7 @@ class _Run:
         self.train, self.validation = train, validation
         self.place, self.ranks = place, ranks
         self.augment = partial(augment, how=recipe.augment, generator=self.generator, input_size=classifier.input_size)
+        self.flipped = self._flipped()
         self.class_weights = balanced_weights(train.labels) if recipe.class_weights else None
         self.learner, self.batch = data_parallel.joined(classifier, ranks, place.compiled)
         self.network: torch.nn.Module = self.learner
@@ -178,14 +183,32 @@ class _Run:
             # A step's shapes are fixed but for the last one's: two graphs are cheaper than one for any size.
             mode = "reduce-overhead" if place.graphs else None  # PyTorch's name for CUDA graphs
             self.network = torch.compile(self.learner, dynamic=False, mode=mode)
+        self.average = self._average()
+        self.validated: Classifier = self.average.module if self.average else classifier
         self.sizes = [len(part) for part in batches(torch.arange(len(train)), recipe.batch_size)]
         self.parts: dict[str, Any] = {"classifier": classifier, "optimizer": optimizer}  # of a checkpoint
+        if self.average:
+            self.parts["average"] = self.average
         self.early_stopping = self.parts["early_stopping"] = EarlyStopping(recipe)
         self.plateau = self.cycle = None
         if isinstance(recipe.schedule, Plateau) and recipe.epochs:
             self.plateau = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.min_delta)
         elif isinstance(recipe.schedule, OneCycle) and recipe.epochs:
             self.cycle = self.parts["schedule"] = recipe.schedule.scheduler(optimizer, recipe.epochs * len(self.sizes))
+
+    def _flipped(self) -> torch.Tensor | None:
+        """Which images (N,) are mirrored in the first epoch, and in every other one after it (alternating flip, Jordan
+        2024); None where each epoch draws them anew."""
+        if self.recipe.augment.flip != "alternating":
+            return None
+        drawn = torch.rand(len(self.train), generator=self.generator, device=self.place.device)
+        return self.ranks.follow(drawn) < 0.5
+
+    def _average(self) -> AveragedModel | None:
+        if self.recipe.ema_decay is None:
+            return None
+        moving = get_ema_multi_avg_fn(self.recipe.ema_decay)
+        return AveragedModel(self.classifier, multi_avg_fn=moving, use_buffers=True)
 
     def epoch(self, number: int) -> Epoch:
         """Train for an epoch, and validate."""
@@ -195,11 +218,11 @@ class _Run:
         trained = time.perf_counter()
         scores = self._validated()
         loss = scores.loss
-        penalty = weight_penalty(self.classifier)
+        penalty = weight_penalty(self.validated)
         if not math.isfinite(train_loss + loss + penalty):
             raise Diverged(f"the loss is not a number after epoch {number}: lower train.learning_rate ({rate:.3g})")
         watched = loss + penalty if self.recipe.watch == "penalized_loss" else loss
-        is_best = self.early_stopping.update(watched, number, self.classifier)
+        is_best = self.early_stopping.update(watched, number, self.validated)
         if self.plateau:
             self.plateau.step(watched)
         return Epoch(
@@ -241,7 +264,7 @@ class _Run:
     def _validated(self) -> Assessment:
         prepare = self.augment if self.recipe.augment.validation_and_test else to_float
         weights = balanced_weights(self.validation.labels) if self.recipe.is_balanced else None
-        return assess(self.classifier, self.validation, self.place, prepare, self.ranks, weights)
+        return assess(self.validated, self.validation, self.place, prepare, self.ranks, weights)
 
     def _train_epoch(self, number: int) -> tuple[float, float]:
         """Mean loss (nats) and accuracy over the epoch's batches."""
@@ -256,7 +279,8 @@ class _Run:
         order = ranks.follow(self._order())  # GPUs of two kinds draw different ones
         side = self.classifier.input_size or self.train.images.shape[1]
         with refusals(device, "train.batch_size", recipe.batch_size, side):
-            shares = stream(self.train, order, recipe.batch_size, self.augment, ranks)
+            flipped = None if self.flipped is None else self.flipped ^ (number % 2 == 0)
+            shares = stream(self.train, order, recipe.batch_size, self.augment, ranks, flipped)
             for size, (x, y) in zip(self.sizes, shares, strict=True):  # (B, 3, H, W), (B,)
                 self.batch.images = size
                 if self.place.graphs:
@@ -267,6 +291,8 @@ class _Run:
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
+                if self.average:
+                    self.average.update_parameters(self.classifier)
                 if self.cycle:
                     self.cycle.step()
                 plain = loss.detach()

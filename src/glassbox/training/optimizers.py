@@ -56,21 +56,27 @@ def make_optimizer(classifier: Classifier, settings: Train) -> torch.optim.Optim
 
     Keras adds lambda * sum(w^2) to the loss, with gradient 2 * lambda * w; PyTorch's coupled weight decay adds
     weight_decay * w to the gradient: hence weight_decay = 2 * lambda, on the penalised kernels only.
-    `train.weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do.
-    With AdamW (Loshchilov & Hutter 2019) both shrink the weights directly, by their sum times the learning rate a step.
+    `train.weight_decay` is added for every parameter, biases and batch norm's included, as PyTorch's optimizers do;
+    without `train.decay_biases` only for those with two axes or more, as in timm. With AdamW (Loshchilov & Hutter 2019)
+    both shrink the weights directly, by their sum times the learning rate a step.
     """
     penalties, weight_decay = penalties_of(classifier), settings.weight_decay
     penalised = {id(kernel) for kernel, _ in penalties}
     groups = [{"params": [kernel], "weight_decay": 2 * penalty + weight_decay} for kernel, penalty in penalties]
     rest = [p for p in classifier.parameters() if id(p) not in penalised]
-    groups.append({"params": rest, "weight_decay": weight_decay})
-    rate = settings.learning_rate
+    if settings.decay_biases:
+        groups.append({"params": rest, "weight_decay": weight_decay})
+    else:
+        groups.append({"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay})
+        groups.append({"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0})
+    rate = settings.learning_rate * settings.batch_size / (settings.base_batch_size or settings.batch_size)
     if settings.optimizer == "adam":
         return Adam(groups, lr=rate, fused=True)  # one kernel, on the CPU as well
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
     if settings.optimizer == "sgd":
-        sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        options = {"momentum": settings.momentum, "nesterov": settings.nesterov}
+        sgd = torch.optim.SGD(groups, lr=rate, fused=True, **options)
         if settings.momentum:
             # In one kernel all weights of a group have a velocity or none has, but the head may begin to learn before.
             for weight in (weight for group in groups for weight in group["params"]):

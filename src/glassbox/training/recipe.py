@@ -24,6 +24,9 @@ class Recipe:
     min_delta: float = 0.0
     watch: str = "loss"  # or "penalized_loss": the validation loss without or with the weight penalty
     keep: str = "best"  # or "last": the weights at the end
+    # Share that a moving average of weights and statistics keeps at each step; None = no average. The averages are
+    # validated and kept.
+    ema_decay: float | None = None
     schedule: Schedule | None = None  # of the learning rate; None keeps it constant
     # First epochs in which only the last layer learns (feature extraction). `patience` counts after them, unless they
     # are all epochs.
@@ -51,6 +54,7 @@ def recipe_of(settings: Train, augment: Augment, seed: int) -> Recipe:
         min_delta=settings.min_delta,
         watch=settings.watch,
         keep=settings.keep,
+        ema_decay=settings.ema_decay,
         schedule=make_schedule(settings),
         head_epochs=settings.head_epochs,
         label_smoothing=settings.label_smoothing,

@@ -9,6 +9,7 @@ from glassbox.models.networks.base import Source
 
 SOURCES = {
     CNN: "cnn",
+    "fast_cnn": "fast_cnn",
     "torchvision": "torchvision_registry",
     "timm": "timm_registry",
     "python": "own_function",
