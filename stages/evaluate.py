@@ -42,13 +42,11 @@ def main() -> None:
                 models.predict(classifier, split.images, batch_size, bar.update, keep=keep).numpy()
                 for split in (validation, test)
             )
-            others = {}
+            others, how = {}, (batch_size, bar.update, keep)
             if augment.validation_and_test:
-                how = (augment, study.seed, batch_size, bar.update, keep)
-                others["augmented_accuracy"] = evaluate.augmented_accuracy(classifier, test, *how)
+                others["augmented_accuracy"] = evaluate.augmented_accuracy(classifier, test, augment, study.seed, *how)
             if settings.mirror:
-                how = (test_logits, batch_size, bar.update, keep)
-                others["mirrored_accuracy"] = evaluate.mirrored_accuracy(classifier, test, *how)
+                others["mirrored_accuracy"] = evaluate.mirrored_accuracy(classifier, test, test_logits, *how)
         costs = engine.costs(keep.began, n_images)
         evaluation = evaluate.evaluate(
             validation_logits=validation_logits,
@@ -66,7 +64,8 @@ def main() -> None:
 
         from glassbox.figures import evaluation as figures  # matplotlib takes half a second, and draws last
 
-        folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics | others
+        folder, metrics = files.fresh_folder(REPORTS), evaluation.metrics
+        metrics.update(others)
         files.write_json(folder / "metrics.json", metrics)
         files.write_times(folder, {"machine": engine.machine()} | costs)
         for name, table in evaluation.tables(settings.confused_pairs).items():

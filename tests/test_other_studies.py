@@ -42,9 +42,11 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
         "model.arguments={stem: cifar, dropout: 0.2}", "tune.space.model=null", "model.weights=data/weights/own.pth",
         "tune.n_trials=1", "tune.epochs=1", "train.epochs=2", "train.head_epochs=1",
         "train.schedule=one_cycle", "train.label_smoothing=0.1", "train.weight_decay=0.0005",
-        "train.keep=last", "augment.validation_and_test=true", "explain.explainers=[kernel_shap,grad_cam]",
+        "train.keep=last", "train.ema_decay=0.5", "augment.validation_and_test=true", "evaluate.mirror=true",
+        "explain.kernel_shap.background=3", "explain.kernel_shap.draw_background=true",
+        "explain.explainers=[kernel_shap,grad_cam]",
         "explain.kernel_shap.classes=3", "explain.correct_per_class=0", "explain.mistakes=1", "score.images=2",
-        "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=42",
+        "explain.superpixels.segments=14", "explain.kernel_shap.coalitions=46",
     ]  # fmt: skip
     shrink = [change for change in SHRINK if not change.startswith(("data.", "train.", "tune.n", "tune.ep"))]
     (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/digits.yaml", [*shrink, *changes]))
@@ -52,6 +54,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     fresh = "conv1.weight, fc.weight, fc.bias"
     assert f"not in data/weights/own.pth, so begun fresh: {fresh}" in said
     assert "test accuracy on images changed at random" in said
+    assert "test accuracy of images and their mirror images" in said
     model = json.loads((project / "models/model.json").read_text())
     choices = {choice["key"]: (choice["value"], choice["source"]) for choice in model["choices"]}
     assert model["name"] == "torchvision/resnet18"
@@ -61,6 +64,7 @@ def test_a_network_of_torchvision_fine_tuned_from_a_file(tmp_path, run_stages, c
     assert list(table(project, "train/curves.csv")["epoch"]) == [1, 2]
     metrics = json.loads((project / "reports/evaluate/metrics.json").read_text())
     assert 0 <= metrics["augmented_accuracy"] <= 1
+    assert 0 <= metrics["mirrored_accuracy"] <= 1
     timing = json.loads((project / "reports/train/timing.yaml").read_text())
     assert all(value > 0 for name in ("images_per_second", "peak_memory", "seconds") for value in timing[name])
     panels = table(project, "explain/panels.csv")

@@ -343,8 +343,8 @@ def test_another_network_with_arguments_of_its_own_is_chosen_from_the_command_li
     assert params.tune.space["train.weight_decay"] == {"": Option(low=1e-5, high=1e-3, log=True)}
 
 
-# Their other values are refused beside those of train.class_weights and data.resize.
-EXCLUDED = {"train.sampling", "data.shorter_side"}
+# Their other values are refused beside those of train.class_weights, data.resize and train.optimizer.
+EXCLUDED = {"train.sampling", "data.shorter_side", "train.nesterov"}
 # Another value than the shipped one, for every other key.
 _CHANGES = """
 study.name=other study.seed=1 compute.device=cuda compute.precision=float32 compute.batch_size=64 compute.threads=1
@@ -354,12 +354,14 @@ data.source=image_folder data.path=/images data.image_size=28 data.resize=pad da
 data.test_fraction=0.3 data.validation_fraction=0.1 data.groups=groups.csv
 data.drop_duplicates=true data.limit=null data.bad_images=skip
 data.convert=[16-bit,animation] data.masks=_mask.png data.mask_values=[cat:1,dog:2] augment.flip=true augment.crop=1
+augment.padding=reflect
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.gpus=0.25 tune.workers=2 tune.startup_trials=2
 tune.epochs=1 tune.objective=loss tune.second_objective=parameters
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1
 tune.space.train.optimizer=[adam,sgd] model.name=torchvision/resnet18 model.normalization=none
 model.input_size=64 model.weights=DEFAULT model.classes=imagenet-1k
+train.base_batch_size=32 train.decay_biases=false train.ema_decay=0.9 evaluate.mirror=true
 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
 train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1
@@ -372,7 +374,8 @@ explain.explainers=[lime,grad_cam] explain.superpixels.segments=40 explain.super
 explain.superpixels.sigma=0.5 explain.lime.samples=100 explain.lime.regions=3
 explain.lime.stability.images=1 explain.lime.stability.samples=[60,70] explain.lime.stability.seeds=3
 explain.kernel_shap.coalitions=128 explain.kernel_shap.tolerance=0.05
-explain.kernel_shap.background=3 explain.gradient_shap.samples=5 explain.gradient_shap.background=5
+explain.kernel_shap.background=3 explain.kernel_shap.draw_background=true
+explain.gradient_shap.samples=5 explain.gradient_shap.background=5
 explain.integrated_gradients.steps=4 explain.integrated_gradients.baseline=mean explain.grad_cam.relu=false
 explain.partition_shap.evaluations=60 explain.occlusion.window=6 explain.occlusion.stride=3
 explain.rise.masks=60 explain.rise.cells=5 explain.rise.probability=0.4

@@ -60,6 +60,8 @@ class Evaluation:
         sentences = [f"{'warning: ' if found.is_fault else ''}{found.note}" for found in findings(m)]
         if "augmented_accuracy" in m:
             sentences.append(f"test accuracy on images changed at random {100 * m['augmented_accuracy']:.2f} %")
+        if "mirrored_accuracy" in m:
+            sentences.append(f"test accuracy of images and their mirror images {100 * m['mirrored_accuracy']:.2f} %")
         interval = f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f}"
         return [
             *sentences,
