@@ -54,6 +54,14 @@ class KernelShap(Section):
     draw_background: bool
     classes: Count
 
+    def draws(self, images: int) -> bool:
+        """Whether a pair of coalitions is evaluated with one of so many background images: there must be several."""
+        return self.draw_background and images > 1
+
+    def evaluations(self, images: int) -> int:
+        """Most evaluations of coalitions with so many background images."""
+        return self.coalitions * (1 if self.draws(images) else images)
+
 
 class PartitionShap(Section):
     evaluations: Annotated[int, Field(ge=4, le=MOST)]
@@ -137,7 +145,7 @@ class Explain(Section):
                 f"superpixels.segments, {fewest}"
             )
         fewest += 1 + self.kernel_shap.background
-        if self.kernel_shap.draw_background and self.kernel_shap.coalitions < fewest:
+        if self.kernel_shap.draws(self.kernel_shap.background) and self.kernel_shap.coalitions < fewest:
             raise ValueError(
                 f"kernel_shap.coalitions is {self.kernel_shap.coalitions}: with kernel_shap.draw_background = true it "
                 f"must be above kernel_shap.background by three times superpixels.segments and 1, {fewest}"

@@ -21,6 +21,7 @@ from glassbox.data.base import EMPTY, MARKED, NO_MASK, VANISHED, Asked
 from glassbox.data.user_paths import shown
 
 TOGETHER = 64  # masks that are read at a time
+PAIRED = 0.9  # share of files in pairs of the same name from which one of each pair is taken for a mask
 ORIENTATION = 0x0112  # the EXIF tag
 # How an image is turned by each of its values, as `ImageOps.exif_transpose` does.
 TURNS = {
@@ -66,6 +67,26 @@ def is_mask(path: Path, data: Data) -> bool:
     """Whether a file in the images' folder is a mask by its name."""
     ending = ending_of(data)
     return ending is not None and path.name.endswith(ending)
+
+
+def refuse_unnamed(paths: Sequence[Path]) -> None:
+    """Refuse files where nearly all are pairs like x.jpg and x.png, or x.jpg and x_mask.png: one of each is a mask.
+
+    Raises:
+        UserError: they are.
+    """
+    named: dict[Path, list[Path]] = {}
+    for path in paths:
+        named.setdefault(path.with_name(path.stem.removesuffix("_mask")), []).append(path)
+    pairs = [sorted(both, key=lambda path: (len(path.stem), path.suffix)) for both in named.values() if len(both) == 2]
+    if pairs and 2 * len(pairs) >= PAIRED * len(paths):
+        image, mask = pairs[0]
+        ending = mask.name.removeprefix(image.stem)
+        raise UserError(
+            f"data.masks is null, but nearly every image has a second file beside it, like {shown(image)} and "
+            f"{shown(mask.name)}: if these are masks, it must be their ending, like {shown(ending)}; if they are "
+            "copies, remove them"
+        )
 
 
 def find(paths: Sequence[Path], root: Path, beside: Sequence[Path], data: Data) -> Found:

@@ -92,7 +92,7 @@ def black_box(settings: Explain, forward_passes: int, side: int) -> dict[str, tu
     s = settings
     fewest = 3 * s.superpixels.segments  # coalitions
     k, left = s.kernel_shap, forward_passes - 1
-    draws = k.draw_background and k.background > 1
+    draws = k.draws(k.background)
     background = max(1, min(k.background, left - fewest if draws else left // fewest))
     coalitions = left if draws else left // background
     window, stride = (min(value, side) for value in (s.occlusion.window, s.occlusion.stride))
@@ -100,7 +100,7 @@ def black_box(settings: Explain, forward_passes: int, side: int) -> dict[str, tu
     known = {
         "lime": (s.lime.samples, {"samples": forward_passes}),
         "kernel_shap": (
-            1 + k.coalitions * (1 if draws else k.background),
+            1 + k.evaluations(k.background),
             {"background": background, "coalitions": coalitions},
         ),
         "partition_shap": (s.partition_shap.evaluations + 2, {"evaluations": forward_passes - 2}),

@@ -62,12 +62,7 @@ class KernelShap:
     together = 1
 
     def budget(self, _: int) -> Budget:
-        return Budget(1 + self.settings.coalitions * (1 if self.draws else len(self.background)))
-
-    @property
-    def draws(self) -> bool:
-        """Whether background images are drawn: there must be several."""
-        return self.settings.draw_background and len(self.background) > 1
+        return Budget(1 + self.settings.evaluations(len(self.background)))
 
     def __call__(self, classifier: Classifier, request: Request) -> Attribution:
         return image_by_image(self._explain, classifier, request, at_once=True)
@@ -80,12 +75,13 @@ class KernelShap:
                 f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions: it "
                 "must be at least twice their number, or lower explain.superpixels.segments"
             )
-        others = len(self.background)
-        if self.draws and self.settings.coalitions < others + 1 + 2 * regions:
+        others, fewest = len(self.background), len(self.background) + 1 + 2 * regions
+        draws = self.settings.draws(others)
+        if draws and self.settings.coalitions < fewest:
             raise UserError(
                 f"explain.kernel_shap.coalitions is {self.settings.coalitions}, but an image has {regions} regions and "
-                f"the background {others} images: with draw_background it must be at least {others + 1 + 2 * regions}, "
-                "or lower background"
+                f"the background {others} images: with draw_background it must be at least {fewest}, or lower "
+                "background"
             )
         device = device_of(classifier)
         reduced = compute.number(self.precision, device)
@@ -94,26 +90,20 @@ class KernelShap:
 
         def value(coalitions: np.ndarray, fillings: np.ndarray | None = None) -> np.ndarray:
             masks = torch.from_numpy(coalitions).to(device)
-            others = None if fillings is None else torch.from_numpy(fillings)
-            ends = masks.all(dim=1) | ~masks.any(dim=1)
-            if reduced == torch.float32 or not ends.any():
-                p = self._mean_probabilities(classifier, segments, image, masks, others, reduced)
-            else:
-                parts = []
-                for part, dtype in ((ends, torch.float32), (~ends, reduced)):
-                    if part.any():
-                        its = None if others is None else others[part.cpu()]
-                        parts.append(self._mean_probabilities(classifier, segments, image, masks[part], its, dtype))
-                p = torch.cat(parts)[torch.cat([ends.nonzero(), (~ends).nonzero()]).flatten().argsort()]
+            whole = masks.all(dim=1) | ~masks.any(dim=1) | (reduced == torch.float32)
+            p = None
+            for part, dtype in ((whole, torch.float32), (~whole, reduced)):
+                if part.any():
+                    numbers = None if fillings is None else torch.from_numpy(fillings)[part.cpu()]
+                    found = self._mean_probabilities(classifier, segments, image, masks[part], numbers, dtype)
+                    p = found.new_empty(len(masks), found.shape[1]) if p is None else p
+                    p[part] = found
             empty.extend(p[~masks.any(dim=1)].cpu().numpy())
             answers.append(p[:, targets].cpu().numpy())
             return answers[-1]
 
         how = (regions, self.settings.coalitions, seed, self.settings.tolerance)
-        if self.draws:
-            estimate = shapley.estimate_mean(value, len(self.background), *how)
-        else:
-            estimate = shapley.estimate(value, *how)
+        estimate = shapley.estimate_mean(value, others, *how) if draws else shapley.estimate(value, *how)
         estimate.values[~compute.varies(np.concatenate(answers), torch.float32)] = 0  # else the noise of rounding
         p = probabilities(classifier, image[None], 1)[0, targets].numpy()
         nothing = np.mean(empty, axis=0)  # (K,)

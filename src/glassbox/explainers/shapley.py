@@ -108,15 +108,18 @@ def estimate_mean(
     turns = np.random.default_rng(seed).permutation(games)[np.arange(pairs) % games]
     drawn = [_draw(1 + -(-pairs // games), players, derive(seed, game))[1:] for game in range(games)]
     masks = np.array([drawn[game][pair // games] for pair, game in enumerate(turns)])
+
+    def odd_part(part: np.ndarray, which: np.ndarray) -> np.ndarray:
+        return _odd_part(lambda both: value(both, np.tile(which, 2)), part)[0]
+
     everyone, of = np.ones((games, players), bool), np.arange(games)
     none = value(~everyone, of)
     known, odd, done = everyone, (value(everyone[:1], of[:1]) - none) / 2, 0
     while True:
         more = pairs if tolerance is None else min(max(done + done // 2 + 1, 2 * players), pairs)
-        part, games_of_part = masks[done:more], turns[done:more]
-        values, complements = np.split(value(np.concatenate([part, ~part]), np.tile(games_of_part, 2)), 2)
-        known, of = np.concatenate([known, part]), np.concatenate([of, games_of_part])
-        odd, done = np.concatenate([odd, (values - complements) / 2]), more
+        part, which = masks[done:more], turns[done:more]
+        odd = np.concatenate([odd, odd_part(part, which)])
+        known, of, done = np.concatenate([known, part]), np.concatenate([of, which]), more
         found, errors = _solve(known, odd, of)
         if done == pairs or errors.max() <= tolerance:
             return Estimate(found, errors, none.mean(axis=0), games + 1 + 2 * done)

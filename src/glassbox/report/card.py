@@ -155,7 +155,7 @@ def limits(study: Study) -> list[str]:
 
 def network_in_words(name: str) -> str:
     """`model.name` for a sentence."""
-    return {CNN: "a CNN of two convolutional blocks", "fast_cnn": "a CNN of three wide blocks"}.get(name, name)
+    return {CNN: "a CNN of two convolutional blocks", "fast_cnn": "a CNN of few wide convolutions"}.get(name, name)
 
 
 def _listed(names: list[str], most: int = 12) -> str:

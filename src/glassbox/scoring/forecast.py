@@ -12,8 +12,7 @@ from glassbox import models
 from glassbox.config.score import Score
 from glassbox.data.store import Split
 from glassbox.explainers import factory
-from glassbox.explainers.base import Setup
-from glassbox.explainers.catalog import CONTROLLED, EXPLAINER, MATCHED
+from glassbox.explainers.base import Explainer, Setup
 from glassbox.explainers.controls import all_controls
 from glassbox.explainers.running import attribute
 from glassbox.explaining import explanations, lime_stability
@@ -77,32 +76,33 @@ def _score(setup: Setup, s: Score, card: Card, test: Split, predicted: np.ndarra
     """All maps of all subjects, their measurement, and what is done once for each image. How long a map takes to
     measure depends on it."""
     few, images, side = _of_images(s, n), min(s.images, len(test)), test.images.shape[1]
+    # What grows with the images is timed by itself, for other networks are made once.
     ground = preparation.prepare(setup, few, card=card, test=test, predicted=predicted)
     hiding, varying = (
         _timed(partial(work, setup, few, ground.request))[1] for work in (preparation.hidden, preparation.variations)
     )
     seconds = hiding * images + varying * min(s.robustness.images, images)
 
-    untrained = ground.untrained is not None
-    matched = replace(setup, settings=factory.matched(setup.settings, s.matched_evaluations, side))
-    for kind, subjects in (
-        (EXPLAINER, factory.make(setup)),
-        (CONTROLLED, all_controls(setup.settings.superpixels, side)),
-        (MATCHED, factory.make(matched)),
-    ):
-        for explainer in subjects.values():
-            made, of_map = _timed(partial(attribute, explainer, setup.classifier, ground.request))
-            measured = {
-                only_first: _timed(partial(measurement.measure, ground, made.maps, only_first=only_first))[1]
-                for only_first in ((True, False) if kind == EXPLAINER else (kind == MATCHED,))
-            }
-            if kind == MATCHED:
-                seconds += images * (of_map + measured[True])
-                continue
-            further = measurement.further_maps(ground, s, images)
-            seconds += (images + further) * of_map + images * measured[False]
-            if kind == EXPLAINER and untrained:
-                seconds += images * (of_map + measured[True])
+    def made(explainer: Explainer) -> tuple[np.ndarray, float]:
+        attribution, of_map = _timed(partial(attribute, explainer, setup.classifier, ground.request))
+        return attribution.maps, of_map
+
+    def measured(maps: np.ndarray, *, only_first: bool) -> float:
+        return _timed(partial(measurement.measure, ground, maps, only_first=only_first))[1]
+
+    further = measurement.further_maps(ground, s, images)
+    for explainer in factory.make(setup).values():
+        maps, of_map = made(explainer)
+        seconds += (images + further) * of_map + images * measured(maps, only_first=False)
+        if ground.untrained is not None:
+            seconds += images * (of_map + measured(maps, only_first=True))
+    for control in all_controls(setup.settings.superpixels, side).values():
+        maps, of_map = made(control)
+        seconds += (images + further) * of_map + images * measured(maps, only_first=False)
+    matched = factory.matched(setup.settings, s.matched_evaluations, side)
+    for explainer in factory.make(replace(setup, settings=matched)).values():
+        maps, of_map = made(explainer)
+        seconds += images * (of_map + measured(maps, only_first=True))
     return seconds / n
 
 

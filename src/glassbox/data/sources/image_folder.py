@@ -27,7 +27,6 @@ from glassbox.provenance import resume
 
 FOLDERS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 TOGETHER = 64  # images that are read at a time; no more are lost when the process is killed
-PAIRED = 0.9  # share of files in pairs of the same name from which one of each pair is taken for a mask
 
 
 class File(NamedTuple):
@@ -56,7 +55,7 @@ def source(asked: Asked) -> Images:
     beside = [file.path for file in files if masks.is_mask(file.path, data)]
     files = [file for file in files if not masks.is_mask(file.path, data)]
     if data.masks is None:
-        _refuse_unnamed_masks(files)
+        masks.refuse_unnamed([file.path for file in files])
     classes = tuple(sorted({file.class_name for file in files}))
     if len(classes) < 2:
         raise UserError(
@@ -85,24 +84,6 @@ def source(asked: Asked) -> Images:
         return images
     marked, states = masks.read(marks, [file.path for file in files], [file.class_name for file in files], asked)
     return replace(images, masks=marked, mask_states=states, unused_masks=marks.unused)
-
-
-def _refuse_unnamed_masks(files: Sequence[File]) -> None:
-    """If nearly all files are pairs like x.jpg and x.png, or x.jpg and x_mask.png, one of each pair is a mask."""
-    named: dict[Path, list[Path]] = {}
-    for file in files:
-        named.setdefault(file.path.with_name(file.path.stem.removesuffix("_mask")), []).append(file.path)
-    pairs = [
-        sorted(paths, key=lambda path: (len(path.stem), path.suffix)) for paths in named.values() if len(paths) == 2
-    ]
-    if pairs and 2 * len(pairs) >= PAIRED * len(files):
-        image, mask = pairs[0]
-        ending = mask.name.removeprefix(image.stem)
-        raise UserError(
-            f"data.masks is null, but nearly every image has a second file beside it, like {shown(image)} and "
-            f"{shown(mask.name)}: if these are masks, it must be their ending, like {shown(ending)}; if they are "
-            "copies, remove them"
-        )
 
 
 def _read_all(paths: Sequence[Path], asked: Asked) -> tuple[np.ndarray, list[str]]:

@@ -38,7 +38,7 @@ class FastCNN(nn.Module):
         return self.dense(x.amax(dim=(2, 3))) / SOFTER
 
     def grad_cam_layer(self) -> nn.Module:
-        """The last block; its output has 3 x 3 places for 32 x 32 pixels."""
+        """The last block; of three blocks and 32 x 32 pixels its output has 3 x 3 places."""
         return self.blocks[-1]
 
 
