@@ -24,6 +24,7 @@ from glassbox.config.compute import Compute
 from glassbox.core import files
 from glassbox.core.errors import UserError, run
 from glassbox.execution import compute
+from glassbox.explaining import selection
 from glassbox.figures.evaluation import heatmap
 from glassbox.figures.style import BLUE, GREY, ORANGE, figure
 from glassbox.xai_metrics.stability import overlap_by_chance
@@ -134,10 +135,10 @@ def explained(reports: Path, explain: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def picture_of(reports: Path, image: int) -> Path:
-    found = list((reports / "explain/figures").glob(f"*-chosen-{image}.png"))
-    if not found:
+    found = reports / "explain/figures" / selection.picture_of(image)
+    if not found.exists():
         raise UserError(f"{reports}/explain/figures has no picture of test image {image}: 'dvc repro' makes it")
-    return found[0]
+    return found
 
 
 def load() -> dict[str, list[Run]]:

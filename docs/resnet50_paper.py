@@ -34,7 +34,7 @@ STUDIES = {
 TAKEN = ("train/curves.csv", "train/metrics.json", "train/timing.yaml", "evaluate/metrics.json",
          "evaluate/classification_report.csv", "evaluate/confusion_matrix.csv")  # fmt: skip
 IF_THERE = ("report/hypotheses.json", "explain/timing.yaml", "explain/analyses/recognised.png",
-            "explain/analyses/mistakes.png", "explain/analyses/pair-01.png")  # fmt: skip
+            "explain/analyses/mistakes.png")  # fmt: skip
 
 # Table 4, and the log that the paper prints in the place of its figure 1.
 PAPER_OVERALL = {"accuracy": 0.8135, "macro_precision": 0.815, "macro_recall": 0.814, "macro_f1": 0.813}
@@ -84,8 +84,18 @@ def collect(name: str, source: str, note: str = "") -> None:
     if study != STUDIES[name]:
         raise UserError(f"{root} holds the study {study}, but {name} is {STUDIES[name]}")
     require(root, TAKEN)
-    taken = (*TAKEN, *(file for file in IF_THERE if (reports / file).exists()))
+    taken = (*TAKEN, *(file for file in (*IF_THERE, *most_confused(reports)) if (reports / file).exists()))
     keep(RUNS / name, root, taken, files.read_json(reports / "train/timing.yaml")["machine"], note)
+
+
+def most_confused(reports: Path) -> list[str]:
+    """The figure of the first of the pairs that were explained; none without pairs."""
+    pairs = files.read_csv(reports / "explain/pairs.csv") if (reports / "explain/pairs.csv").exists() else []
+    if not len(pairs):
+        return []
+    names = files.read_csv(reports / "evaluate/classification_report.csv")["class"].tolist()
+    a, b = (names.index(pairs[column][0]) for column in ("a_class", "b_class"))
+    return [f"explain/analyses/pair-{a}-{b}.png"]
 
 
 def load() -> list[Run]:
@@ -189,15 +199,18 @@ def pictures(runs: list[Run]) -> str:
     captions = {
         "recognised": "Recognised images, and the maps of their classes",
         "mistakes": "Mistakes: for the class chosen, for the true one, and the difference",
-        "pair-01": "The pair that is confused most, both classes' maps and their difference",
+        "pair-*": "The pair that is confused most, both classes' maps and their difference",
     }
     parts = []
     for made in runs:
-        files_of = {name: f"explain/analyses/{name}.png" for name in captions}
-        there = [(captions[name], file) for name, file in files_of.items() if (made.folder / file).exists()]
+        there = [
+            (captions[name], path.relative_to(RUNS.parent).as_posix())
+            for name in captions
+            for path in (made.folder / "explain/analyses").glob(f"{name}.png")
+        ]
         if there:
             parts.append(f"Of {TITLES[made.name]} ({network(made)}):\n")
-            parts += [f"![{caption}](resnet50-paper/{made.name}/{file})\n" for caption, file in there]
+            parts += [f"![{caption}]({file})\n" for caption, file in there]
     return "## The three analyses\n\n" + "\n".join(parts) if parts else ""
 
 

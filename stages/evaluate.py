@@ -72,7 +72,7 @@ def main() -> None:
             files.write_csv(folder / f"{name}.csv", table)
         predictions.write_scaling(folder, evaluation.scaling.as_dict())
         figures.confusion(folder / "confusion_matrix.png", evaluation.matrix, evaluation.classes)
-        figures.reliability(folder / "reliability.png", evaluation.reliability_tables())
+        figures.reliability(folder / "reliability.png", evaluation.reliability_tables(), settings.confidence)
         figures.mistakes(
             folder / "mistakes.png",
             images=test.images.numpy(),

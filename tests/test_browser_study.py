@@ -138,10 +138,22 @@ def test_the_report_without_scripts_is_complete(browser, project):
 def test_dvcs_plots_are_drawn_without_a_network(browser, project):
     for command in (("show",), ("diff", "HEAD", "slow")):
         shell("dvc", "plots", *command, "--out", "dvc_plots", cwd=project)
-        with opened(browser, (project / "dvc_plots/index.html").as_uri()) as page:
-            page.wait_for_function("document.querySelectorAll('canvas.marks').length === 3")
-            assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        for width in (390, 1440, 1920):
+            size = {"viewport": {"width": width, "height": 1000}}
+            with opened(browser, (project / "dvc_plots/index.html").as_uri(), **size) as page:
+                page.wait_for_function("document.querySelectorAll('canvas.marks').length === 4")
+                assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+                tops = page.evaluate("[...document.querySelectorAll('main > div')].map(part => part.innerText)")
+                assert not any(part.startswith("reports/") for part in tops[:4])  # scores, confusion, two curves
+                if width > 390:
+                    assert page.evaluate("document.documentElement.scrollHeight") < 12_000
+                picture = page.locator("img").last
+                small = picture.bounding_box()["height"]
+                picture.press("Enter")
+                assert picture.bounding_box()["height"] > small
+                picture.click()
+                assert picture.bounding_box()["height"] == small
 
 
 def test_two_studies_side_by_side(browser, project):

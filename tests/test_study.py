@@ -20,6 +20,7 @@ from glassbox.config.parameters import Params
 from glassbox.config.space import Option
 from glassbox.data import store
 from glassbox.explaining import own_image
+from glassbox.figures.style import COLUMN, DPI
 
 
 @pytest.fixture
@@ -54,9 +55,9 @@ def test_everything_that_the_readme_promises_is_there(study):
         "prepare": ["card.json", "duplicates.csv", "samples.png"],
         "tune": ["best.json", "trials.csv", "timing.yaml", "history.png", "trials.png", "parallel_coordinates.png"],
         "train": ["curves.csv", "curves.png", "hyperparameters.json", "metrics.json", "timing.yaml"],
-        "evaluate": ["metrics.json", "classification_report.csv", "confusion_matrix.csv", "predictions.csv",
-                     "confused_pairs.csv", "reliability.csv", "reliability_as_trained.csv", "confusion_matrix.png",
-                     "calibration.json", "reliability.png", "mistakes.png", "timing.yaml"],
+        "evaluate": ["metrics.json", "scores.csv", "classification_report.csv", "confusion_matrix.csv",
+                     "predictions.csv", "confused_pairs.csv", "reliability.csv", "reliability_as_trained.csv",
+                     "confusion_matrix.png", "calibration.json", "reliability.png", "mistakes.png", "timing.yaml"],
         "explain": ["attributions.npz", "index.csv", "lime_stability.csv",
                     "lime_stability.png", "timing.yaml", "figures", "analyses", "panels.csv", "recognised.csv",
                     "mistakes.csv", "pairs.csv"],
@@ -72,6 +73,7 @@ def test_everything_that_the_readme_promises_is_there(study):
     assert {path.name for path in (study[0] / "models").iterdir()} == {"model.json", "model.safetensors"}
     for path in reports.rglob("*.png"):
         assert Image.open(path).convert("L").getextrema()[0] < 255, f"{path} is empty"
+        assert Image.open(path).width <= COLUMN * DPI, f"{path} is wider than a column of text"
 
 
 def test_the_files_agree_with_each_other(study):
@@ -235,11 +237,11 @@ def test_dvcs_own_views(study):
     # What the extension of VS Code asks for: templates whose parts it fills in by itself.
     asked = ("dvc", "plots", "diff", "workspace", "--split", "--json", "--out", "dvc_plots")
     plots = json.loads(shell(*asked, cwd=project).stdout)["data"]
-    for name in ("Confusion matrix", "Loss", "Accuracy"):
+    for name in ("Test scores", "Confusion matrix", "Loss", "Accuracy"):
         (plot,) = plots[name]
         assert plot["type"] == "vega"
         assert {"<DVC_METRIC_DATA>", "<DVC_METRIC_TITLE>", "<DVC_METRIC_PLOT_WIDTH>"} <= set(plot["anchor_definitions"])
-    assert plots["reports/train/curves.png"][0]["type"] == "image"
+    assert plots["reports/evaluate/reliability.png"][0]["type"] == "image"
 
 
 def test_the_search_killed_and_taken_up_again_with_two_workers(study, tmp_path):
@@ -361,7 +363,7 @@ tune.epochs=1 tune.objective=loss tune.second_objective=parameters
 tune.patience=1 tune.pruner_startup_trials=0 tune.pruner_warmup_epochs=1
 tune.space.train.optimizer=[adam,sgd] model.name=torchvision/resnet18 model.normalization=none
 model.input_size=64 model.weights=DEFAULT model.classes=imagenet-1k
-train.base_batch_size=32 train.decay_biases=false train.ema_decay=0.9 evaluate.mirror=true
+train.base_batch_size=32 train.decay_biases=false train.bias_rate=2 train.ema_decay=0.9 evaluate.mirror=true
 train.epochs=5 train.batch_size=16 train.optimizer=adam train.learning_rate=0.001
 train.momentum=0.9 train.rho=0.9 train.patience=2 train.min_delta=0.001 train.lr_factor=0.1 train.lr_patience=1
 train.min_learning_rate=0.0001 train.head_epochs=1 train.weight_decay=0.001 train.label_smoothing=0.1

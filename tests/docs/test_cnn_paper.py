@@ -59,7 +59,7 @@ def write_study(root, accuracy: float, params: str) -> None:
     for name, content in contents.items():
         files.write_json(reports / name, content)
     (reports / "explain/figures").mkdir()
-    for name in ("explain/lime_stability", *(f"explain/figures/0{n}-chosen-{n}" for n in (0, 1)), *SEARCHED):
+    for name in ("explain/lime_stability", *(f"explain/figures/image-0000{n}" for n in (0, 1)), *SEARCHED):
         Image.new("RGB", (2, 2)).save(reports / f"{name}.png")
     commit(root)
 
@@ -147,7 +147,7 @@ def test_other_images_and_runs_without_lime(runs, tmp_path):
     for name in ("explain/index.csv", "evaluate/predictions.csv"):
         files.write_csv(root / "reports" / name, files.read_csv(root / "reports" / name).assign(image=[7, 1]))
     figures = root / "reports/explain/figures"
-    (figures / "00-chosen-0.png").rename(figures / "00-chosen-7.png")
+    (figures / "image-00000.png").rename(figures / "image-00007.png")
     cnn_paper.collect("paper-0", str(root))
     text = page()
     assert "| test image 1 (cat): probability | paper's sample | ours |" in text
@@ -190,7 +190,7 @@ def test_a_wrong_name_and_an_unfinished_study_are_refused(runs, tmp_path):
     files.write_csv(reports / "explain/lime_stability.csv", stability)
     with pytest.raises(UserError, match=r"lime_stability.csv is of an older version: 'dvc repro' in"):
         cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))
-    for file in ("train/curves.csv", "explain/figures/01-chosen-1.png", "evaluate/predictions.csv"):
+    for file in ("train/curves.csv", "explain/figures/image-00001.png", "evaluate/predictions.csv"):
         (reports / file).unlink()
         with pytest.raises(UserError, match=r"(is missing|no picture of test image 1): 'dvc repro'"):
             cnn_paper.collect("paper-0", str(tmp_path / "paper-0"))

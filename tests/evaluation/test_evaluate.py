@@ -116,4 +116,8 @@ def test_a_network_may_have_more_outputs_than_the_data_have_classes(params):
     assert e.predictions["predicted_class"][3] == "class 30"
     assert e.probabilities.shape == (40, 50)
     assert list(e.tables(5)["confusion_matrix"]) == ["true_class", *e.classes]
+    scores = e.tables(5)["scores"].set_index("score")
+    assert scores.loc["accuracy"].tolist() == [e.metrics[f"accuracy{end}"] for end in ("", "_low", "_high")]
+    assert scores.loc["calibration error", "value"] == e.metrics["ece"]
+    assert scores.loc["calibration error", ["low", "high"]].isna().all()
     assert "class_order" not in e.metrics

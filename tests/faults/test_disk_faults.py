@@ -118,12 +118,12 @@ FILES = [
     *(f"reports/train/{name}" for name in ("curves.csv", "curves.png", "files.sha256", "hyperparameters.json",
                                            "metrics.json", "timing.yaml")),
     *(f"reports/evaluate/{name}" for name in (
-        "calibration.json", "classification_report.csv", "confused_pairs.csv", "confusion_matrix.csv",
+        "calibration.json", "classification_report.csv", "confused_pairs.csv", "scores.csv", "confusion_matrix.csv",
         "confusion_matrix.png", "files.sha256", "metrics.json", "mistakes.png", "reliability.csv", "reliability.png",
         "reliability_as_trained.csv", "timing.yaml")),
     *(f"reports/explain/{name}" for name in (
-        "analyses/mistakes.png", "analyses/pair-01.png", "analyses/recognised.png", "attributions.npz",
-        "figures/00-chosen-0.png", "files.sha256", "index.csv", "lime_stability.csv", "lime_stability.png",
+        "analyses/mistakes.png", "analyses/recognised.png", "attributions.npz",
+        "figures/image-00000.png", "files.sha256", "index.csv", "lime_stability.csv", "lime_stability.png",
         "mistakes.csv", "pairs.csv", "panels.csv", "recognised.csv", "timing.yaml")),
     *(f"reports/score/{name}" for name in (
         "budgets.csv", "faithfulness_and_cost.png", "files.sha256", "forest/road.png", "gate.json", "outcomes.png",

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from glassbox.figures import maps, style
+from glassbox.figures.grid import NotebookFigure
+
+LEAST = 6  # points, of any letter
 
 
 @pytest.fixture
@@ -20,6 +24,31 @@ def drawn(monkeypatch) -> list[Figure]:
 
     monkeypatch.setattr(style.Figure, "savefig", saved)
     return figures
+
+
+@pytest.fixture(autouse=True)
+def _readable(monkeypatch) -> None:
+    """Every figure that a test draws fits into a column of text, its letters can be read there, and nothing of it is
+    outside of its canvas. A notebook's figures are as wide as they are."""
+    savefig = Figure.savefig
+
+    def saved(self, *arguments, **options):
+        savefig(self, *arguments, **options)
+        width, height = self.get_size_inches()
+        assert isinstance(self, NotebookFigure) or width <= style.COLUMN
+        visible = [text for text in self.findobj(match=Text) if text.get_visible() and text.get_text()]
+        small = {text.get_text() for text in visible if text.get_fontsize() < LEAST}
+        assert not small, f"too small to read: {small}"
+        self.set_dpi(style.DPI)  # as it was saved
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()
+        box = self.get_tightbbox(canvas.get_renderer())
+        slack = 0.02  # inches
+        assert min(box.x0, box.y0) > -slack, (box, width, height)
+        assert box.x1 < width + slack, (box, width, height)
+        assert box.y1 < height + slack, (box, width, height)
+
+    monkeypatch.setattr(style.Figure, "savefig", saved)
 
 
 @pytest.fixture

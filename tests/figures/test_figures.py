@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.cbook import is_math_text
+from matplotlib.colors import to_hex
 
 from glassbox.config.space import Option
 from glassbox.evaluation.calibration import reliability
 from glassbox.explaining.lime_stability import Stability
 from glassbox.explaining.selection import Pick
 from glassbox.figures import data, evaluation, lime_stability, maps, search, training
+from glassbox.figures.style import BLUE, GREY
 from glassbox.search import outcome
 
 from .conftest import has_ink, texts
@@ -58,17 +60,49 @@ def trials(params, states: list[str], measure: str = "validation_accuracy") -> p
 @pytest.mark.parametrize("states", [["complete", "pruned", "failed", "complete"], ["complete"]])
 def test_search(params, tmp_path, drawn, states, measure):
     curves = [[0.4, 0.5], [0.3], [], [0.5, 0.7]][: len(states)]
-    importances = {"dropout_1": 0.8, "optimizer": 0.2} if len(states) > 1 else {}
+    importances = outcome.Importances({"dropout_1": 0.8, "optimizer": 0.2}, 0.5, 12) if len(states) > 1 else None
     search.draw_all(tmp_path, trials(params, states, measure), curves, importances, params.tune.options, measure)
     names = {"history.png", "parallel_coordinates.png", "trials.png"} | ({"importance.png"} if importances else set())
     assert {path.name for path in tmp_path.iterdir()} == names
     assert all(has_ink(path) for path in tmp_path.iterdir())
     words = {f"complete ({states.count('complete')})", "conv1_filters", "dropout_1", "rmsprop"}
+    if importances:
+        words |= {"Hyperparameter importance, from 12 complete trials"}
     unit = {"validation_accuracy": "validation accuracy (%)", "validation_loss": "validation loss (nats)"}[measure]
     assert words | {unit} <= set(texts(*drawn))
     (best,) = (line for line in drawn[0].axes[0].get_lines() if line.get_label() == "best so far")
     of_trials = {"validation_accuracy": [50, 50, 50, 80], "validation_loss": [0.5] * 4}[measure]
     assert best.get_ydata() == pytest.approx(of_trials[: len(states)])
+
+
+def test_what_may_be_chance_is_grey(tmp_path, drawn):
+    shares = {"dropout_1": 0.6, "optimizer": 0.4, "conv1_filters": 0.0}
+    search.importance(tmp_path / "i.png", outcome.Importances(shares, 0.4, 12))
+    axis = drawn[0].axes[0]
+    bars = {text.get_text(): bar for text, bar in zip(axis.get_yticklabels(), axis.patches, strict=True)}
+    colours = {name: to_hex(bar.get_facecolor()).upper() for name, bar in bars.items()}
+    assert colours == {"dropout_1": BLUE, "optimizer": GREY.upper(), "conv1_filters": GREY.upper()}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_axes_that_matter_of_many(params, tmp_path, drawn, known):
+    table = trials(params, ["complete"] * 4)
+    names = [searched.label for searched in params.tune.options]
+    for place, name in enumerate(names):
+        option = params.tune.options[place].option
+        table[name] = option.choices[0] if option.choices is not None else option.high
+    table.loc[0, names[:3]] = np.nan  # these have fewer trials
+    shares = {name: place / 100 for place, name in enumerate(names)}
+    search.parallel_coordinates(
+        tmp_path / "p.png",
+        table,
+        params.tune.options,
+        importances=outcome.Importances(shares, 0.1 if known else 0.9, 12),
+    )
+    shown = [text.get_text() for text in drawn[0].axes[0].get_xticklabels()]
+    assert shown == (names[-search.AXES :] if known else names[3 : 3 + search.AXES])
+    which = "most important" if known else "most used"
+    assert f"Trials: the {which} 8 of {len(names)} hyperparameters (dashed: pruned)" in texts(*drawn)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +177,19 @@ def test_curves(tmp_path, drawn):
     assert has_ink(tmp_path / "one.png")
 
 
+@pytest.mark.parametrize("rates", [[0.00122] * 3, [0.1, 0.1, 0.05], [1e-6, 1.5, 0.001]])
+def test_the_learning_rate_has_numbers_on_its_axis(tmp_path, drawn, rates):
+    rows = {"epoch": [1, 2, 3], "learning_rate": rates}
+    for name in ("train_loss", "validation_loss", "weight_penalty", "train_accuracy", "validation_accuracy"):
+        rows[name] = [0.3, 0.5, 0.6]
+    training.curves(tmp_path / "c.png", pd.DataFrame(rows), best=2)
+    axis = drawn[0].axes[2]
+    low, high = axis.get_ylim()
+    assert low < min(rates) <= max(rates) < high
+    places = [float(text.get_text()) for text in axis.get_yticklabels() if text.get_text()]
+    assert sum(low <= place <= high for place in places) >= 3
+
+
 def test_confusion(tmp_path, drawn):
     evaluation.confusion(tmp_path / "c.png", np.array([[90, 0], [7, 3]]), ("cat", "dog"))
     assert {"90", "7", "3", "cat", "true", "predicted", "Confusion matrix (100 test images)"} <= set(texts(*drawn))
@@ -157,13 +204,26 @@ def test_reliability(tmp_path, drawn):
     trained = reliability(p, p.argmax(axis=1), 15)
     scaled = trained.assign(accuracy=trained["confidence"])
     tables = {"as trained": trained, "after temperature scaling (T = 1.5)": scaled}
-    evaluation.reliability(tmp_path / "r.png", tables)
+    evaluation.reliability(tmp_path / "r.png", tables, 0.95)
     error = 100 * (1 - p.max(axis=1).mean())  # all of them are right
     words = {f"As trained\nECE {error:.1f} %", "After temperature scaling (T = 1.5)\nECE 0.0 %"}
     assert words | {"200 test images in 15 bins"} <= set(texts(*drawn))
     drawn.clear()
-    evaluation.reliability(tmp_path / "one.png", {"as trained": trained})
+    evaluation.reliability(tmp_path / "one.png", {"as trained": trained}, 0.95)
     assert not [text for text in texts(*drawn) if "scaling" in text]
+
+
+def test_every_bin_has_its_interval_and_its_count_by_hand(tmp_path, drawn):
+    """Of 10 images in a bin 8 are right: Wilson's interval is 49.0 to 94.3 %. One image says next to nothing."""
+    rows = [(0.0, 0.5, 1, 0.4, 1.0), (0.5, 0.9, 0, np.nan, np.nan), (0.9, 1.0, 10, 0.95, 0.8)]
+    table = pd.DataFrame(rows, columns=["low", "high", "count", "confidence", "accuracy"])
+    evaluation.reliability(tmp_path / "r.png", {"as trained": table}, 0.95)
+    top, bottom = drawn[0].axes
+    ends = [line.get_ydata() for line in top.get_lines() if line.get_label() == "95 % interval"]
+    assert np.array(ends) == pytest.approx(np.array([[20.7, 100.0], [49.0, 94.3]]), abs=0.1)
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in top.get_lines() if line.get_marker() == "o"]
+    assert points == [(40, 100), (95, 80)]
+    assert [text.get_text() for text in bottom.texts] == ["1", "10"]
 
 
 def test_mistakes_are_the_most_confident_ones(tmp_path, drawn):
@@ -220,12 +280,21 @@ def test_maps_are_normalised_and_zero_stays_zero():
     assert not maps.normalise(np.zeros((2, 2))).any()
 
 
-def test_red_speaks_for_and_blue_against():
-    image = np.full((1, 3, 3), 128, np.uint8)
-    against, nothing, for_it = maps.blend(image, np.array([[-1.0, 0.0, 1.0]]))[0]
-    assert for_it[0] > 2 * for_it[2]
-    assert against[2] > 2 * against[0]
-    assert nothing[0] == nothing[1] == nothing[2]
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_red_speaks_for_blue_against_and_zero_is_the_image_itself(level):
+    image = np.full((1, 5, 3), level, np.uint8)
+    against, weakly, nothing, a_little, for_it = maps.blend(image, np.array([[-1.0, -0.1, 0.0, 0.1, 1.0]]))[0]
+    assert nothing == pytest.approx([level / 255] * 3)
+    assert (to_hex(for_it), to_hex(against)) == (maps.FOR, maps.AGAINST)
+    cover = 0.1**0.6
+    assert a_little == pytest.approx((1 - cover) * nothing + cover * for_it)
+    assert a_little[0] > a_little[2] + 0.1  # seen on black, grey and white
+    assert weakly[2] > weakly[0] + 0.1
+
+
+def test_a_coloured_image_stays_in_its_grey():
+    image = np.array([[[255, 0, 0], [0, 255, 0]]], np.uint8)
+    assert maps.blend(image, np.zeros((1, 2)))[0, :, 0] == pytest.approx([0.299, 0.587])
 
 
 def test_a_constant_image_can_be_shown():

@@ -35,11 +35,11 @@ def test_the_absolute_scale_is_that_of_the_column_and_has_numbers():
 
 
 def test_the_scale_shows_the_colours_of_the_maps():
-    """Over white, where nothing of the image mixes with them."""
-    white = np.full((1, 4, 4, 3), 255, np.uint8)
+    """Over the grey of the scale."""
+    grey = np.full((1, 4, 4, 3), 128, np.uint8)
     values = np.full((1, 4, 4), -0.5)
     values[0, 0, 0] = 1
-    figure = draw(white, [""], [Column("", values, "logit", [""], [True])], absolute=True)
+    figure = draw(grey, [""], [Column("", values, "logit", [""], [True])], absolute=True)
     (mesh,) = (drawn for drawn in figure.axes[-1].collections if isinstance(drawn, QuadMesh))
     colours = mesh.get_cmap()
     assert picture(figure.axes[1])[0, 0] == pytest.approx(colours(1.0)[:3], abs=0.02)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from glassbox.training.optimizers import make_optimizer
+from glassbox.training.schedules import make_schedule
 from tests.training.toys import SGD, classifier, images_of, learning, run, split
 
 
@@ -85,3 +86,25 @@ def test_one_step_with_smoothed_labels_by_hand():
     # The label 1 becomes 0.9: a red image adds 0.5 - 0.9 = -0.4 to the gradient of weight[0, red], half the time.
     assert model.network.weight.data[:, 0].tolist() == pytest.approx([0.2, -0.2])
     assert epoch.train_loss == pytest.approx(math.log(2))  # without smoothing
+
+
+def test_biases_learn_faster_and_decay_at_the_same_pace_by_hand():
+    model = classifier()
+    settings = learning("sgd", 0.1, momentum=0.0, weight_decay=0.5, bias_rate=4.0, schedule="one_cycle", warmup=0.5)
+    model.network.weight.data.fill_(1.0)
+    model.network.bias.data.fill_(1.0)
+    optimizer = make_optimizer(model, settings)
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, 2.0)
+    optimizer.step()
+    torch.testing.assert_close(model.network.weight.data, torch.full((2, 3), 1 - 0.1 * (2.0 + 0.5 * 1.0)))
+    torch.testing.assert_close(model.network.bias.data, torch.full((2,), 1 - 0.4 * (2.0 + 0.125 * 1.0)))
+    # Over a cycle every rate rises to its own highest.
+    rates = []
+    cycle = make_schedule(settings).scheduler(optimizer, 6)
+    for _ in range(5):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        cycle.step()
+    assert [fast / slow for slow, fast in rates] == pytest.approx([4.0] * 5)
+    assert max(rates) == pytest.approx([0.1, 0.4])

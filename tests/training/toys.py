@@ -33,10 +33,10 @@ def learning(optimizer: str, rate: float, **changes: Any) -> Train:
     """The section `train`, as plain as can be but for an optimizer, its learning rate and changes."""
     others = {
         "epochs": 3, "head_epochs": 0, "workers": 1, "batch_size": 8, "base_batch_size": None, "momentum": None,
-        "nesterov": False, "rho": None, "weight_decay": 0.0, "decay_biases": True, "label_smoothing": 0.0,
-        "class_weights": None, "sampling": "shuffle", "patience": 99, "watch": "loss", "min_delta": 0.0,
-        "keep": "best", "ema_decay": None, "schedule": "constant", "warmup": 0.3, "lr_factor": 0.5, "lr_patience": 3,
-        "min_learning_rate": 0.0,
+        "nesterov": False, "rho": None, "weight_decay": 0.0, "decay_biases": True, "bias_rate": 1.0,
+        "label_smoothing": 0.0, "class_weights": None, "sampling": "shuffle", "patience": 99, "watch": "loss",
+        "min_delta": 0.0, "keep": "best", "ema_decay": None, "schedule": "constant", "warmup": 0.3,
+        "lr_factor": 0.5, "lr_patience": 3, "min_learning_rate": 0.0,
     }  # fmt: skip
     return Train(optimizer=optimizer, learning_rate=rate, **(others | changes))
 

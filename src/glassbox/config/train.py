@@ -39,6 +39,7 @@ class Train(Section):
     rho: Fraction | Tuned | None
     weight_decay: Penalty | Tuned
     decay_biases: bool | Tuned
+    bias_rate: Annotated[float, Field(gt=0, le=1000)] | Tuned
     label_smoothing: Fraction | Tuned
     class_weights: Literal["balanced"] | Tuned | None
     sampling: Literal["shuffle", "balanced"] | Tuned

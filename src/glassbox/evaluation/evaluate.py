@@ -79,7 +79,12 @@ class Evaluation:
             {"a_class": classes[p.a], "b_class": classes[p.b], "a_as_b": p.ab, "b_as_a": p.ba}
             for p in self.pairs[:most_pairs]
         ]
+        names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+        scores = [[self.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")] for name in names]
+        table = pd.DataFrame(scores, columns=["value", "low", "high"], dtype=float)
+        table.insert(0, "score", ["accuracy", "balanced accuracy", "macro F1", "calibration error"])
         return {
+            "scores": table,
             "classification_report": self.report,
             "confusion_matrix": matrix,
             "predictions": self.predictions,

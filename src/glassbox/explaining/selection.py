@@ -43,6 +43,16 @@ class Cases:
         return self.probabilities.argmax(axis=1)
 
 
+def picture_of(row: int) -> str:
+    """File name of a figure about this test image. It does not say why the image was picked, which another revision of
+    the study may change: DVC compares figures of the same name.
+
+    >>> picture_of(96)
+    'image-00096.png'
+    """
+    return f"image-{row:05d}.png"
+
+
 def cases(test: Split, probabilities: np.ndarray, classes: tuple[str, ...], settings: Explain, seed: int) -> Cases:
     """The images of the test split that the section `explain` selects; see `pick`."""
     labels = test.labels.numpy()

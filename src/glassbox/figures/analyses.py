@@ -13,12 +13,12 @@ from glassbox.explainers.catalog import TITLES, analyst
 from glassbox.explaining.analyses import Analyses, maps_of_each
 from glassbox.explaining.explanations import EMPTY, PANELS, Explained
 from glassbox.explaining.map_tables import may_be_shown, panels_of
-from glassbox.explaining.selection import Cases
+from glassbox.explaining.selection import Cases, picture_of
 from glassbox.figures.maps import colour_bar, normalise, outline, show_image, show_map
-from glassbox.figures.style import GREEN, figure, heading, rows_of, short
+from glassbox.figures.style import COLUMN, GREEN, YELLOW, figure, heading, rows_of, short
 from glassbox.xai_metrics.localization import area, relevance_mass
 
-ACROSS = 5  # panels in a row
+ACROSS = 4  # panels in a row
 MOST, COMPARED = 10, 6  # images in a figure, and in one of two classes' maps; the tables hold them all
 
 
@@ -35,20 +35,19 @@ def panels(
     class, blue against it. The image is (H, W, 3) uint8, each map (H, W) in probability; None leaves its panel empty.
     Each panel has the name of its class above it and a note under it. The mask (H, W) bool of the evidence is outlined,
     if there is one."""
-    rows = rows_of(len(names), ACROSS)
-    columns = min(ACROSS, len(names))
+    rows = rows_of(1 + len(names), ACROSS)
     scale = max((np.abs(values).max() for values in maps if values is not None), default=0.0) or 1.0
-    with figure(path, 1.55 * (columns + 1) + 0.7, 1.95 * rows + 0.5) as drawing:
+    with figure(path, COLUMN, 1.95 * rows + 0.6) as drawing:
         heading(drawing, title)
-        grid = drawing.add_gridspec(rows, columns + 1)
-        picture = drawing.add_subplot(grid[:, 0])
+        grid = drawing.add_gridspec(rows, ACROSS)
+        picture = drawing.add_subplot(grid[0, 0])
         show_image(picture, image)
         if mask is not None:
             outline(picture, mask, GREEN)
         picture.set_title("image", fontsize=9)
         axes = []
-        for place, (name, values, note) in enumerate(zip(names, maps, notes, strict=True)):
-            axis = drawing.add_subplot(grid[place // columns, 1 + place % columns])
+        for place, (name, values, note) in enumerate(zip(names, maps, notes, strict=True), 1):
+            axis = drawing.add_subplot(grid[place // ACROSS, place % ACROSS])
             show_map(axis, image, None if values is None else values / scale)
             if mask is not None:
                 outline(axis, mask, GREEN)
@@ -78,8 +77,8 @@ def recognised(
             above.set_title(short(names[place]), fontsize=9)
             show_map(below, images[place], normalise(maps[place]))
             if masks is not None and masks[place].any():
-                outline(above, masks[place], "#ffffff")
-                outline(below, masks[place], "#1f2328")
+                outline(above, masks[place], GREEN)
+                outline(below, masks[place], GREEN)
                 mass = relevance_mass(maps[place][None], masks[place][None])[0]
                 share = area(masks[place][None])[0]
                 below.set_xlabel(
@@ -121,15 +120,16 @@ def compare(path: str | Path, title: str, rows: list[Comparison], unit: str) -> 
                 for axis in (picture, *map_axes[:2]):
                     outline(axis, row.evidence, GREEN)
             if row.mask is not None:
-                outline(map_axes[-1], row.mask, "#1f2328")
+                outline(map_axes[-1], row.mask, YELLOW)
             map_axes[-1].set_xlabel(row.note, fontsize=7)
         gap = 0.05  # notes may be wider than the maps
         colour_bar(drawing, list(axes[:, 1:].flat), f"{unit}, share of the row's largest", pad=gap)
 
 
 def draw_all(folder: Path, cases: Cases, results: list[Explained], analyses: Analyses, settings: Explain) -> None:
-    """`recognised.png`, `mistakes.png`, `pair-01.png` and on, and `panels/` with one figure per image, of the picks
-    that are to be drawn. A figure without content is left out, as are maps whose Shapley values do not add up."""
+    """`recognised.png`, `mistakes.png`, `pair-A-B.png` of classes A and B, by number, and `panels/` with one figure per
+    image, of the picks that are to be drawn. A figure without content is left out, as are maps whose Shapley values do
+    not add up."""
     name = analyst(settings.explainers)
     title, unit = TITLES[name], "probability" if name in ("kernel_shap", "lime") else "attribution"
     drawn = [
@@ -154,12 +154,12 @@ def draw_all(folder: Path, cases: Cases, results: list[Explained], analyses: Ana
         rows = [_mistake(cases, row, maps, analyses, name) for row, maps in wrong]
         compare(folder / "mistakes.png", f"Mistakes: {title} for the predicted and for the true class", rows, unit)
     pairs = dict.fromkeys(pick.pair for pick in cases.picks if pick.pair and pick.drawn)
-    for number, pair in enumerate(pairs, 1):
+    for pair in pairs:
         of_pair = [(pick.row, maps) for pick, maps in drawn if pick.pair == pair][:COMPARED]
         if of_pair:
             a, b = (cases.classes[label] for label in pair)
             rows = [_of_pair(cases, row, maps, pair) for row, maps in of_pair]
-            compare(folder / f"pair-{number:02d}.png", f"{a} or {b}? {title} for both", rows, unit)
+            compare(folder / f"pair-{pair[0]}-{pair[1]}.png", f"{a} or {b}? {title} for both", rows, unit)
     _draw_panels(folder / "panels", cases, results)
 
 
@@ -200,14 +200,13 @@ def _draw_panels(folder: Path, cases: Cases, results: list[Explained]) -> None:
     wider = panels_of(results)
     if wider is None:
         return
-    digits = max(2, len(str(len(cases.picks) - 1)))  # file names sort as the picks do
     details = wider.attribution.details
-    for place, (pick, rows) in enumerate(zip(cases.picks, wider.rows(), strict=True)):
+    for pick, rows in zip(cases.picks, wider.rows(), strict=True):
         if not pick.drawn:
             continue
         empty, p = cases.classes[int(details[EMPTY][rows.start])], details["empty_probability"][rows.start]
         panels(
-            folder / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
+            folder / picture_of(pick.row),
             cases.images[pick.row].numpy(),
             f"{TITLES[PANELS]} class by class: {pick.note}  (test image {pick.row}). "
             f"With every region hidden: {empty} ({p:.2f})",

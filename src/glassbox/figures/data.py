@@ -30,7 +30,7 @@ def samples(
             "instead, tables and the report the names",
             file=sys.stderr,
         )
-    with figure(path, 0.62 * each + 1.4, 0.62 * len(shown) + 0.4) as drawing:
+    with figure(path, 0.58 * each + 1.4, 0.62 * len(shown) + 0.4) as drawing:
         axes = drawing.subplots(len(shown), each, squeeze=False)
         for label, name in enumerate(shown):
             rows = np.flatnonzero(labels == label)[:each]

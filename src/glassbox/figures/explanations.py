@@ -10,11 +10,11 @@ from skimage.segmentation import find_boundaries
 from glassbox.explainers.catalog import CONTROL, TITLES
 from glassbox.explaining.explanations import EMPTY, Explained
 from glassbox.explaining.map_tables import figure_note, may_be_shown
-from glassbox.explaining.selection import Pick
-from glassbox.figures.maps import blend, colour_bar, frame, normalise, outline, show_image, show_map
-from glassbox.figures.style import BLUE, GREEN, GREY, RED, figure, heading, short
+from glassbox.explaining.selection import Pick, picture_of
+from glassbox.figures.maps import AGAINST, FOR, blend, colour_bar, frame, normalise, outline, show_image, show_map
+from glassbox.figures.style import BLUE, COLUMN, GREEN, GREY, RED, figure, heading, rows_of, short, wrapped
 
-FOR, AGAINST = "#b2182b", "#2166ac"  # the ends of the diverging scale
+ACROSS = 5  # maps in a row
 
 
 def explanation(
@@ -30,34 +30,44 @@ def explanation(
     regions: int,
     mask: np.ndarray | None = None,
 ) -> None:
-    """The figure of an image: the image (H, W, 3) uint8, the class probabilities (K,), and a row of maps for each
-    target, an explained class. `start` is the map of the first target in each result; the others follow. Maps that may
-    not be shown stay white; LIME's are drawn as outlines of its `regions` strongest regions for and against. The truth
-    is None where it is not known. The mask (H, W) bool of the evidence is outlined, if there is one."""
-    rows, columns = len(targets), 2 + len(results)
-    with figure(path, 1.75 * columns + 0.5, 1.85 * rows + 0.85) as drawing:
+    """The figure of an image: the image (H, W, 3) uint8, the class probabilities (K,), and below them a row of maps, or
+    more, for each target, an explained class. `start` is the map of the first target in each result; the others follow.
+    Maps that may not be shown stay white; LIME's are drawn as outlines of its `regions` strongest regions for and
+    against. The truth is None where it is not known. The mask (H, W) bool of the evidence is outlined, if there is
+    one."""
+    across = min(max(3, len(results)), ACROSS)
+    lines = rows_of(len(results), across)  # of maps, for each target
+    rows, side = len(targets) * lines, (COLUMN - 0.9) / across
+    notes = [
+        [wrapped(_note(result, start + row, classes).replace("\n", " "), side, size=7) for result in results]
+        for row in range(len(targets))
+    ]
+    under = 0.14 * max((1 + note.count("\n") for row in notes for note in row), default=0)
+    above, below = 2.1, rows * (side + under) + 0.4 * (rows if lines > 1 else 1)  # inches
+    with figure(path, COLUMN, above + below) as drawing:
         heading(drawing, title)
-        grid = drawing.add_gridspec(rows, columns, width_ratios=[1, 1.25] + [1] * len(results))
-        picture = drawing.add_subplot(grid[:, 0])
+        top, bottom = drawing.subfigures(2, 1, height_ratios=[above, below])
+        picture, bars = top.subplots(1, 2, width_ratios=[1, 2])
         picture.set_title("image", fontsize=9)
         show_image(picture, image)
         if mask is not None:
             outline(picture, mask, GREEN)
-        _bars(drawing.add_subplot(grid[:, 1]), classes, probabilities, truth)
+        _bars(bars, classes, probabilities, truth)
+        grid = bottom.add_gridspec(rows, across)
         panels = []
         for row, target in enumerate(targets):
             for column, result in enumerate(results):
-                axis = drawing.add_subplot(grid[row, 2 + column])
+                axis = bottom.add_subplot(grid[row * lines + column // across, column % across])
                 panels.append(axis)
                 _panel(axis, image, result, start + row, regions)
                 if mask is not None:
                     outline(axis, mask, GREEN)
-                axis.set_xlabel(_note(result, start + row, classes), fontsize=7)
-                if row == 0:
-                    axis.set_title(TITLES[result.name].replace(" (", "\n("), fontsize=9)
-                if column == 0:
+                axis.set_xlabel(notes[row][column], fontsize=7)
+                if row == 0 or lines > 1:
+                    axis.set_title(wrapped(TITLES[result.name], side, size=9), fontsize=9)
+                if column % across == 0:
                     axis.set_ylabel(f"for {short(classes[target])}", fontsize=9, fontweight="bold")
-        colour_bar(drawing, panels, "attribution, share of the map's largest", aspect=12 * rows, fontsize=9)
+        colour_bar(bottom, panels, "attribution, share of the map's largest", aspect=12 * rows)
 
 
 def draw_all(
@@ -71,15 +81,15 @@ def draw_all(
     regions: int,
     masks: np.ndarray | None = None,
 ) -> None:
-    """One figure for every image that is to be drawn, named by its place among the picks, group and row in the test
-    split; the control is left out. The images (R, H, W, 3) uint8 are those of the maps, one for each explained class of
-    each pick; the probabilities (N, K), the labels (N,) and the masks (N, H, W) bool are those of the test split."""
+    """One figure for every image that is to be drawn, named by `picture_of`; the control is left out. The images (R, H,
+    W, 3) uint8 are those of the maps, one for each explained class of each pick; the probabilities (N, K), the labels
+    (N,) and the masks (N, H, W) bool are those of the test split."""
     shown = [result for result in results if result.name != CONTROL]
-    start, digits = 0, max(2, len(str(len(picks) - 1)))  # file names sort as the picks do
-    for place, pick in enumerate(picks):
+    start = 0
+    for pick in picks:
         if pick.drawn:
             explanation(
-                folder / f"{place:0{digits}d}-{pick.group}-{pick.row}.png",
+                folder / picture_of(pick.row),
                 images[start],
                 f"{pick.note}  (test image {pick.row}, {pick.group})",
                 classes,

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from glassbox.core.text import MINUS
-from glassbox.figures.maps import blend, frame, normalise, outline, show_map
+from glassbox.figures.maps import frame, normalise, outline, scale_of, show_map
 from glassbox.figures.style import DPI, GREEN, STYLE, heading
 
 PANEL = 1.55  # inches, the side of an image
@@ -100,23 +98,16 @@ def draw(
             axes[rows, 0].set_axis_off()
             for axis, column in zip(axes[rows, 1:], columns, strict=True):
                 limit = column.largest
-                bar = drawing.colorbar(_colours(limit), cax=axis, orientation="horizontal", ticks=(-limit, 0, limit))
+                bar = drawing.colorbar(scale_of(limit), cax=axis, orientation="horizontal", ticks=(-limit, 0, limit))
                 _tell(bar, [f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"], f"attribution, {column.unit}")
                 first, _, last = axis.get_xticklabels()
                 first.set_horizontalalignment("left")  # long numbers stay within their column
                 last.set_horizontalalignment("right")
         else:
             shrink = min(1.0, 3 / height)
-            bar = drawing.colorbar(_colours(1), ax=[*axes.flat], ticks=(-1, 0, 1), shrink=shrink, aspect=30, pad=0.01)
+            bar = drawing.colorbar(scale_of(1), ax=[*axes.flat], ticks=(-1, 0, 1), shrink=shrink, aspect=30, pad=0.01)
             _tell(bar, ["against", "0", "for"], OWN)
     return drawing
-
-
-def _colours(limit: float) -> ScalarMappable:
-    """The colours of `blend` over white, from -limit to limit."""
-    white = np.full((1, 256, 3), 255, dtype=np.uint8)
-    colours = blend(white, np.linspace(-1, 1, 256)[None])[0]
-    return ScalarMappable(Normalize(-limit, limit), ListedColormap(colours))
 
 
 def _tell(bar: Colorbar, ticks: list[str], label: str) -> None:

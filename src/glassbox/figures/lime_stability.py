@@ -9,7 +9,7 @@ from matplotlib.figure import SubFigure
 from glassbox.explaining.lime_stability import Stability
 from glassbox.explaining.selection import Pick
 from glassbox.figures.maps import blend, normalise, outline
-from glassbox.figures.style import BLUE, GREEN, GREY, ORANGE, RED, figure, literal
+from glassbox.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, RED, figure, literal
 
 COLOURS, MARKS = (BLUE, ORANGE, RED, GREY), "os^Dv*P"  # 4 and 7: 28 pairs
 PANELS = {
@@ -33,7 +33,7 @@ def draw(
     the images and maps, if there are any."""
     table, n = stability.table, len(picks)
     samples = list(dict.fromkeys(table["samples"]))
-    with figure(path, 0.95 * (1 + 2 * len(samples)) + 0.4, 1.2 * n + 3.0) as drawing:
+    with figure(path, COLUMN, 1.2 * n + 3.0) as drawing:
         above, below = drawing.subfigures(2, 1, height_ratios=[1.2 * n + 0.3, 2.7])
         _maps(above, stability.maps, picks, images, samples, masks)
         undefined = "\n(none): near the image the class's probability does not vary"

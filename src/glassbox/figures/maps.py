@@ -1,14 +1,15 @@
 """Attribution maps drawn over their image. Maps are normalised and coloured only here."""
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from glassbox.core.text import MINUS
-from glassbox.figures.style import DIVERGING
+
+FOR, AGAINST = "#ff2d23", "#1e6eff"  # seen on black and on white, and told apart by any colour vision
+LUMA = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as in Pillow's conversion to grey
 
 
 def normalise(values: np.ndarray) -> np.ndarray:
@@ -18,16 +19,18 @@ def normalise(values: np.ndarray) -> np.ndarray:
 
 
 def blend(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map (H, W) in -1..1 in red and blue over a faint grey version of its image (H, W, 3) uint8, as (H, W, 3) floats
-    in 0..1. The stronger a pixel, the more its colour covers the image."""
-    grey = image.astype(float).mean(axis=2) / 255
-    span = grey.max() - grey.min()
-    faint = 0.72 + 0.28 * ((grey - grey.min()) / span if span > 0 else np.ones_like(grey))
-    cover = np.abs(values)[..., None] ** 0.6
-    # The white centre of the scale would hide the image: strength sets the cover, the saturated part the colour.
-    colour = colormaps[DIVERGING](0.5 + 0.5 * np.sign(values) * (0.35 + 0.65 * np.abs(values)))[..., :3]
-    mixed = (1 - cover) * faint[..., None] + cover * colour
-    return mixed.clip(0, 1)  # rounding errors may exceed it
+    """A map (H, W) in -1..1 in red and blue over its image (H, W, 3) uint8 in grey, as (H, W, 3) floats in 0..1. The
+    stronger a pixel, the more its colour covers the image; where the map is zero, the image stays as it is."""
+    grey = (image.astype(float) @ LUMA / 255)[..., None]
+    cover = np.abs(values)[..., None] ** 0.6  # so that a tenth of the strongest can still be seen
+    colour = np.where(values[..., None] > 0, to_rgb(FOR), to_rgb(AGAINST))
+    return ((1 - cover) * grey + cover * colour).clip(0, 1)  # rounding errors may exceed it
+
+
+def scale_of(limit: float) -> ScalarMappable:
+    """The colours of `blend` over a grey image, from -limit to limit."""
+    grey = np.full((1, 256, 3), 128, dtype=np.uint8)
+    return ScalarMappable(Normalize(-limit, limit), ListedColormap(blend(grey, np.linspace(-1, 1, 256)[None])[0]))
 
 
 def show_image(axis: Axes, image: np.ndarray) -> None:
@@ -70,8 +73,7 @@ def colour_bar(
     words where each map has its own scale (None). `aspect` is its height by its width, `fontsize` that of its ticks,
     `pad` the gap before it, a share of the axes."""
     limit = largest or 1.0
-    colours, ticks = ScalarMappable(Normalize(-limit, limit), DIVERGING), (-limit, 0, limit)
-    bar = drawing.colorbar(colours, ax=axes, pad=pad, fraction=0.02, aspect=aspect, ticks=ticks)
+    bar = drawing.colorbar(scale_of(limit), ax=axes, pad=pad, fraction=0.02, aspect=aspect, ticks=(-limit, 0, limit))
     bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=fontsize)

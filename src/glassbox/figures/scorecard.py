@@ -20,7 +20,7 @@ from glassbox.explainers.catalog import (
     title_of,
 )
 from glassbox.figures import shortcut
-from glassbox.figures.style import BLUE, GREY, ORANGE, figure, panels, rows_of
+from glassbox.figures.style import BLUE, COLUMN, GREY, ORANGE, figure, panels, rows_of, wrapped
 from glassbox.scoring.exposure import Exposed
 from glassbox.scoring.scorecard import Scorecard
 from glassbox.scoring.verdicts import PLAUSIBILITY, images
@@ -49,10 +49,11 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
     names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))[::-1]
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
+    whole = min(2.6 * columns + 1.4, COLUMN)
     kinds = [kind for kind in LOOKS if kind in set(drawn["kind"])]
     across = min(2, columns)  # of the legend, whose entries are nearly as wide as a panel
     height = (0.27 * len(names) + 0.75) * rows_of(len(metrics), columns) + 0.2 * rows_of(len(kinds), across)
-    with figure(path, 2.6 * columns + 1.4, height) as drawing:
+    with figure(path, whole, height) as drawing:
         axes = panels(drawing, len(metrics), columns, sharey=True)
         for axis, metric in zip(axes, metrics, strict=True):
             part = drawn[drawn["metric"] == metric]
@@ -65,7 +66,8 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
             about = part.iloc[0]
             setting = f", {about.setting}" if about.setting else ""
             kind = f"{PLAUSIBILITY}, " if about.property == PLAUSIBILITY else ""
-            axis.set_xlabel(f"{MEASUREMENTS[metric]}{setting}\n{kind}{ARROWS[about.direction]}")
+            text = f"{MEASUREMENTS[metric]}{setting}\n{kind}{ARROWS[about.direction]}"
+            axis.set_xlabel(wrapped(text, (whole - 1.9) / columns, size=9))
             axis.grid(axis="x")
             if about.property in ("localization", PLAUSIBILITY) or (part["mean"].min() < 0 < part["mean"].max()):
                 axis.axvline(0, color=GREY, linewidth=0.8)
@@ -83,17 +85,17 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
     names = list(dict.fromkeys(test["explainer"] for row in metrics.values() for test in row["controls"]))
     columns = [*CONTROLS, UNTRAINED]
     across = min(2, len(metrics))
-    height = (0.36 * len(names) + 1.5) * rows_of(len(metrics), across) + 0.4
-    with figure(path, 4.6 * across + 1.2, height) as drawing:
+    height = (0.36 * len(names) + 1.6) * rows_of(len(metrics), across) + 0.4
+    with figure(path, COLUMN if across > 1 else 4.8, height) as drawing:
         axes = panels(drawing, len(metrics), across, sharey=True)
         for axis, (metric, row) in zip(axes, metrics.items(), strict=True):
             for test in row["controls"]:
                 x = columns.index(control_of(test["control"]))
                 y = len(names) - 1 - names.index(test["explainer"])
                 colour, sign = OUTCOME_LOOKS[test["outcome"]]
-                axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, color=colour))
+                axis.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, facecolor=colour))
                 text = f"{sign}\n{test['difference']:+.2f}" if test["difference"] is not None else sign
-                axis.text(x, y, text, ha="center", va="center", fontsize=7)
+                axis.text(x, y, text, ha="center", va="center", fontsize=6.5)
             axis.set_xlim(-0.5, len(columns) - 0.5)
             axis.set_ylim(-0.5, len(names) - 0.5)
             axis.set_xticks(range(len(columns)), [*CONTROLS.values(), "untrained"], rotation=35, ha="right", fontsize=8)
@@ -101,22 +103,21 @@ def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
             axis.tick_params(length=0)
             axis.spines[:].set_visible(False)
             arrow = "higher" if row["direction"] == "higher is better" else "lower"
-            axis.set_title(f"{MEASUREMENTS[metric]} ({arrow} is better), {images(row['controls'])}", fontsize=9)
+            axis.set_title(f"{MEASUREMENTS[metric]}\n{arrow} is better, {images(row['controls'])}", fontsize=9)
         marks = [Rectangle((0, 0), 1, 1, color=colour) for colour, _ in OUTCOME_LOOKS.values()]
         words = [f"{sign} {what}" for what, (_, sign) in OUTCOME_LOOKS.items()]
         drawing.legend(marks, words, loc="outside lower center", ncols=3, fontsize=8)
 
 
 def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> None:
-    """Mean ranks on a line, the best to the left; a bar joins explainers between which the corrected tests find no
-    difference (Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, figure 1, with pairwise
-    Wilcoxon tests instead of Nemenyi's). Controls have ranks but no bars: they are not tested against each other. The
-    row is the metric's part of `scorecard.rank`."""
+    """Mean ranks of the explainers among each other on a line, the best to the left; a bar joins those between which
+    the corrected tests find no difference (Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets,
+    figure 1, with pairwise Wilcoxon tests instead of Nemenyi's). The row is the metric's part of `scorecard.rank`."""
     ranks = row["mean_ranks"]
     names, bars = list(ranks), row["cliques"]
     half = (len(names) + 1) // 2
     below = 0.55 + 0.22 * len(bars)
-    with figure(path, 7.2, 0.24 * half + 0.16 * len(bars) + 1.3) as drawing:
+    with figure(path, COLUMN, 0.24 * half + 0.16 * len(bars) + 1.3) as drawing:
         axis = drawing.subplots()
         left, right = 1, max(2, len(names))
         axis.hlines(0, left, right, color="black", linewidth=1)
@@ -127,11 +128,10 @@ def critical_difference(path: str | Path, metric: str, row: dict[str, Any]) -> N
             first = place < half  # named on the left, downwards; the others on the right, upwards
             depth = below + 0.62 * (place if first else len(names) - 1 - place)
             edge = left - 0.3 if first else right + 0.3
-            colour = GREY if name in CONTROLS else BLUE
-            axis.plot((ranks[name], ranks[name], edge), (0, -depth, -depth), color=colour, linewidth=1)
+            axis.plot((ranks[name], ranks[name], edge), (0, -depth, -depth), color=BLUE, linewidth=1)
             text = f"{title_of(name)}  {ranks[name]:.1f}" if first else f"{ranks[name]:.1f}  {title_of(name)}"
             x, side = (edge - 0.08, "right") if first else (edge + 0.08, "left")
-            axis.text(x, -depth, text, ha=side, va="center", fontsize=8, color=colour)
+            axis.text(x, -depth, text, ha=side, va="center", fontsize=8, color=BLUE)
         for place, clique in enumerate(bars):
             ends = [ranks[name] for name in clique]
             height = -0.25 - 0.22 * place
@@ -151,7 +151,7 @@ def faithfulness_and_cost(path: str | Path, card: pd.DataFrame) -> None:
     metrics = list(dict.fromkeys(ranked["metric"]))
     passes = card[card["property"] == "cost"].groupby(["kind", "explainer"])["mean"].sum()
     names = list(dict.fromkeys(ranked[ranked["kind"] == EXPLAINER]["explainer"]))
-    with figure(path, 7.2, 2.6 * rows_of(len(metrics), 2) + 0.5) as drawing:
+    with figure(path, COLUMN, 2.6 * rows_of(len(metrics), 2) + 0.5) as drawing:
         axes = panels(drawing, len(metrics), 2)
         for axis, metric in zip(axes, metrics, strict=True):
             part = ranked[ranked["metric"] == metric].set_index(["kind", "explainer"])
@@ -180,7 +180,7 @@ def randomization(path: str | Path, curves: pd.DataFrame) -> None:
     labels = {"entropy_rise": "rise of the entropy, nats", "rank_agreement": "rank correlation\nwith the original map"}
     steps = curves.drop_duplicates("step").sort_values("step")
     names = [name for name in EXPLAINERS if name in set(curves["explainer"])]
-    with figure(path, 7.2, 3.2) as drawing:
+    with figure(path, COLUMN, 3.2) as drawing:
         axes = drawing.subplots(1, 2)
         for axis, (column, text) in zip(axes, labels.items(), strict=True):
             means = curves.groupby(["explainer", "step"])[column].mean().sort_index()
@@ -215,7 +215,7 @@ def draw_all(folder: Path, scorecard: Scorecard) -> None:
     for metric in metrics:
         forest(folder / "forest" / f"{metric}.png", card, [metric])
     for metric, row in scorecard.ranking["metrics"].items():
-        if row["mean_ranks"]:
+        if len(row["mean_ranks"]) > 1:
             critical_difference(folder / "ranks" / f"{metric}.png", metric, row)
     if any(row["controls"] for row in scorecard.ranking["metrics"].values()):
         outcomes(folder / "outcomes.png", scorecard.ranking)

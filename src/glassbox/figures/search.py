@@ -11,11 +11,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from glassbox.config.space import Option, Searched
-from glassbox.figures.style import BLUE, GREY, ORANGE, RED, figure
-from glassbox.search.outcome import is_loss
+from glassbox.figures.style import BLUE, COLUMN, GREY, ORANGE, RED, figure
+from glassbox.search.outcome import Importances, is_loss
 
 ACCURACY = "validation_accuracy"  # the default measure
 SECOND = {"parameters": "parameters of the network", "forward_ms": "forward pass of one image (ms)"}
+AXES = 8  # of parallel coordinates, at most
 STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 
 
@@ -72,44 +73,65 @@ def _finish(axis: Axes) -> None:
     axis.legend()
 
 
-def importance(path: str | Path, importances: dict[str, float], n_complete: int) -> None:
-    """Importance of each hyperparameter: its share in the variation of the measure."""
-    names = sorted(importances, key=lambda name: importances[name])
-    with figure(path, 6.5, 0.24 * len(names) + 1.1) as drawing:
+def importance(path: str | Path, importances: Importances) -> None:
+    """Importance of each hyperparameter, its share in the variation of the measure. Those that are grey, up to the
+    dashed line, may be chance."""
+    shares, chance = importances.shares, importances.by_chance
+    names = sorted(shares, key=lambda name: shares[name])
+    with figure(path, 6.5, 0.24 * len(names) + 1.4) as drawing:
         axis = drawing.subplots()
-        axis.barh(names, [importances[name] for name in names], color=BLUE)
-        title = f"Hyperparameter importance, from {n_complete} complete trials"
+        colours = [BLUE if name in importances.above_chance else GREY for name in names]
+        axis.barh(names, [shares[name] for name in names], color=colours)
+        axis.axvline(chance, color="black", linestyle="--", linewidth=1, label="95 of 100 shuffled searches stay below")
+        title = f"Hyperparameter importance, from {importances.trials} complete trials"
         axis.set(xlabel="importance (PED-ANOVA), share", title=title)
         axis.grid(axis="x")
         axis.set_axisbelow(True)
+        drawing.legend(loc="outside lower center", fontsize=8)
 
 
 def parallel_coordinates(
-    path: str | Path, trials: pd.DataFrame, options: Sequence[Searched], measure: str = ACCURACY
+    path: str | Path,
+    trials: pd.DataFrame,
+    options: Sequence[Searched],
+    measure: str = ACCURACY,
+    importances: Importances | None = None,
 ) -> None:
     """Each trial as a line through its hyperparameters, coloured by its measure; pruned trials are dashed, unused
-    hyperparameters leave a gap."""
-    shown = [searched for searched in options if trials[searched.label].notna().any()]
+    hyperparameters leave a gap. Of more than `AXES` the most important ones are drawn, or where no importance is
+    above chance those that most trials have."""
+    used = [searched for searched in options if trials[searched.label].notna().any()]
+    known = importances.shares if importances and importances.above_chance else {}
+
+    def weight(searched: Searched) -> tuple[float, int]:
+        return known.get(searched.label, 0.0), int(trials[searched.label].notna().sum())
+
+    chosen = sorted(used, key=weight, reverse=True)[:AXES]
+    shown = [searched for searched in used if searched in chosen]
     done = trials[trials[measure].notna()].sort_values(measure, ascending=not is_loss(measure))
     factor = _shown(measure)
     scale = Normalize(factor * done[measure].min(), factor * done[measure].max())
     colours = colormaps["viridis" if is_loss(measure) else "viridis_r"]  # the best are dark
-    with figure(path, 0.62 * len(shown) + 1.6, 4.6) as drawing:
+    of_all = ""
+    if len(shown) < len(used):
+        which = "most important" if known else "most used"
+        of_all = f": the {which} {len(shown)} of {len(used)} hyperparameters"
+    with figure(path, COLUMN, 3.8) as drawing:
         axis = drawing.subplots()
         for row in done.to_dict("records"):
             heights = [_height(row[searched.label], searched.option) for searched in shown]
             style = "-" if row["state"] == "complete" else (0, (2, 2))
             colour = colours(scale(factor * row[measure]))
             axis.plot(heights, color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=3)
-        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
         for place, searched in enumerate(shown):
             axis.axvline(place, color="#d0d7de", linewidth=0.8, zorder=0)
             for height, text in _ticks(searched.option):
-                axis.text(place + 0.06, height, text, fontsize=6.5, va="center", color="#24292f", bbox=box)
-        axis.set_xticks(range(len(shown)), [searched.label for searched in shown], rotation=40, ha="right")
+                axis.text(place + 0.06, height, text, fontsize=7.5, va="center", color="#24292f", bbox=box)
+        axis.set_xticks(range(len(shown)), [searched.label for searched in shown], rotation=25, ha="right", fontsize=8)
         axis.set_yticks([])
-        axis.set(title="Trials in the search space (dashed: pruned)")
-        axis.set(xlim=(-0.3, len(shown) - 0.2), ylim=(-0.06, 1.06))
+        axis.set_title(f"Trials{of_all} (dashed: pruned)", fontsize=9)
+        axis.set(xlim=(-0.3, len(shown) - 0.3), ylim=(-0.06, 1.06))
         axis.spines[["left", "bottom"]].set_visible(False)
         drawing.colorbar(ScalarMappable(scale, colours), ax=axis, label=_label(measure), pad=0.01)
 
@@ -136,17 +158,17 @@ def draw_all(
     folder: Path,
     trials: pd.DataFrame,
     curves: list[list[float]],
-    importances: dict[str, float],
+    importances: Importances | None,
     options: Sequence[Searched],
     measure: str = ACCURACY,
     second: str | None = None,
 ) -> None:
-    """All figures of a search; the importance only if it is known (two complete trials differ)."""
+    """All figures of a search; the importance only where it is known."""
     history(folder / "history.png", trials, measure)
     learning_curves(folder / "trials.png", curves, list(trials["state"]), measure)
-    parallel_coordinates(folder / "parallel_coordinates.png", trials, options, measure)
+    parallel_coordinates(folder / "parallel_coordinates.png", trials, options, measure, importances)
     if importances:
-        importance(folder / "importance.png", importances, int((trials["state"] == "complete").sum()))
+        importance(folder / "importance.png", importances)
     if second:
         pareto(folder / "pareto.png", trials, measure, second)
 

@@ -7,8 +7,10 @@ import pandas as pd
 
 from glassbox.explainers.catalog import CONTROLS, TITLES, title_of
 from glassbox.figures.maps import blend, frame, normalise
-from glassbox.figures.style import BLUE, GREY, ORANGE, figure
+from glassbox.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, figure, rows_of, wrapped
 from glassbox.statistics.outcomes import BETTER
+
+ACROSS = 5  # explainers in a row
 
 
 def contrast(path: str | Path, table: pd.DataFrame) -> None:
@@ -16,7 +18,7 @@ def contrast(path: str | Path, table: pd.DataFrame) -> None:
     each explainer of `shortcut.table`."""
     rows = table.iloc[::-1]
     heights = np.arange(len(rows))
-    with figure(path, 7.2, 0.27 * len(rows) + 1.2) as drawing:
+    with figure(path, COLUMN, 0.27 * len(rows) + 1.2) as drawing:
         left, right = drawing.subplots(1, 2, sharey=True)
         left.hlines(heights, rows["control"], rows["confounded"], color="#d0d7de", linewidth=2)
         left.plot(rows["control"], heights, "s", color=ORANGE, markerfacecolor="white", label="watermark was noise")
@@ -39,15 +41,19 @@ def pictures(path: str | Path, image: np.ndarray, mask: np.ndarray, maps: dict[s
     """An image (H, W, 3) uint8 with the watermark in the pixels of the mask (H, W) bool, and every explainer's maps
     (H, W): of the network that learnt the watermark, and of the one that did not."""
     texts = ("watermark\npredicted\nthe class", "watermark\nwas noise")
-    with figure(path, 1.3 * (1 + len(maps)) + 0.4, 3.2) as drawing:
-        axes = drawing.subplots(2, 1 + len(maps))
-        for row, text in enumerate(texts):
-            axes[row, 0].imshow(image, interpolation="nearest")
-            axes[row, 0].set_ylabel(text, fontsize=8)
-            for axis, (name, both) in zip(axes[row, 1:], maps.items(), strict=True):
-                axis.imshow(blend(image, normalise(both[row])), interpolation="nearest")
-                if row == 0:
-                    axis.set_title(TITLES[name].replace(" (", "\n("), fontsize=7)
-            for axis in axes[row]:
-                axis.contour(mask, levels=[0.5], colors="black", linewidths=0.8)
-                frame(axis)
+    lines = rows_of(len(maps), ACROSS)
+    with figure(path, COLUMN, 3.1 * lines) as drawing:
+        axes = drawing.subplots(2 * lines, 1 + ACROSS)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for place, (name, both) in enumerate(maps.items()):
+            for network, text in enumerate(texts):
+                row = axes[2 * (place // ACROSS) + network]
+                pictures = {row[0]: image, row[1 + place % ACROSS]: blend(image, normalise(both[network]))}
+                for axis, picture in pictures.items():
+                    frame(axis)
+                    axis.imshow(picture, interpolation="nearest")
+                    axis.contour(mask, levels=[0.5], colors=GREEN, linewidths=0.8)
+                row[0].set_ylabel(text, fontsize=8)
+                if network == 0:
+                    row[1 + place % ACROSS].set_title(wrapped(TITLES[name], 1.1, size=7), fontsize=7)

@@ -17,7 +17,7 @@ from glassbox.core import files
 # Okabe & Ito's palette, safe for any colour vision.
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"
 GREEN = "#009E73"  # of the outlines of masks, which are seen on photos and on maps of red and blue
-DIVERGING = "RdBu_r"  # red speaks for the class, blue against it
+YELLOW = "#F0E442"  # of the outlines of regions that were hidden
 COUNTS = "Blues"
 
 FONT = "DejaVu Sans"  # which comes with matplotlib
@@ -36,6 +36,7 @@ STYLE = {
     "savefig.facecolor": "white",
 }
 DPI = 150
+COLUMN = 7.2  # inches, the widest figure: the text of a paper, or of the report, at full size
 
 
 def literal(text: str) -> str:
@@ -58,6 +59,12 @@ def heading(drawing: Figure, text: str) -> None:
     """The figure's title as `literal` text, wrapped to its width."""
     letters = int(11 * drawing.get_figwidth())  # up to 13 letters of this size fit into an inch
     drawing.suptitle(literal(fill(text, letters)), fontsize=11)
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Text in lines that are at most `width` inches long in letters of `size` points; its own lines stay apart."""
+    letters = max(8, int(72 * width / (0.55 * size)))
+    return "\n".join(fill(line, letters) for line in text.split("\n"))
 
 
 def panels(drawing: Figure, n: int, columns: int, sharey: bool = False) -> list[Axes]:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from glassbox.figures.style import BLUE, GREY, ORANGE, figure
+from glassbox.figures.style import BLUE, COLUMN, GREY, ORANGE, figure
 
 
 def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
@@ -12,7 +14,7 @@ def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
 
     Training values come from the epoch's batches, with augmentation and dropout, and so may be worse than validation.
     """
-    with figure(path, 9.5, 3.0) as drawing:
+    with figure(path, COLUMN, 2.7) as drawing:
         loss, accuracy, rate = drawing.subplots(1, 3)
         for part, colour, label in (("train", ORANGE, "train (with dropout)"), ("validation", BLUE, "validation")):
             loss.plot(table["epoch"], table[f"{part}_loss"], color=colour, marker=".", label=label)
@@ -21,6 +23,7 @@ def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
         loss.plot(table["epoch"], penalized, color=BLUE, linestyle="--", linewidth=1, label="with weight penalty")
         rate.step(table["epoch"], table["learning_rate"], where="mid", color=GREY)
         rate.set_yscale("log")
+        _readable_ticks(rate, table["learning_rate"])
         loss.set(title="Loss", ylabel="cross-entropy (nats)")
         accuracy.set(title="Accuracy", ylabel="accuracy (%)")
         rate.set(title="Learning rate", ylabel="step size")
@@ -29,4 +32,16 @@ def curves(path: str | Path, table: pd.DataFrame, best: int) -> None:
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(axis="y")
-        loss.legend()
+        loss.legend(fontsize=8)
+
+
+def _readable_ticks(axis: Axes, rates: pd.Series) -> None:
+    """Plain numbers at powers of ten, and of a short range also at 2 and 5 times these. At least a decade is shown."""
+    low, high = rates.min(), rates.max()
+    if high < 10 * low:
+        middle = (low * high) ** 0.5
+        low, high = middle / 10**0.5, middle * 10**0.5
+    axis.set_ylim(low / 1.3, high * 1.3)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())

@@ -8,6 +8,7 @@ from glassbox.core import files
 from glassbox.core.text import counted
 from glassbox.evaluation import chance_level
 from glassbox.evaluation.findings import findings
+from glassbox.explaining.selection import picture_of
 from glassbox.report.card import network_in_words
 from glassbox.report.pictures import png_uri
 from glassbox.report.words import percent, render
@@ -23,7 +24,7 @@ def first_page(params: Params, card: dict[str, Any], reports: str | Path = "repo
     index = files.read_csv(folder / "explain/index.csv")
     drawn = index[index["drawn"]].drop_duplicates("image")
 
-    figures = sorted((folder / "explain/figures").glob("*.png"))[:SHOWN]
+    pictures = {row: folder / "explain/figures" / picture_of(row) for row in drawn["image"][:SHOWN]}
     accuracy, low, high = (percent(metrics[name]) for name in ("accuracy", "accuracy_low", "accuracy_high"))
     sentences = [
         f"Accuracy {accuracy} on {counted(metrics['images'], 'test image')} ({100 * params.evaluate.confidence:g} % "
@@ -39,7 +40,7 @@ def first_page(params: Params, card: dict[str, Any], reports: str | Path = "repo
         notes=card["contradictions"],
         sentences=sentences,
         matrix=png_uri((folder / "evaluate/confusion_matrix.png").read_bytes()),
-        figures=[(path.stem, png_uri(path.read_bytes())) for path in figures],
+        figures=[(f"test image {row}", png_uri(path.read_bytes())) for row, path in pictures.items()],
         explained=len(drawn),
         scored=params.score.images,
     )

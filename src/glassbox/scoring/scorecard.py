@@ -154,10 +154,10 @@ def _of_metric(
     Returns:
         `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n`, the images of its comparisons (of
         the one that has most); `decidable`, whether they are enough; `ranked`, the images of `scores`; `mean_ranks` of
-        explainers and controls on these and `cliques` of explainers that are not told apart, empty where they are too
-        few; `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`, see `_reversed`;
-        `settings`, mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of these
-        orders; `matched`, mean ranks at the common number of forward passes.
+        the explainers on these and `cliques` of those that are not told apart, empty where the images are too few;
+        `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`, see `_reversed`; `settings`,
+        mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of these orders;
+        `matched`, mean ranks at the common number of forward passes.
     """
     metric, about = settings[0].metric, METRICS[settings[0].metric]
     ranked, higher = len(next(iter(scores.values()))), bool(about.higher_is_better)
@@ -165,11 +165,10 @@ def _of_metric(
     n = max((row["n"] for row in controls or pairs), default=ranked)
     orders, ranks, matched = {}, {}, {}
     if ranked >= fewest:
-        ranks = comparison.mean_ranks(scores, higher)
+        ranks = comparison.mean_ranks({name: by for name, by in scores.items() if name in EXPLAINERS}, higher)
         matched = complete(values, str(settings[0]), (MATCHED,))
         by_setting = {column.setting: complete(values, str(column), (EXPLAINER,)) for column in settings}
         orders = {setting: comparison.mean_ranks(by, higher) for setting, by in by_setting.items() if by}
-    explainers = [name for name in ranks if name in EXPLAINERS]
     differ = {frozenset((row["a"], row["b"])) for row in pairs if row["outcome"] != UNDECIDED}
     return {
         "property": about.property,
@@ -181,7 +180,7 @@ def _of_metric(
         "ranked": ranked,
         "decidable": n >= fewest,
         "mean_ranks": ranks,
-        "cliques": comparison.cliques(explainers, differ),
+        "cliques": comparison.cliques(list(ranks), differ),
         "pairs": pairs,
         "controls": controls,
         "reversed": _reversed(table, metric, settings),

@@ -37,6 +37,20 @@ class Trial:
     reason: str
 
 
+@dataclass(frozen=True)
+class Importances:
+    """How much each hyperparameter matters to the measure."""
+
+    shares: dict[str, float]  # by hyperparameter, 0..1; their sum is 1
+    by_chance: float  # a larger share is no chance, at 95 % for all hyperparameters together
+    trials: int  # complete ones, from which they were computed
+
+    @property
+    def above_chance(self) -> list[str]:
+        """The hyperparameters whose share is no chance."""
+        return [name for name, share in self.shares.items() if share > self.by_chance]
+
+
 def table(trials: list[Trial], options: Sequence[Searched], measure: str, second: str | None = None) -> pd.DataFrame:
     """One row for each trial: number, state, value (its column is named after the measure), the second objective if
     there is one, number of epochs, and all parameters by the labels of their options."""

@@ -25,10 +25,10 @@ from glassbox.core.seeds import derive
 from glassbox.data.store import Split
 from glassbox.execution import workers
 from glassbox.provenance import fingerprint
-from glassbox.search import space
+from glassbox.search import importance, space
 from glassbox.search.hyperparameters import to_search
 from glassbox.search.journal import open_study
-from glassbox.search.outcome import Trial, is_loss
+from glassbox.search.outcome import Importances, Trial, is_loss
 from glassbox.search.trainer import Ended, Ready, Trainer, serve
 from glassbox.training.records import Epoch
 
@@ -318,20 +318,11 @@ class Search:
         best = self.best_of(trial.value for trial in complete)
         return next(trial for trial in complete if trial.value == best)
 
-    def importances(self) -> dict[str, float]:
-        """Share of each hyperparameter in the variation of the measure, by PED-ANOVA (Watanabe et al. 2023). Only for
-        parameters that all complete trials have and that differ between them; empty if fewer than two trials differ."""
+    def importances(self) -> Importances | None:
+        """How much each hyperparameter matters; None where too few trials are complete."""
         complete = [trial for trial in self._finished() if trial.state == TrialState.COMPLETE]
-        if len({trial.values[0] for trial in complete}) < 2:
-            return {}
-        shared = sorted(set.intersection(*(set(trial.params) for trial in complete)))
-        varied = [name for name in shared if len({trial.params[name] for trial in complete}) > 1]
-        counted = optuna.create_study(direction="minimize" if self.best_of is min else "maximize")
-        for trial in complete:
-            drawn = {"params": trial.params, "distributions": trial.distributions}
-            counted.add_trial(optuna.trial.create_trial(value=trial.values[0], **drawn))
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        return optuna.importance.get_param_importances(counted, evaluator=evaluator, params=varied)
+        direction = "minimize" if self.best_of is min else "maximize"
+        return importance.of_trials(complete, direction, derive(self.trainer.seed, "tune", "importance"))
 
 
 def _interrupted(trial: FrozenTrial) -> bool:

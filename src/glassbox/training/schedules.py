@@ -39,8 +39,8 @@ class OneCycle:
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> OneCycleLR:
         """PyTorch's, to be stepped after each of `steps` batches."""
-        rate = optimizer.param_groups[0]["lr"]
-        return OneCycleLR(optimizer, rate, steps, pct_start=self.warmup, cycle_momentum=False)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, highest, steps, pct_start=self.warmup, cycle_momentum=False)
 
 
 Schedule = Plateau | OneCycle

@@ -65,6 +65,14 @@ class Patches(nn.Module):
         return gelu(torch.cat([x, -x], dim=1) + self.offsets.view(-1, 1, 1))
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch norm that learns offsets, and no factors: the next layer has its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, momentum=0.4, affine=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+
 class Block(nn.Module):
     """Convolutions with batch norm and GELU; the first halves the image by max pooling."""
 
@@ -72,7 +80,7 @@ class Block(nn.Module):
         super().__init__()
         inputs = [channels] + [width] * (convolutions - 1)
         self.convolutions = nn.ModuleList(nn.Conv2d(n, width, 3, padding=1, bias=False) for n in inputs)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width, momentum=0.4) for _ in inputs)
+        self.norms = nn.ModuleList(Norm(width) for _ in inputs)
         for convolution in self.convolutions:
             nn.init.dirac_(convolution.weight[: convolution.in_channels])  # the first channels begin as copies
 
