@@ -12,6 +12,7 @@ from glassbox.data.base import Images
 from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS
 from glassbox.explaining import own_image
 from glassbox.figures import own_image as figure_of
+from glassbox.figures.style import COLUMN, DPI
 from glassbox.models.preprocessing import Preprocessing
 
 CLASSES = ("cat", "dog", "ship")
@@ -86,7 +87,7 @@ def test_figure_and_maps_are_written_and_pictures_of_one_name_kept_apart(study, 
     written = {path.name for path in (tmp_path / "photos").iterdir()}
     assert written == {figure.name, other.name, f"{figure.stem}.npz", f"{other.stem}.npz"}
     with Image.open(figure) as drawn:
-        assert drawn.width > 5 * drawn.height / 2
+        assert drawn.width == round(COLUMN * DPI)
     with np.load(figure.with_suffix(".npz")) as arrays:
         assert set(arrays) == {"image", "classes", *EXPLAINERS}
         assert arrays["classes"].tolist() == [CLASSES[k] for k in explained.targets]

@@ -53,9 +53,15 @@ def _readable(monkeypatch) -> None:
 
 @pytest.fixture
 def blended(monkeypatch) -> list[np.ndarray]:
-    """The maps that a test draws."""
+    """The maps that a test draws, without those of scales, which have one row."""
     values, blend = [], maps.blend
-    monkeypatch.setattr(maps, "blend", lambda image, scaled: values.append(scaled) or blend(image, scaled))
+
+    def recorded(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+        if len(scaled) > 1:
+            values.append(scaled)
+        return blend(image, scaled)
+
+    monkeypatch.setattr(maps, "blend", recorded)
     return values
 
 

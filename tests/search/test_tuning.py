@@ -279,12 +279,15 @@ def test_a_value_in_words():
 
 
 def test_importance_finds_what_matters_in_the_requested_trials(search):
-    long = search("long", n_trials=20, pruner_startup_trials=99)
+    long = search("long", n_trials=40, pruner_startup_trials=99)
     run(long)
     found = long.importances()
     assert found.above_chance == ["dropout_1"], "the only one that `score` depends on"
-    assert found.trials == 20
+    assert found.trials == 40
     assert sum(found.shares.values()) == pytest.approx(1)
+    half = search("long", n_trials=20, pruner_startup_trials=99).importances()
+    assert max(half.shares, key=half.shares.get) == "dropout_1"
+    assert half.above_chance == [], "so few trials do not show it"
     short = search("short", n_trials=12, pruner_startup_trials=99)
     assert short.importances() is None
     run(short)
