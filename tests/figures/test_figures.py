@@ -101,8 +101,8 @@ def test_the_axes_that_matter_of_many(params, tmp_path, drawn, known):
     )
     shown = [text.get_text() for text in drawn[0].axes[0].get_xticklabels()]
     assert shown == (names[-search.AXES :] if known else names[3 : 3 + search.AXES])
-    which = "most important" if known else "most used"
-    assert f"Trials: the {which} 8 of {len(names)} hyperparameters (dashed: pruned)" in texts(*drawn)
+    why = "with the largest importance" if known else "that most trials have"
+    assert f"Trials: the 8 of {len(names)} hyperparameters {why} (dashed: pruned)" in texts(*drawn)
 
 
 @pytest.mark.parametrize(

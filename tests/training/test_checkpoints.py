@@ -31,7 +31,7 @@ RUNS = {
     "class weights": (ADAM, {"class_weights": "balanced"}),
     "balanced sampling": (ADAM, {"sampling": "balanced"}),
     "nesterov, averaged, mirrored in turn": (
-        learning("sgd", 0.05, momentum=0.9, nesterov=True, weight_decay=0.01, decay_biases=False),
+        learning("sgd", 0.05, momentum=0.9, nesterov=True, weight_decay=0.01, decay_biases=False, bias_rate=3.0),
         {"ema_decay": 0.9, "augment": CHANGED.model_copy(update={"flip": "alternating", "padding": "reflect"})},
     ),
 }

@@ -20,6 +20,13 @@ from glassbox.evaluation.preprocessing_check import Check
 from glassbox.models import Classifier, device_of, predict
 from glassbox.provenance.resume import Keep, unkept
 
+SCORES = {  # by metric, their names in the table
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "ece": "calibration error",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -79,12 +86,13 @@ class Evaluation:
             {"a_class": classes[p.a], "b_class": classes[p.b], "a_as_b": p.ab, "b_as_a": p.ba}
             for p in self.pairs[:most_pairs]
         ]
-        names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
-        scores = [[self.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")] for name in names]
-        table = pd.DataFrame(scores, columns=["value", "low", "high"], dtype=float)
-        table.insert(0, "score", ["accuracy", "balanced accuracy", "macro F1", "calibration error"])
+        ends = {"value": "", "low": "_low", "high": "_high"}
+        scores = [
+            {"score": title} | {end: self.metrics.get(f"{name}{ending}") for end, ending in ends.items()}
+            for name, title in SCORES.items()
+        ]
         return {
-            "scores": table,
+            "scores": pd.DataFrame(scores).astype(dict.fromkeys(ends, float)),
             "classification_report": self.report,
             "confusion_matrix": matrix,
             "predictions": self.predictions,

@@ -44,8 +44,8 @@ class Cases:
 
 
 def picture_of(row: int) -> str:
-    """File name of a figure about this test image. It does not say why the image was picked, which another revision of
-    the study may change: DVC compares figures of the same name.
+    """File name of a figure about this test image. The reason for which the image was picked is not part of it, for
+    another revision of the study may have another one: DVC compares figures of the same name.
 
     >>> picture_of(96)
     'image-00096.png'

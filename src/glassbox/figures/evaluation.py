@@ -9,7 +9,7 @@ from matplotlib.image import AxesImage
 
 from glassbox.evaluation.calibration import expected_calibration_error
 from glassbox.evaluation.classification import accuracy_interval
-from glassbox.figures.style import BLUE, COLUMN, COUNTS, GREY, figure, short
+from glassbox.figures.style import BLUE, COLUMN, COUNTS, GREY, figure, rows_of, short
 
 
 def confusion(path: str | Path, matrix: np.ndarray, classes: tuple[str, ...]) -> None:
@@ -79,12 +79,12 @@ def reliability(path: str | Path, tables: dict[str, pd.DataFrame], confidence: f
 def mistakes(
     path: str | Path, images: np.ndarray, labels: np.ndarray, p: np.ndarray, classes: tuple[str, ...], n: int
 ) -> None:
-    """The `n` most confident mistakes, five in a row; without any, a title that says so. Images are
-    (N, H, W, 3) uint8, labels (N,), and `p` the probabilities (N, K)."""
+    """The `n` most confident mistakes, five in a row; without any, only a title. Images are (N, H, W, 3) uint8, labels
+    (N,), and `p` the probabilities (N, K)."""
     wrong = np.flatnonzero(p.argmax(axis=1) != labels)
     shown = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][:n]
     columns = 5
-    rows = max(-(-len(shown) // columns), 1)
+    rows = max(rows_of(len(shown), columns), 1)
     with figure(path, COLUMN, 1.75 * rows + 0.4) as drawing:
         drawing.suptitle(
             f"The most confident of {len(wrong)} mistakes" if len(wrong) else "No mistake on the test images"

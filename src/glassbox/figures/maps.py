@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from glassbox.core.text import MINUS
 
-FOR, AGAINST = "#ff2d23", "#1e6eff"  # seen on black and on white, and told apart by any colour vision
-LUMA = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as in Pillow's conversion to grey
+FOR, AGAINST = "#ff2d23", "#1e6eff"  # seen on black and on white, and different to any colour vision
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's conversion to grey
 
 
 def normalise(values: np.ndarray) -> np.ndarray:
@@ -66,14 +66,13 @@ def colour_bar(
     label: str,
     largest: float | None = None,
     aspect: float = 30,
-    fontsize: float = 7,
     pad: float = 0.01,
 ) -> None:
     """The scale of signed maps beside them, with the shown quantity and its unit. At its ends is the largest value, or
-    words where each map has its own scale (None). `aspect` is its height by its width, `fontsize` that of its ticks,
-    `pad` the gap before it, a share of the axes."""
+    words where each map has its own scale (None). `aspect` is its height by its width, `pad` the gap
+    before it, a share of the axes."""
     limit = largest or 1.0
     bar = drawing.colorbar(scale_of(limit), ax=axes, pad=pad, fraction=0.02, aspect=aspect, ticks=(-limit, 0, limit))
     bar.set_ticklabels([f"{MINUS}{limit:.2g}", "0", f"{limit:.2g}"] if largest else ["against", "0", "for"])
     bar.set_label(label, fontsize=7)
-    bar.ax.tick_params(labelsize=fontsize)
+    bar.ax.tick_params(labelsize=7)

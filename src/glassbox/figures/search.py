@@ -16,7 +16,7 @@ from glassbox.search.outcome import Importances, is_loss
 
 ACCURACY = "validation_accuracy"  # the default measure
 SECOND = {"parameters": "parameters of the network", "forward_ms": "forward pass of one image (ms)"}
-AXES = 8  # of parallel coordinates, at most
+AXES = 8  # most hyperparameters in parallel coordinates
 STATES = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 
 
@@ -98,7 +98,7 @@ def parallel_coordinates(
     importances: Importances | None = None,
 ) -> None:
     """Each trial as a line through its hyperparameters, coloured by its measure; pruned trials are dashed, unused
-    hyperparameters leave a gap. Of more than `AXES` the most important ones are drawn, or where no importance is
+    hyperparameters leave a gap. Of more than `AXES` those with the largest importance are drawn, or where none is
     above chance those that most trials have."""
     used = [searched for searched in options if trials[searched.label].notna().any()]
     known = importances.shares if importances and importances.above_chance else {}
@@ -112,10 +112,10 @@ def parallel_coordinates(
     factor = _shown(measure)
     scale = Normalize(factor * done[measure].min(), factor * done[measure].max())
     colours = colormaps["viridis" if is_loss(measure) else "viridis_r"]  # the best are dark
-    of_all = ""
+    which = ""
     if len(shown) < len(used):
-        which = "most important" if known else "most used"
-        of_all = f": the {which} {len(shown)} of {len(used)} hyperparameters"
+        why = "with the largest importance" if known else "that most trials have"
+        which = f": the {len(shown)} of {len(used)} hyperparameters {why}"
     with figure(path, COLUMN, 3.8) as drawing:
         axis = drawing.subplots()
         for row in done.to_dict("records"):
@@ -130,7 +130,7 @@ def parallel_coordinates(
                 axis.text(place + 0.06, height, text, fontsize=7.5, va="center", color="#24292f", bbox=box)
         axis.set_xticks(range(len(shown)), [searched.label for searched in shown], rotation=25, ha="right", fontsize=8)
         axis.set_yticks([])
-        axis.set_title(f"Trials{of_all} (dashed: pruned)", fontsize=9)
+        axis.set_title(f"Trials{which} (dashed: pruned)", fontsize=9)
         axis.set(xlim=(-0.3, len(shown) - 0.3), ylim=(-0.06, 1.06))
         axis.spines[["left", "bottom"]].set_visible(False)
         drawing.colorbar(ScalarMappable(scale, colours), ax=axis, label=_label(measure), pad=0.01)

@@ -17,7 +17,7 @@ from glassbox.core import files
 # Okabe & Ito's palette, safe for any colour vision.
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#6e7781"
 GREEN = "#009E73"  # of the outlines of masks, which are seen on photos and on maps of red and blue
-YELLOW = "#F0E442"  # of the outlines of regions that were hidden
+YELLOW = "#F0E442"  # outlines regions that were hidden
 COUNTS = "Blues"
 
 FONT = "DejaVu Sans"  # which comes with matplotlib
@@ -57,8 +57,7 @@ def undrawable(names: Iterable[str]) -> list[str]:
 
 def heading(drawing: Figure, text: str) -> None:
     """The figure's title as `literal` text, wrapped to its width."""
-    letters = int(11 * drawing.get_figwidth())  # up to 13 letters of this size fit into an inch
-    drawing.suptitle(literal(fill(text, letters)), fontsize=11)
+    drawing.suptitle(literal(wrapped(text, 0.92 * drawing.get_figwidth(), size=11)), fontsize=11)
 
 
 def wrapped(text: str, width: float, size: float) -> str:

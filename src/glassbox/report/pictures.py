@@ -17,7 +17,7 @@ from glassbox.tracking.mlflow_view import IMAGES, image_key
 
 EXACT = 64  # side in pixels up to which pictures are compressed without loss
 LARGEST = 160  # side of a picture on the page
-QUALITY = 60  # of WebP; at 75, 64 images of noise and their maps would take more than 14 MiB
+QUALITY = 60  # for WebP; at 75, 64 images of noise and their maps would take more than 14 MiB
 
 
 def browsable(study: Study) -> list[tuple[str, int, bytes]]:

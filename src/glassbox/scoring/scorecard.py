@@ -154,7 +154,7 @@ def _of_metric(
     Returns:
         `property`, `direction`, `unit`, `citation` and `setting` of the metric; `n`, the images of its comparisons (of
         the one that has most); `decidable`, whether they are enough; `ranked`, the images of `scores`; `mean_ranks` of
-        the explainers on these and `cliques` of those that are not told apart, empty where the images are too few;
+        the explainers on these and `cliques` of those without a difference, empty where the images are too few;
         `pairs` of explainers and `controls`, rows of `comparison.compare`; `reversed`, see `_reversed`; `settings`,
         mean ranks of the explainers by each of them, and `kendall`, the agreement of every two of these orders;
         `matched`, mean ranks at the common number of forward passes.

@@ -17,8 +17,8 @@ def of_trials(complete: list[FrozenTrial], direction: str, seed: int) -> Importa
     Args:
         complete: trials with the same hyperparameters; those that some of them lack, or that all have in common, are
             left out.
-        direction: "minimize" or "maximize", of the first objective.
-        seed: of the shuffling.
+        direction: "minimize" or "maximize", what is done with the measure.
+        seed: with which the measures are shuffled.
 
     Returns:
         None from fewer than `ENOUGH` trials, or if all have the same measure.

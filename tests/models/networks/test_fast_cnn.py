@@ -5,7 +5,7 @@ import torch
 
 from glassbox import models
 from glassbox.core.errors import UserError
-from glassbox.models.networks.fast_cnn import Block, FastCNN, Patches
+from glassbox.models.networks.fast_cnn import Block, FastCNN, Norm, Patches
 from glassbox.models.preprocessing import Preprocessing
 
 COLOURS = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -31,6 +31,15 @@ def test_each_component_has_variance_one_and_its_negative_beside_it():
     assert out.shape == (16, 24, 7, 7)
     assert seen[0].var(dim=(0, 2, 3), correction=0).tolist() == pytest.approx([1] * 12, abs=1e-2)
     torch.testing.assert_close(out[:, :12] - out[:, 12:], seen[0])  # gelu(x) - gelu(-x) = x
+
+
+def test_batch_norm_learns_offsets_alone():
+    norm = Norm(3)
+    assert [name for name, _ in norm.named_parameters()] == ["bias"]
+    norm.bias.data = torch.tensor([1.0, 2.0, 3.0])
+    out = norm(torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), norm.bias.data)
+    torch.testing.assert_close(out.var(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-3, rtol=0)
 
 
 def test_convolutions_begin_as_copies_of_their_first_channels():
