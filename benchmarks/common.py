@@ -33,7 +33,7 @@ NETWORK = {
     "dense_dropout_1": 0.25226452604864213, "batch_norm_momentum": 0.99,
 }  # fmt: skip
 OFF = Augment(
-    flip=False, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False,
+    flip=False, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0, cutout=0, resize_first=False,
     validation_and_test=False,
 )  # fmt: skip
 AUGMENT = OFF.model_copy(update={"flip": True, "crop": 4, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2})

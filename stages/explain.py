@@ -65,7 +65,7 @@ def main() -> None:
         tables = map_tables.tables(cases, results, settings.superpixels, test)
         for name, table in (tables | lime_stability.tables(stability) | analysed.tables()).items():
             files.write_csv(folder / f"{name}.csv", table)
-        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan, on_disk))
+        files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan, on_disk) | analysed.arrays())
         files.write_times(folder, map_tables.seconds(results) | {"machine": engine.machine()} | costs)
         figures.draw_all(folder, cases, plan.request, results, analysed, stability, repeated, settings)
 

@@ -42,7 +42,8 @@ def main() -> None:
         )
         tracked.log_images(pictures.browsable(study))
         serving = {"temperature": study.calibration["temperature"], "shape": vars(Shape.of(params.data))}
-        tracked.log_model(MODEL, serving, study.model["classes"], images[:2], card(study))
+        about, validated = contents.of_version(study), study.training["best_epoch_validation_accuracy"]
+        tracked.log_model(MODEL, serving, study.model["classes"], images[:2], about, validated)
         resume.forget()
         print(f"report: {REPORTS}/index.html")
 

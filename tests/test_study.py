@@ -356,7 +356,7 @@ data.source=image_folder data.path=/images data.image_size=28 data.resize=pad da
 data.test_fraction=0.3 data.validation_fraction=0.1 data.groups=groups.csv
 data.drop_duplicates=true data.limit=null data.bad_images=skip
 data.convert=[16-bit,animation] data.masks=_mask.png data.mask_values=[cat:1,dog:2] augment.flip=true augment.crop=1
-augment.padding=reflect
+augment.padding=reflect augment.cutout=3
 augment.brightness=0.1 augment.resize_first=true augment.validation_and_test=true
 augment.contrast=0.1 augment.saturation=0.1 tune.n_trials=0 tune.gpus=0.25 tune.workers=2 tune.startup_trials=2
 tune.epochs=1 tune.objective=loss tune.second_objective=parameters

@@ -96,11 +96,13 @@ def save_model(folder: Path) -> models.Classifier:
     return classifier
 
 
-def log_model(card: str = "# Card") -> None:
+def log_model(card: str = "# Card", validated: float = 0.5) -> None:
     """Log the model in models/."""
     with tracking.stage("report") as tracked:
         tracked.begin(DATA)
-        tracked.log_model("models", {"temperature": 2.0, "shape": {"size": 8}}, DATA.classes, IMAGES[:2], card)
+        tracked.log_model(
+            "models", {"temperature": 2.0, "shape": {"size": 8}}, DATA.classes, IMAGES[:2], card, validated
+        )
 
 
 def bundle(project: Path) -> Path:

@@ -140,11 +140,11 @@ RULES = {
     ),
     "tune.space={augment.validation_and_test: [true]}": (
         "tune.space.augment.validation_and_test is not a parameter that can be searched; allowed here: flip, crop, "
-        "padding, brightness, contrast, saturation, resize_first"
+        "padding, brightness, contrast, saturation, cutout, resize_first"
     ),
     "tune.space={augment: {flips: [true]}}": (
         "tune.space.augment.flips is not a parameter that can be searched; did you mean flip? allowed here: flip, "
-        "crop, padding, brightness, contrast, saturation, resize_first"
+        "crop, padding, brightness, contrast, saturation, cutout, resize_first"
     ),
     "tune.space.train.learning_rate.adam_lr.when={train.optimiser: adam}": (
         "tune.space.train.learning_rate.adam_lr.when: train.optimiser is not a parameter; did you mean "

@@ -6,7 +6,7 @@ from PIL import Image
 from glassbox.config.augment import Augment
 from glassbox.data.batches import augment, resize, to_float
 
-FLAGS = {"flip": False, "resize_first": False, "validation_and_test": False}
+FLAGS = {"flip": False, "cutout": 0, "resize_first": False, "validation_and_test": False}
 OFF = Augment(**FLAGS, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0)
 ALL = Augment(**FLAGS | {"flip": True}, crop=1, padding="black", brightness=0.3, contrast=0.3, saturation=0.3)
 
@@ -52,6 +52,30 @@ def test_a_crop_may_be_filled_with_the_reflected_image(images):
     found = torch.stack([(out == crop).all(dim=(1, 2, 3)) for crop in crops])
     assert found.any(dim=0).all()
     assert found.any(dim=1).sum() > 9  # more shifts than a padding of one pixel has
+
+
+def test_cutout_covers_a_square_about_a_pixel_by_hand(images):
+    """Of side 2 its centre is the pixel at the lower right; what would lie outside of the image is cut off."""
+    out = augment(images, OFF.model_copy(update={"cutout": 2}), generator())
+    plain = to_float(images[:1])[0]
+    expected = []
+    for y in range(3):
+        for x in range(3):
+            covered = plain.clone()
+            covered[:, max(y - 1, 0) : y + 1, max(x - 1, 0) : x + 1] = 0.5
+            expected.append(covered)
+    counts = [int((out == image).all(dim=(1, 2, 3)).sum()) for image in expected]
+    assert sum(counts) == 200
+    assert min(counts) > 8  # nine centres, each expected 22 times
+
+
+def test_cutout_is_the_last_change_and_draws_after_the_others(images):
+    """What it leaves is as without it; with `resize_first` its side is in pixels of the network's input."""
+    how = ALL.model_copy(update={"cutout": 4, "resize_first": True})
+    changed, without = (augment(images, h, generator(), 6) for h in (how, how.model_copy(update={"cutout": 0})))
+    covered = (changed != without).any(dim=1)
+    assert (changed.permute(0, 2, 3, 1)[covered] == 0.5).all()
+    assert int(covered.sum(dim=(1, 2)).max()) == 16
 
 
 @pytest.mark.parametrize("input_size", [None, 6])

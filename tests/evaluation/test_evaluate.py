@@ -76,7 +76,7 @@ def test_half_of_lopsided_images_are_mistaken_when_mirrored(linear):
     images = torch.zeros(400, 4, 4, 3, dtype=torch.uint8)
     images[:, :, :2] = 200
     test = Split(images, torch.ones(400, dtype=torch.int64), None, torch.arange(400), None)
-    strengths = dict.fromkeys(("crop", "brightness", "contrast", "saturation"), 0)
+    strengths = dict.fromkeys(("crop", "brightness", "contrast", "saturation", "cutout"), 0)
     same = Augment(flip=False, padding="black", resize_first=False, validation_and_test=True, **strengths)
     done = []
     assert augmented_accuracy(left_or_right, test, same, 0, 64, done.append) == 1

@@ -125,13 +125,28 @@ def test_a_recognised_image_loses_its_class_with_its_own_regions(found):
 )
 def test_maps_that_do_not_add_up_are_left_out(settings, bad, recognised, mistakes, pairs):
     made, _ = study(settings, bad)
-    assert [len(table) for table in made.tables().values()] == [recognised, mistakes, pairs]
+    assert [len(table) for table in (made.recognised, made.mistakes, made.pairs)] == [recognised, mistakes, pairs]
 
 
 def test_without_the_next_class_there_is_no_row(settings):
     # The pair's own classes, cat and dog, are explained, but the next in probability is the hen.
     made, _ = study(settings, wider=False)
-    assert [len(table) for table in made.tables().values()] == [0, 2, 2]
+    assert [len(table) for table in (made.recognised, made.mistakes, made.pairs)] == [0, 2, 2]
+
+
+def test_every_region_of_an_image_that_is_drawn_is_hidden_alone(found):
+    made, p = found
+    rows = made.regions
+    assert rows["image"].tolist() == [0] * 8 + [1] * 8  # four regions, two explained classes
+    assert (np.stack(made.segments) == QUADRANTS).all()
+    assert made.arrays()["regions"].dtype == np.uint16
+    dog = rows[(rows["image"] == 0) & (rows["explained_class"] == "dog")]
+    assert dog["region"].tolist() == [0, 1, 2, 3]
+    assert dog["probability"].tolist() == pytest.approx([p[0, 1]] * 4)
+    # A hidden quadrant is black, the mean colour of these training images: logits 6 * (1, 0.8, 0) lose one of them.
+    logits = 6 * np.array([[0.0, 0.8, 0.0], [1.0, 0.0, 0.0], [1.0, 0.8, 0.0], [1.0, 0.8, 0.0]])
+    after = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert dog["probability_without"].tolist() == pytest.approx(after[:, 1].tolist(), abs=1e-5)
 
 
 def test_a_map_that_ranks_nothing_agrees_with_none():
@@ -146,7 +161,7 @@ def test_pairs_have_a_row_for_each_explainer(found):
     assert made.pairs.loc[0, ["image", "a_class", "b_class"]].tolist() == [1, "cat", "dog"]
     assert made.pairs["p_a"].tolist() == pytest.approx([p[1, 0]] * 2)
     assert made.pairs["p_b"].tolist() == pytest.approx([p[1, 1]] * 2)
-    assert list(made.tables()) == ["recognised", "mistakes", "pairs"]
+    assert list(made.tables()) == ["recognised", "mistakes", "pairs", "regions"]
 
 
 def test_empty_tables_have_their_columns(settings):
@@ -155,6 +170,6 @@ def test_empty_tables_have_their_columns(settings):
     model = Classifier(Quadrants(), (0.0,) * 3, (1.0,) * 3)
     results = [Explained("lime", attribution([of(1, 0, 0, 0)]), {})]
     made = analyses.analyse(setup(model, settings), cases, results)
-    for table in made.tables().values():
+    for table in (made.recognised, made.mistakes, made.pairs):
         assert len(table) == 0
         assert list(table.columns[:4]) == ["image", "group", "true_class", "predicted_class"]

@@ -38,7 +38,7 @@ def card(explainers: list[str], n: int = 20) -> pd.DataFrame:
 @pytest.mark.parametrize(("explainers", "n"), [(EXPLAINERS, 20), (["lime"], 3)])
 def test_explainers_controls_and_directions_are_named(tmp_path, drawn, explainers, n):
     table, titles = card(explainers, n), {TITLES[name] for name in explainers}
-    scorecard.forest(tmp_path / "forest.png", table, ALL)
+    scorecard.forest(tmp_path / "forest.png", table, ALL, {"metrics": {}})
     axes = {f"{MEASUREMENTS['deletion_auc']}, mean\n← better", f"{MEASUREMENTS['road']}, mean\n→ better"}
     assert titles | set(CONTROLS.values()) | axes <= set(texts(drawn[0]))
     scorecard.faithfulness_and_cost(tmp_path / "cost.png", table)
@@ -147,10 +147,24 @@ def test_three_outcomes_by_colour_sign_and_number(tmp_path, drawn):
     assert axis.get_yticklabels()[height].get_text() == "LIME"
 
 
+def test_explainers_come_by_their_mean_rank_and_are_marked(tmp_path, drawn):
+    row = compared("deletion_auc")
+    row["mean_ranks"] = {"lime": 1.75, "grad_cam": 1.25}
+    row["controls"][-1] |= {"outcome": "worse"}
+    scorecard.forest(
+        tmp_path / "f.png", card(["lime", "grad_cam"]), ["deletion_auc"], {"metrics": {"deletion_auc": row}}
+    )
+    axis = drawn[0].axes[0]
+    names = [label.get_text() for label in axis.get_yticklabels()][::-1]  # from the top
+    assert names == ["Grad-CAM", "LIME", *CONTROLS.values()]
+    heights = {text.get_text(): text.xy[1] for text in axis.texts}
+    assert heights == {"▼": len(names) - 1, "▲": len(names) - 2}
+
+
 def test_intervals_that_do_not_exist_are_not_drawn(tmp_path, drawn):
     table = card(["lime"], 3)
     table.loc[table["metric"] != "road", ["low", "high"]] = np.nan
-    scorecard.forest(tmp_path / "f.png", table, ["deletion_auc", "road"])
+    scorecard.forest(tmp_path / "f.png", table, ["deletion_auc", "road"], {"metrics": {}})
     deletion, road = (intervals(axis) for axis in drawn[0].axes[:2])
     assert (len(deletion), len(road)) == (0, 3 + len(CONTROLS))
     scorecard.faithfulness_and_cost(tmp_path / "c.png", table.assign(low=np.nan, high=np.nan))

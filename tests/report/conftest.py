@@ -30,6 +30,11 @@ map,image,explainer,true_class,predicted_class,explained_class,group,additivity_
 0,5,kernel_shap,dog,dog,dog,correct,1e-6,0.25,False,True,False
 1,5,random,dog,dog,dog,correct,,,False,True,False
 """
+REGIONS = """
+image,region,explained_class,probability,probability_without
+5,0,dog,0.85,0.25
+5,1,dog,0.85,0.875
+"""
 PICTURES = """
 prepare/samples tune/history tune/trials tune/parallel_coordinates train/curves evaluate/confusion_matrix
 evaluate/reliability evaluate/mistakes score/scorecard score/outcomes score/faithfulness_and_cost score/randomization
@@ -105,6 +110,7 @@ def written(tmp_path_factory) -> Path:
         "evaluate/predictions": predictions(),
         "evaluate/confused_pairs": pd.DataFrame(pair),
         "explain/index": pd.read_csv(io.StringIO(INDEX)),
+        "explain/regions": pd.read_csv(io.StringIO(REGIONS)),
         "explain/recognised": pd.DataFrame(columns=RECOGNISED),
         "explain/mistakes": pd.DataFrame(columns=MISTAKES),
         "explain/pairs": pd.DataFrame(columns=PAIRS),
@@ -113,7 +119,10 @@ def written(tmp_path_factory) -> Path:
     for name, table in tables.items():
         files.write_csv(reports / f"{name}.csv", table)
     maps = np.linspace(-1, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
-    files.write_npz(reports / "explain/attributions.npz", {"maps": maps, "images": IMAGES[5:6]})
+    halves = np.repeat([[0] * 4 + [1] * 4], 8, axis=0).astype(np.uint16)[None]
+    removal = np.array([[0.85, 0.5, 0.25], [0.85, 0.75, 0.25]], dtype=np.float32)
+    arrays = {"maps": maps, "images": IMAGES[5:6], "regions": halves, "removal": removal}
+    files.write_npz(reports / "explain/attributions.npz", arrays)
     for name in PICTURES.split():
         (reports / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (2, 2)).save(reports / f"{name}.png")

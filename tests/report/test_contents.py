@@ -17,6 +17,7 @@ from glassbox.provenance import fingerprint, record
 from glassbox.report import contents
 from glassbox.report import study as finished
 from glassbox.scoring import scorecard as scorecards
+from glassbox.scoring.summary_metrics import strongest_controls
 from glassbox.statistics.outcomes import OUTCOMES
 
 from .conftest import against_all, shown
@@ -39,10 +40,13 @@ def test_summary_and_headline(study):
     assert summary["against_majority"] == "undecided"  # 5 images only the model recognises, 1 only the rule
     assert (summary["test_accuracy"], summary["best_explainer"]) == (0.5, study.best_explainer)
     row = contents.headline(study)
-    assert {key: value for key, value in row.items() if key.startswith("deletion_auc/")} == {
-        f"deletion_auc/{name}": 0.5 for name in ("lime", "grad_cam", "random")
-    }
+    means = {key: value for key, value in row.items() if key.startswith("deletion_auc/") and "control" not in key}
+    assert means == {f"deletion_auc/{name}": 0.5 for name in ("lime", "grad_cam", "random")}
     assert (row["test_accuracy"], row["test_balanced_accuracy"], row["test_majority_share"]) == (0.5, 0.9, 0.5)
+    errors = [row[f"test_{name}_percent"] for name in ("error", "balanced_error", "ece")]
+    assert errors == pytest.approx([50, 10, 50])
+    ends = [row[f"deletion_auc/strongest_control{end}"] for end in ("", "_low", "_high")]
+    assert ends == [0.5, 0.4, 0.6]
     assert "test_balanced_accuracy_low" not in row  # five images of each class are too few
     assert row["best_validation_accuracy"] == 0.9
     assert {key: value for key, value in row.items() if key.startswith("controls_")} == {
@@ -121,13 +125,27 @@ def test_a_study_that_was_not_scored(folder, params):
         (folder / "reports/score" / name).unlink()
     study = finished.read(params, folder / "reports", folder / "models")
     text = shown(study)
-    assert f"<li>{refusal}</li>" in text
+    assert f"<strong>Not tested</strong> {refusal}" in text
     assert "<td>0.5000</td><td>at least 0.99</td><td>no</td>" in text
-    assert '<table class="outcomes">' not in text
-    assert study.opening[1:] == [refusal]
+    assert "Below each mean" not in text
     assert contents.summary(study)["best_explainer"] == study.best_explainer == "Not scored."
     assert contents.explainer_table(study) == []
     assert refusal in contents.description(study, "0123456789abcdef")
+
+
+def test_a_version_is_described_by_its_accuracies(study):
+    first, _, card = contents.of_version(study).partition("\n\n")
+    assert first == (
+        "Test accuracy **50.00 %** (95 % interval 50.00 % to 50.00 %, n = 10); validation accuracy 90.00 %."
+    )
+    assert card.startswith("## Model")
+
+
+def test_the_strongest_control_is_the_best_by_the_metrics_direction():
+    table = {"kind": "control", "explainer": ["edges", "centre"] * 2, "metric": ["road"] * 2 + ["deletion_auc"] * 2}
+    table |= {"direction": ["higher is better"] * 2 + ["lower is better"] * 2, "mean": [0.25, 0.5, 0.25, 0.5]}
+    found = strongest_controls(pd.DataFrame(table | {"ranks": True, "n": 3, "low": np.nan, "high": np.nan}))
+    assert found == {"road/strongest_control": 0.5, "deletion_auc/strongest_control": 0.25}
 
 
 def test_the_description_for_mlflow(study):
@@ -161,5 +179,4 @@ def test_without_a_test_no_explainer_is_the_best(study):
     assert study.best_explainer.startswith("Not tested: ")
     study.ranking.update(metrics={}, outcomes=dict.fromkeys(OUTCOMES, 0))
     assert study.best_explainer.startswith("Not tested: ")
-    assert study.opening[1] == study.best_explainer
     assert [name for name in contents.headline(study) if name.startswith("controls_")] == []

@@ -5,6 +5,7 @@ import zlib
 from glassbox.tracking import mlflow_view
 
 LOGGED = ["test_accuracy", "test_brier", "deletion_auc/lime", "deletion_auc/random", "train_loss"]
+LOGGED += ["deletion_auc/strongest_control"]
 VIEW = mlflow_view.view(LOGGED, 7, ["lime"])
 
 
@@ -21,14 +22,15 @@ def test_charts_lie_in_sections_and_what_none_shows_is_left_out():
     assert {chart["metricSectionId"] for chart in charts.values()} <= set(sections)
     assert len({chart["uuid"] for chart in charts.values()}) == len(VIEW["compareRunCharts"]) == len(charts)
     deletion = charts["deletion AUC"]
-    assert deletion["selectedMetricKeys"] == ["deletion_auc/lime", "deletion_auc/random"]
+    assert deletion["selectedMetricKeys"] == ["deletion_auc/lime", "deletion_auc/strongest_control"]
     assert sections[deletion["metricSectionId"]] == "Which explanation to believe"
     assert "insertion AUC" not in charts  # it was not measured
     images = charts["Step: number of the test image"]
     assert (images["step"], images["imageKeys"]) == (7, ["explanations/image", "explanations/LIME"])
     assert charts["Loss: cross-entropy (nats)"]["selectedMetricKeys"] == ["train_loss", "validation_loss"]
     deleted = [name for name, chart in charts.items() if chart["deleted"] and chart["type"] == "BAR"]
-    assert deleted == ["deletion_auc/random", "test_brier"]
+    assert deleted == ["deletion_auc/random", "deletion_auc/strongest_control", "test_accuracy", "test_brier"]
+    assert (charts["The scorecard"]["imageKeys"], charts["The scorecard"]["step"]) == (["scorecard"], 0)
 
 
 def test_the_view_is_written_in_mlflows_compressed_form():

@@ -56,6 +56,16 @@ def test_the_model_is_registered_loadable_and_in_every_row_that_uses_it_even_aft
     assert not [path for path in logged if path.suffix in (".pkl", ".pth", ".pt", ".pyc")]
 
 
+def test_the_version_that_validated_best_is_called_best(project):
+    save_model(project / "models")
+    log_model()
+    for gallery, validated, best in ((17, 0.75, 2), (18, 0.625, 2), (19, 0.75, 2), (20, 0.875, 5)):
+        change(project, f"gallery: {gallery - 1} ", f"gallery: {gallery} ")
+        log_model(validated=validated)
+        found = client(project).get_model_version_by_alias("glassbox-digits", "best")
+        assert (found.version, found.tags["validation_accuracy"]) == (best, f"{max(validated, 0.75):.6f}")
+
+
 def test_an_onnx_model_is_logged_with_its_file_and_what_runs_it(project):
     import mlflow
 

@@ -20,11 +20,11 @@ from glassbox.training.records import Epoch
 
 PLACE = Place(torch.device("cpu"), torch.float32, 64)
 PLAIN = Augment(
-    flip=False, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0, resize_first=False,
+    flip=False, crop=0, padding="black", brightness=0.0, contrast=0.0, saturation=0.0, cutout=0, resize_first=False,
     validation_and_test=False,
 )  # fmt: skip
 CHANGED = Augment(
-    flip=True, crop=1, padding="black", brightness=0.2, contrast=0.2, saturation=0.2, resize_first=False,
+    flip=True, crop=1, padding="black", brightness=0.2, contrast=0.2, saturation=0.2, cutout=2, resize_first=False,
     validation_and_test=True,
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ class Augment(Section):
     brightness: Strength | Tuned
     contrast: Strength | Tuned
     saturation: Strength | Tuned
+    cutout: Annotated[int, Field(ge=0, le=512)] | Tuned
     resize_first: bool | Tuned
     validation_and_test: bool
 

@@ -8,6 +8,7 @@ import torch
 if TYPE_CHECKING:
     from glassbox.config.augment import Augment
 
+GREY = 0.5  # of a square that is covered
 Rows = slice | torch.Tensor  # some rows of a batch: a slice, or their numbers
 
 
@@ -38,10 +39,11 @@ def augment(
     own: Rows | None = None,
     flipped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Random flip, pad-and-crop and colour jitter, drawn anew for every image.
+    """Random flip, pad-and-crop, colour jitter and cutout, drawn anew for every image.
 
     Brightness, contrast and saturation are blends with black, with the image's mean grey and with its grey version,
-    in that order, as torchvision's ColorJitter defines them; results are clipped to 0..1 once, at the end.
+    in that order, as torchvision's ColorJitter defines them; results are clipped to 0..1 once, at the end. Then a
+    square is covered, whose centre is any pixel of the image (cutout, DeVries & Taylor 2017), with a middle grey.
 
     Args:
         images, generator: (B, H, W, 3) uint8, and a generator on their device.
@@ -81,7 +83,16 @@ def augment(
         # The grey version in all three channels, which is faster than to broadcast one.
         grey = torch.nn.functional.conv2d(x, _luma(device).expand(3, 3)[:, :, None, None])  # (B, 3, H, W)
         x = grey.lerp_(x, _factors(n, how.saturation, generator, device)[own])
-    return x.clamp_(0, 1) if how.brightness or how.contrast or how.saturation else x
+    if how.brightness or how.contrast or how.saturation:
+        x.clamp_(0, 1)
+    if how.cutout:
+        centre = torch.randint(0, h, (2, n, 1), generator=generator, device=device)[:, own]
+        place = (
+            torch.arange(h, device=device) - centre + how.cutout // 2
+        )  # (2, B, side), counted from the square's edge
+        inside = (place >= 0) & (place < how.cutout)
+        x.masked_fill_(inside[0, :, None, :, None] & inside[1, :, None, None, :], GREY)
+    return x
 
 
 def _padded(images: torch.Tensor, by: int, how: str) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Names and titles of explainers and controls; a new explainer is a file and a line here. Imports nothing: a table
 needs no torch."""
 
-CONTROL = "random"
+CONTROL, STRONGEST = "random", "strongest_control"  # the second stands in MLflow for the control with the best mean
 TITLES = {  # of explainers, by name: that of their file in explainers/
     "lime": "LIME",
     "kernel_shap": "Shapley values (superpixels)",

@@ -24,7 +24,13 @@ from glassbox.explaining.map_tables import may_be_shown
 from glassbox.explaining.selection import Cases, Pick
 from glassbox.models import Classifier
 from glassbox.provenance.resume import Arrays
-from glassbox.xai_metrics.intervention import at_random, probabilities_without, region_means, strongest
+from glassbox.xai_metrics.intervention import (
+    at_random,
+    probabilities_without,
+    probabilities_without_each,
+    region_means,
+    strongest,
+)
 from glassbox.xai_metrics.stability import rank_agreement
 
 ABOUT = ["image", "group", "true_class", "predicted_class", "explainer"]
@@ -39,8 +45,10 @@ MISTAKES = [
     "corrected_at_random",
     "agreement",
 ]
+REGIONS = ["image", "region", "explained_class", "probability", "probability_without"]
 PAIRS = [*ABOUT, "a_class", "b_class", "p_a", "p_b", "agreement"]
 
+SEGMENTS = "segments"  # of an image, beside stacks of masks
 Maps = dict[str, dict[int, np.ndarray]]  # (H, W) each, by explainer and class
 
 
@@ -58,17 +66,31 @@ class Analyses:
             often it is with random regions hidden (`corrected_at_random`). `agreement`: rank correlation of the two
             maps over the regions, NaN when one of them ranks nothing.
         pairs: a row for each image of a pair and explainer: both classes' probabilities and `agreement` of their maps.
+        regions: a row for each region of each image that is drawn and class that is explained: the class's probability,
+            and that with the region in the training images' mean colour.
+        segments: the regions of each image that is drawn, (H, W) labels, in the order of `regions`.
         hidden: for each mistake that is drawn, and explainer, the mask of what was hidden, (H, W) bool.
     """
 
     recognised: pd.DataFrame
     mistakes: pd.DataFrame
     pairs: pd.DataFrame
+    regions: pd.DataFrame
+    segments: list[np.ndarray]
     hidden: dict[tuple[int, str], np.ndarray]
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables by name."""
-        return {"recognised": self.recognised, "mistakes": self.mistakes, "pairs": self.pairs}
+        return {
+            "recognised": self.recognised,
+            "mistakes": self.mistakes,
+            "pairs": self.pairs,
+            "regions": self.regions,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`regions` (D, H, W) uint16, of the images that are drawn."""
+        return {"regions": np.stack(self.segments).astype(np.uint16)} if self.segments else {}
 
 
 @dataclass(frozen=True)
@@ -154,6 +176,13 @@ class _Case:
                     "agreement": self.agreement(name, a, b),
                 }
 
+    def regions(self, after: np.ndarray) -> Iterator[dict[str, Any]]:
+        """Its rows of the table, from the probabilities (S, K) without each region."""
+        for region, p in enumerate(after):
+            for label in self.pick.targets:
+                about = {"image": self.pick.row, "region": region, "explained_class": self.classes[label]}
+                yield about | {"probability": self.p[label], "probability_without": p[label]}
+
     def agreement(self, name: str, a: int, b: int) -> float:
         return agreement(self.maps[name][a], self.maps[name][b], self.segments)
 
@@ -168,10 +197,11 @@ def analyse(setup: Setup, cases: Cases, results: list[Explained], books: Bookkee
             segments = segment(image.numpy(), setup.settings.superpixels)
             case = _Case(pick, p, truth, int(p.argmax()), maps, segments, cases.classes)
             begun.append((case, masks := case.masks(setup)))
-            yield None, (image, {name: np.stack([*some.values()]) for name, some in masks.items() if some})
+            stacks = {name: np.stack([*some.values()]) for name, some in masks.items() if some}
+            yield None, (image, stacks | ({SEGMENTS: segments} if pick.drawn else {}))
 
-    recognised, mistakes, pairs, hidden = [], [], [], {}
-    work = partial(_without, setup.settings.faithfulness.blur_sigma, setup.batch_size)
+    recognised, mistakes, pairs, regions, segmented, hidden = [], [], [], [], [], {}
+    work = partial(_without, setup.settings.faithfulness.blur_sigma, setup.mean, setup.batch_size)
     for after in books.keep.each("without", work, setup.classifier, items()):
         case, masks = begun.popleft()
         if case.pick.pair:
@@ -181,26 +211,36 @@ def analyse(setup: Setup, cases: Cases, results: list[Explained], books: Bookkee
         if masks["mistaken"]:
             mistakes += case.mistakes([*masks["mistaken"]], after["mistaken"], after["drawn"])
             hidden |= {(case.pick.row, name): mask for name, mask in masks["mistaken"].items() if case.pick.drawn}
+        if case.pick.drawn:
+            regions += case.regions(after[SEGMENTS])
+            segmented.append(case.segments)
         books.progress(1)
     return Analyses(
         pd.DataFrame(recognised, columns=RECOGNISED),
         pd.DataFrame(mistakes, columns=MISTAKES),
         pd.DataFrame(pairs, columns=PAIRS),
+        pd.DataFrame(regions, columns=REGIONS),
+        segmented,
         hidden,
     )
 
 
 def _without(
     blur_sigma: float,
+    mean: tuple[float, ...],
     batch_size: int,
     classifier: Classifier,
     _: None,
     masked: tuple[torch.Tensor, dict[str, np.ndarray]],
 ) -> Arrays:
-    """(M, K) probabilities of an image for each stack of masks (M, H, W)."""
+    """Probabilities of an image: (M, K) for each stack of masks (M, H, W), blurred there, and (S, K) for its `SEGMENTS`
+    (H, W), one of them at a time in the mean colour."""
     image, stacks = masked
     return {
-        name: probabilities_without(classifier, image, masks, blur_sigma, batch_size) for name, masks in stacks.items()
+        name: probabilities_without_each(classifier, image, labels, mean, batch_size)
+        if name == SEGMENTS
+        else probabilities_without(classifier, image, labels, blur_sigma, batch_size)
+        for name, labels in stacks.items()
     }
 
 

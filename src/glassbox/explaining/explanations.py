@@ -25,6 +25,7 @@ from glassbox.xai_metrics.localization import RELEVANCE_MASS, area, relevance_ma
 
 PANELS = "kernel_shap"  # the explainer that has further classes from the same forward passes
 EMPTY = "empty_class"  # its detail that is a class
+REMOVAL = "removal"  # probabilities while a map's strongest pixels are removed
 AREA = "object_area"  # column: share of the pixels inside the true mask
 MEASURED = 16  # maps that are measured at a time: memory is that of so many images, however many there are
 
@@ -66,6 +67,8 @@ class Explained:
     attribution: Attribution  # one map a row of the request
     scores: dict[str, np.ndarray]  # (N,) each, by the metric's name
     panels: Panels | None = None  # its maps of further classes, if there are any
+    # (N, P) probabilities of the class while the strongest pixels take the mean colour, none at first, in the end all
+    removal: np.ndarray | None = None
 
 
 def plan(cases: Cases, settings: Explain, seed: int, folder: str | Path | None = None) -> Plan:
@@ -121,7 +124,9 @@ def explain(setup: Setup, plan: Plan, books: Bookkeeping = ALONE) -> Iterator[Ex
             attribution = gather(rows, len(request), books.folder)
         else:
             panels, attribution = None, attribute(explainer, setup.classifier, request, books, name=name)
-        yield Explained(name, attribution, _measure(setup, plan, attribution.maps, books), panels)
+        scores = _measure(setup, plan, attribution.maps, books)
+        removal = scores.pop(REMOVAL)
+        yield Explained(name, attribution, scores, panels, removal)
 
 
 def _rows(request: Request) -> list[tuple[int, int]]:
@@ -129,7 +134,7 @@ def _rows(request: Request) -> list[tuple[int, int]]:
 
 
 def _measure(setup: Setup, plan: Plan, maps: np.ndarray, books: Bookkeeping) -> dict[str, np.ndarray]:
-    """The scores (N,) of the maps, by name."""
+    """The scores (N,) of the maps, by name, and their `REMOVAL`."""
     items = ((None, (plan.request.part(rows.start, rows.stop), maps[rows], masks)) for rows, masks in plan.parts())
     work = partial(_scores, setup.mean, setup.settings, setup.batch_size)
     parts = []
@@ -147,11 +152,14 @@ def _scores(
     _: None,
     measured: tuple[Request, np.ndarray, np.ndarray | None],
 ) -> Arrays:
-    """Scores of a few rows of a request, with their maps (n, H, W) and, if there are any, true masks (n, H, W) bool."""
+    """Scores of a few rows of a request, with their maps (n, H, W) and, if there are any, true masks (n, H, W) bool;
+    and their `REMOVAL`."""
     how, (part, maps, masks) = settings.faithfulness, measured
     shared = {"steps": how.steps, "batch_size": batch_size, "precision": settings.precision}
+    removal = faithfulness.deletion_curves(classifier, part, maps, colour=mean, **shared)
     scores = {
-        DELETION.name: faithfulness.deletion_auc(classifier, part, maps, colour=mean, **shared),
+        REMOVAL: removal,
+        DELETION.name: faithfulness.areas(removal),
         INSERTION.name: faithfulness.insertion_auc(classifier, part, maps, blur_sigma=how.blur_sigma, **shared),
     }
     return scores if masks is None else scores | {RELEVANCE_MASS.name: relevance_mass(maps, masks), AREA: area(masks)}

@@ -79,13 +79,15 @@ def summary(index: pd.DataFrame, explainers: int, additive: dict[str, float]) ->
 
 def arrays(results: list[Explained], plan: Plan, folder: str | Path | None = None) -> dict[str, np.ndarray]:
     """The maps in the order of the tables: `maps` (M, H, W) and `panels` (P, H, W) float32, in a file of `folder`, or
-    without one in memory; and `images` (R, H, W, 3) uint8, one a row of the request, with their `masks` (R, H, W) bool
-    where the evidence is marked."""
+    without one in memory; `removal` (M, P), see `Explained`; and `images` (R, H, W, 3) uint8, one a row of the request,
+    with their `masks` (R, H, W) bool where the evidence is marked."""
     request, further = plan.request, panels_of(results)
     maps = gather_maps((result.attribution.maps for result in results), len(request) * len(results), folder)
     masks = {} if plan.masks is None else {"masks": plan.masks[[*plan.rows]]}
     panels = {"panels": further.attribution.maps} if further else {}
-    return {"maps": maps, "images": request.images.numpy()} | masks | panels
+    curves = [result.removal for result in results if result.removal is not None]
+    removal = {"removal": np.concatenate(curves).astype(np.float32)} if len(curves) == len(results) else {}
+    return {"maps": maps, "images": request.images.numpy()} | removal | masks | panels
 
 
 def panels_of(results: list[Explained]) -> Panels | None:

@@ -21,9 +21,10 @@ from glassbox.explainers.catalog import (
 )
 from glassbox.figures import shortcut
 from glassbox.figures.style import BLUE, COLUMN, GREY, ORANGE, figure, panels, rows_of, wrapped
+from glassbox.scoring import verdicts
 from glassbox.scoring.exposure import Exposed
 from glassbox.scoring.scorecard import Scorecard
-from glassbox.scoring.verdicts import PLAUSIBILITY, images
+from glassbox.scoring.verdicts import BEATS, LOSES, PLAUSIBILITY, images
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
@@ -34,6 +35,7 @@ LOOKS = {
     UNTRAINED: (ORANGE, "s", "white", "the same, on an untrained network"),
     CONTROLLED: (GREY, "o", GREY, "control"),
 }
+MARKS = {BEATS: "▲", LOSES: "▼"}
 ARROWS = {"higher is better": "→ better", "lower is better": "← better", "unranked": "unranked"}
 COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # vertical offset from their explainer
 # By explainer, the same in every study: Okabe & Ito's colours.
@@ -43,11 +45,14 @@ OUTCOME_LOOKS = {BETTER: ("#a6cee3", "▲"), WORSE: ("#fdbf6f", "▼"), UNDECIDE
 COST = "forward + backward passes per map"
 
 
-def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
-    """Means and 95 % intervals of every explainer and control in the ranking setting, one panel per metric. The card is
-    the table of `scorecard.summarise`."""
+def forest(path: str | Path, card: pd.DataFrame, metrics: list[str], ranking: dict[str, Any]) -> None:
+    """Means and 95 % intervals of every explainer and control in the ranking setting, one panel per metric; explainers
+    by their mean rank, and marked where they are better, or worse, than every control. The card is the table of
+    `scorecard.summarise`, the ranking that of `scorecard.rank`."""
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
-    names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))[::-1]
+    ranks, tested = verdicts.mean_ranks(ranking), verdicts.tally(ranking)
+    names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))
+    names = sorted(names, key=lambda name: (name in CONTROLS, ranks.get(name, np.inf)))[::-1]
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     whole = min(2.6 * columns + 1.4, COLUMN)
     kinds = [kind for kind in LOOKS if kind in set(drawn["kind"])]
@@ -63,6 +68,10 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
                 width, size = (1, 3.5) if row.kind in COMPANIONS else (2, 5)
                 axis.plot((row.low, row.high), (y, y), color=colour, linewidth=width)
                 axis.plot(row.mean, y, marker, color=colour, markerfacecolor=face, markersize=size)
+                mark = verdicts.mark(tested.get(row.explainer, {}).get(metric, {})) if row.kind == EXPLAINER else ""
+                if mark:
+                    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+                    axis.annotate(MARKS[mark], (row.mean, y), color=colour, **place)
             about = part.iloc[0]
             setting = f", {about.setting}" if about.setting else ""
             kind = f"{PLAUSIBILITY}, " if about.property == PLAUSIBILITY else ""
@@ -76,6 +85,7 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str]) -> None:
         for colour, marker, face, label in (LOOKS[kind] for kind in kinds):
             axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5, label=label)
         drawing.legend(loc="outside lower center", ncols=across, fontsize=8)
+        drawing.supxlabel("▲ better than every control, ▼ worse; explainers by mean rank", fontsize=8)
 
 
 def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
@@ -211,14 +221,15 @@ def draw_all(folder: Path, scorecard: Scorecard) -> None:
     measured = card[card["ranks"]].groupby("metric", sort=False)["mean"].apply(lambda means: np.isfinite(means).any())
     metrics = measured.index[measured].tolist()
     overview = card[card["property"].isin(("faithfulness", "localization", PLAUSIBILITY))]["metric"].unique().tolist()
-    forest(folder / "scorecard.png", card, [metric for metric in overview if metric in metrics])
+    ranking = scorecard.ranking
+    forest(folder / "scorecard.png", card, [metric for metric in overview if metric in metrics], ranking)
     for metric in metrics:
-        forest(folder / "forest" / f"{metric}.png", card, [metric])
-    for metric, row in scorecard.ranking["metrics"].items():
+        forest(folder / "forest" / f"{metric}.png", card, [metric], ranking)
+    for metric, row in ranking["metrics"].items():
         if len(row["mean_ranks"]) > 1:
             critical_difference(folder / "ranks" / f"{metric}.png", metric, row)
-    if any(row["controls"] for row in scorecard.ranking["metrics"].values()):
-        outcomes(folder / "outcomes.png", scorecard.ranking)
+    if any(row["controls"] for row in ranking["metrics"].values()):
+        outcomes(folder / "outcomes.png", ranking)
     faithfulness_and_cost(folder / "faithfulness_and_cost.png", card)
     if len(scorecard.tables["randomization"]):
         randomization(folder / "randomization.png", scorecard.tables["randomization"])

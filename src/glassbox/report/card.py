@@ -28,7 +28,7 @@ def card(study: Study) -> str:
     """The card of a finished study's classifier; its headings start at the second level."""
     p, data, m = study.params, study.card, study.metrics
     level, fitted = f"{100 * p.evaluate.confidence:g} %", study.calibration
-    side, listed = data["image_size"], _listed(data["classes"])
+    side = data["image_size"]
     sizes = ", ".join(f"{n:,} {split}" for split, n in study.sizes.items())
     unused = ", not used before this evaluation" if study.training["epochs"] else ""
     total = study.model["parameters"]["total"]
@@ -43,9 +43,7 @@ def card(study: Study) -> str:
         "",
         "## Intended use",
         "",
-        f"To classify images like those of its data into {len(data['classes'])} classes ({listed}), and to study "
-        "explanations of its predictions. It predicts one of these classes whatever an image shows. It must not be "
-        "used for decisions about people or decisions that affect safety: it was not tested for them.",
+        _use(data["classes"]),
         "",
         "## Data",
         "",
@@ -80,6 +78,20 @@ def card(study: Study) -> str:
         *(f"- {markdown(sentence)}" for sentence in limits(study)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def use_and_limits(study: Study) -> str:
+    """Two sections of the card, with headings of the third level."""
+    lines = ["### Intended use", "", _use(study.card["classes"]), "", "### Limits", ""]
+    return "\n".join(lines + [f"- {markdown(sentence)}" for sentence in limits(study)]) + "\n"
+
+
+def _use(classes: list[str]) -> str:
+    return (
+        f"To classify images like those of its data into {len(classes)} classes ({_listed(classes)}), and to study "
+        "explanations of its predictions. It predicts one of these classes whatever an image shows. It must not be "
+        "used for decisions about people or decisions that affect safety: it was not tested for them."
+    )
 
 
 def origin(study: Study) -> str:

@@ -32,6 +32,7 @@ def headline(study: Study) -> dict[str, float]:
     names |= {f"{name}{which}" for name in ("log_loss", "brier", "ece") for which in ("", "_as_trained")}
     names |= {"majority_share", "macro_precision", "macro_recall", "macro_f1"}
     row = {f"test_{name}": value for name, value in chance_level.numbers(study.metrics).items() if name in names}
+    row |= {f"test_{name}_percent": value for name, value in errors(study.metrics).items()}
     row["best_epoch"] = study.training["best_epoch"]
     row["temperature"] = study.calibration["temperature"]
     if study.ranking is not None:
@@ -51,7 +52,18 @@ def headline(study: Study) -> dict[str, float]:
     stability = stability_of_the_study(study)
     if stability is not None and stability["images"]:
         row |= {f"{name}/lime": stability[name] for name in ("rank_agreement", "top_overlap")}
-    return row if study.scorecard is None else row | scores.flat(scores.headline(study.scorecard))
+    if study.scorecard is None:
+        return row
+    return row | scores.flat(scores.headline(study.scorecard)) | scores.strongest_controls(study.scorecard)
+
+
+def errors(metrics: dict[str, Any]) -> dict[str, float]:
+    """Errors in %, whose bars show differences that those of accuracies near 100 % do not."""
+    return {
+        "error": 100 * (1 - metrics["accuracy"]),
+        "balanced_error": 100 * (1 - metrics["balanced_accuracy"]),
+        "ece": 100 * metrics["ece"],
+    }
 
 
 def stability_of_the_study(study: Study) -> dict[str, float] | None:
@@ -126,6 +138,18 @@ def description(study: Study, study_digest: str) -> str:
     ]
     used = [choice for choice in study.model["choices"] if choice["value"] is not None]
     return "\n".join(lines + [f"| {c['key']} | {words.short(c['value'])} | {c['source']} |" for c in used])
+
+
+def of_version(study: Study) -> str:
+    """The description of the model's version in MLflow's registry, Markdown: its accuracies, then the model card."""
+    m, level = study.metrics, f"{100 * study.params.evaluate.confidence:g} %"
+    low, high = (words.percent(m[f"accuracy_{end}"]) for end in ("low", "high"))
+    validated = words.percent(study.training["best_epoch_validation_accuracy"])
+    accuracies = (
+        f"Test accuracy **{words.percent(m['accuracy'])}** ({level} interval {low} to {high}, n = {m['images']:,}); "
+        f"validation accuracy {validated}."
+    )
+    return f"{accuracies}\n\n{cards.card(study)}"
 
 
 def columns(study: Study) -> dict[str, dict[str, str]]:

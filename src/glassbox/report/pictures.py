@@ -13,7 +13,7 @@ from glassbox.explainers.catalog import CONTROL
 from glassbox.figures.maps import blend, normalise
 from glassbox.figures.style import GREEN
 from glassbox.report.study import Study
-from glassbox.tracking.mlflow_view import IMAGES, image_key
+from glassbox.tracking.mlflow_view import IMAGES, SCORECARD, image_key
 
 EXACT = 64  # side in pixels up to which pictures are compressed without loss
 LARGEST = 160  # side of a picture on the page
@@ -22,7 +22,7 @@ QUALITY = 60  # for WebP; at 75, 64 images of noise and their maps would take mo
 
 def browsable(study: Study) -> list[tuple[str, int, bytes]]:
     """What MLflow shows step by step: every image that is drawn, and its maps of the predicted class that may be shown,
-    each as key, row in the test split, and content of a PNG file. Masks are outlined."""
+    each as key, row in the test split, and content of a PNG file. Masks are outlined. At step 0, the scorecard."""
     index, maps, images, masks = study.index, study.arrays["maps"], study.arrays["images"], study.arrays.get("masks")
     shown = []
     for row in index[index["drawn"] & (index["explained_class"] == index["predicted_class"])].to_dict("records"):
@@ -38,6 +38,8 @@ def browsable(study: Study) -> list[tuple[str, int, bytes]]:
         stream = io.BytesIO()
         picture.save(stream, "PNG")
         shown.append((key, row["image"], stream.getvalue()))
+    if study.scorecard is not None:
+        shown.append((SCORECARD, 0, (study.folder / "score/scorecard.png").read_bytes()))
     return shown
 
 
@@ -57,9 +59,9 @@ def uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def map_uri(image: np.ndarray, values: np.ndarray, largest: float | None = None) -> str:
-    """A signed map over its image, as a data URI; see `drawn`."""
-    return uri(drawn(image, values, largest))
+def map_uri(image: np.ndarray, values: np.ndarray, largest: float | None = None, side: int = LARGEST) -> str:
+    """A signed map over its image, as a data URI of at most `side` pixels; see `drawn`."""
+    return uri(drawn(image, values, largest), side)
 
 
 def enlarged(pixels: np.ndarray, least: int = 192) -> Image.Image:

@@ -11,7 +11,6 @@ import pandas as pd
 from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.explainers.catalog import analyst
-from glassbox.report import words
 from glassbox.scoring import verdicts
 
 
@@ -41,6 +40,7 @@ class Study:
     shortcut: dict[str, Any] | None  # what a watermark does to predictions and maps; None where the data have none
     stability: pd.DataFrame | None  # one row per image and number of LIME's samples; None where it was not measured
     panels: pd.DataFrame | None  # one row per map of Shapley values of many classes; None where there are none
+    regions: pd.DataFrame  # one row per region and explained class of every image that is drawn
     # The three analyses.
     recognised: pd.DataFrame
     mistakes: pd.DataFrame
@@ -107,19 +107,6 @@ class Study:
         """The explainers that are better than every control by most measures, in a sentence; see `verdicts.best`."""
         return "Not scored." if self.ranking is None else verdicts.best(self.ranking)
 
-    @property
-    def opening(self) -> list[str]:
-        """The study in three sentences at most; a table of the report shows the numbers of each."""
-        m, level = self.metrics, f"{100 * self.params.evaluate.confidence:g} %"
-        accuracy = (
-            f"The classifier recognises {words.percent(m['accuracy'])} of {m['images']:,} test images ({level} "
-            f"interval {words.percent(m['accuracy_low'])} to {words.percent(m['accuracy_high'])}); always answering "
-            f"{m['majority_class']} recognises {words.percent(m['majority_share'])}."
-        )
-        if self.ranking is None:
-            return [accuracy, self.gate["refusal"]]
-        return [accuracy, verdicts.overview(self.ranking)]
-
 
 def read(params: Params, reports: str | Path = "reports", model: str | Path = "models") -> Study:
     """Read a finished study.
@@ -162,6 +149,7 @@ def read(params: Params, reports: str | Path = "reports", model: str | Path = "m
         shortcut=content("score/shortcut.json") if exists("score/shortcut.json") else None,
         stability=table("explain/lime_stability.csv") if exists("explain/lime_stability.csv") else None,
         panels=table("explain/panels.csv") if exists("explain/panels.csv") else None,
+        regions=table("explain/regions.csv"),
         recognised=table("explain/recognised.csv"),
         mistakes=table("explain/mistakes.csv"),
         confusable=table("explain/pairs.csv"),

@@ -12,6 +12,7 @@ from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 TRUTH, PLAUSIBILITY = "truth", "plausibility"  # what masks are, see `mask_gate`
 MIXED = "mixed"  # outcome of eMPRT that depends on the bins
+BEATS, LOSES = "beats", "loses"  # every control
 EMPRT_IS = "eMPRT (do maps become more complex when the network loses its learnt weights?)"
 EMPRT_WORDS = {BETTER: "passes", WORSE: "fails", UNDECIDED: "undecided", MIXED: "depends on the bins"}
 
@@ -50,13 +51,19 @@ def best(ranking: dict[str, Any]) -> str:
         n = max((row["n"] for row in tested), default=0)
         too_few = f"{counted(n)} {'is' if n == 1 else 'are'} too few"
         return f"Not tested: {too_few} for any comparison, {ranking['fewest']} at least."
-    wins = wins_of(ranking)
-    most = max(wins.values())
-    if most == 0:
+    names, most = leaders(ranking)
+    if not names:
         return "No explainer is shown to be better than every control by any measure."
-    names = [TITLES[name] for name, n in wins.items() if n == most]
     verb = "is" if len(names) == 1 else "are"
-    return f"{listed(names)} {verb} better than every control by {most} of {len(tested)} measures."
+    titles = listed([TITLES[name] for name in names])
+    return f"{titles} {verb} better than every control by {most} of {len(tested)} measures."
+
+
+def leaders(ranking: dict[str, Any]) -> tuple[list[str], int]:
+    """The explainers that are better than every control by most measures, and by how many; none by 0."""
+    wins = wins_of(ranking)
+    most = max(wins.values(), default=0)
+    return [name for name, n in wins.items() if n == most and most > 0], most
 
 
 def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
@@ -77,12 +84,41 @@ def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def mean_ranks(ranking: dict[str, Any]) -> dict[str, float]:
+    """Of each explainer the mean of its mean ranks, over the measures with controls by which all are ranked."""
+    ranked = [row["mean_ranks"] for row in ranking["metrics"].values() if row["controls"] and row["mean_ranks"]]
+    names = dict.fromkeys(name for ranks in ranked for name in ranks)
+    everywhere = [ranks for ranks in ranked if len(ranks) == len(names)]
+    if not everywhere:
+        return {}
+    return {name: sum(ranks[name] for ranks in everywhere) / len(everywhere) for name in names}
+
+
+def mark(counts: dict[str, int]) -> str:
+    """What an explainer's comparisons with all controls by a measure have in common: `BEATS`, `LOSES` or nothing.
+    `counts` are their numbers by outcome."""
+    known = {what for what, n in counts.items() if n}
+    return {BETTER: BEATS, WORSE: LOSES}.get(known.pop(), "") if len(known) == 1 else ""
+
+
 def counts(ranking: dict[str, Any]) -> dict[str, dict[str, int]]:
     """By explainer how many of its comparisons with controls, by all measures, have each outcome."""
     return {
         name: {what: sum(of_metric[what] for of_metric in by_metric.values()) for what in OUTCOMES}
         for name, by_metric in tally(ranking).items()
     }
+
+
+def against_others(ranking: dict[str, Any], name: str) -> dict[str, int]:
+    """How many comparisons of an explainer with the other explainers, by the measures that have controls, have each
+    outcome."""
+    found = dict.fromkeys(OUTCOMES, 0)
+    turned = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED}
+    for row in ranking["metrics"].values():
+        for pair in row["pairs"] if row["controls"] else ():
+            if name in (pair["a"], pair["b"]):
+                found[pair["outcome"] if pair["a"] == name else turned[pair["outcome"]]] += 1
+    return found
 
 
 def by_outcome(tests: list[dict[str, Any]], untrained: str) -> dict[str, list[str]]:

@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from glassbox.explainers.catalog import CONTROL, EXPLAINERS, TITLES
+from glassbox.explainers.catalog import EXPLAINERS, STRONGEST, TITLES
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 IMAGES = "explanations"  # prefix of the keys of logged images
+SCORECARD = "scorecard"  # key of the figure of that name
 # Columns of the table of runs with their widths in pixels, the most important ones first. MLflow always shows those of
 # FIXED, and the duration; by default they and Models stand before all metrics.
 FIXED, LAST = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 135}, {"duration": 90, "attributes.`Models`": 90}
@@ -22,9 +23,9 @@ COLUMNS = {
     "tags.`changed`": 230,
 }
 RATES = {  # charts of the first section: the test images
-    "test_accuracy": "Test accuracy",
-    "test_macro_f1": "Macro F1",
-    "test_ece": "Calibration error (ECE)",
+    "test_error_percent": "Test error (%)",
+    "test_balanced_error_percent": "Balanced error (%)",
+    "test_ece_percent": "Calibration error (ECE, %)",
     "test_log_loss": "Log loss (nats)",
 }
 CURVES = {  # charts of the second section: epoch by epoch
@@ -62,10 +63,10 @@ def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[s
         common = {"type": kind, "runsCountToCompare": 10, "metricSectionId": section_id, "deleted": False}
         charts.append(common | {"isGenerated": False, "uuid": f"chart-{len(charts)}", "displayName": name} | settings)
 
-    section_id = section("How well it does", columns=4, cardHeight=300)
+    section_id = section("How well it does", columns=2, cardHeight=300)
     for metric, title in RATES.items():
         chart(section_id, title, "BAR", metricKey=metric)
-    section_id = section("Training, epoch by epoch")
+    section_id = section("Training, epoch by epoch", columns=1, cardHeight=360)
     for title, metrics in CURVES.items():
         chart(
             section_id,
@@ -84,9 +85,10 @@ def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[s
             useGlobalXaxisKey=False,
             useGlobalLineSmoothing=False,
         )
-    section_id = section("Which explanation to believe")
+    section_id = section("Which explanation to believe", columns=1, cardHeight=420)
+    chart(section_id, "The scorecard", "IMAGE", imageKeys=[SCORECARD], step=0, showRunParams=False)
     for metric, title in MEASUREMENTS.items():
-        if keys := [key for name in (*EXPLAINERS, CONTROL) if (key := f"{metric}/{name}") in logged]:
+        if keys := [key for name in (*EXPLAINERS, STRONGEST) if (key := f"{metric}/{name}") in logged]:
             chart(section_id, title, "BAR", metricKey=keys[0], selectedMetricKeys=keys)
     section_id = section("Explanations, image by image", columns=2, cardHeight=800)
     keys = [f"{IMAGES}/image", *(image_key(name) for name in explainers)]
@@ -94,7 +96,7 @@ def view(logged: Iterable[str], image: int, explainers: Iterable[str]) -> dict[s
     drawn = {settings.get("metricKey") for settings in charts}
     for name in sorted(set(logged) - drawn):
         chart(sections[0]["uuid"], name, "BAR", metricKey=name, deleted=True)
-    for name in keys:
+    for name in (SCORECARD, *keys):
         chart(section_id, name, "IMAGE", imageKeys=[name], deleted=True)
     return {
         "selectedColumns": [*COLUMNS, "attributes.`Models`"],

@@ -20,6 +20,7 @@ MODEL_DIGEST = "model_digest"  # tag of a logged model: digest of its weights an
 LISTED = "files.json"  # in a logged model: SHA-256 of each of its other files, by name
 LISTED_DIGEST = "files_digest"  # tag of a logged model: SHA-256 of that list
 NOT_WHOLE = "Files of this version are missing or damaged: load a later version."
+VALIDATED, BEST = "validation_accuracy", "best"  # tag of a version, and the alias of the one in which it is highest
 REGISTERED = "glassbox"  # before a study's name: its model in the registry
 REQUIREMENTS = (  # of the logged model
     "numpy",
@@ -37,7 +38,15 @@ REQUIREMENTS = (  # of the logged model
 )
 
 
-def log(runs: StudyRuns, folder: str, settings: dict[str, Any], classes: list[str], example: list, card: str) -> None:
+def log(
+    runs: StudyRuns,
+    folder: str,
+    settings: dict[str, Any],
+    classes: list[str],
+    example: list,
+    card: str,
+    validation_accuracy: float,
+) -> None:
     """See `recorder.Recorder.log_model`."""
     from mlflow.entities import LoggedModelOutput
 
@@ -47,7 +56,7 @@ def log(runs: StudyRuns, folder: str, settings: dict[str, Any], classes: list[st
     if model_id not in linked:
         runs.client.log_outputs(runs.row_id, [LoggedModelOutput(model_id, step=0)])
     runs.client.set_logged_model_tags(model_id, {NOTE: card})
-    _register(runs, model_id, card)
+    _register(runs, model_id, card, validation_accuracy)
 
 
 def _find_whole(runs: StudyRuns, digest: str) -> str | None:
@@ -106,8 +115,8 @@ def _save(
     return logged.model_id
 
 
-def _register(runs: StudyRuns, model_id: str, card: str) -> None:
-    """Make a model the latest version of the study's registered model."""
+def _register(runs: StudyRuns, model_id: str, card: str, validation_accuracy: float) -> None:
+    """Make a model the latest version of the study's registered model, and the one that validated best its `BEST`."""
     from mlflow.exceptions import MlflowException
 
     client, name = runs.client, f"{REGISTERED}-{runs.study}"
@@ -120,10 +129,20 @@ def _register(runs: StudyRuns, model_id: str, card: str) -> None:
                 raise
         versions = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
         latest = versions[0] if versions else None
-        source, tags = f"models:/{model_id}", {"study_digest": runs.tags["study_digest"]}
+        source = f"models:/{model_id}"
+        tags = {"study_digest": runs.tags["study_digest"], VALIDATED: f"{validation_accuracy:.6f}"}
         if latest is None or (latest.source, latest.tags) != (source, tags):
             latest = client.create_model_version(name, source, runs.row_id, tags, model_id=model_id)
-    client.update_model_version(name, latest.version, card)
+        client.update_model_version(name, latest.version, card)
+        best = _validated_best(client.search_model_versions(f"name = '{name}'"))
+        client.set_registered_model_alias(name, BEST, best.version)
+
+
+def _validated_best(versions: list[Any]) -> Any:
+    """The version with the highest validation accuracy, the first of those that share it; of whole ones, and those
+    that an older glassbox registered, without that tag, only if there is no other."""
+    whole = [version for version in versions if version.description != NOT_WHOLE]
+    return max(whole, key=lambda version: (float(version.tags.get(VALIDATED, -1)), -int(version.version)))
 
 
 class _Pyfunc:

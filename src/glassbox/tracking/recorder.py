@@ -86,19 +86,26 @@ class Recorder:
         self.client.set_terminated(trial_id, "FAILED" if trial["state"] == "failed" else "FINISHED", self.sent_at)
 
     def log_model(
-        self, folder: str | Path, settings: Mapping[str, Any], classes: tuple[str, ...], example: Any, card: str
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        classes: tuple[str, ...],
+        example: Any,
+        card: str,
+        validation_accuracy: float,
     ) -> None:
         """The study's model, for `mlflow.pyfunc.load_model`: uint8 images in, classes and the study's probabilities
         out, weights as safetensors, no pickle. It becomes the latest version of glassbox-STUDY in MLflow's registry,
-        and is linked to the study's row.
+        and is linked to the study's row. The version with the highest validation accuracy has the alias "best".
 
         Args:
             folder: the saved classifier's folder.
             settings: see `serving.Predictor`.
             example: (1 or more, H, W, 3) uint8 array.
-            card: the model card, Markdown.
+            card: the description of the model and its version, Markdown.
+            validation_accuracy: of the weights that were kept, 0..1.
         """
-        models.log(self.runs, folder, settings, classes, example, card)
+        models.log(self.runs, folder, settings, classes, example, card, validation_accuracy)
 
     def complete_study(
         self,

@@ -111,8 +111,15 @@ def deletion_auc(
 ) -> np.ndarray:
     """Area under the target's probability (N,) while the pixels of the images take a colour, those with the highest
     attribution first; low is good. `how` are further arguments of `curves`."""
+    return areas(deletion_curves(classifier, request, maps, colour=colour, **how))
+
+
+def deletion_curves(
+    classifier: Classifier, request: Request, maps: np.ndarray, *, colour: tuple[float, ...], **how: Any
+) -> np.ndarray:
+    """The curves (N, steps + 1) of `deletion_auc`."""
     x, places = to_float(request.images), rank(maps, request.seeds)
-    return areas(curves(classifier, x, replaced(x, "mean", colour, 0), request.targets, places, **how))
+    return curves(classifier, x, replaced(x, "mean", colour, 0), request.targets, places, **how)
 
 
 def insertion_auc(

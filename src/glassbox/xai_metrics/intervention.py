@@ -52,6 +52,23 @@ def probabilities_without(
     return probabilities(classifier, mixed, batch_size).numpy()
 
 
+def probabilities_without_each(
+    classifier: "Classifier", image: "torch.Tensor", segments: np.ndarray, colour: tuple[float, ...], batch_size: int
+) -> np.ndarray:
+    """Probabilities (S, K) for an image (H, W, 3) uint8 with one of its regions, labels (H, W) 0..S-1, in a colour,
+    0..1 a channel; a row for each region. The classifier is left in the mode it was in."""
+    import torch
+
+    from glassbox.data.batches import to_float
+    from glassbox.models import probabilities
+    from glassbox.xai_metrics.faithfulness import replaced
+
+    whole, labels = to_float(image[None]), torch.from_numpy(segments)  # (1, 3, H, W), (H, W)
+    hidden = labels == torch.arange(int(labels.max()) + 1)[:, None, None]  # (S, H, W)
+    mixed = torch.where(hidden[:, None], replaced(whole, "mean", colour, 0), whole)  # (S, 3, H, W)
+    return probabilities(classifier, mixed, batch_size).numpy()
+
+
 def _first(order: np.ndarray, sizes: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
     covered = np.cumsum(sizes[order])
     n = 1 + int(np.searchsorted(covered, share * segments.size))  # rounding aside, the fewest that reach the share
