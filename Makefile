@@ -3,7 +3,9 @@
 #   SET='data.limit=3000 train.epochs=5'   with these values changed
 # make test             tests and linters
 # make explain          a picture of your own, by every explainer of the finished study
-#   IMAGE=photo.jpg
+#   IMAGE=photo.jpg       CROP=LEFT,TOP,SIDE: a square of it
+# make demo             the same on a page of this machine, onto which pictures are dropped
+#   DEMO_PORT=8000
 # make compare          two studies on one page: in which metrics is one better, and what is undecided?
 #   A=slow B=fast       each a row of MLflow, a study digest, a DVC experiment, a git revision, or . (this one)
 # make ui               MLflow on 127.0.0.1 (PORT=5000)
@@ -22,10 +24,12 @@ STUDY ?=
 SET ?=
 RUN ?=
 IMAGE ?=
+CROP ?=
 A ?=
 B ?=
-export IMAGE A B
+export IMAGE CROP A B
 PORT ?= 5000
+DEMO_PORT ?= 8000
 KILLS ?= 20
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; \
@@ -34,7 +38,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # The environment's programs first, this clone's own library before the installed one.
 enter = bin=$$(cd "$(VENV)/bin" && pwd) && export PATH="$$bin:$$PATH" PYTHONPATH="$$PWD/src" &&
 
-.PHONY: help setup study explain compare verify test faults ui bench format docs
+.PHONY: help setup study explain demo compare verify test faults ui bench format docs
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -47,7 +51,10 @@ study: setup
 		python -m glassbox check && python -m dvc repro && python -m glassbox summary
 
 explain: setup
-	@$(enter) python -m glassbox explain -- "$$IMAGE"
+	@$(enter) python -m glassbox explain -- "$$IMAGE" "$$CROP"
+
+demo: setup
+	@$(enter) python -m glassbox live "$(DEMO_PORT)"
 
 compare: setup
 	@$(enter) python -m glassbox compare -- "$$A" "$$B"

@@ -14,7 +14,7 @@ from glassbox.evaluation import predictions
 from glassbox.execution.engine import start
 from glassbox.explainers import factory
 from glassbox.explainers.running import Bookkeeping
-from glassbox.explaining import analyses, explanations, lime_stability, map_tables, selection
+from glassbox.explaining import analyses, explanations, familiarity, lime_stability, map_tables, selection
 from glassbox.provenance import record, resume
 
 DATA, MODEL, REPORTS = "data/prepared", "models", "reports/explain"
@@ -57,6 +57,10 @@ def main() -> None:
                 tracked.log_metrics({f"seconds_a_map/{result.name}": result.attribution.seconds.mean()})
             analysed = analyses.analyse(setup, cases, results, books)
             stability = lime_stability.measure(setup, repeated, cases.images, books)
+            splits = (store.read(DATA, name).images for name in ("train", "validation"))
+            known_images = familiarity.reference(
+                classifier, *splits, batch_size=engine.place.batch_size, seed=study.seed
+            )
         costs, additivity = engine.costs(keep.began, len(cases.picks)), map_tables.additivity(results)
 
         from glassbox.figures import explain as figures  # matplotlib takes half a second, and draws last
@@ -66,6 +70,8 @@ def main() -> None:
         for name, table in (tables | lime_stability.tables(stability) | analysed.tables()).items():
             files.write_csv(folder / f"{name}.csv", table)
         files.write_npz(folder / "attributions.npz", map_tables.arrays(results, plan, on_disk) | analysed.arrays())
+        if known_images:
+            files.write_npz(folder / "familiarity.npz", known_images.arrays())
         files.write_times(folder, map_tables.seconds(results) | {"machine": engine.machine()} | costs)
         figures.draw_all(folder, cases, plan.request, results, analysed, stability, repeated, settings)
 

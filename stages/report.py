@@ -7,7 +7,7 @@ from glassbox.core.errors import run
 from glassbox.data import store
 from glassbox.data.decode import Shape
 from glassbox.provenance import fingerprint, record, resume
-from glassbox.report import contents, hypotheses, page, pictures
+from glassbox.report import classes, contents, hypotheses, page, pictures
 from glassbox.report.card import card
 from glassbox.report.study import read
 from glassbox.tracking import mlflow_view
@@ -23,6 +23,7 @@ def main() -> None:
         record.check(*fingerprint.STAGES[:-1])
         study, images = read(params, REPORTS, MODEL), store.images(DATA, "test")
         digest = record.study_digest(values, description.digest)
+        files.write_text(f"{REPORTS}/report/classes.html", classes.page(study, images))
         files.write_text(f"{REPORTS}/index.html", page.page(study, images, digest))
         files.write_text(f"{REPORTS}/report/model_card.md", card(study))
         files.write_json(f"{REPORTS}/report/hypotheses.json", hypotheses.check(study))

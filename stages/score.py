@@ -75,6 +75,9 @@ def main() -> None:
             for name, table in result.tables.items():
                 files.write_csv(folder / f"{name}.csv", table)
             files.write_json(folder / "ranking.json", result.ranking)
+            index, maps = score_tables.kept_maps(scored, ground, card.classes)
+            files.write_csv(folder / "maps.csv", index)
+            files.write_npz(folder / "maps.npz", {"maps": maps})
             figures.draw_all(folder, result)
             tracked.log_headline(result.headline())
             sentences += result.ranking["verdicts"]

@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import environment, shell, table
 
 from docs import pictures
+from glassbox.core import files
+from glassbox.explainers.catalog import UNITS
 
 WINDOW = {"width": 1600, "height": 1000}
 PHONE = {"width": 390, "height": 844}
@@ -60,22 +63,109 @@ def violations(page) -> list[str]:
     return [f"{rule['id']} ({rule['impact']}): {rule['nodes'][0]['html']}" for rule in rules]
 
 
-LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": PHONE, "is_mobile": True}}
+SCREENS = {
+    "phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
+    "laptop": {"viewport": {"width": 1440, "height": 900}},
+    "monitor": {"viewport": {"width": 1920, "height": 1080}},
+}
+LOOKS = {
+    f"{screen}, {scheme}": {**options, "color_scheme": scheme}
+    for screen, options in SCREENS.items()
+    for scheme in ("light", "dark")
+}
+# Elements of which some line is so narrow that a word of it is broken up, letter by letter.
+BROKEN = """
+() => [...document.querySelectorAll("th, td, dt, dd, p, li, h1, h2, h3, h4, label, figcaption")].filter((element) => {
+  const text = element.innerText.trim();
+  if (!element.checkVisibility() || text.length < 8 || !element.clientWidth) return false;
+  const size = parseFloat(getComputedStyle(element).fontSize);
+  const longest = Math.max(...text.split(/\\s+/).map((word) => word.length));
+  return longest > 3 && element.clientWidth < 2 * size;
+}).map((element) => element.outerHTML.slice(0, 200))
+"""
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_report_is_accessible(browser, project, look):
+def test_the_report_is_accessible_and_fits(browser, project, look):
     with opened(browser, (project / "reports/index.html").as_uri(), **LOOKS[look]) as page:
         assert violations(page) == []
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.evaluate(BROKEN) == []
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-        assert dark == (look == "dark")
+        assert dark == look.endswith("dark")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_first_screen_has_the_three_answers_and_the_picture(browser, project, screen):
+    """In words, before anything is moved or opened."""
+    summary = files.read_json(project / "reports/summary.json")
+    predictions = table(project, "evaluate/predictions.csv").astype({"true_class": str, "predicted_class": str})
+    wrong = predictions[predictions["true_class"] != predictions["predicted_class"]]
+    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
+        height = SCREENS[screen]["viewport"]["height"]
+        answers = page.locator(".answers > div")
+        assert answers.count() == 3
+        for answer in answers.all():
+            box = answer.bounding_box()
+            assert box["y"] + box["height"] <= height
+        good, which, fails = answers.all_inner_texts()
+        assert f"{100 * summary['test_accuracy']:.2f} % of {len(predictions):,} test images" in good
+        named = re.findall(r"^(?:Undecided.*|.+(?= (?:is|are) better than every control))", summary["best_explainer"])
+        assert "Undecided" in which or named[0].split(" and ")[0] in which
+        counts = wrong.groupby(["true_class", "predicted_class"]).size()
+        truth, guess = re.search(r"(\S+) is taken for (\S+)", fails).groups()
+        assert counts[truth, guess] == counts.max()
+        pictures = page.locator(".evidence img")
+        assert pictures.count() >= 2
+        if screen != "phone":
+            box = pictures.first.bounding_box()
+            assert box["y"] + box["height"] <= height
+
+
+def test_the_report_is_short_until_it_is_unfolded(report):
+    visible = report.evaluate("document.body.innerText.split(/\\s+/).length")
+    assert visible < 3000
+
+
+def test_the_navigation_stays_and_marks_the_section(report):
+    report.locator("nav a", has_text="Which to believe").click()
+    report.wait_for_function("document.querySelector('nav [aria-current]')?.hash === '#scorecard'")
+    assert report.locator("nav").bounding_box()["y"] == 0
+
+
+def test_every_term_shows_its_meaning(report, browser, project):
+    for term in report.locator("a.term:visible").all()[:12]:
+        term.hover()
+        meaning = report.locator("#tip").inner_text()
+        assert meaning
+        assert term.get_attribute("aria-describedby") == "tip"
+    report.keyboard.press("Escape")
+    assert report.locator("#tip:visible").count() == 0
+    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS["phone"]) as page:
+        page.locator("a.term:visible").first.tap()
+        box = page.locator("#tip").bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_figure_opens_at_full_size(browser, project, screen):
+    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
+        button = page.locator("#results .enlarge").first
+        button.scroll_into_view_if_needed()
+        button.click()
+        picture = page.locator("#full img")
+        widths = picture.evaluate("image => [image.width, image.naturalWidth]")
+        assert widths[0] == widths[1] > 400
+        page.keyboard.press("Escape")
+        assert page.locator("#full:visible").count() == 0
 
 
 def test_an_image_is_picked_and_shown_by_every_explainer(report, project):
-    index = table(project, "explain/index.csv")
+    index, scored = table(project, "explain/index.csv"), table(project, "score/maps.csv")
     images, shown = report.locator("#choices button"), report.locator(".case:visible")
-    assert images.count() == index["image"].nunique()
+    assert images.count() == len({*index["image"], *scored["image"].unique()[:60]})
     assert shown.count() == 1
     first = shown.get_attribute("id")
     images.last.click()
@@ -95,6 +185,71 @@ def test_an_image_is_picked_and_shown_by_every_explainer(report, project):
     mistakes = index[index["group"] == "mistake"]["image"].nunique()
     assert report.locator("#choices button:visible").count() == mistakes
     assert ", taken for " in shown.locator("h4").inner_text()
+    report.locator("#group").select_option("")
+    number = scored["image"].iloc[-1]
+    report.get_by_label("number or file").fill(f"image {number}:")
+    assert report.locator("#choices button:visible").count() == 1
+    assert shown.get_attribute("id") == f"case-{number}"
+    report.get_by_label("number or file").fill("no such image")
+    assert report.locator("#found").inner_text() == "no image is like this"
+    report.get_by_label("number or file").fill("")
+    report.get_by_label("order").select_option("disagreement")
+    orders = report.locator("#choices button:visible").evaluate_all("all => all.map(one => one.title)")
+    title = "one.querySelector('h4').firstChild.textContent.trim()"
+    pair = f"all => all.map(one => [{title}, Number(one.dataset.disagreement)])"
+    known = dict(report.locator(".case[data-disagreement]").evaluate_all(pair))
+    values = [known[title] for title in orders if title in known]
+    assert values == sorted(values, reverse=True)
+    assert all(title in known for title in orders[: len(known)])
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_large_map_is_explored(browser, project, screen):
+    index, regions = table(project, "explain/index.csv"), table(project, "explain/regions.csv")
+    removal = np.load(project / "reports/explain/attributions.npz")["removal"]
+    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
+        page.locator("#canvas").scroll_into_view_if_needed()
+        case = page.locator(".case:visible")
+        row = int(case.get_attribute("id").removeprefix("case-"))
+        name, of_class = page.locator("#explainer").input_value(), page.locator("#class").input_value()
+        about = index[(index["image"] == row) & (index["explainer"] == name)].astype({"explained_class": str})
+        about = about[about["explained_class"] == of_class].iloc[0]
+        canvas, said = page.locator("#canvas"), page.locator("#probability")
+        box = canvas.bounding_box()
+        assert box["width"] >= 256
+        regions = regions[(regions["image"] == row) & (regions["explained_class"].astype(str) == of_class)]
+        whole = f"{100 * regions['probability'].iloc[0]:.1f} %"
+        assert said.inner_text() == f"Nothing is hidden: the probability of {of_class} is {whole}."
+
+        place = {"x": box["width"] / 2, "y": box["height"] / 2}
+        canvas.tap(position=place) if screen == "phone" else canvas.click(position=place)
+        region = int(re.search(r"Without region (\d+)", said.inner_text()).group(1))
+        without = regions.set_index("region").loc[region, "probability_without"]
+        assert said.inner_text().endswith(f"is {100 * without:.1f} %.")
+        canvas.focus()
+        page.keyboard.press("Enter")  # the pointer is still there
+        assert said.inner_text().startswith("Nothing is hidden")
+        page.keyboard.press("ArrowRight")
+        assert f"({UNITS[name]})" in page.locator("#reading").inner_text()
+
+        page.locator("#removal").fill("4")
+        steps = removal.shape[1] - 1
+        expected = f"strongest {100 * 4 / steps:.1f} % of the pixels the probability of {of_class} is "
+        assert expected.replace(".0 %", " %") in said.inner_text()
+        assert said.inner_text().endswith(f"is {100 * removal[about['map'], 4]:.1f} %.")
+        page.get_by_role("button", name="show everything").click()
+        assert said.inner_text().startswith("Nothing is hidden")
+
+        before = canvas.evaluate("canvas => canvas.toDataURL()")
+        for control, value in (("#opacity", "30"), ("#opacity", "100")):
+            page.locator(control).fill(value)
+        assert canvas.evaluate("canvas => canvas.toDataURL()") == before
+        page.locator("#outlines").check()
+        assert canvas.evaluate("canvas => canvas.toDataURL()") != before
+        other = case.locator("td[data-values]").last
+        other.click()
+        assert page.locator("#explainer").input_value() == other.get_attribute("data-explainer")
+        assert page.locator("#class").input_value() == other.get_attribute("data-class")
 
 
 def test_a_cell_of_the_confusion_matrix_shows_its_images(report, project):
@@ -160,8 +315,8 @@ def test_two_studies_side_by_side(browser, project):
     untracked = {"PYTHONPATH": "src", "GLASSBOX_TRACKING": "off"}  # so that the experiment comes from DVC
     output = shell("python", "-m", "glassbox", "compare", "HEAD~0", "slow", cwd=project, **untracked).stdout
     file = project / output.splitlines()[-1].split()[-1]
-    for look in ("light", "dark"):
-        with opened(browser, file.as_uri(), **LOOKS[look]) as page:
+    for look in LOOKS.values():
+        with opened(browser, file.as_uri(), **look) as page:
             assert violations(page) == []
             assert "slow" in page.locator("h1").inner_text()
             assert page.locator(".case .maps img").count() >= 10  # of an image that only one recognises
@@ -213,7 +368,7 @@ def test_mlflows_charts(browser, mlflow, project):
         assert titles[:4] == ["How well it does", "Training, epoch by epoch", *explanations]
         first = page.get_by_test_id("draggable-chart-cards-grid").first
         first.locator(".js-plotly-plot .bars path").first.wait_for()
-        assert "test_accuracy" in first.inner_text()
+        assert "test_error_percent" in first.inner_text()
         section.evaluate("element => element.scrollIntoView()")
         for key in ("image", "LIME", "Grad-CAM"):
             shown = page.locator(f"img[src*='~{key}%2Bstep%2B{row}%2B']")

@@ -42,7 +42,7 @@ def place(tmp_path, params):
     made = evaluate.evaluate(*found, CLASSES, params.evaluate, 0)
     assert made.scaling.scaling_used
     assert made.scaling.temperature == pytest.approx(3, rel=0.3)
-    files.write_json(tmp_path / "calibration.json", made.scaling.as_dict())
+    files.write_json(tmp_path / "reports/evaluate/calibration.json", made.scaling.as_dict())
     files.write_csv(tmp_path / "predictions.csv", made.predictions)
     e = params.explain
     less = {"kernel_shap": {"coalitions": 40, "background": 2, "classes": 3}, "lime": {"samples": 40},
@@ -55,7 +55,7 @@ def place(tmp_path, params):
 
 def test_the_probability_of_an_image_is_one_number_everywhere(place, monkeypatch):
     folder, params, test, pixels = place
-    calibration, settings, seed = folder / "calibration.json", params.explain, params.study.seed
+    calibration, settings, seed = folder / "reports/evaluate/calibration.json", params.explain, params.study.seed
     p = predictions.read(folder / "predictions.csv", len(test), CLASSES)
 
     classifier, _ = models.load(folder / "models", temperature=predictions.temperature(calibration))
@@ -71,7 +71,7 @@ def test_the_probability_of_an_image_is_one_number_everywhere(place, monkeypatch
 
     monkeypatch.setattr(own_image, "EXPLAINERS", ("kernel_shap",))
     Image.fromarray(test.images[ROW].numpy()).save(folder / "photo.png")
-    own = own_image.explain(folder / "photo.png", params, folder / "data", folder / "models", calibration)
+    own = own_image.explain(folder / "photo.png", params, folder / "data", folder / "models", folder / "reports")
     assert own.probabilities == pytest.approx(p[ROW], abs=1e-6)
 
     settings_of_serving = {"temperature": predictions.temperature(calibration), "shape": {"size": 8}}

@@ -133,9 +133,9 @@ def test_the_probability_of_an_image_is_one_number_everywhere(study, tmp_path):
 
     images = store.read(project / "data/prepared", "test").images.numpy()
     Image.fromarray(images[0]).save(tmp_path / "photo.png")
-    calibration = project / "reports/evaluate/calibration.json"
     params = parameters.read(project / "params.yaml")
-    own = own_image.explain(tmp_path / "photo.png", params, project / "data/prepared", project / "models", calibration)
+    folders = (project / "data/prepared", project / "models", project / "reports")
+    own = own_image.explain(tmp_path / "photo.png", params, *folders)
     assert own.probabilities == pytest.approx(predictions[0], abs=1e-6)
 
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")

@@ -234,17 +234,35 @@ def verify(place: str) -> None:
         sys.exit(1)
 
 
-def explain(path: str) -> None:
-    """Explain a picture of your own by every explainer."""
+def explain(path: str, *crops: str) -> None:
+    """Explain a picture of your own by every explainer.
+
+    Args:
+        path: the picture.
+        crops: the square of it that is taken, as LEFT,TOP,SIDE in pixels; none, or "", takes all of it.
+    """
     from glassbox.explaining import own_image
     from glassbox.figures.own_image import write
+    from glassbox.report import photo as pages
 
     if not path:
         raise UserError("IMAGE is not given: name a picture, as in 'make explain IMAGE=photo.jpg'")
     params = parameters.read()
-    explained = own_image.explain(path, params)
+    explained = own_image.explain(path, params, square=own_image.square_of(" ".join(crops)))
     figure = write(explained, own_image.find(path).read_bytes(), params.explain.lime.regions)
-    print(f"{explained.told()}\nFigure  {figure}\nMaps    {figure.with_suffix('.npz')}")
+    ranking, page = own_image.REPORTS / "score/ranking.json", figure.with_suffix(".html")
+    pages.write(explained, ranking, page)
+    print("\n".join(filter(None, [explained.told(), pages.advice(ranking)])))
+    print(f"Page    {page}\nFigure  {figure}\nMaps    {figure.with_suffix('.npz')}")
+
+
+def live(port: str) -> None:
+    """Explain pictures that are dropped onto a page on this machine, until Ctrl-C."""
+    from glassbox.live import serve
+
+    if not port.isdecimal() or not 0 <= int(port) < 2**16:
+        raise UserError(f"DEMO_PORT={port} must be a whole number of 0 to 65535; 0 = any that is free")
+    serve(parameters.read(), int(port))
 
 
 def compare(a: str, b: str) -> None:
@@ -311,7 +329,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
     ),
     "check": (check, {}),
     "summary": (summary, {}),
-    "explain": (explain, {"IMAGE": "the picture"}),
+    "explain": (explain, {"IMAGE": "the picture", "[LEFT,TOP,SIDE]": "the square of it that is taken, pixels"}),
+    "live": (live, {"PORT": "of 127.0.0.1"}),
     "compare": (compare, {"A": A_STUDY, "B": "the other one"}),
     "restore": (
         restore,
@@ -339,7 +358,7 @@ def parser() -> argparse.ArgumentParser:
         purpose = str(function.__doc__).partition("\n")[0]
         command = commands.add_parser(name, help=purpose, description=purpose)
         for argument, meaning in arguments.items():
-            number = "*" if "=" in argument else 1
+            number = "*" if "=" in argument or argument.startswith("[") else 1
             command.add_argument("arguments", nargs=number, action="extend", metavar=argument, help=meaning)
         command.set_defaults(arguments=[])
     return top

@@ -3,13 +3,14 @@
 import pytest
 
 from benchmarks.pool import RESULTS
-from docs import claims, cnn_paper, performance, resnet50_paper, scaling
+from docs import claims, cnn_paper, laptop, performance, resnet50_paper, scaling
 from glassbox.core import files
 from glassbox.core.errors import UserError
 
 PAGES = {
     claims: lambda: files.read_json(RESULTS / "simulation.json"),
     cnn_paper: cnn_paper.load,  # with tuned runs in columns of their own, and two searches
+    laptop: laptop.load,
     performance: lambda: {path.stem: files.read_json(path) for path in sorted(performance.RESULTS.glob("*.json"))},
     resnet50_paper: resnet50_paper.load,
     scaling: scaling.results,

@@ -1,47 +1,31 @@
+import re
+
+import finished_study
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import SMALL_CNN, model
+from conftest import model
+from finished_study import CLASSES
 from PIL import Image
 
 from glassbox import models
 from glassbox.core import files
 from glassbox.core.errors import UserError
-from glassbox.data import store
+from glassbox.data import decode, store
 from glassbox.data.base import Images
 from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS
-from glassbox.explaining import own_image
+from glassbox.explaining import familiarity, own_image
 from glassbox.figures import own_image as figure_of
 from glassbox.figures.style import COLUMN, DPI
 from glassbox.models.preprocessing import Preprocessing
-
-CLASSES = ("cat", "dog", "ship")
+from glassbox.report import photo as pages
 
 
 @pytest.fixture
 def study(tmp_path, params):
     """Prepared data of 16 pixels, a classifier, and parameters of little work."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
-    splits = np.array(["train"] * 18 + ["validation"] * 6 + ["test"] * 6)
-    data = store.write(tmp_path / "data", Images(pixels, np.arange(30) % 3, CLASSES, splits), np.arange(30), "toy")
-    torch.manual_seed(0)
-    classifier = models.build("cnn", SMALL_CNN, Preprocessing(data.mean, data.std), 16, 3)
-    models.save(tmp_path / "model", classifier, models.describe(model("cnn", SMALL_CNN), classifier, data, []))
-    files.write_json(tmp_path / "calibration.json", {"temperature": 0.5})
-    e = params.explain
-    little = e.model_copy(
-        update={
-            "superpixels": e.superpixels.model_copy(update={"segments": 16}),
-            "lime": e.lime.model_copy(update={"samples": 40}),
-            "kernel_shap": e.kernel_shap.model_copy(update={"coalitions": 40, "background": 2}),
-            "partition_shap": e.partition_shap.model_copy(update={"evaluations": 40}),
-            "rise": e.rise.model_copy(update={"masks": 40}),
-            "gradient_shap": e.gradient_shap.model_copy(update={"samples": 4, "background": 4}),
-            "integrated_gradients": e.integrated_gradients.model_copy(update={"steps": 4}),
-        }
-    )
-    return tmp_path, params.model_copy(update={"explain": little})
+    return tmp_path, finished_study.write(tmp_path, params)
 
 
 @pytest.fixture
@@ -56,9 +40,9 @@ def picture(tmp_path):
     return tmp_path / "a photo.png"
 
 
-def explain(study, path):
+def explain(study, path, **options):
     place, params = study
-    return own_image.explain(path, params, place / "data", place / "model", place / "calibration.json")
+    return own_image.explain(path, params, place / "data", place / "model", place / "reports", **options)
 
 
 def test_every_explainer_says_why_for_the_two_likeliest_classes(study, picture, tmp_path):
@@ -91,6 +75,79 @@ def test_figure_and_maps_are_written_and_pictures_of_one_name_kept_apart(study, 
     with np.load(figure.with_suffix(".npz")) as arrays:
         assert set(arrays) == {"image", "classes", *EXPLAINERS}
         assert arrays["classes"].tolist() == [CLASSES[k] for k in explained.targets]
+
+
+def test_the_page_has_the_maps_and_the_probabilities_without_regions(study, picture, tmp_path):
+    explained = explain(study, picture)
+    target = explained.targets[0]
+    image = torch.from_numpy(explained.image.copy())
+    classifier, _ = models.load(tmp_path / "model", temperature=0.5)
+    hidden = image.clone()
+    hidden[torch.from_numpy(explained.segments == 1)] = (torch.tensor(explained.mean) * 255).round().to(torch.uint8)
+    p = models.probabilities(classifier, hidden[None], 1).numpy()[0]
+    assert explained.without[1, target] == pytest.approx(p[target], abs=2e-3)  # the mean colour is not a whole number
+    for result in explained.results:
+        assert result.removal[0, 0] == pytest.approx(explained.probabilities[target], abs=1e-4)
+    files.write_json(tmp_path / "ranking.json", {"metrics": {}, "fewest": 10})
+    pages.write(explained, tmp_path / "ranking.json", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("data-values=") == 2 * len(EXPLAINERS)
+    assert "Which map to look at first, by the study&#39;s test images: Not tested: 0 images are too few" in text
+    assert not re.search(r"https?://|@import", text)
+    assert pages.advice(tmp_path / "none.json") == ""
+
+
+def familiar(study, threshold: float) -> None:
+    """What images are compared with: the study's own, with this threshold."""
+    place, _ = study
+    classifier, _ = models.load(place / "model")
+    train = store.read(place / "data", "train").images
+    features = familiarity.features_of(classifier, train, batch_size=18)
+    known = familiarity.Reference(features, np.arange(len(train)), threshold, held_out=40)
+    files.write_npz(place / "reports/explain/familiarity.npz", known.arrays())
+
+
+def test_an_image_unlike_the_training_images_is_called_so_and_a_square_of_it_is_offered(study, picture):
+    assert explain(study, picture).likeness is None  # the study has not measured it
+    familiar(study, threshold=3.0)
+    alike = explain(study, picture).likeness
+    assert alike.nearest.shape == (6, 16, 16, 3)
+    assert set(alike.classes) <= set(CLASSES)
+    assert alike.told("a.png") == [
+        f"It is like the training images: distance {alike.distance:.2f}; of 40 validation images 95 % are nearer than "
+        "3.00."
+    ]
+    whole = decode.read_whole(picture)
+    found = []
+    for square in ((0, 0, 20), (20, 40, 20), (0, 10, 40)):
+        familiar(study, threshold=3.0)
+        found.append(explain(study, picture, square=square).likeness.distance)
+    familiar(study, threshold=min(*found, alike.distance) - 1e-6)
+    unlike = explain(study, picture)
+    if unlike.likeness.square is not None:
+        left, top, side = unlike.likeness.square
+        assert explain(study, picture, square=(left, top, side)).likeness.is_alike
+        assert f"make explain IMAGE=a photo.png CROP={left},{top},{side}" in unlike.told()
+    assert "It is UNLIKE the training images" in unlike.told()
+    familiar(study, threshold=0.0)
+    assert explain(study, picture).likeness.square is None
+    assert whole.size == (40, 60)
+    for square in ((30, 0, 20), (0, 41, 20), (0, 0, 0)):
+        with pytest.raises(UserError, match=r"CROP=.* does not lie in the image of 40 x 60 pixels"):
+            explain(study, picture, square=square)
+
+
+def test_the_confidence_is_compared_with_test_images_of_similar_confidence(study, picture):
+    place, _ = study
+    p = float(explain(study, picture).probabilities.max())
+    near = {"confidence": p, "true_class": ["cat"] * 60 + ["dog"] * 40, "predicted_class": "cat"}
+    far = {"confidence": [0.0] * 50, "true_class": "cat", "predicted_class": "dog"}
+    table = pd.concat([pd.DataFrame(far), pd.DataFrame(near)], ignore_index=True)
+    files.write_csv(place / "reports/evaluate/predictions.csv", table)
+    assert explain(study, picture).confidence == (
+        f"Of the 100 test images with the most similar confidence ({100 * p:.1f} to {100 * p:.1f} %), 60 % are "
+        "recognised (95 % interval 50 to 69 %)."
+    )
 
 
 def test_bad_input_is_one_sentence(study, tmp_path):

@@ -30,6 +30,21 @@ map,image,explainer,true_class,predicted_class,explained_class,group,additivity_
 0,5,kernel_shap,dog,dog,dog,correct,1e-6,0.25,False,True,False
 1,5,random,dog,dog,dog,correct,,,False,True,False
 """
+SCORED = """
+map,image,explainer,explained_class
+0,5,lime,dog
+1,9,lime,dog
+2,5,grad_cam,dog
+3,9,grad_cam,dog
+"""
+VALUES = """
+explainer,kind,image,explained_class,deletion_auc[mean],deletion_auc[blur]
+lime,explainer,5,dog,0.25,0.5
+lime,explainer,9,dog,0.125,0.5
+grad_cam,explainer,5,dog,0.75,0.5
+grad_cam,explainer,9,dog,,0.5
+lime,untrained,9,dog,0.875,0.5
+"""
 REGIONS = """
 image,region,explained_class,probability,probability_without
 5,0,dog,0.85,0.25
@@ -115,6 +130,8 @@ def written(tmp_path_factory) -> Path:
         "explain/mistakes": pd.DataFrame(columns=MISTAKES),
         "explain/pairs": pd.DataFrame(columns=PAIRS),
         "score/scorecard": scorecard(),
+        "score/maps": pd.read_csv(io.StringIO(SCORED)),
+        "score/values": pd.read_csv(io.StringIO(VALUES)),
     }
     for name, table in tables.items():
         files.write_csv(reports / f"{name}.csv", table)
@@ -123,6 +140,7 @@ def written(tmp_path_factory) -> Path:
     removal = np.array([[0.85, 0.5, 0.25], [0.85, 0.75, 0.25]], dtype=np.float32)
     arrays = {"maps": maps, "images": IMAGES[5:6], "regions": halves, "removal": removal}
     files.write_npz(reports / "explain/attributions.npz", arrays)
+    files.write_npz(reports / "score/maps.npz", {"maps": np.repeat(maps[:1], 4, axis=0).astype(np.float16)})
     for name in PICTURES.split():
         (reports / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (2, 2)).save(reports / f"{name}.png")

@@ -3,13 +3,14 @@
 import base64
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from glassbox.report.cases import LABELS, VALUES, cases, packed_labels, packed_map
+from glassbox.report.cases import LABELS, VALUES, cases, packed_labels, packed_map, scored_cases
 
-from .conftest import shown
+from .conftest import IMAGES, shown
 
 
 def unpacked(text: str, kind: str) -> np.ndarray:
@@ -52,3 +53,16 @@ def test_explainers_that_rank_regions_the_other_way_round_disagree(study):
     study.arrays["maps"] = np.stack([maps[0], -maps[0]])
     study.index["explainer"] = ["kernel_shap", "grad_cam"]
     assert cases(study)[0]["disagreement"] == pytest.approx(2)  # a rank correlation of -1
+
+
+def test_scored_images_that_are_not_explained_have_their_maps_and_scores(study):
+    (case,) = scored_cases(study, IMAGES, {5})
+    assert [case[key] for key in ("row", "group", "truth", "guess")] == [9, "scored", "cat <b>", "dog"]
+    lime, cam = case["explained"][0]["maps"]
+    assert (lime["note"], cam["note"]) == ("deletion AUC 0.12", "")  # Grad-CAM's map has no score
+    assert unpacked(lime["values"], "i1")[0, 0] == -127
+    assert [one["row"] for one in scored_cases(study, IMAGES, set())] == [5, 9]
+    assert scored_cases(replace(study, scored_index=None), IMAGES, set()) == []
+    text = shown(study)
+    assert '<article class="case with-script" id="case-9" data-group="scored"' in text
+    assert '<option value="scored">Drawn for the scorecard (1)</option>' in text

@@ -121,7 +121,7 @@ def test_a_study_that_was_not_scored(folder, params):
     checks = [{"name": "accuracy", "value": 0.5, "limit": "at least 0.99", "passed": False}]
     files.write_json(folder / "reports/score/gate.json", {"checks": checks, "refusal": refusal})
     files.write_json(folder / "reports/score/timing.yaml", {})
-    for name in ("scorecard.csv", "ranking.json"):
+    for name in ("scorecard.csv", "ranking.json", "maps.csv", "values.csv"):
         (folder / "reports/score" / name).unlink()
     study = finished.read(params, folder / "reports", folder / "models")
     text = shown(study)

@@ -27,9 +27,8 @@ def test_how_good_it_is(study):
 def test_which_map_to_look_at_first_and_how_sure_that_is(study):
     assert answer(study, first_screen.WHICH_MAP) == (
         "LIME",
-        "is better than every control by 1 of 1 measures, no other explainer by as many. Compared with controls it is "
-        "better 7 times, worse 0 times, undecided 0 times; with the other explainers, better 1 times, worse 0 times, "
-        "undecided 0 times (n = 11).",
+        "is better than every control by 1 of 1 measures, no other explainer by as many. Comparisons with controls: "
+        "7 better, 0 worse, 0 undecided; with the other explainers: 1 better, 0 worse, 0 undecided (n = 11).",
     )
     tile = first_screen.tiles(study)[-1]
     assert (tile["value"], tile["about"]) == ("LIME", "better than every control by 1 of 1 measures, n = 11")
@@ -38,7 +37,7 @@ def test_which_map_to_look_at_first_and_how_sure_that_is(study):
 def test_a_comparison_with_another_explainer_is_read_from_either_side(study):
     row = study.ranking["metrics"]["deletion_auc"]
     row["pairs"] = [{"a": "grad_cam", "b": "lime", "outcome": "worse"}, {"a": "rise", "b": "lime", "outcome": "better"}]
-    assert "with the other explainers, better 1 times, worse 1 times" in answer(study, first_screen.WHICH_MAP)[1]
+    assert "with the other explainers: 1 better, 1 worse" in answer(study, first_screen.WHICH_MAP)[1]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,7 @@ def test_too_few_images_and_a_refusal_are_answers(study):
 def test_what_fails_and_why(study):
     first, rest = answer(study, first_screen.WHAT_FAILS)
     assert first == "cat <b> is taken for dog"
-    assert rest == "in 1 of 5 images, the most frequent of 1 mistakes. Why was not tested."
+    assert rest == "in 1 of 5 images, the most frequent of 1 mistake. Why was not tested."
     mistakes = pd.DataFrame(
         {
             "image": range(20),
@@ -92,8 +91,13 @@ def test_what_fails_and_why(study):
     )
     for corrected, words in (([1] * 15 + [0] * 5, "Maps find what misleads it"), ([0] * 20, "Whether maps find")):
         found = answer(replace(study, mistakes=mistakes.assign(corrected=corrected)), first_screen.WHAT_FAILS)[1]
-        assert f"mistakes. {words}" in found
+        assert f"mistake. {words}" in found
         assert "more of 20 mistakes turn right than without random regions" in found
+    both = study.predictions.copy()
+    both.loc[4, "predicted_class"] = NAMES[0]  # now one of each kind
+    study.metrics["mistakes"] = 2
+    tied = answer(replace(study, predictions=both), first_screen.WHAT_FAILS)[1]
+    assert tied.startswith("in 1 of 5 images, as often as other kinds of mistakes (2 in all). ")
     right = study.predictions.assign(predicted_class=study.predictions["true_class"])
     assert answer(replace(study, predictions=right), first_screen.WHAT_FAILS) == (
         "No test image is misclassified",

@@ -16,8 +16,8 @@ from glassbox.core.text import MINUS
 from glassbox.explainers.catalog import CONTROLS
 from glassbox.report import contents, pictures
 from glassbox.report import study as finished
-from glassbox.report.cases import cases
-from glassbox.report.page import matrix, outcomes, page
+from glassbox.report.cases import PHOTO, SCORED, SCORED_PHOTO, SMALL, cases, packed_map
+from glassbox.report.page import gallery, matrix, outcomes, page
 from glassbox.report.pictures import map_uri, uri
 
 from .conftest import IMAGES, NAMES, shown
@@ -271,7 +271,7 @@ def test_a_shortcut_has_a_section(study):
 
 
 def test_the_cells_of_the_confusion_matrix_show_their_images(study, monkeypatch):
-    cats, dogs = matrix(study, IMAGES)
+    cats, dogs = matrix(study, IMAGES, {5})
     assert [cell["count"] for cell in cats["cells"] + dogs["cells"]] == [4, 1, 0, 5]
     assert [cell["share"] for cell in cats["cells"]] == [0.8, 0.2]
     assert [image["row"] for image in cats["cells"][0]["images"]] == [0, 3, 2, 1]  # the least confident first
@@ -286,6 +286,15 @@ def test_the_cells_of_the_confusion_matrix_show_their_images(study, monkeypatch)
     text = shown(study)
     assert 'alt="Confusion matrix"' in text
     assert 'class="matrix"' not in text
+
+
+def test_the_gallery_leads_to_the_explanations(study):
+    (found,) = gallery(study, IMAGES, set())
+    assert [found[key] for key in ("row", "truth", "guess", "explained")] == [9, NAMES[0], "dog", False]
+    assert gallery(study, IMAGES, {9})[0]["explained"]
+    assert '<span>9 · 99 %</span><a href="#case-9">why?' in shown(study)
+    right = study.predictions.assign(predicted_class=study.predictions["true_class"])
+    assert gallery(replace(study, predictions=right), IMAGES, set()) == []
 
 
 def test_every_explained_image_has_its_maps_and_probabilities(study):
@@ -347,8 +356,11 @@ def test_kernel_shaps_maps_of_many_classes_share_a_scale(study):
 
 
 def test_the_page_stays_small():
-    """64 images of 224 pixels by eight explainers, for two classes each: the limit is 15 MiB."""
+    """64 images of 224 pixels by eight explainers, for two classes each, and 60 that were only scored: the limit is 15
+    MiB, of which figures take two."""
     noise = np.random.default_rng(0)  # the least compressible image
     image, values = noise.integers(0, 256, (224, 224, 3), dtype=np.uint8), noise.normal(size=(224, 224))
-    bytes_per_image = len(uri(image)) + 16 * len(map_uri(image, values))
-    assert 64 * bytes_per_image < 13 * 2**20
+    map_of = len(packed_map(values))
+    explained = len(uri(image, PHOTO)) + 16 * (len(map_uri(image, values, side=SMALL)) + map_of)
+    scored = len(uri(image, SCORED_PHOTO)) + 8 * map_of
+    assert 64 * explained + SCORED * scored < 13 * 2**20

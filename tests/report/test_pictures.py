@@ -1,7 +1,6 @@
 """Outlines of masks over pictures."""
 
 import io
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -39,7 +38,7 @@ def test_masks_are_outlined_on_the_page_and_in_mlflow(study):
 
     times = enlarged(IMAGES[5]).width // 8
     green = [int(GREEN[place : place + 2], 16) for place in (1, 3, 5)]
-    for key, _, content in browsable(replace(study, scorecard=None)):
+    for key, _, content in browsable(study)[:-1]:  # the last is the scorecard
         pixels = np.asarray(Image.open(io.BytesIO(content)))
         assert (pixels[2 * times, 3 * times : 6 * times] == green).all()
         inside = slice(2 * times + 3, 5 * times - 3), slice(3 * times + 3, 6 * times - 3)

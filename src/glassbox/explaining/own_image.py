@@ -1,10 +1,12 @@
 """An image of the user, explained by every explainer."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from glassbox import models
 from glassbox.config.parameters import Params
@@ -15,16 +17,56 @@ from glassbox.core.seeds import derive
 from glassbox.data import decode, store, user_paths
 from glassbox.data.user_paths import shown
 from glassbox.evaluation import predictions
+from glassbox.evaluation.classification import accuracy_interval
 from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request
 from glassbox.explainers.catalog import BLACK_BOX, EXPLAINERS, TITLES
 from glassbox.explainers.running import Bookkeeping, attribute
+from glassbox.explainers.superpixels import segment
+from glassbox.explaining import familiarity
 from glassbox.explaining.explanations import Explained
+from glassbox.xai_metrics.faithfulness import deletion_curves
+from glassbox.xai_metrics.intervention import probabilities_without_each
 
-FOLDER = Path("reports/photos")
+FOLDER, REPORTS = Path("reports/photos"), Path("reports")
 NEED_GRADIENTS = set(EXPLAINERS) - set(BLACK_BOX)
 EXPLAINED = 2  # classes: the most probable ones
+SIMILAR = 100  # test images of the most similar confidence
+NEIGHBOURS = 6  # training images that are shown
+CROPS = (1.0, 0.75, 0.5)  # sides of the squares that are tried, shares of the image's shorter side
+
+Square = tuple[int, int, int]  # left, top and side of a square in an image, pixels
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like the training images an image is; see `familiarity`."""
+
+    distance: float
+    threshold: float  # above it the image is unlike them
+    held_out: int  # validation images that the threshold comes from
+    nearest: np.ndarray  # (NEIGHBOURS, H, W, 3) uint8, the nearest training images
+    classes: tuple[str, ...]  # theirs
+    square: Square | None = None  # the most similar square of an image that is unlike them, if that is like them
+
+    @property
+    def is_alike(self) -> bool:
+        return self.distance <= self.threshold
+
+    def told(self, name: str) -> list[str]:
+        """In sentences; `name` is the file's."""
+        held_out = f"of {self.held_out:,} validation images 95 % are nearer than {self.threshold:.2f}"
+        if self.is_alike:
+            return [f"It is like the training images: distance {self.distance:.2f}; {held_out}."]
+        sentences = [
+            f"It is UNLIKE the training images: distance {self.distance:.2f}; {held_out}. Its class and its maps may "
+            "mean nothing."
+        ]
+        if self.square:
+            given = ",".join(map(str, self.square))
+            sentences.append(f"A square of it is like them: make explain IMAGE={name} CROP={given}")
+        return sentences
 
 
 @dataclass(frozen=True)
@@ -37,11 +79,21 @@ class Photo:
     probabilities: np.ndarray  # (K,), with the temperature of the study
     targets: tuple[int, ...]  # the explained classes, the most probable first
     results: list[Explained]  # of every explainer that can explain this network, one map a target
+    segments: np.ndarray  # (H, W) labels of its regions
+    without: np.ndarray  # (S, K) probabilities with one region at a time in the training images' mean colour
+    mean: tuple[float, ...]  # that colour, 0..1
+    likeness: Likeness | None = None  # None where the study has not measured it
+    confidence: str = ""  # how often the study's test images of similar confidence are recognised, a sentence
 
-    def told(self) -> str:
+    def guessed(self) -> str:
         """The prediction in words."""
         guesses = [f"{self.classes[label]} ({100 * self.probabilities[label]:.1f} %)" for label in self.targets]
-        lines = [f"{self.name}: {', then '.join(guesses)}"]
+        return f"{self.name}: {', then '.join(guesses)}"
+
+    def told(self) -> str:
+        """The prediction, how sure it is, and what could not be measured, line by line."""
+        lines = [self.guessed(), *filter(None, [self.confidence])]
+        lines += self.likeness.told(self.name) if self.likeness else []
         names = {result.name for result in self.results}
         why = "the network has no feature maps" if names & NEED_GRADIENTS else "an ONNX model has no gradients"
         lines += [f"not by {TITLES[name]}: {why}" for name in EXPLAINERS if name not in names]
@@ -74,29 +126,45 @@ def explain(
     params: Params,
     data: str | Path = "data/prepared",
     model: str | Path = "models",
-    calibration: str | Path = "reports/evaluate/calibration.json",
+    reports: str | Path = REPORTS,
+    square: Square | None = None,
 ) -> Photo:
     """Classify an image and explain the two most probable classes, by every explainer that can explain the network,
     with the settings of the section `explain`. It is read as images of the study are: turned by its EXIF tag, made
     square and resized. Some explainers compare with training images of `data`.
 
+    Args:
+        path: the image.
+        params: of the study.
+        data, model, reports: folders of the study.
+        square: the part of the image that is taken; None takes all of it.
+
     Raises:
-        UserError: the image cannot be read, there is no classifier, or it was trained on other data.
+        UserError: the image cannot be read or has no such square, there is no classifier, or it was trained on other
+            data.
     """
     path = find(path)
     place = compute.resolve(params.compute)
-    classifier, card = models.load(model, place.device, predictions.temperature(calibration))
+    reports = Path(reports)
+    temperature = predictions.temperature(reports / "evaluate/calibration.json")
+    classifier, card = models.load(model, place.device, temperature)
     description = store.describe(data)
     if description.digest != card.data_digest:
         raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
     shape = replace(decode.Shape.of(params.data), size=card.image_size)
     try:
-        image = decode.read(path, shape, params.data.convert)
+        whole = decode.read_whole(path, params.data.convert)
+        image = np.asarray(decode.square(cut_out(whole, square), shape))
     except decode.UnreadableImage as error:
         raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
     pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
     probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]
     targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
+    train, colour = store.read(data, "train"), description.mean
+    likeness = _likeness(classifier, pixels, reports / "explain/familiarity.npz", train, description.classes)
+    if likeness and not likeness.is_alike:
+        found = _alike(classifier, whole, shape, reports / "explain/familiarity.npz")
+        likeness = replace(likeness, square=found)
     seed = derive(params.study.seed, "explain", "photo")
     request = Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
     names = BLACK_BOX if not classifier.has_gradients else EXPLAINERS
@@ -105,18 +173,109 @@ def explain(
     setup = factory.setup(
         classifier=classifier,
         settings=params.explain.model_copy(update={"explainers": names}),
-        train=store.read(data, "train").images,
-        mean=description.mean,
+        train=train.images,
+        mean=colour,
         batch_size=place.batch_size,
         seed=params.study.seed,
     )
     with Bar(total=len(names) * len(request), desc=f"explaining {cut(shown(path.name), 40)}", unit="map") as bar:
         books = Bookkeeping(progress=bar.update)
-        results = [
-            Explained(name, attribute(explainer, classifier, request, books), scores={})
-            for name, explainer in factory.make(setup).items()
-        ]
-    return Photo(shown(path.name), image, card.classes, probabilities, targets, results)
+        results = []
+        how = {"steps": params.explain.faithfulness.steps, "batch_size": place.batch_size}
+        for name, explainer in factory.make(setup).items():
+            attribution = attribute(explainer, classifier, request, books)
+            removal = deletion_curves(classifier, request, attribution.maps, colour=colour, **how)
+            results.append(Explained(name, attribution, scores={}, removal=removal))
+    segments = segment(image, params.explain.superpixels)
+    return Photo(
+        name=shown(path.name),
+        image=image,
+        classes=card.classes,
+        probabilities=probabilities,
+        targets=targets,
+        results=results,
+        segments=segments,
+        without=probabilities_without_each(classifier, pixels[0], segments, colour, place.batch_size),
+        mean=colour,
+        likeness=likeness,
+        confidence=_confidence(float(probabilities.max()), reports / "evaluate/predictions.csv"),
+    )
+
+
+def square_of(crop: str) -> Square | None:
+    """The square that LEFT,TOP,SIDE names; "" names none.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not crop:
+        return None
+    if not re.fullmatch(r"\d+,\d+,\d+", crop):
+        raise UserError(f"CROP={crop} must be LEFT,TOP,SIDE: three whole numbers of pixels, like 40,0,200")
+    left, top, side = map(int, crop.split(","))
+    return left, top, side
+
+
+def cut_out(image: Image.Image, square: Square | None) -> Image.Image:
+    """A square of an image, or all of it.
+
+    Raises:
+        UserError: the square does not lie in the image.
+    """
+    if square is None:
+        return image
+    left, top, side = square
+    width, height = image.size
+    if left < 0 or top < 0 or side < 1 or left + side > width or top + side > height:
+        raise UserError(
+            f"CROP={left},{top},{side} does not lie in the image of {width} x {height} pixels: it must be LEFT,TOP,SIDE"
+        )
+    return image.crop((left, top, left + side, top + side))
+
+
+def _likeness(
+    classifier: models.Classifier, pixels: torch.Tensor, file: Path, train: store.Split, classes: tuple[str, ...]
+) -> Likeness | None:
+    if not file.exists():
+        return None
+    known = familiarity.Reference.of(files.mapped_npz(file))
+    features = familiarity.features_of(classifier, pixels, batch_size=1)
+    rows = torch.from_numpy(known.nearest(features[0], NEIGHBOURS))
+    return Likeness(
+        float(known.distances(features)[0]),
+        known.threshold,
+        known.held_out,
+        train.images[rows].numpy(),
+        tuple(classes[label] for label in train.labels[rows].tolist()),
+    )
+
+
+def _alike(classifier: models.Classifier, whole: Image.Image, shape: decode.Shape, file: Path) -> Square | None:
+    """The square of an image that is most like the training images, if it is like them."""
+    known, squares = familiarity.Reference.of(files.mapped_npz(file)), []
+    for share in CROPS:
+        side = max(1, round(share * min(whole.size)))
+        lefts, tops = (sorted({0, (length - side) // 2, length - side}) for length in whole.size)
+        squares += [(left, top, side) for top in tops for left in lefts]
+    pixels = np.stack([np.asarray(decode.square(cut_out(whole, square), shape)) for square in squares])
+    distances = known.distances(familiarity.features_of(classifier, torch.from_numpy(pixels), len(pixels)))
+    best = int(distances.argmin())
+    return squares[best] if distances[best] <= known.threshold else None
+
+
+def _confidence(confidence: float, file: Path) -> str:
+    """How often the study's test images with the most similar confidence are recognised; nothing without them."""
+    if not file.exists():
+        return ""
+    table = files.read_csv(file)
+    nearest = table.loc[(table["confidence"] - confidence).abs().sort_values(kind="stable").index[:SIMILAR]]
+    right = int((nearest["true_class"] == nearest["predicted_class"]).sum())
+    share, low, high = (100 * value for value in accuracy_interval(right, len(nearest), 0.95))
+    least, most = 100 * nearest["confidence"].min(), 100 * nearest["confidence"].max()
+    return (
+        f"Of the {len(nearest)} test images with the most similar confidence ({least:.1f} to {most:.1f} %), "
+        f"{share:.0f} % are recognised (95 % interval {low:.0f} to {high:.0f} %)."
+    )
 
 
 def _has_feature_maps(classifier: models.Classifier, side: int) -> bool:

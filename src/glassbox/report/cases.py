@@ -11,10 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from glassbox.explainers.captions import equation, note, sound
-from glassbox.explainers.catalog import CONTROL, TITLES, UNITS
+from glassbox.explainers.catalog import CONTROL, EXPLAINER, TITLES, UNITS
 from glassbox.report import analyses
 from glassbox.report.pictures import map_uri, svg_path, uri
 from glassbox.report.study import Study
+from glassbox.xai_metrics.catalog import MEASUREMENTS
 from glassbox.xai_metrics.intervention import region_means
 from glassbox.xai_metrics.stability import rank_agreement
 
@@ -24,12 +25,15 @@ GROUPS = {  # of explained images
     "correct": "Recognised",
     "mistake": "Mistake",
     "pair": "Confusable pair",
+    "scored": "Drawn for the scorecard",
 }
+SCORED = 60  # images that were drawn for the scorecard, at most
 DETAILS = ("local_r2", "additivity_error", "base_value", "empty_probability", "completeness_error")
 STEPS = 127  # of a map's values on either side of zero, as the explorer has them
-VALUES, LABELS = 64, 112  # most pixels along a side of a map, and of an image's regions, in the explorer
-PHOTO = 256  # most pixels along a side of an explained image
-SMALL = 112  # side of a map beside its image, pixels
+VALUES, LABELS = 48, 112  # most pixels along a side of a map, and of an image's regions, in the explorer
+PHOTO = 192  # most pixels along a side of an explained image
+SCORED_PHOTO = 112  # the same of one that was only scored
+SMALL = 96  # side of a map beside its image, pixels
 
 
 def cases(study: Study) -> list[dict[str, Any]]:
@@ -76,6 +80,65 @@ def cases(study: Study) -> list[dict[str, Any]]:
     return drawn
 
 
+def scored_cases(study: Study, images: Any, taken: set[int]) -> list[dict[str, Any]]:
+    """The first `SCORED` of the images on which explainers were scored, other than those whose rows are `taken`, in the
+    form of `cases`. Their maps have no picture of their own, but the image's scores by the measures with controls.
+
+    Args:
+        images: of the test split, (N, H, W, 3) uint8.
+    """
+    if study.scored_index is None:
+        return []
+    columns = _measures(study)
+    values = study.values[study.values["kind"] == EXPLAINER].set_index(["image", "explainer"])
+    made = []
+    for row, part in list(study.scored_index.groupby("image", sort=False))[:SCORED]:
+        if row in taken:
+            continue
+        about, image = study.predictions.iloc[int(row)], images[int(row)]
+        guess, p = about["predicted_class"], float(about[f"p({about['predicted_class']})"])
+        maps = []
+        for one in part.to_dict("records"):
+            name, scores = one["explainer"], values.loc[(row, one["explainer"])]
+            told = [f"{title} {scores[column]:.2f}" for column, title in columns.items() if pd.notna(scores[column])]
+            values_of = study.scored_maps[one["map"]].astype(np.float32)
+            shown = {"name": name, "title": TITLES[name], "map": None, "note": "; ".join(told)}
+            maps.append(shown | for_explorer(values_of, name) | {"removal": ""})
+        made.append(
+            {
+                "row": int(row),
+                "group": "scored",
+                "truth": about["true_class"],
+                "guess": guess,
+                "file": None,
+                "image": uri(image, SCORED_PHOTO),
+                "outline": "",
+                "side": len(image),
+                "probabilities": _probabilities(study, int(row)),
+                "explained": [{"class": guess, "maps": maps}],
+                "panels": [],
+                "empty": None,
+                "regions": {"labels": "", "whole": json.dumps({guess: round(p, 4)}), "without": "{}"},
+                "disagreement": None,
+            }
+        )
+    return made
+
+
+def _measures(study: Study) -> dict[str, str]:
+    """Titles of the columns of values.csv that rank explainers against controls."""
+    return {
+        f"{metric}[{row['setting']}]": MEASUREMENTS[metric]
+        for metric, row in study.ranking["metrics"].items()
+        if row["controls"]
+    }
+
+
+def for_explorer(values: np.ndarray, name: str) -> dict[str, Any]:
+    """What the explorer needs of a map (H, W) of an explainer: `values`, `largest` absolute value, and its `unit`."""
+    return {"values": packed_map(values), "largest": float(np.abs(values).max()), "unit": UNITS[name]}
+
+
 def _shown(image: np.ndarray, values: np.ndarray, removal: np.ndarray | None, about: dict[str, Any]) -> dict[str, Any]:
     """A map with its explainer: `name`, `title`, `map` (None where it must not be shown) and the `note` under it; for
     the explorer `values` (see `packed_map`), the `largest` absolute value with its `unit`, and `removal`: the class's
@@ -91,11 +154,8 @@ def _shown(image: np.ndarray, values: np.ndarray, removal: np.ndarray | None, ab
         "title": TITLES[name],
         "map": map_uri(image, values, side=SMALL) if sound(details) else None,
         "note": note(details, bool(about["all_zero"]), name, empty_class if pd.notna(empty_class) else ""),
-        "values": packed_map(values),
-        "largest": float(np.abs(values).max()),
-        "unit": UNITS[name],
         "removal": " ".join(f"{p:.3f}" for p in curve),
-    }
+    } | for_explorer(values, name)
 
 
 def packed_map(values: np.ndarray) -> str:

@@ -1,5 +1,5 @@
 // The large map: its values under the pointer, its strength and scale, the regions of its image, and the probabilities
-// without some of them. All numbers were computed by *explain*; nothing is predicted here.
+// without some of them. All numbers were computed by *explain*, but for the demo's, whose network is asked.
 const explorer = byId("explorer");
 if (explorer && cases.length) {
   const LEAST = 256; // pixels of the canvas along a side
@@ -186,6 +186,10 @@ if (explorer && cases.length) {
     byId("removed").textContent = percent(share).replace(".0", "");
     const name = ofClass.value;
     let text = `Nothing is hidden: the probability of ${name} is ${percent(now.whole[name] ?? map?.removed[0] ?? NaN)}.`;
+    if (now.hidden.size && explorer.dataset.live) {
+      ask(name, [...now.hidden]);
+      return;
+    }
     if (now.hidden.size === 1 && !Number(removal.value)) {
       const [region] = now.hidden;
       text = `Without region ${region} the probability of ${name} is ${percent(now.without[name][region])}.`;
@@ -197,6 +201,14 @@ if (explorer && cases.length) {
     byId("probability").textContent = text;
   }
 
+  async function ask(name, hidden) {
+    const body = JSON.stringify({ class: name, hidden });
+    const answer = await (await fetch(explorer.dataset.live, { method: "POST", body })).json();
+    if (ofClass.value !== name || String([...now.hidden]) !== String(hidden)) return; // something else was chosen meanwhile
+    const regions = `region${hidden.length > 1 ? "s" : ""} ${hidden.join(", ")}`;
+    byId("probability").textContent = answer.error ?? `Without ${regions} the probability of ${name} is ${percent(answer.probability)}.`;
+  }
+
   function toggle() {
     if (!pointer || !now.labels) return;
     const region = regionAt(...pointer);
@@ -205,23 +217,29 @@ if (explorer && cases.length) {
     paint();
   }
 
-  canvas.addEventListener("pointermove", (event) => {
+  const inside = (value) => Math.min(Math.max(value, 0), 0.9999);
+  function point(event) {
     const box = canvas.getBoundingClientRect();
-    const inside = (value) => Math.min(Math.max(value, 0), 0.9999);
     pointer = [inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height)];
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    point(event);
     if (now) read(chosenMap());
   });
   canvas.addEventListener("pointerleave", () => {
     pointer = null;
     paint();
   });
-  canvas.addEventListener("click", toggle);
+  canvas.addEventListener("click", (event) => {
+    point(event); // a finger has left before its click comes
+    toggle();
+  });
   canvas.addEventListener("keydown", (event) => {
     const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
     if (x || y) {
       const step = 1 / 32;
       const [left, top] = pointer ?? [0.5 - x * step, 0.5 - y * step];
-      pointer = [Math.min(Math.max(left + x * step, 0), 0.9999), Math.min(Math.max(top + y * step, 0), 0.9999)];
+      pointer = [inside(left + x * step), inside(top + y * step)];
       paint();
     } else if (event.key === "Enter" || event.key === " ") toggle();
     else return;

@@ -91,8 +91,8 @@ def _trusted(ranking: dict[str, Any] | None) -> dict[str, str]:
     n = f"n = {verdicts.sizes(tests)}"
     if len(names) == 1:
         return {"value": TITLES[names[0]], "about": f"better than every control by {most} of {tested} measures, {n}"}
-    between = f" between {listed([TITLES[name] for name in names])}" if names else ""
-    return {"value": UNDECIDED, "about": f"{between.strip() or 'none is better than every control'}, {n}"}
+    why = f"between {listed([TITLES[name] for name in names])}" if names else "none is better than every control"
+    return {"value": UNDECIDED, "about": f"{why}, {n}"}
 
 
 def _which_map(study: Study) -> dict[str, str]:
@@ -114,24 +114,27 @@ def _which_map(study: Study) -> dict[str, str]:
         first = f"{UNDECIDED} between {listed([TITLES[name] for name in names])}"
         return {"first": first, "rest": f"each of which is {by} ({n})."}
     controls, others = verdicts.counts(ranking)[names[0]], verdicts.against_others(ranking, names[0])
-    rest = f"is {by}, no other explainer by as many. Compared with controls it is {_numbers(controls)}"
+    rest = f"is {by}, no other explainer by as many. Comparisons with controls: {_numbers(controls)}"
     if sum(others.values()):
-        rest += f"; with the other explainers, {_numbers(others)}"
+        rest += f"; with the other explainers: {_numbers(others)}"
     return {"first": TITLES[names[0]], "rest": f"{rest} ({n})."}
 
 
 def _numbers(outcomes: dict[str, int]) -> str:
-    return ", ".join(f"{what} {n} times" for what, n in outcomes.items())
+    return ", ".join(f"{n} {what}" for what, n in outcomes.items())
 
 
 def _what_fails(study: Study) -> dict[str, str]:
     confused = _most_confused(study)
     if confused is None:
         return {"first": "No test image is misclassified", "rest": f"of {study.metrics['images']:,}."}
-    truth, guess, taken, of_class = confused
-    first = f"{truth} is taken for {guess}"
-    rest = f"in {taken} of {counted(of_class)}, the most frequent of {study.metrics['mistakes']:,} mistakes."
-    return {"first": first, "rest": f"{rest} {_why(study)}"}
+    truth, guess, taken, of_class, is_tied = confused
+    mistakes = study.metrics["mistakes"]
+    how_often = f"the most frequent of {counted(mistakes, 'mistake')}"
+    if is_tied:
+        how_often = f"as often as other kinds of mistakes ({mistakes:,} in all)"
+    rest = f"in {taken} of {counted(of_class)}, {how_often}. {_why(study)}"
+    return {"first": f"{truth} is taken for {guess}", "rest": rest}
 
 
 def _why(study: Study) -> str:
@@ -152,16 +155,17 @@ def _why(study: Study) -> str:
     return f"{found.get(check['verdict'], 'Whether maps find what misleads it is undecided')}: {numbers}."
 
 
-def _most_confused(study: Study) -> tuple[str, str, int, int] | None:
-    """The most frequent mistake: true class, predicted class, how many images, and how many the true class has. None
-    where there are no mistakes; the first in the order of predictions.csv where several are as frequent."""
+def _most_confused(study: Study) -> tuple[str, str, int, int, bool] | None:
+    """The most frequent mistake: true class, predicted class, how many images, how many the true class has, and whether
+    another kind is as frequent, of which the first in predictions.csv is taken. None where there are no mistakes."""
     table = study.predictions
     wrong = table[table["true_class"] != table["predicted_class"]]
     if wrong.empty:
         return None
     counts = wrong.groupby(["true_class", "predicted_class"], sort=False).size()
     truth, guess = counts.idxmax()
-    return truth, guess, int(counts.max()), int((table["true_class"] == truth).sum())
+    is_tied = bool((counts == counts.max()).sum() > 1)
+    return truth, guess, int(counts.max()), int((table["true_class"] == truth).sum()), is_tied
 
 
 def _against_controls(ranking: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from glassbox.explainers.catalog import CONTROLS, TITLES, UNTRAINED, control_of
 from glassbox.report import analyses, calibration, first_screen, glossary, hypotheses, score_table
 from glassbox.report import contents as summaries
 from glassbox.report.card import network_in_words, origin, use_and_limits
-from glassbox.report.cases import GROUPS, cases
+from glassbox.report.cases import GROUPS, cases, scored_cases
 from glassbox.report.pictures import png_uri, uri
 from glassbox.report.study import Study
 from glassbox.report.words import macro_f1_ends, render
@@ -41,6 +41,8 @@ def page(study: Study, images: Any, study_digest: str) -> str:
     }
     pairs = (folder / "explain/analyses").glob("pair-*.png")
     network, shown = network_in_words(study.model["name"]), cases(study)
+    shown += scored_cases(study, images, {case["row"] for case in shown})
+    explained = {case["row"] for case in shown}
     return render(
         "page.html",
         study=study,
@@ -56,7 +58,8 @@ def page(study: Study, images: Any, study_digest: str) -> str:
         term=glossary.term,
         entries=glossary.entries(),
         groups=GROUPS,
-        matrix=matrix(study, images) if len(classes) <= MOST_CLASSES else None,
+        matrix=matrix(study, images, explained) if len(classes) <= MOST_CLASSES else None,
+        gallery=gallery(study, images, explained),
         use_and_limits=markdown.render(use_and_limits(study)),
         findings=findings,
         baseline_note=_baseline_note(study),
@@ -103,12 +106,30 @@ def _baseline_note(study: Study) -> str:
     return image_background.note(explain.integrated_gradients.baseline, study.ranking["baselines"])
 
 
-def matrix(study: Study, images: Any) -> list[dict[str, Any]]:
+def gallery(study: Study, images: Any, explained: set[int]) -> list[dict[str, Any]]:
+    """The most confident mistakes: `row`, `image`, `truth`, `guess`, `confidence`, and whether the page has its
+    explanation, which it has of the rows `explained`."""
+    table = study.predictions
+    wrong = table[table["true_class"] != table["predicted_class"]]
+    first = wrong.sort_values("confidence", ascending=False, kind="stable").head(study.params.evaluate.gallery)
+    return [
+        {
+            "row": int(p.image),
+            "image": uri(images[p.image], THUMBNAIL),
+            "truth": p.true_class,
+            "guess": p.predicted_class,
+            "confidence": p.confidence,
+            "explained": p.image in explained,
+        }
+        for p in first.itertuples()
+    ]
+
+
+def matrix(study: Study, images: Any, explained: set[int]) -> list[dict[str, Any]]:
     """The confusion matrix: a row for each true class with its `name` and `cells`, each with its `column`, `guess`,
     `count`, `share` of the row, and some of its `images`: the most confident mistakes, the least confident recognised
-    ones."""
+    ones. The page has the explanations of the rows `explained`."""
     classes = study.classes
-    explained = set(study.index.loc[study.index["drawn"], "image"])
     table = study.predictions.sort_values("confidence", kind="stable")
     by_cell = dict(tuple(table.groupby(["true_class", "predicted_class"])))
     rows = []

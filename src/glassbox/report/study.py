@@ -40,6 +40,8 @@ class Study:
     shortcut: dict[str, Any] | None  # what a watermark does to predictions and maps; None where the data have none
     stability: pd.DataFrame | None  # one row per image and number of LIME's samples; None where it was not measured
     panels: pd.DataFrame | None  # one row per map of Shapley values of many classes; None where there are none
+    scored_index: pd.DataFrame | None  # one row per map of the scored images; None likewise
+    values: pd.DataFrame | None  # the measured values, one row per subject and scored image; None likewise
     regions: pd.DataFrame  # one row per region and explained class of every image that is drawn
     # The three analyses.
     recognised: pd.DataFrame
@@ -83,6 +85,11 @@ class Study:
     def arrays(self) -> dict[str, np.ndarray]:
         """The maps and images of *explain*, on disk; see `explaining.arrays`."""
         return files.mapped_npz(self.folder / "explain/attributions.npz")
+
+    @cached_property
+    def scored_maps(self) -> np.ndarray:
+        """The maps of the scored images, on disk, in the order of `scored_index`; see `score_tables.kept_maps`."""
+        return files.mapped_npz(self.folder / "score/maps.npz")["maps"]
 
     @property
     def mask_gate(self) -> dict[str, Any] | None:
@@ -145,6 +152,8 @@ def read(params: Params, reports: str | Path = "reports", model: str | Path = "m
         gate=gate,
         scorecard=None if gate["refusal"] else table("score/scorecard.csv"),
         ranking=None if gate["refusal"] else content("score/ranking.json"),
+        scored_index=None if gate["refusal"] else table("score/maps.csv"),
+        values=None if gate["refusal"] else table("score/values.csv"),
         costs=content(f"score/{files.TIMES}"),
         shortcut=content("score/shortcut.json") if exists("score/shortcut.json") else None,
         stability=table("explain/lime_stability.csv") if exists("explain/lime_stability.csv") else None,

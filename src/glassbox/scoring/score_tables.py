@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from glassbox.explainers.base import constant
 from glassbox.explainers.catalog import CONTROLLED, EXPLAINER
 from glassbox.scoring.measurement import Scored
 from glassbox.scoring.preparation import Ground
 
+SHOWN = 48  # most pixels along a side of the maps that are kept
 CURVE = ("explainer", "step", "randomised_from", "image", "entropy_rise", "rank_agreement")  # columns of `curves`
 
 
@@ -29,6 +32,20 @@ def table(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> pd.
         }
         parts.append(pd.DataFrame(about | {str(column): values for column, values in subject.values.items()}))
     return pd.concat(parts, ignore_index=True)
+
+
+def kept_maps(scored: list[Scored], ground: Ground, classes: tuple[str, ...]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The explainers' maps with their own settings, to be looked at: a row for each with `map`, `image`, `explainer`
+    and `explained_class`, and in that order (M, h, w) float16, averaged to a side of at most `SHOWN` pixels."""
+    parts, tables = [], []
+    for subject in (subject for subject in scored if subject.kind == EXPLAINER):
+        maps = torch.from_numpy(np.array(subject.attribution.maps))
+        parts.append(adaptive_avg_pool2d(maps, min(maps.shape[-1], SHOWN)).half().numpy())
+        named = [classes[target] for target in ground.request.targets.tolist()]
+        tables.append(pd.DataFrame({"image": ground.rows, "explainer": subject.name, "explained_class": named}))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "map", np.arange(len(table)))
+    return table, np.concatenate(parts)
 
 
 def constant_maps(values: pd.DataFrame) -> dict[str, dict[str, int]]:

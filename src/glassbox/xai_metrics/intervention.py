@@ -69,6 +69,22 @@ def probabilities_without_each(
     return probabilities(classifier, mixed, batch_size).numpy()
 
 
+def probability_without_regions(
+    classifier: "Classifier", image: "torch.Tensor", segments: np.ndarray, hidden: list[int], colour: tuple[float, ...]
+) -> np.ndarray:
+    """Probabilities (K,) for an image (H, W, 3) uint8 with some of its regions, labels (H, W), in a colour, 0..1 a
+    channel. The classifier is left in the mode it was in."""
+    import torch
+
+    from glassbox.data.batches import to_float
+    from glassbox.models import probabilities
+    from glassbox.xai_metrics.faithfulness import replaced
+
+    whole, mask = to_float(image[None]), torch.from_numpy(np.isin(segments, hidden))
+    mixed = torch.where(mask, replaced(whole, "mean", colour, 0), whole)
+    return probabilities(classifier, mixed, batch_size=1).numpy()[0]
+
+
 def _first(order: np.ndarray, sizes: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
     covered = np.cumsum(sizes[order])
     n = 1 + int(np.searchsorted(covered, share * segments.size))  # rounding aside, the fewest that reach the share

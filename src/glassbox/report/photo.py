@@ -1,0 +1,74 @@
+"""The page of an image of the user: its class, how sure that is, its maps to explore, and what it is like."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from glassbox.core import files
+from glassbox.explainers.catalog import TITLES
+from glassbox.explaining.map_tables import figure_note, may_be_shown
+from glassbox.explaining.own_image import Photo
+from glassbox.report.cases import PHOTO, SMALL, for_explorer, packed_labels
+from glassbox.report.pictures import map_uri, uri
+from glassbox.report.words import render
+from glassbox.scoring import verdicts
+
+SCRIPTS = [Path(__file__).parent / name for name in ("photo.js", "explorer.js")]
+THUMBNAIL = 96  # side of a training image, pixels
+
+
+def write(photo: Photo, ranking: str | Path, path: str | Path) -> None:
+    """Write the page, with what the study's ranking.json, if there is one, says of explainers."""
+    files.write_text(path, page(photo, advice(ranking)))
+
+
+def advice(ranking: str | Path) -> str:
+    """Which of the maps to look at first, in a sentence; nothing where explainers were not scored."""
+    if not Path(ranking).exists():
+        return ""
+    return f"Which map to look at first, by the study's test images: {verdicts.best(files.read_json(ranking))}"
+
+
+def page(photo: Photo, advice: str, live: str = "") -> str:
+    """The page as HTML; `live` is the key under which `glassbox.live` answers for the photo, if it does."""
+    like = photo.likeness
+    return render(
+        "photo.html",
+        photo=photo,
+        advice=advice,
+        live=live,
+        c=case(photo),
+        neighbours=[(uri(image, THUMBNAIL), name) for image, name in zip(like.nearest, like.classes, strict=True)]
+        if like
+        else [],
+        script="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
+    )
+
+
+def case(photo: Photo) -> dict[str, Any]:
+    """The image in the form of `cases.cases`, as far as its page needs it."""
+    names = [photo.classes[label] for label in photo.targets]
+    explained = [
+        {"class": name, "maps": [_shown(photo, result, place) for result in photo.results]}
+        for place, name in enumerate(names)
+    ]
+    whole = {
+        name: round(float(photo.probabilities[label]), 4) for name, label in zip(names, photo.targets, strict=True)
+    }
+    without = {
+        name: photo.without[:, label].round(4).tolist() for name, label in zip(names, photo.targets, strict=True)
+    }
+    regions = {"labels": packed_labels(photo.segments), "whole": json.dumps(whole), "without": json.dumps(without)}
+    image = {"image": uri(photo.image, PHOTO), "side": len(photo.image), "outline": "", "group": ""}
+    return image | {"explained": explained, "regions": regions}
+
+
+def _shown(photo: Photo, result: Any, place: int) -> dict[str, Any]:
+    values, is_sound = result.attribution.maps[place], may_be_shown(result.attribution, place)
+    return {
+        "name": result.name,
+        "title": TITLES[result.name],
+        "map": map_uri(photo.image, values, side=SMALL) if is_sound else None,
+        "note": figure_note(result, place),
+        "removal": " ".join(f"{p:.3f}" for p in result.removal[place]),
+    } | for_explorer(values, result.name)
