@@ -77,10 +77,10 @@ LOOKS = {
 BROKEN = """
 () => [...document.querySelectorAll("th, td, dt, dd, p, li, h1, h2, h3, h4, label, figcaption")].filter((element) => {
   const text = element.innerText.trim();
-  if (!element.checkVisibility() || text.length < 8 || !element.clientWidth) return false;
+  if (!element.checkVisibility() || text.length < 4 || !element.clientWidth) return false;
   const size = parseFloat(getComputedStyle(element).fontSize);
   const longest = Math.max(...text.split(/\\s+/).map((word) => word.length));
-  return longest > 3 && element.clientWidth < 2 * size;
+  return longest > 2 && element.clientWidth < 2 * size;
 }).map((element) => element.outerHTML.slice(0, 200))
 """
 

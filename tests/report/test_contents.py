@@ -125,7 +125,7 @@ def test_a_study_that_was_not_scored(folder, params):
         (folder / "reports/score" / name).unlink()
     study = finished.read(params, folder / "reports", folder / "models")
     text = shown(study)
-    assert f"<strong>Not tested</strong> {refusal}" in text
+    assert f"<strong>Not tested.</strong> {refusal}" in text
     assert "<td>0.5000</td><td>at least 0.99</td><td>no</td>" in text
     assert "Below each mean" not in text
     assert contents.summary(study)["best_explainer"] == study.best_explainer == "Not scored."

@@ -45,8 +45,8 @@ def test_a_comparison_with_another_explainer_is_read_from_either_side(study):
     [
         (
             against_all("lime") + against_all("grad_cam"),
-            "Undecided between LIME and Grad-CAM",
-            "each of which is better than every control by 1 of 1 measures (n = 11).",
+            "Undecided between LIME and Grad-CAM.",
+            "Each is better than every control by 1 of 1 measures (n = 11).",
             "between LIME and Grad-CAM, n = 11",
         ),
         (
@@ -66,11 +66,11 @@ def test_undecided_is_an_answer(study, tests, first, rest, tile):
 def test_too_few_images_and_a_refusal_are_answers(study):
     study.ranking["metrics"]["deletion_auc"] |= {"n": 3, "decidable": False}
     assert answer(study, first_screen.WHICH_MAP) == (
-        "Not tested",
+        "Not tested.",
         "3 images are too few for any comparison, 10 at least.",
     )
     refused = replace(study, ranking=None, scorecard=None, gate={"checks": [], "refusal": "The model fails."})
-    assert answer(refused, first_screen.WHICH_MAP) == ("Not tested", "The model fails.")
+    assert answer(refused, first_screen.WHICH_MAP) == ("Not tested.", "The model fails.")
     assert first_screen.tiles(refused)[-1]["about"] == "explainers were not scored"
 
 

@@ -4,7 +4,7 @@ page in the same words."""
 from collections.abc import Iterable
 from typing import Any
 
-from glassbox.core.text import counted, listed
+from glassbox.core.text import MINUS, counted, listed
 from glassbox.evaluation import chance_level
 from glassbox.explainers.catalog import TITLES
 from glassbox.report import calibration, hypotheses
@@ -98,10 +98,10 @@ def _trusted(ranking: dict[str, Any] | None) -> dict[str, str]:
 def _which_map(study: Study) -> dict[str, str]:
     ranking = study.ranking
     if ranking is None:
-        return {"first": NOT_TESTED, "rest": study.gate["refusal"]}
+        return {"first": f"{NOT_TESTED}.", "rest": study.gate["refusal"]}
     tested = [row for row in ranking["metrics"].values() if row["controls"]]
     if not any(row["decidable"] for row in tested):
-        return {"first": NOT_TESTED, "rest": verdicts.best(ranking).removeprefix("Not tested: ").capitalize()}
+        return {"first": f"{NOT_TESTED}.", "rest": verdicts.best(ranking).removeprefix("Not tested: ").capitalize()}
     names, most = verdicts.leaders(ranking)
     n = f"n = {verdicts.sizes(_against_controls(ranking))}"
     if not names:
@@ -111,8 +111,8 @@ def _which_map(study: Study) -> dict[str, str]:
         }
     by = f"better than every control by {most} of {len(tested)} measures"
     if len(names) > 1:
-        first = f"{UNDECIDED} between {listed([TITLES[name] for name in names])}"
-        return {"first": first, "rest": f"each of which is {by} ({n})."}
+        first = f"{UNDECIDED} between {listed([TITLES[name] for name in names])}."
+        return {"first": first, "rest": f"Each is {by} ({n})."}
     controls, others = verdicts.counts(ranking)[names[0]], verdicts.against_others(ranking, names[0])
     rest = f"is {by}, no other explainer by as many. Comparisons with controls: {_numbers(controls)}"
     if sum(others.values()):
@@ -144,6 +144,7 @@ def _why(study: Study) -> str:
         return "Why was not tested."
     name = TITLES[study.analyst]
     ends = "" if check["low"] is None else f" [{percent(check['low'], 0)}, {percent(check['high'], 0)}]"
+    ends = ends.replace("-", MINUS)
     numbers = (
         f"without the regions that {name} blames, {percent(check['value'], 0)}{ends} more of {check['images']} "
         "mistakes turn right than without random regions"
