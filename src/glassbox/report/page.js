@@ -191,7 +191,7 @@ for (const link of all("a.term")) {
   });
 }
 document.addEventListener("keydown", (event) => event.key === "Escape" && explain(null));
-window.addEventListener("scroll", () => explain(null), { passive: true });
+window.addEventListener("scroll", () => explained && explain(explained), { passive: true }); // it stays beside its word
 
 // Figures at full size.
 const full = byId("full");
