@@ -114,11 +114,12 @@ def page(studies: dict[str, list[Run]]) -> str:
     machines = sorted({described(made.facts["machine"]) for made in every})
     head = ["study", "network", "test accuracy (%)", "with mirror images (%)", "seeds", "epochs", "training"]
     head += ["images/s", "CPU cores"]
-    papers = [[*line[:3], "", "1", "", line[4], "", ""] for line in PAPERS]
+    papers = [[*line[:3], "", "", "", line[4], "", ""] for line in PAPERS]
     return f"""<!-- Written by docs/laptop.py from docs/laptop/, docs/cnn-paper/ and docs/resnet50-paper/. -->
 # What a laptop can do
 
-CIFAR-10, all 50,000 training and 10,000 test images, on {" and on ".join(machines)}, without a GPU. Test accuracies are
+CIFAR-10, all 50,000 training images (validation images among them) and 10,000 test images, on
+{" and on ".join(machines)}, without a GPU. Test accuracies are
 means ± standard deviations over seeds; the test images were used once a run, by *evaluate*. One seed alone has a 95 %
 interval of about ± 0.5 % at 94 %. Training is the time of all epochs with validation (median and range over seeds).
 

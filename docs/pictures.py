@@ -103,8 +103,9 @@ def main() -> None:
             return page
 
         page = opened(Path("reports/index.html").resolve().as_uri(), 900)
-        page.locator("#shown").select_option("kernel_shap")
-        page.locator("#images").scroll_into_view_if_needed()
+        page.wait_for_function("document.getElementById('probability').textContent")
+        kept(page, "first-screen")
+        page.locator("#explainer").select_option("kernel_shap")
         page.evaluate("document.getElementById('images').scrollIntoView()")
         kept(page, "report")
 

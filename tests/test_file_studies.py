@@ -1,5 +1,6 @@
 """Studies of networks that a file holds: nothing is trained, and the whole pipeline takes them as they are."""
 
+import html
 import json
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_an_onnx_model_of_keras_layout_goes_through_the_whole_pipeline(project, 
     assert set(scores["kind"]) == {"explainer", "control", "matched"}
     assert not set(scores["metric"]) & {"emprt", "attack_sensitivity"}
     assert not (project / "reports/score/randomization.png").exists()
-    page = (project / "reports/index.html").read_text()
+    page = html.unescape((project / "reports/index.html").read_text())
     assert ANSWERS_ONLY in page
     assert "itself untrained" not in page
     assert "own map of an untrained network" not in page

@@ -58,13 +58,13 @@ def test_everything_that_the_readme_promises_is_there(study):
         "evaluate": ["metrics.json", "scores.csv", "classification_report.csv", "confusion_matrix.csv",
                      "predictions.csv", "confused_pairs.csv", "reliability.csv", "reliability_as_trained.csv",
                      "confusion_matrix.png", "calibration.json", "reliability.png", "mistakes.png", "timing.yaml"],
-        "explain": ["attributions.npz", "index.csv", "lime_stability.csv",
+        "explain": ["attributions.npz", "index.csv", "lime_stability.csv", "familiarity.npz", "regions.csv",
                     "lime_stability.png", "timing.yaml", "figures", "analyses", "panels.csv", "recognised.csv",
                     "mistakes.csv", "pairs.csv"],
         "score": ["scorecard.csv", "values.csv", "randomization.csv", "budgets.csv", "ranking.json", "gate.json",
-                  "timing.yaml", "scorecard.png", "outcomes.png", "faithfulness_and_cost.png", "randomization.png",
-                  "forest"],  # and "ranks", where there are images enough to tell explainers apart
-        "report": ["hypotheses.json", "model_card.md", "record.json", "sources.zip"],
+                  "maps.csv", "maps.npz", "timing.yaml", "scorecard.png", "outcomes.png", "faithfulness_and_cost.png",
+                  "randomization.png", "forest"],  # and "ranks", where there are images enough to tell explainers apart
+        "report": ["classes.html", "hypotheses.json", "model_card.md", "record.json", "sources.zip"],
     }  # fmt: skip
     for stage, names in expected.items():
         there = {path.name for path in (reports / stage).iterdir()} - {"importance.png"}

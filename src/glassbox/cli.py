@@ -235,12 +235,7 @@ def verify(place: str) -> None:
 
 
 def explain(path: str, *crops: str) -> None:
-    """Explain a picture of your own by every explainer.
-
-    Args:
-        path: the picture.
-        crops: the square of it that is taken, as LEFT,TOP,SIDE in pixels; none, or "", takes all of it.
-    """
+    """Explain a picture of your own, or a square of it, by every explainer."""
     from glassbox.explaining import own_image
     from glassbox.figures.own_image import write
     from glassbox.report import photo as pages

@@ -41,7 +41,7 @@ AS_THEY_ARE = ["make format", "python -m pytest tests/xai_metrics/test_sparsenes
 OTHER = "-S model.arguments=null -S tune.space.model=null"  # than the default study's network
 # What takes hours, needs a GPU or the network, or is this very run: its parameters and targets are checked instead.
 CHECKED = [
-    "make demo", "make explain IMAGE=photo.jpg CROP=40,0,200", "make test", "make faults", "make bench", "make docs",
+    "make test", "make faults", "make bench", "make docs",
     "GLASSBOX_FAULTS=all GLASSBOX_WHOLE_STUDY=1 python -m pytest tests/faults/test_cluster_study.py",
     "make study STUDY=cifar10-cnn",
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",

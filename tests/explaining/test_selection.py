@@ -56,7 +56,7 @@ def test_every_group_follows_its_rule():
 
 def test_the_section_explain_decides_and_masks_are_those_of_the_source(params):
     labels, predicted, p = case()
-    settings = params.explain.model_copy(update={"pairs": 1, "images": (7,)})
+    settings = params.explain.model_copy(update={"pairs": 1, "images": (7,), "mistakes": 4})
     masks = torch.zeros(90, 2, 2, dtype=torch.uint8)
     masks[4, 0, 0] = 1
     test = Split(torch.zeros(90, 2, 2, 3, dtype=torch.uint8), torch.from_numpy(labels), masks, torch.arange(90), None)

@@ -140,7 +140,7 @@ def draw(folder, params, cases: Cases, bad: int | None = None) -> None:
     mask = np.zeros((16, 16), bool)
     mask[4:8, 4:8] = True
     hidden = {(0, "kernel_shap"): mask, (1, "kernel_shap"): mask}
-    tables = Analyses(pd.DataFrame(), pd.DataFrame(mistakes), pd.DataFrame(), hidden)
+    tables = Analyses(pd.DataFrame(), pd.DataFrame(mistakes), pd.DataFrame(), pd.DataFrame(), [], hidden)
     analyses.draw_all(folder, cases, results, tables, params.explain)
 
 

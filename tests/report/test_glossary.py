@@ -19,6 +19,11 @@ def test_a_term_leads_to_its_entry():
     assert glossary.term("ece", "<b>") == '<a class="term" href="#term-ece">&lt;b&gt;</a>'
 
 
+def test_an_explainer_that_was_added_is_named_without_an_entry(monkeypatch):
+    monkeypatch.setitem(glossary.TITLES_OF_ALL, "mine", "Mine <2026>")
+    assert glossary.term("mine") == "Mine &lt;2026&gt;"
+
+
 def test_every_term_of_the_page_is_in_its_glossary(study):
     text = shown(study)
     used = set(re.findall(r'class="term" href="#(term-\w+)"', text))

@@ -136,7 +136,11 @@ def _measures(study: Study) -> dict[str, str]:
 
 def for_explorer(values: np.ndarray, name: str) -> dict[str, Any]:
     """What the explorer needs of a map (H, W) of an explainer: `values`, `largest` absolute value, and its `unit`."""
-    return {"values": packed_map(values), "largest": float(np.abs(values).max()), "unit": UNITS[name]}
+    return {
+        "values": packed_map(values),
+        "largest": float(np.abs(values).max()),
+        "unit": UNITS.get(name, "explained score"),
+    }
 
 
 def _shown(image: np.ndarray, values: np.ndarray, removal: np.ndarray | None, about: dict[str, Any]) -> dict[str, Any]:

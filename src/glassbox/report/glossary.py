@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from glassbox.explainers.catalog import CONTROLS, EXPLAINERS, TITLES
+from glassbox.explainers.catalog import CONTROLS, TITLES
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
 _OF_EXPLAINERS = {
@@ -125,14 +125,17 @@ _OTHERS = {
 }
 TERMS = {
     **_OTHERS,
-    **{name: (TITLES[name], _OF_EXPLAINERS[name]) for name in EXPLAINERS},
-    **{name: (CONTROLS[name], _OF_CONTROLS[name]) for name in CONTROLS},
-    **{name: (title, _OF_MEASURES[name]) for name, title in MEASUREMENTS.items()},
+    **{name: (TITLES[name], text) for name, text in _OF_EXPLAINERS.items()},
+    **{name: (CONTROLS[name], text) for name, text in _OF_CONTROLS.items()},
+    **{name: (MEASUREMENTS[name], text) for name, text in _OF_MEASURES.items()},
 }
+TITLES_OF_ALL = {**TITLES, **CONTROLS, **MEASUREMENTS}  # an explainer or a measure that was added may have no entry
 
 
 def term(key: str, text: str = "") -> Markup:
-    """A link from a word, its own or `text`, to the entry of a term."""
+    """A link from a word, its own or `text`, to the entry of a term; the word alone where there is none."""
+    if key not in TERMS:
+        return Markup("{}").format(text or TITLES_OF_ALL[key])
     return Markup('<a class="term" href="#term-{}">{}</a>').format(key, text or TERMS[key][0])
 
 
