@@ -148,6 +148,11 @@ def test_the_confidence_is_compared_with_test_images_of_similar_confidence(study
         f"Of the 100 test images with the most similar confidence ({100 * p:.1f} to {100 * p:.1f} %), 60 % are "
         "recognised (95 % interval 50 to 69 %)."
     )
+    files.write_csv(place / "reports/evaluate/predictions.csv", pd.concat([pd.DataFrame(far), pd.DataFrame(near)[:9]]))
+    assert explain(study, picture).confidence == (
+        "Only 9 of 59 test images have a confidence within 10 % of its own: how many of such answers are right is not "
+        "known."
+    )
 
 
 def test_bad_input_is_one_sentence(study, tmp_path):

@@ -123,14 +123,15 @@ FILES = [
         "reliability_as_trained.csv", "timing.yaml")),
     *(f"reports/explain/{name}" for name in (
         "analyses/mistakes.png", "analyses/recognised.png", "attributions.npz",
-        "figures/image-00000.png", "files.sha256", "index.csv", "lime_stability.csv", "lime_stability.png",
-        "mistakes.csv", "pairs.csv", "panels.csv", "recognised.csv", "timing.yaml")),
+        "familiarity.npz", "figures/image-00000.png", "files.sha256", "index.csv", "lime_stability.csv",
+        "lime_stability.png",
+        "mistakes.csv", "pairs.csv", "panels.csv", "recognised.csv", "regions.csv", "timing.yaml")),
     *(f"reports/score/{name}" for name in (
-        "budgets.csv", "faithfulness_and_cost.png", "files.sha256", "forest/road.png", "gate.json", "outcomes.png",
-        "randomization.csv", "randomization.png", "ranking.json", "scorecard.csv", "scorecard.png", "timing.yaml",
-        "values.csv")),
-    *(f"reports/report/{name}" for name in ("files.sha256", "hypotheses.json", "model_card.md", "record.json",
-                                            "sources.zip")),
+        "budgets.csv", "faithfulness_and_cost.png", "files.sha256", "forest/road.png", "gate.json", "maps.csv",
+        "maps.npz", "outcomes.png", "randomization.csv", "randomization.png", "ranking.json", "scorecard.csv",
+        "scorecard.png", "timing.yaml", "values.csv")),
+    *(f"reports/report/{name}" for name in ("classes.html", "files.sha256", "hypotheses.json", "model_card.md",
+                                            "record.json", "sources.zip")),
     "reports/index.html",
 ]  # fmt: skip
 

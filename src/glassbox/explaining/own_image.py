@@ -32,7 +32,8 @@ from glassbox.xai_metrics.intervention import probabilities_without_each
 FOLDER, REPORTS = Path("reports/photos"), Path("reports")
 NEED_GRADIENTS = set(EXPLAINERS) - set(BLACK_BOX)
 EXPLAINED = 2  # classes: the most probable ones
-SIMILAR = 100  # test images of the most similar confidence
+SIMILAR, SIMILAR_WITHIN = 100, 0.1  # test images of the most similar confidence, and how far theirs may be from it
+FEWEST = 10  # of them, with fewer of which nothing is said
 NEIGHBOURS = 6  # training images that are shown
 CROPS = (1.0, 0.75, 0.5)  # sides of the squares that are tried, shares of the image's shorter side
 
@@ -268,7 +269,13 @@ def _confidence(confidence: float, file: Path) -> str:
     if not file.exists():
         return ""
     table = files.read_csv(file)
-    nearest = table.loc[(table["confidence"] - confidence).abs().sort_values(kind="stable").index[:SIMILAR]]
+    distance = (table["confidence"] - confidence).abs().sort_values(kind="stable")
+    nearest = table.loc[distance[distance <= SIMILAR_WITHIN].index[:SIMILAR]]
+    if len(nearest) < FEWEST:
+        return (
+            f"Only {len(nearest)} of {len(table):,} test images have a confidence within {100 * SIMILAR_WITHIN:.0f} % "
+            "of its own: how many of such answers are right is not known."
+        )
     right = int((nearest["true_class"] == nearest["predicted_class"]).sum())
     share, low, high = (100 * value for value in accuracy_interval(right, len(nearest), 0.95))
     least, most = 100 * nearest["confidence"].min(), 100 * nearest["confidence"].max()
