@@ -85,9 +85,10 @@ BROKEN = """
 """
 
 
+@pytest.mark.parametrize("file", ["index.html", "report/classes.html"])
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_report_is_accessible_and_fits(browser, project, look):
-    with opened(browser, (project / "reports/index.html").as_uri(), **LOOKS[look]) as page:
+def test_the_report_is_accessible_and_fits(browser, project, look, file):
+    with opened(browser, (project / "reports" / file).as_uri(), **LOOKS[look]) as page:
         assert violations(page) == []
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert violations(page) == []

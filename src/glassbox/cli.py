@@ -243,8 +243,9 @@ def explain(path: str, *crops: str) -> None:
     if not path:
         raise UserError("IMAGE is not given: name a picture, as in 'make explain IMAGE=photo.jpg'")
     params = parameters.read()
-    explained = own_image.explain(path, params, square=own_image.square_of(" ".join(crops)))
-    figure = write(explained, own_image.find(path).read_bytes(), params.explain.lime.regions)
+    crop = " ".join(crops)
+    explained = own_image.explain(path, params, square=own_image.square_of(crop))
+    figure = write(explained, own_image.find(path).read_bytes() + crop.encode(), params.explain.lime.regions)
     ranking, page = own_image.REPORTS / "score/ranking.json", figure.with_suffix(".html")
     pages.write(explained, ranking, page)
     print("\n".join(filter(None, [explained.told(), pages.advice(ranking)])))

@@ -163,6 +163,15 @@ def test_bad_input_is_one_sentence(study, tmp_path):
         explain(study, tmp_path / "cut.png")
 
 
+def test_a_panorama_that_would_be_too_long_is_one_sentence(study, tmp_path, monkeypatch):
+    place, params = study
+    Image.new("RGB", (40, 2)).save(tmp_path / "long.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    section = params.data.model_copy(update={"resize": "crop", "shorter_side": 20})
+    with pytest.raises(UserError, match=r"^IMAGE=.*long.png is too large: resized to data.shorter_side it would have"):
+        explain((place, params.model_copy(update={"data": section})), tmp_path / "long.png")
+
+
 def test_a_name_that_its_figure_cannot_have_is_refused_before_the_work(study, picture, tmp_path, monkeypatch):
     monkeypatch.setattr(own_image.models, "load", None)  # nothing is loaded
     for length, ending in ((300, ".png"), (240, ".png"), (248, ".jpeg")):

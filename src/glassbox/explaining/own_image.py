@@ -158,6 +158,8 @@ def explain(
         image = np.asarray(decode.square(cut_out(whole, square), shape))
     except decode.UnreadableImage as error:
         raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"IMAGE={cut(shown(path))} is too large: {error}") from None
     pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
     probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]
     targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
