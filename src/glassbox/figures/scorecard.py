@@ -35,7 +35,7 @@ LOOKS = {
     UNTRAINED: (ORANGE, "s", "white", "the same, on an untrained network"),
     CONTROLLED: (GREY, "o", GREY, "control"),
 }
-MARKS = {BEATS: "▲", LOSES: "▼"}
+MARKS = {BEATS: ("^", "better than every control"), LOSES: ("v", "worse than every control")}
 ARROWS = {"higher is better": "→ better", "lower is better": "← better", "unranked": "unranked"}
 COMPANIONS = {MATCHED: -0.2, UNTRAINED: 0.2}  # vertical offset from their explainer
 # By explainer, the same in every study: Okabe & Ito's colours.
@@ -50,14 +50,22 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str], ranking: di
     by their mean rank, and marked where they are better, or worse, than every control. The card is the table of
     `scorecard.summarise`, the ranking that of `scorecard.rank`."""
     drawn = card[card["ranks"] & card["metric"].isin(metrics)]
-    ranks, tested = verdicts.mean_ranks(ranking), verdicts.tally(ranking)
+    ranks = verdicts.mean_ranks(ranking)
+    marks = {
+        (name, metric): mark
+        for name, by_metric in verdicts.tally(ranking).items()
+        for metric, counts in by_metric.items()
+        if metric in metrics and (mark := verdicts.mark(counts))
+    }
+    marked = set(marks.values())
     names = list(dict.fromkeys(drawn[drawn["kind"].isin((EXPLAINER, CONTROLLED))]["explainer"]))
     names = sorted(names, key=lambda name: (name in CONTROLS, ranks.get(name, np.inf)))[::-1]
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     whole = min(2.6 * columns + 1.4, COLUMN)
     kinds = [kind for kind in LOOKS if kind in set(drawn["kind"])]
     across = min(2, columns)  # of the legend, whose entries are nearly as wide as a panel
-    height = (0.27 * len(names) + 0.75) * rows_of(len(metrics), columns) + 0.2 * rows_of(len(kinds), across)
+    entries = len(kinds) + len(marked)
+    height = (0.27 * len(names) + 0.75) * rows_of(len(metrics), columns) + 0.2 * rows_of(entries, across)
     with figure(path, whole, height) as drawing:
         axes = panels(drawing, len(metrics), columns, sharey=True)
         for axis, metric in zip(axes, metrics, strict=True):
@@ -68,10 +76,8 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str], ranking: di
                 width, size = (1, 3.5) if row.kind in COMPANIONS else (2, 5)
                 axis.plot((row.low, row.high), (y, y), color=colour, linewidth=width)
                 axis.plot(row.mean, y, marker, color=colour, markerfacecolor=face, markersize=size)
-                mark = verdicts.mark(tested.get(row.explainer, {}).get(metric, {})) if row.kind == EXPLAINER else ""
-                if mark:
-                    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 7}
-                    axis.annotate(MARKS[mark], (row.mean, y), color=colour, **place)
+                if row.kind == EXPLAINER and (mark := marks.get((row.explainer, metric))):
+                    axis.plot(row.mean, y + 0.24, MARKS[mark][0], color=colour, markersize=3.5)
             about = part.iloc[0]
             setting = f", {about.setting}" if about.setting else ""
             kind = f"{PLAUSIBILITY}, " if about.property == PLAUSIBILITY else ""
@@ -84,8 +90,10 @@ def forest(path: str | Path, card: pd.DataFrame, metrics: list[str], ranking: di
             axis.set_ylim(-0.6, len(names) - 0.4)
         for colour, marker, face, label in (LOOKS[kind] for kind in kinds):
             axes[0].plot([], [], marker, color=colour, markerfacecolor=face, markersize=5, label=label)
+        for mark in sorted(marked):
+            sign, label = MARKS[mark]
+            axes[0].plot([], [], sign, color=BLUE, markersize=5, label=label)
         drawing.legend(loc="outside lower center", ncols=across, fontsize=8)
-        drawing.supxlabel("▲ better than every control, ▼ worse; explainers by mean rank", fontsize=8)
 
 
 def outcomes(path: str | Path, ranking: dict[str, Any]) -> None:
