@@ -14,7 +14,7 @@ from glassbox.evaluation.preprocessing_check import as_changes, parameters_for
 from glassbox.execution import compute
 from glassbox.explainers import factory
 from glassbox.explainers.catalog import BLACK_BOX
-from glassbox.explaining import selection
+from glassbox.explaining import familiarity, selection
 from glassbox.models import load, made_for
 from glassbox.models.networks import source_of
 from glassbox.scoring import forecast
@@ -72,15 +72,16 @@ def foretold(params: Params) -> forecast.Forecast:
     classifier, card = load(MODEL, place.device, predictions.temperature("reports/evaluate/calibration.json"))
     description, test = store.describe(DATA), store.read(DATA, "test")
     probabilities = predictions.read("reports/evaluate/predictions.csv", len(test), card.classes)
-    seed = params.study.seed
+    seed, train = params.study.seed, store.read(DATA, "train").images
+    passes = familiarity.passes(len(train), len(store.read(DATA, "validation")))
     setup = factory.setup(
         classifier=classifier,
         settings=params.explain,
-        train=store.read(DATA, "train").images,
+        train=train,
         mean=description.mean,
         batch_size=place.batch_size,
         seed=seed,
     )
     cases = selection.cases(test, probabilities, card.classes, params.explain, seed)
     predicted = probabilities.argmax(axis=1)
-    return forecast.foretell(setup, params.score, card=card, test=test, predicted=predicted, cases=cases)
+    return forecast.foretell(setup, params.score, card=card, test=test, predicted=predicted, cases=cases, passes=passes)

@@ -88,3 +88,7 @@ def test_so_many_images_are_drawn_at_most(corners, monkeypatch):
     assert (again.rows == made.rows).all()
     other = familiarity.reference(corners, images(60, 0, seed=1), images(60, 0, seed=2), batch_size=100, seed=1)
     assert (other.rows != made.rows).any()
+
+
+def test_the_forecast_counts_the_images_that_are_drawn():
+    assert familiarity.passes(30, 5000) == 30 + familiarity.MOST

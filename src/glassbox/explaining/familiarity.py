@@ -65,6 +65,11 @@ def features_of(classifier: Classifier, images: torch.Tensor, batch_size: int) -
     return None if found is None else normalize(found, dim=1).numpy()
 
 
+def passes(train: int, validation: int) -> int:
+    """How many images `reference` sends through the network, of so many in each split."""
+    return min(train, MOST) + min(validation, MOST)
+
+
 def reference(
     classifier: Classifier, train: torch.Tensor, validation: torch.Tensor, *, batch_size: int, seed: int
 ) -> Reference | None:

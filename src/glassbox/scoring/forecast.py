@@ -33,7 +33,7 @@ class Forecast:
 
 
 def foretell(
-    setup: Setup, settings: Score, *, card: Card, test: Split, predicted: np.ndarray, cases: Cases
+    setup: Setup, settings: Score, *, card: Card, test: Split, predicted: np.ndarray, cases: Cases, passes: int = 0
 ) -> Forecast:
     """Time both stages on `TRIED` images, and multiply by the images of the study. Only work counts that grows with
     them; starts, figures and files come on top, about 10 s for each stage.
@@ -44,10 +44,13 @@ def foretell(
         card: of the network.
         test, predicted: the test split, and the predicted classes (N,).
         cases: the images that *explain* shows.
+        passes: further images that *explain* sends through the network once, see `familiarity.passes`.
     """
-    models.predict(setup.classifier, test.images[: setup.batch_size], setup.batch_size)  # the first pass is slower
+    batch = test.images[: setup.batch_size]
+    models.predict(setup.classifier, batch, setup.batch_size)  # the first pass is slower
     n = min(TRIED, len(test))
-    return Forecast(_explain(setup, cases, n), _score(setup, settings, card, test, predicted, n))
+    of_image = _timed(lambda: models.predict(setup.classifier, batch, setup.batch_size))[1] / len(batch)
+    return Forecast(_explain(setup, cases, n) + passes * of_image, _score(setup, settings, card, test, predicted, n))
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
