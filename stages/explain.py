@@ -38,10 +38,11 @@ def main() -> None:
         cases = selection.cases(test, probabilities, card.classes, settings, study.seed)
         plan = explanations.plan(cases, settings, study.seed, on_disk)
         repeated = lime_stability.choose(cases.picks, settings)
+        train, validation = (store.read(DATA, name).images for name in ("train", "validation"))
         setup = factory.setup(
             classifier=classifier,
             settings=settings,
-            train=store.read(DATA, "train").images,
+            train=train,
             mean=description.mean,
             batch_size=engine.place.batch_size,
             seed=study.seed,
@@ -57,9 +58,8 @@ def main() -> None:
                 tracked.log_metrics({f"seconds_a_map/{result.name}": result.attribution.seconds.mean()})
             analysed = analyses.analyse(setup, cases, results, books)
             stability = lime_stability.measure(setup, repeated, cases.images, books)
-            splits = (store.read(DATA, name).images for name in ("train", "validation"))
             known_images = familiarity.reference(
-                classifier, *splits, batch_size=engine.place.batch_size, seed=study.seed
+                classifier, train, validation, batch_size=engine.place.batch_size, seed=study.seed
             )
         costs, additivity = engine.costs(keep.began, len(cases.picks)), map_tables.additivity(results)
 

@@ -101,6 +101,13 @@ def test_what_is_no_picture_is_refused_in_a_sentence_and_the_next_is_explained(s
     assert request(server, "POST", "/explain", picture.read_bytes())[0] == 200
 
 
+def test_a_name_that_no_file_here_can_have_is_shown_and_does_no_harm(server, picture):
+    name = f"{'x' * 400}.png"
+    status, content = request(server, "POST", "/explain", picture.read_bytes(), X_File_Name=name)
+    assert status == 200
+    assert f"<h1>{name}</h1>" in request(server, "GET", json.loads(content)["page"])[1]
+
+
 @pytest.mark.parametrize("headers", [{"Host": "example.org"}, {"Origin": "https://example.org"}])
 def test_other_sites_are_refused(server, picture, headers):
     for method, path in (("GET", "/"), ("POST", "/explain")):

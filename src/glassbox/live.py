@@ -8,30 +8,30 @@ import json
 import tempfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
 import torch
 
-from glassbox import models
 from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.core.errors import UserError
 from glassbox.data import decode
-from glassbox.evaluation import predictions
-from glassbox.execution import compute
+from glassbox.data.user_paths import shown
 from glassbox.explaining import own_image
 from glassbox.explaining.own_image import Photo
 from glassbox.report import photo as pages
 from glassbox.report.words import render
-from glassbox.xai_metrics.intervention import probability_without_regions
+from glassbox.xai_metrics.intervention import probabilities_behind
 
 HOST = "127.0.0.1"
 LARGEST = 64 * 2**20  # bytes of a picture
+LONGEST_ENDING = 10  # of a picture's name
 KEPT = 20  # pictures whose regions can still be hidden
 
 
@@ -48,10 +48,7 @@ class Live:
     """The finished study in this folder, which explains pictures one at a time."""
 
     def __init__(self, params: Params) -> None:
-        self.params = params
-        self.place = compute.resolve(params.compute)
-        temperature = predictions.temperature(own_image.REPORTS / "evaluate/calibration.json")
-        self.classifier, self.card = models.load("models", self.place.device, temperature)
+        self.study = own_image.Finished.read(params)
         self.seen: OrderedDict[str, Seen] = OrderedDict()
         self.lock = threading.Lock()
 
@@ -61,32 +58,34 @@ class Live:
         Raises:
             UserError: it cannot be read, or has no such square.
         """
-        square = own_image.square_of(crop)
+        square, name = own_image.square_of(crop), Path(name).name
         with self.lock, tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / (Path(name).name or "picture.png")
+            # The name is of a browser, and may be too long for a file here; its ending has to fit the picture's format.
+            path = Path(folder) / f"picture{Path(name).suffix[:LONGEST_ENDING]}"
             path.write_bytes(content)
             try:
-                photo = own_image.explain(path, self.params, square=square)
+                photo = replace(self.study.explain(path, square), name=shown(name))
             except UserError as error:
-                raise UserError(str(error).replace(f"IMAGE={folder}/", "")) from None
+                raise UserError(str(error).replace(f"IMAGE={path}", shown(name))) from None
             key = files.digest(content, crop)[:12]
-            self.seen[key] = Seen(path.name, content, photo)
+            self.seen[key] = Seen(name, content, photo)
             while len(self.seen) > KEPT:
                 self.seen.popitem(last=False)
         return key
 
-    def page(self, key: str) -> str:
-        """The page of a picture that was explained."""
-        photo, advice = self.seen[key].photo, pages.advice(own_image.REPORTS / "score/ranking.json")
-        return pages.page(photo, advice, key)
+    def page(self, key: str) -> str | None:
+        """The page of a picture that was explained and is still kept."""
+        seen = self.seen.get(key)
+        return seen and pages.page(seen.photo, pages.advice(own_image.REPORTS / "score/ranking.json"), key)
 
     def probability(self, key: str, name: str, hidden: list[int]) -> float:
         """Of a class, without some regions of a picture."""
         photo = self.seen[key].photo
         image = torch.from_numpy(photo.image.copy())
         with self.lock:
-            p = probability_without_regions(self.classifier, image, photo.segments, hidden, photo.mean)
-        return float(p[photo.classes.index(name)])
+            mask = np.isin(photo.segments, hidden)[None]
+            p = probabilities_behind(self.study.classifier, image, mask, photo.mean, batch_size=1)
+        return float(p[0, photo.classes.index(name)])
 
 
 def start_page() -> str:
@@ -104,8 +103,8 @@ def handler(live: Live) -> type[BaseHTTPRequestHandler]:
                 return
             if path == "/":
                 self._answer(start_page())
-            elif (key := path.removeprefix("/pictures/")) in live.seen:
-                self._answer(live.page(key))
+            elif page := live.page(path.removeprefix("/pictures/")):
+                self._answer(page)
             else:
                 self._answer("There is no such page.", HTTPStatus.NOT_FOUND)
 

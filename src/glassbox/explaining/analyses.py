@@ -26,8 +26,9 @@ from glassbox.models import Classifier
 from glassbox.provenance.resume import Arrays
 from glassbox.xai_metrics.intervention import (
     at_random,
+    each_region,
+    probabilities_behind,
     probabilities_without,
-    probabilities_without_each,
     region_means,
     strongest,
 )
@@ -237,10 +238,10 @@ def _without(
     (H, W), one of them at a time in the mean colour."""
     image, stacks = masked
     return {
-        name: probabilities_without_each(classifier, image, labels, mean, batch_size)
+        name: probabilities_behind(classifier, image, each_region(masks), mean, batch_size)
         if name == SEGMENTS
-        else probabilities_without(classifier, image, labels, blur_sigma, batch_size)
-        for name, labels in stacks.items()
+        else probabilities_without(classifier, image, masks, blur_sigma, batch_size)
+        for name, masks in stacks.items()
     }
 
 

@@ -27,7 +27,7 @@ from glassbox.explainers.superpixels import segment
 from glassbox.explaining import familiarity
 from glassbox.explaining.explanations import Explained
 from glassbox.xai_metrics.faithfulness import deletion_curves
-from glassbox.xai_metrics.intervention import probabilities_without_each
+from glassbox.xai_metrics.intervention import each_region, probabilities_behind
 
 FOLDER, REPORTS = Path("reports/photos"), Path("reports")
 NEED_GRADIENTS = set(EXPLAINERS) - set(BLACK_BOX)
@@ -130,79 +130,135 @@ def explain(
     reports: str | Path = REPORTS,
     square: Square | None = None,
 ) -> Photo:
-    """Classify an image and explain the two most probable classes, by every explainer that can explain the network,
-    with the settings of the section `explain`. It is read as images of the study are: turned by its EXIF tag, made
-    square and resized. Some explainers compare with training images of `data`.
-
-    Args:
-        path: the image.
-        params: of the study.
-        data, model, reports: folders of the study.
-        square: the part of the image that is taken; None takes all of it.
-
-    Raises:
-        UserError: the image cannot be read or has no such square, there is no classifier, or it was trained on other
-            data.
-    """
+    """`Finished.explain`, of the study in these folders."""
     path = find(path)
-    place = compute.resolve(params.compute)
-    reports = Path(reports)
-    temperature = predictions.temperature(reports / "evaluate/calibration.json")
-    classifier, card = models.load(model, place.device, temperature)
-    description = store.describe(data)
-    if description.digest != card.data_digest:
-        raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
-    shape = replace(decode.Shape.of(params.data), size=card.image_size)
-    try:
-        whole = decode.read_whole(path, params.data.convert)
-        image = np.asarray(decode.square(cut_out(whole, square), shape))
-    except decode.UnreadableImage as error:
-        raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"IMAGE={cut(shown(path))} is too large: {error}") from None
-    pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
-    probabilities = models.probabilities(classifier, pixels, place.batch_size).numpy()[0]
-    targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
-    train, colour = store.read(data, "train"), description.mean
-    likeness = _likeness(classifier, pixels, reports / "explain/familiarity.npz", train, description.classes)
-    if likeness and not likeness.is_alike:
-        found = _alike(classifier, whole, shape, reports / "explain/familiarity.npz")
-        likeness = replace(likeness, square=found)
-    seed = derive(params.study.seed, "explain", "photo")
-    request = Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
-    names = BLACK_BOX if not classifier.has_gradients else EXPLAINERS
-    if "grad_cam" in names and not _has_feature_maps(classifier, pixels.shape[1]):
-        names = tuple(name for name in names if name != "grad_cam")
-    setup = factory.setup(
-        classifier=classifier,
-        settings=params.explain.model_copy(update={"explainers": names}),
-        train=train.images,
-        mean=colour,
-        batch_size=place.batch_size,
-        seed=params.study.seed,
-    )
-    with Bar(total=len(names) * len(request), desc=f"explaining {cut(shown(path.name), 40)}", unit="map") as bar:
-        books = Bookkeeping(progress=bar.update)
-        results = []
-        how = {"steps": params.explain.faithfulness.steps, "batch_size": place.batch_size}
-        for name, explainer in factory.make(setup).items():
-            attribution = attribute(explainer, classifier, request, books)
-            removal = deletion_curves(classifier, request, attribution.maps, colour=colour, **how)
-            results.append(Explained(name, attribution, scores={}, removal=removal))
-    segments = segment(image, params.explain.superpixels)
-    return Photo(
-        name=shown(path.name),
-        image=image,
-        classes=card.classes,
-        probabilities=probabilities,
-        targets=targets,
-        results=results,
-        segments=segments,
-        without=probabilities_without_each(classifier, pixels[0], segments, colour, place.batch_size),
-        mean=colour,
-        likeness=likeness,
-        confidence=_confidence(float(probabilities.max()), reports / "evaluate/predictions.csv"),
-    )
+    return Finished.read(params, data, model, reports).explain(path, square)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What of a finished study explains images."""
+
+    params: Params
+    place: compute.Place
+    classifier: models.Classifier
+    card: models.Card
+    data: store.Description
+    train: store.Split
+    reports: Path
+    known: familiarity.Reference | None  # None where the study has not measured it
+
+    @staticmethod
+    def read(
+        params: Params,
+        data: str | Path = "data/prepared",
+        model: str | Path = "models",
+        reports: str | Path = REPORTS,
+    ) -> "Finished":
+        """Read a study with these parameters from its folders.
+
+        Raises:
+            UserError: there is no classifier, or it was trained on other data.
+        """
+        place, reports = compute.resolve(params.compute), Path(reports)
+        temperature = predictions.temperature(reports / "evaluate/calibration.json")
+        classifier, card = models.load(model, place.device, temperature)
+        description = store.describe(data)
+        if description.digest != card.data_digest:
+            raise UserError(f"{model} was trained on other data than {data} holds: run 'dvc repro' first")
+        file = reports / "explain/familiarity.npz"
+        known = familiarity.Reference.of(files.mapped_npz(file)) if file.exists() else None
+        return Finished(params, place, classifier, card, description, store.read(data, "train"), reports, known)
+
+    def explain(self, path: Path, square: Square | None = None) -> Photo:
+        """Classify an image and explain the two most probable classes, by every explainer that can explain the network,
+        with the settings of the section `explain`. It is read as images of the study are: turned by its EXIF tag, made
+        square and resized. Some explainers compare with training images.
+
+        Args:
+            path: the image.
+            square: the part of the image that is taken; None takes all of it.
+
+        Raises:
+            UserError: the image cannot be read, or has no such square.
+        """
+        params, classifier, colour = self.params, self.classifier, self.data.mean
+        shape = replace(decode.Shape.of(params.data), size=self.card.image_size)
+        try:
+            whole = decode.read_whole(path, params.data.convert)
+            image = np.asarray(decode.square(cut_out(whole, square), shape))
+        except decode.UnreadableImage as error:
+            raise UserError(f"IMAGE={cut(shown(path))} {error.reason}") from None
+        except Image.DecompressionBombError as error:
+            raise UserError(f"IMAGE={cut(shown(path))} is too large: {error}") from None
+        pixels = torch.from_numpy(image.copy())[None]  # (1, H, W, 3)
+        probabilities = models.probabilities(classifier, pixels, self.place.batch_size).numpy()[0]
+        targets = tuple(np.argsort(-probabilities, kind="stable")[:EXPLAINED].tolist())
+        seed = derive(params.study.seed, "explain", "photo")
+        request = Request(pixels.repeat(len(targets), 1, 1, 1), torch.tensor(targets), (seed,) * len(targets))
+        names = BLACK_BOX if not classifier.has_gradients else EXPLAINERS
+        if "grad_cam" in names and not _has_feature_maps(classifier, pixels.shape[1]):
+            names = tuple(name for name in names if name != "grad_cam")
+        setup = factory.setup(
+            classifier=classifier,
+            settings=params.explain.model_copy(update={"explainers": names}),
+            train=self.train.images,
+            mean=colour,
+            batch_size=self.place.batch_size,
+            seed=params.study.seed,
+        )
+        with Bar(total=len(names) * len(request), desc=f"explaining {cut(shown(path.name), 40)}", unit="map") as bar:
+            books = Bookkeeping(progress=bar.update)
+            results = []
+            how = {"steps": params.explain.faithfulness.steps, "batch_size": self.place.batch_size}
+            for name, explainer in factory.make(setup).items():
+                attribution = attribute(explainer, classifier, request, books)
+                removal = deletion_curves(classifier, request, attribution.maps, colour=colour, **how)
+                results.append(Explained(name, attribution, scores={}, removal=removal))
+        segments = segment(image, params.explain.superpixels)
+        hidden = each_region(segments)
+        return Photo(
+            name=shown(path.name),
+            image=image,
+            classes=self.card.classes,
+            probabilities=probabilities,
+            targets=targets,
+            results=results,
+            segments=segments,
+            without=probabilities_behind(classifier, pixels[0], hidden, colour, self.place.batch_size),
+            mean=colour,
+            likeness=self._likeness(pixels, whole, shape),
+            confidence=_confidence(float(probabilities.max()), self.reports / "evaluate/predictions.csv"),
+        )
+
+    def _likeness(self, pixels: torch.Tensor, whole: Image.Image, shape: decode.Shape) -> Likeness | None:
+        """Of an image as the classifier sees it, (1, H, W, 3), and as a whole."""
+        known = self.known
+        if known is None:
+            return None
+        features = familiarity.features_of(self.classifier, pixels, batch_size=1)
+        rows = torch.from_numpy(known.nearest(features[0], NEIGHBOURS))
+        found = Likeness(
+            float(known.distances(features)[0]),
+            known.threshold,
+            known.held_out,
+            self.train.images[rows].numpy(),
+            tuple(self.data.classes[label] for label in self.train.labels[rows].tolist()),
+        )
+        return found if found.is_alike else replace(found, square=self._alike(whole, shape))
+
+    def _alike(self, whole: Image.Image, shape: decode.Shape) -> Square | None:
+        """The square of an image that is most like the training images, if it is like them."""
+        squares = []
+        for share in CROPS:
+            side = max(1, round(share * min(whole.size)))
+            lefts, tops = (sorted({0, (length - side) // 2, length - side}) for length in whole.size)
+            squares += [(left, top, side) for top in tops for left in lefts]
+        pixels = np.stack([np.asarray(decode.square(cut_out(whole, square), shape)) for square in squares])
+        features = familiarity.features_of(self.classifier, torch.from_numpy(pixels), self.place.batch_size)
+        distances = self.known.distances(features)
+        best = int(distances.argmin())
+        return squares[best] if distances[best] <= self.known.threshold else None
 
 
 def square_of(crop: str) -> Square | None:
@@ -234,36 +290,6 @@ def cut_out(image: Image.Image, square: Square | None) -> Image.Image:
             f"CROP={left},{top},{side} does not lie in the image of {width} x {height} pixels: it must be LEFT,TOP,SIDE"
         )
     return image.crop((left, top, left + side, top + side))
-
-
-def _likeness(
-    classifier: models.Classifier, pixels: torch.Tensor, file: Path, train: store.Split, classes: tuple[str, ...]
-) -> Likeness | None:
-    if not file.exists():
-        return None
-    known = familiarity.Reference.of(files.mapped_npz(file))
-    features = familiarity.features_of(classifier, pixels, batch_size=1)
-    rows = torch.from_numpy(known.nearest(features[0], NEIGHBOURS))
-    return Likeness(
-        float(known.distances(features)[0]),
-        known.threshold,
-        known.held_out,
-        train.images[rows].numpy(),
-        tuple(classes[label] for label in train.labels[rows].tolist()),
-    )
-
-
-def _alike(classifier: models.Classifier, whole: Image.Image, shape: decode.Shape, file: Path) -> Square | None:
-    """The square of an image that is most like the training images, if it is like them."""
-    known, squares = familiarity.Reference.of(files.mapped_npz(file)), []
-    for share in CROPS:
-        side = max(1, round(share * min(whole.size)))
-        lefts, tops = (sorted({0, (length - side) // 2, length - side}) for length in whole.size)
-        squares += [(left, top, side) for top in tops for left in lefts]
-    pixels = np.stack([np.asarray(decode.square(cut_out(whole, square), shape)) for square in squares])
-    distances = known.distances(familiarity.features_of(classifier, torch.from_numpy(pixels), len(pixels)))
-    best = int(distances.argmin())
-    return squares[best] if distances[best] <= known.threshold else None
 
 
 def _confidence(confidence: float, file: Path) -> str:

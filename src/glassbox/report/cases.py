@@ -183,8 +183,8 @@ def _packed(array: np.ndarray) -> str:
 
 
 def _regions(study: Study, row: int, labels: np.ndarray) -> dict[str, Any]:
-    """The regions of an image: `labels` (see `packed_labels`), the `side` of the image, and by explained class, as
-    JSON, the probability of the `whole` image and those `without` each region."""
+    """The regions of an image: `labels` (see `packed_labels`), and by explained class, as JSON, the probability of the
+    `whole` image and those `without` each region."""
     part = study.regions[study.regions["image"] == row]
     by_class = part.groupby("explained_class", sort=False)
     return {

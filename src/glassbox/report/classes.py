@@ -11,7 +11,6 @@ from glassbox.explainers.catalog import TITLES
 from glassbox.report.pictures import map_uri, uri
 from glassbox.report.study import Study
 from glassbox.report.words import render
-from glassbox.scoring import verdicts
 from glassbox.statistics import comparison
 from glassbox.statistics.comparison import Comparison
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
@@ -36,7 +35,7 @@ KINDS = {
 
 def page(study: Study, images: Any) -> str:
     """The page as HTML, with images of the test split (N, H, W, 3) uint8."""
-    name = explainer(study)
+    name = study.first_explainer
     tests = used(study, images, name)
     return render(
         "classes.html",
@@ -47,12 +46,6 @@ def page(study: Study, images: Any) -> str:
         tests=len(tests),
         fewest=comparison.fewest(len(tests)) if len(tests) else 0,
     )
-
-
-def explainer(study: Study) -> str:
-    """The one whose maps are shown: the most trustworthy, or where that is undecided the analyses' own."""
-    names, _ = verdicts.leaders(study.ranking) if study.ranking else ([], 0)
-    return names[0] if len(names) == 1 else study.analyst
 
 
 def of_class(study: Study, images: Any, name: str, label: str, tests: pd.DataFrame) -> dict[str, Any] | None:

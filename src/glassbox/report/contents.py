@@ -142,12 +142,10 @@ def description(study: Study, study_digest: str) -> str:
 
 def of_version(study: Study) -> str:
     """The description of the model's version in MLflow's registry, Markdown: its accuracies, then the model card."""
-    m, level = study.metrics, f"{100 * study.params.evaluate.confidence:g} %"
-    low, high = (words.percent(m[f"accuracy_{end}"]) for end in ("low", "high"))
-    validated = words.percent(study.training["best_epoch_validation_accuracy"])
+    m, validated = study.metrics, words.percent(study.training["best_epoch_validation_accuracy"])
     accuracies = (
-        f"Test accuracy **{words.percent(m['accuracy'])}** ({level} interval {low} to {high}, n = {m['images']:,}); "
-        f"validation accuracy {validated}."
+        f"Test accuracy **{words.percent(m['accuracy'])}** ({study.accuracy_ends}, n = {m['images']:,}); validation "
+        f"accuracy {validated}."
     )
     return f"{accuracies}\n\n{cards.card(study)}"
 

@@ -30,7 +30,7 @@ def tiles(study: Study) -> list[dict[str, str]]:
     m = study.metrics
     scaled = f"; {percent(m['ece_as_trained'], 1)} as trained" if study.calibration["scaling_used"] else ""
     return [
-        {"term": "accuracy", "value": percent(m["accuracy"]), "about": f"{_ends(study)}, n = {m['images']:,}"},
+        {"term": "accuracy", "value": percent(m["accuracy"]), "about": f"{study.accuracy_ends}, n = {m['images']:,}"},
         {"term": "balanced", "value": percent(m["balanced_accuracy"]), "about": chance_level.ends(m)},
         {"term": "ece", "value": percent(m["ece"], 1), "about": calibration.which(study.calibration) + scaled},
         {"term": "explainer", "label": "most trustworthy explainer"} | _trusted(study.ranking),
@@ -42,14 +42,12 @@ def picture(study: Study, cases: Iterable[dict[str, Any]]) -> dict[str, Any] | N
     any image; with its maps by the explainer of the second answer. None where no map may be shown.
 
     Args:
-        cases: the images of the page, see `page.cases`.
+        cases: the images of the page, see `cases.cases`.
 
     Returns:
         The `case`, and of its maps the `title` of their explainer and `maps`, each with its `class` and `map`.
     """
-    leading, _ = verdicts.leaders(study.ranking) if study.ranking else ([], 0)
-    name = leading[0] if len(leading) == 1 else study.analyst
-    confused = _most_confused(study)
+    name, confused = study.first_explainer, _most_confused(study)
 
     def place(case: dict[str, Any]) -> tuple[bool, bool]:
         taken = (case["truth"], case["guess"])
@@ -67,15 +65,9 @@ def picture(study: Study, cases: Iterable[dict[str, Any]]) -> dict[str, Any] | N
     return None
 
 
-def _ends(study: Study) -> str:
-    """The interval of the accuracy, with its level."""
-    low, high = (percent(study.metrics[f"accuracy_{end}"]) for end in ("low", "high"))
-    return f"{100 * study.params.evaluate.confidence:g} % interval {low} to {high}"
-
-
 def _how_good(study: Study) -> dict[str, str]:
     m = study.metrics
-    rest = f"({_ends(study)}). Always answering {m['majority_class']} recognises {percent(m['majority_share'])}."
+    rest = f"({study.accuracy_ends}). Always answering {m['majority_class']} recognises {percent(m['majority_share'])}."
     return {"first": f"It recognises {percent(m['accuracy'])} of {m['images']:,} test images", "rest": rest}
 
 
@@ -83,15 +75,12 @@ def _trusted(ranking: dict[str, Any] | None) -> dict[str, str]:
     """The tile of the most trustworthy explainer."""
     if ranking is None:
         return {"value": NOT_TESTED, "about": "explainers were not scored"}
-    tests = _against_controls(ranking)
-    if not any(row["decidable"] for row in ranking["metrics"].values() if row["controls"]):
+    if not verdicts.is_decidable(ranking):
         return {"value": NOT_TESTED, "about": "too few images"}
-    names, most = verdicts.leaders(ranking)
-    tested = sum(1 for row in ranking["metrics"].values() if row["controls"])
-    n = f"n = {verdicts.sizes(tests)}"
-    if len(names) == 1:
-        return {"value": TITLES[names[0]], "about": f"better than every control by {most} of {tested} measures, {n}"}
-    why = f"between {listed([TITLES[name] for name in names])}" if names else "none is better than every control"
+    titles, by, n = _leading(ranking)
+    if len(titles) == 1:
+        return {"value": titles[0], "about": f"{by}, {n}"}
+    why = f"between {listed(titles)}" if titles else "none is better than every control"
     return {"value": UNDECIDED, "about": f"{why}, {n}"}
 
 
@@ -99,29 +88,31 @@ def _which_map(study: Study) -> dict[str, str]:
     ranking = study.ranking
     if ranking is None:
         return {"first": f"{NOT_TESTED}.", "rest": study.gate["refusal"]}
-    tested = [row for row in ranking["metrics"].values() if row["controls"]]
-    if not any(row["decidable"] for row in tested):
+    if not verdicts.is_decidable(ranking):
         return {"first": f"{NOT_TESTED}.", "rest": verdicts.best(ranking).removeprefix("Not tested: ").capitalize()}
-    names, most = verdicts.leaders(ranking)
-    n = f"n = {verdicts.sizes(_against_controls(ranking))}"
-    if not names:
+    titles, by, n = _leading(ranking)
+    if not titles:
         return {
             "first": f"{UNDECIDED}: none of {len(verdicts.tally(ranking))} explainers",
-            "rest": f"is shown to be better than every control by any of {len(tested)} measures ({n}).",
+            "rest": "is shown to be better than every control by any of "
+            f"{len(verdicts.measures(ranking))} measures ({n}).",
         }
-    by = f"better than every control by {most} of {len(tested)} measures"
-    if len(names) > 1:
-        first = f"{UNDECIDED} between {listed([TITLES[name] for name in names])}."
-        return {"first": first, "rest": f"Each is {by} ({n})."}
-    controls, others = verdicts.counts(ranking)[names[0]], verdicts.against_others(ranking, names[0])
-    rest = f"is {by}, no other explainer by as many. Comparisons with controls: {_numbers(controls)}"
+    if len(titles) > 1:
+        return {"first": f"{UNDECIDED} between {listed(titles)}.", "rest": f"Each is {by} ({n})."}
+    name = study.first_explainer
+    controls, others = verdicts.counts(ranking)[name], verdicts.against_others(ranking, name)
+    rest = f"is {by}, no other explainer by as many. Comparisons with controls: {verdicts.numbers(controls)}"
     if sum(others.values()):
-        rest += f"; with the other explainers: {_numbers(others)}"
-    return {"first": TITLES[names[0]], "rest": f"{rest} ({n})."}
+        rest += f"; with the other explainers: {verdicts.numbers(others)}"
+    return {"first": titles[0], "rest": f"{rest} ({n})."}
 
 
-def _numbers(outcomes: dict[str, int]) -> str:
-    return ", ".join(f"{n} {what}" for what, n in outcomes.items())
+def _leading(ranking: dict[str, Any]) -> tuple[list[str], str, str]:
+    """Titles of the explainers that are better than every control by most measures, that as a phrase, and the numbers
+    of images."""
+    names, most = verdicts.leaders(ranking)
+    by = f"better than every control by {most} of {len(verdicts.measures(ranking))} measures"
+    return [TITLES[name] for name in names], by, f"n = {verdicts.sizes(verdicts.with_controls(ranking))}"
 
 
 def _what_fails(study: Study) -> dict[str, str]:
@@ -159,15 +150,10 @@ def _why(study: Study) -> str:
 def _most_confused(study: Study) -> tuple[str, str, int, int, bool] | None:
     """The most frequent mistake: true class, predicted class, how many images, how many the true class has, and whether
     another kind is as frequent, of which the first in predictions.csv is taken. None where there are no mistakes."""
-    table = study.predictions
-    wrong = table[table["true_class"] != table["predicted_class"]]
+    table, wrong = study.predictions, study.misclassified
     if wrong.empty:
         return None
     counts = wrong.groupby(["true_class", "predicted_class"], sort=False).size()
     truth, guess = counts.idxmax()
     is_tied = bool((counts == counts.max()).sum() > 1)
     return truth, guess, int(counts.max()), int((table["true_class"] == truth).sum()), is_tied
-
-
-def _against_controls(ranking: dict[str, Any]) -> list[dict[str, Any]]:
-    return [test for row in ranking["metrics"].values() for test in row["controls"]]

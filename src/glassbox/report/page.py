@@ -1,7 +1,6 @@
 """The study on one HTML page that needs no network. Nothing is computed again but the hypotheses' checks."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from glassbox.config import yaml_file
@@ -13,11 +12,10 @@ from glassbox.report.card import network_in_words, origin, use_and_limits
 from glassbox.report.cases import GROUPS, cases, scored_cases
 from glassbox.report.pictures import png_uri, uri
 from glassbox.report.study import Study
-from glassbox.report.words import macro_f1_ends, render
+from glassbox.report.words import macro_f1_ends, render, scripts
 from glassbox.xai_metrics import image_background
 from glassbox.xai_metrics.catalog import MEASUREMENTS
 
-SCRIPTS = [Path(__file__).parent / name for name in ("page.js", "explorer.js")]
 MOST_CLASSES = 30  # of a confusion matrix whose cells show their images
 OF_A_CELL = 8  # images of a cell, at most
 THUMBNAIL = 48  # side in pixels
@@ -48,7 +46,7 @@ def page(study: Study, images: Any, study_digest: str) -> str:
         study=study,
         network=network[0].upper() + network[1:] if network.startswith("a ") else network,
         study_digest=study_digest,
-        script="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
+        script=scripts("page.js", "explorer.js"),
         picture=picture,
         has=lambda name: (folder / name).exists(),
         cases=shown,
@@ -109,20 +107,21 @@ def _baseline_note(study: Study) -> str:
 def gallery(study: Study, images: Any, explained: set[int]) -> list[dict[str, Any]]:
     """The most confident mistakes: `row`, `image`, `truth`, `guess`, `confidence`, and whether the page has its
     explanation, which it has of the rows `explained`."""
-    table = study.predictions
-    wrong = table[table["true_class"] != table["predicted_class"]]
-    first = wrong.sort_values("confidence", ascending=False, kind="stable").head(study.params.evaluate.gallery)
+    wrong = study.misclassified.sort_values("confidence", ascending=False, kind="stable")
     return [
-        {
-            "row": int(p.image),
-            "image": uri(images[p.image], THUMBNAIL),
-            "truth": p.true_class,
-            "guess": p.predicted_class,
-            "confidence": p.confidence,
-            "explained": p.image in explained,
-        }
-        for p in first.itertuples()
+        _thumbnail(p, images, explained) | {"truth": p.true_class, "guess": p.predicted_class}
+        for p in wrong.head(study.params.evaluate.gallery).itertuples()
     ]
+
+
+def _thumbnail(prediction: Any, images: Any, explained: set[int]) -> dict[str, Any]:
+    """The image of a row of predictions.csv, small."""
+    return {
+        "row": int(prediction.image),
+        "image": uri(images[prediction.image], THUMBNAIL),
+        "confidence": prediction.confidence,
+        "explained": prediction.image in explained,
+    }
 
 
 def matrix(study: Study, images: Any, explained: set[int]) -> list[dict[str, Any]]:
@@ -139,15 +138,7 @@ def matrix(study: Study, images: Any, explained: set[int]) -> list[dict[str, Any
         cells = []
         for column, (guess, part) in enumerate(zip(classes, parts, strict=True)):
             some = part if truth == guess else part.iloc[::-1]
-            shown = [
-                {
-                    "row": int(p.image),
-                    "image": uri(images[p.image], THUMBNAIL),
-                    "confidence": p.confidence,
-                    "explained": p.image in explained,
-                }
-                for p in some.head(OF_A_CELL).itertuples()
-            ]
+            shown = [_thumbnail(p, images, explained) for p in some.head(OF_A_CELL).itertuples()]
             about = {"guess": guess, "column": column, "count": len(part), "share": len(part) / total}
             cells.append(about | {"images": shown})
         rows.append({"name": truth, "cells": cells})

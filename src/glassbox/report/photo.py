@@ -10,10 +10,9 @@ from glassbox.explaining.map_tables import figure_note, may_be_shown
 from glassbox.explaining.own_image import Photo
 from glassbox.report.cases import PHOTO, SMALL, for_explorer, packed_labels
 from glassbox.report.pictures import map_uri, uri
-from glassbox.report.words import render
+from glassbox.report.words import render, scripts
 from glassbox.scoring import verdicts
 
-SCRIPTS = [Path(__file__).parent / name for name in ("photo.js", "explorer.js")]
 THUMBNAIL = 96  # side of a training image, pixels
 
 
@@ -41,23 +40,18 @@ def page(photo: Photo, advice: str, live: str = "") -> str:
         neighbours=[(uri(image, THUMBNAIL), name) for image, name in zip(like.nearest, like.classes, strict=True)]
         if like
         else [],
-        script="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
+        script=scripts("photo.js", "explorer.js"),
     )
 
 
 def case(photo: Photo) -> dict[str, Any]:
     """The image in the form of `cases.cases`, as far as its page needs it."""
-    names = [photo.classes[label] for label in photo.targets]
-    explained = [
-        {"class": name, "maps": [_shown(photo, result, place) for result in photo.results]}
-        for place, name in enumerate(names)
-    ]
-    whole = {
-        name: round(float(photo.probabilities[label]), 4) for name, label in zip(names, photo.targets, strict=True)
-    }
-    without = {
-        name: photo.without[:, label].round(4).tolist() for name, label in zip(names, photo.targets, strict=True)
-    }
+    explained, whole, without = [], {}, {}
+    for place, label in enumerate(photo.targets):
+        name = photo.classes[label]
+        explained.append({"class": name, "maps": [_shown(photo, result, place) for result in photo.results]})
+        whole[name] = round(float(photo.probabilities[label]), 4)
+        without[name] = photo.without[:, label].round(4).tolist()
     regions = {"labels": packed_labels(photo.segments), "whole": json.dumps(whole), "without": json.dumps(without)}
     image = {"image": uri(photo.image, PHOTO), "side": len(photo.image), "outline": "", "group": ""}
     return image | {"explained": explained, "regions": regions}

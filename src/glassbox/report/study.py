@@ -11,6 +11,7 @@ import pandas as pd
 from glassbox.config.parameters import Params
 from glassbox.core import files
 from glassbox.explainers.catalog import analyst
+from glassbox.report import words
 from glassbox.scoring import verdicts
 
 
@@ -64,6 +65,24 @@ class Study:
     def analyst(self) -> str:
         """The explainer whose maps the analyses show."""
         return analyst(self.params.explain.explainers)
+
+    @property
+    def first_explainer(self) -> str:
+        """The explainer whose maps are shown first: the one that is better than every control by most measures, or
+        where that is not decided the analyst."""
+        names, _ = verdicts.leaders(self.ranking) if self.ranking else ([], 0)
+        return names[0] if len(names) == 1 else self.analyst
+
+    @property
+    def misclassified(self) -> pd.DataFrame:
+        """The rows of `predictions` that are wrong."""
+        return self.predictions[self.predictions["true_class"] != self.predictions["predicted_class"]]
+
+    @property
+    def accuracy_ends(self) -> str:
+        """The interval of the accuracy, with its level."""
+        low, high = (words.percent(self.metrics[f"accuracy_{end}"]) for end in ("low", "high"))
+        return f"{100 * self.params.evaluate.confidence:g} % interval {low} to {high}"
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def scripts(*names: str) -> str:
+    """Scripts of this folder, one after another, for one page."""
+    return "\n".join((STYLE.parent / name).read_text(encoding="utf-8") for name in names)
+
+
 def render(template: str, **shown: Any) -> str:
     """A page in one file that needs no network, from a template's file in this folder and the template's variables, of
     which none may be missing."""

@@ -37,18 +37,41 @@ def sentences(ranking: dict[str, Any], relu: bool = True) -> list[str]:
 def overview(ranking: dict[str, Any]) -> str:
     """How many comparisons with controls are decided, and which explainers come out best, in two sentences. In one,
     where there are too few images for any comparison."""
-    tests = [test for row in ranking["metrics"].values() for test in row["controls"]]
-    if not any(row["decidable"] for row in ranking["metrics"].values() if row["controls"]):
+    if not is_decidable(ranking):
         return best(ranking)
-    parts = ", ".join(f"{n} {what}" for what, n in ranking["outcomes"].items())
+    tests, parts = with_controls(ranking), numbers(ranking["outcomes"])
     return f"{len(tests)} comparisons of an explainer with a control on {images(tests)}: {parts}. {best(ranking)}"
+
+
+def numbers(outcomes: dict[str, int]) -> str:
+    """Numbers of comparisons by outcome in words.
+
+    >>> numbers({"better": 3, "worse": 0})
+    '3 better, 0 worse'
+    """
+    return ", ".join(f"{n} {what}" for what, n in outcomes.items())
+
+
+def measures(ranking: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of the measures by which explainers are compared with controls."""
+    return {metric: row for metric, row in ranking["metrics"].items() if row["controls"]}
+
+
+def with_controls(ranking: dict[str, Any]) -> list[dict[str, Any]]:
+    """All comparisons with controls."""
+    return [test for row in measures(ranking).values() for test in row["controls"]]
+
+
+def is_decidable(ranking: dict[str, Any]) -> bool:
+    """Whether the images are enough for some comparison with a control."""
+    return any(row["decidable"] for row in measures(ranking).values())
 
 
 def best(ranking: dict[str, Any]) -> str:
     """The explainers that are better than every control by most measures, in a sentence."""
-    tested = [row for row in ranking["metrics"].values() if row["controls"]]
-    if not any(row["decidable"] for row in tested):
-        n = max((row["n"] for row in tested), default=0)
+    tested = measures(ranking)
+    if not is_decidable(ranking):
+        n = max((row["n"] for row in tested.values()), default=0)
         too_few = f"{counted(n)} {'is' if n == 1 else 'are'} too few"
         return f"Not tested: {too_few} for any comparison, {ranking['fewest']} at least."
     names, most = leaders(ranking)
@@ -79,14 +102,14 @@ def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
 def wins_of(ranking: dict[str, Any]) -> dict[str, int]:
     """By how many measures an explainer is better than every control that it was compared with."""
     return {
-        name: sum(of_metric[BETTER] == sum(of_metric.values()) for of_metric in by_metric.values())
+        name: sum(mark(of_metric) == BEATS for of_metric in by_metric.values())
         for name, by_metric in tally(ranking).items()
     }
 
 
 def mean_ranks(ranking: dict[str, Any]) -> dict[str, float]:
     """Of each explainer the mean of its mean ranks, over the measures with controls by which all are ranked."""
-    ranked = [row["mean_ranks"] for row in ranking["metrics"].values() if row["controls"] and row["mean_ranks"]]
+    ranked = [row["mean_ranks"] for row in measures(ranking).values() if row["mean_ranks"]]
     names = dict.fromkeys(name for ranks in ranked for name in ranks)
     everywhere = [ranks for ranks in ranked if len(ranks) == len(names)]
     if not everywhere:
@@ -114,8 +137,8 @@ def against_others(ranking: dict[str, Any], name: str) -> dict[str, int]:
     outcome."""
     found = dict.fromkeys(OUTCOMES, 0)
     turned = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED}
-    for row in ranking["metrics"].values():
-        for pair in row["pairs"] if row["controls"] else ():
+    for row in measures(ranking).values():
+        for pair in row["pairs"]:
             if name in (pair["a"], pair["b"]):
                 found[pair["outcome"] if pair["a"] == name else turned[pair["outcome"]]] += 1
     return found

@@ -41,48 +41,34 @@ def probabilities_without(
 ) -> np.ndarray:
     """Probabilities (M, K) for an image (H, W, 3) uint8, blurred in masks (M, H, W) bool by a Gaussian of so many
     pixels. The classifier is left in the mode it was in."""
+    return _probabilities(classifier, image, masks, ("blur", (0.0, 0.0, 0.0), blur_sigma), batch_size)
+
+
+def probabilities_behind(
+    classifier: "Classifier", image: "torch.Tensor", masks: np.ndarray, colour: tuple[float, ...], batch_size: int
+) -> np.ndarray:
+    """The same with a colour in the masks, 0..1 a channel."""
+    return _probabilities(classifier, image, masks, ("mean", colour, 0), batch_size)
+
+
+def each_region(segments: np.ndarray) -> np.ndarray:
+    """The mask of each region: (S, H, W) bool from labels (H, W) 0..S-1."""
+    return segments == np.arange(segments.max() + 1)[:, None, None]
+
+
+def _probabilities(
+    classifier: "Classifier", image: "torch.Tensor", masks: np.ndarray, hidden_by: tuple, batch_size: int
+) -> np.ndarray:
+    """The same; `hidden_by` are the arguments of `faithfulness.replaced` after the image."""
     import torch  # the report imports this module, and needs no torch
 
     from glassbox.data.batches import to_float
     from glassbox.models import probabilities
-    from glassbox.xai_metrics.faithfulness import blur
-
-    sharp = to_float(image[None])  # (1, 3, H, W)
-    mixed = torch.where(torch.from_numpy(masks)[:, None], blur(sharp, blur_sigma), sharp)  # (M, 3, H, W)
-    return probabilities(classifier, mixed, batch_size).numpy()
-
-
-def probabilities_without_each(
-    classifier: "Classifier", image: "torch.Tensor", segments: np.ndarray, colour: tuple[float, ...], batch_size: int
-) -> np.ndarray:
-    """Probabilities (S, K) for an image (H, W, 3) uint8 with one of its regions, labels (H, W) 0..S-1, in a colour,
-    0..1 a channel; a row for each region. The classifier is left in the mode it was in."""
-    import torch
-
-    from glassbox.data.batches import to_float
-    from glassbox.models import probabilities
     from glassbox.xai_metrics.faithfulness import replaced
 
-    whole, labels = to_float(image[None]), torch.from_numpy(segments)  # (1, 3, H, W), (H, W)
-    hidden = labels == torch.arange(int(labels.max()) + 1)[:, None, None]  # (S, H, W)
-    mixed = torch.where(hidden[:, None], replaced(whole, "mean", colour, 0), whole)  # (S, 3, H, W)
+    whole = to_float(image[None])  # (1, 3, H, W)
+    mixed = torch.where(torch.from_numpy(masks)[:, None], replaced(whole, *hidden_by), whole)  # (M, 3, H, W)
     return probabilities(classifier, mixed, batch_size).numpy()
-
-
-def probability_without_regions(
-    classifier: "Classifier", image: "torch.Tensor", segments: np.ndarray, hidden: list[int], colour: tuple[float, ...]
-) -> np.ndarray:
-    """Probabilities (K,) for an image (H, W, 3) uint8 with some of its regions, labels (H, W), in a colour, 0..1 a
-    channel. The classifier is left in the mode it was in."""
-    import torch
-
-    from glassbox.data.batches import to_float
-    from glassbox.models import probabilities
-    from glassbox.xai_metrics.faithfulness import replaced
-
-    whole, mask = to_float(image[None]), torch.from_numpy(np.isin(segments, hidden))
-    mixed = torch.where(mask, replaced(whole, "mean", colour, 0), whole)
-    return probabilities(classifier, mixed, batch_size=1).numpy()[0]
 
 
 def _first(order: np.ndarray, sizes: np.ndarray, segments: np.ndarray, share: float) -> np.ndarray:
