@@ -90,6 +90,11 @@ _OTHERS = {
         "A map that does not depend on the trained model. An explainer that is not better than "
         "controls has shown nothing about the model.",
     ),
+    "trustworthy": (
+        "most trustworthy explainer",
+        "Better than every control by most measures and, of the explainers that are so by any, better than each other "
+        "one by more measures than worse. Otherwise undecided.",
+    ),
     "faithfulness": ("faithfulness", "Whether the prediction depends on the pixels that a map marks."),
     "localization": ("localization", "Whether a map lies on the mask of the evidence."),
     "robustness": ("robustness", "How little maps change when images change and predictions do not."),

@@ -68,9 +68,9 @@ class Study:
 
     @property
     def first_explainer(self) -> str:
-        """The explainer whose maps are shown first: the one that is better than every control by most measures, or
-        where that is not decided the analyst."""
-        names, _ = verdicts.leaders(self.ranking) if self.ranking else ([], 0)
+        """The explainer whose maps are shown first: the most trustworthy one, or where that is not decided the
+        analyst."""
+        names = list(verdicts.candidates(self.ranking)) if self.ranking else []
         return names[0] if len(names) == 1 else self.analyst
 
     @property

@@ -1,6 +1,7 @@
 """A ranking in words: what the tests decided, what they left open, and how many images it would take. Imports next to
 nothing: the report needs no torch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from glassbox.core.text import counted, listed
@@ -87,6 +88,35 @@ def leaders(ranking: dict[str, Any]) -> tuple[list[str], int]:
     wins = wins_of(ranking)
     most = max(wins.values(), default=0)
     return [name for name, n in wins.items() if n == most and most > 0], most
+
+
+def candidates(ranking: dict[str, Any]) -> dict[str, int]:
+    """The explainers of which each may be the most trustworthy, and by how many measures each is better than every
+    control, most first. One alone is shown to be it: it is so by most measures, and better than each of the others that
+    are so by any. Besides it, or those with as many, stand the explainers that none with the most is better than.
+    """
+    wins = {name: n for name, n in wins_of(ranking).items() if n}
+    most = [name for name, n in wins.items() if n == max(wins.values())]
+
+    def not_behind(names: Iterable[str], ahead: list[str]) -> list[str]:
+        return [b for b in names if not any(is_better(ranking, a, b) for a in ahead if a != b)]
+
+    first = not_behind(most, most) or most
+    others = not_behind([name for name in wins if name not in most], first)
+    return {name: wins[name] for name in sorted(first + others, key=lambda name: -wins[name])}
+
+
+def is_better(ranking: dict[str, Any], a: str, b: str) -> bool:
+    """Whether explainer `a` is better than `b` by more measures than worse, of those that have controls."""
+    found = [
+        (pair["a"], pair["outcome"])
+        for row in measures(ranking).values()
+        for pair in row["pairs"]
+        if {pair["a"], pair["b"]} == {a, b}
+    ]
+    better = sum(outcome == (BETTER if first == a else WORSE) for first, outcome in found)
+    worse = sum(outcome == (WORSE if first == a else BETTER) for first, outcome in found)
+    return better > worse
 
 
 def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
