@@ -158,13 +158,20 @@ def test_the_description_for_mlflow(study):
 
 
 def test_the_best_explainer_is_better_than_every_control_by_most_measures(study):
-    assert study.best_explainer == "LIME is better than every control by 1 of 1 measures."
+    assert study.best_explainer == "LIME is better than every control by 1 of 1 measures, no other explainer by any."
     metrics = study.ranking["metrics"]
     both = metrics["deletion_auc"] | {"controls": against_all("lime", edges="undecided") + against_all("grad_cam")}
+    both["pairs"] = [{"a": "lime", "b": "grad_cam", "outcome": "worse"}]
     metrics["road"] = both
-    assert study.best_explainer == "LIME and Grad-CAM are better than every control by 1 of 2 measures."
+    assert study.best_explainer == (
+        "Undecided between LIME and Grad-CAM: they are better than every control by 1 of 2 measures; none with the "
+        "most is better than all of the others."
+    )
     metrics["insertion_auc"] = both
-    assert study.best_explainer == "Grad-CAM is better than every control by 2 of 3 measures."
+    assert study.best_explainer == (
+        "Grad-CAM is better than every control by 2 of 3 measures, and better than 1 other explainer that beats them "
+        "by any."
+    )
     for row in metrics.values():
         row["controls"] = against_all("lime", random="undecided") + against_all("grad_cam", edges="worse")
     assert study.best_explainer == "No explainer is shown to be better than every control by any measure."

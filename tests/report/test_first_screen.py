@@ -27,7 +27,7 @@ def test_how_good_it_is(study):
 def test_which_map_to_look_at_first_and_how_sure_that_is(study):
     assert answer(study, first_screen.WHICH_MAP) == (
         "LIME",
-        "is better than every control by 1 of 1 measures, no other by any. Comparisons with controls: "
+        "is better than every control by 1 of 1 measures, no other explainer by any. Comparisons with controls: "
         "7 better, 0 worse, 0 undecided; with the other explainers: 1 better, 0 worse, 0 undecided (n = 11).",
     )
     tile = first_screen.tiles(study)[-1]
@@ -45,8 +45,8 @@ def test_a_comparison_with_another_explainer_is_read_from_either_side(study):
     [
         (
             against_all("lime") + against_all("grad_cam"),
-            "Undecided between LIME and Grad-CAM.",
-            "They are better than every control by 1 of 1 measures; none with the most is better than all of "
+            "Undecided between LIME and Grad-CAM:",
+            "they are better than every control by 1 of 1 measures; none with the most is better than all of "
             "the others (n = 11).",
             "between LIME and Grad-CAM, n = 11",
         ),
@@ -69,7 +69,7 @@ def test_the_first_of_several_is_better_than_the_others(study):
     study.ranking["metrics"]["deletion_auc"]["controls"] = against_all("lime") + against_all("grad_cam")
     first, rest = answer(study, first_screen.WHICH_MAP)  # by the one pair of the study LIME is better
     assert first == "LIME"
-    assert "by 1 of 1 measures, better than 1 other explainer that beats them by any. Comp" in rest
+    assert "by 1 of 1 measures, and better than 1 other explainer that beats them by any. Comp" in rest
 
 
 def test_too_few_images_and_a_refusal_are_answers(study):

@@ -128,7 +128,7 @@ def test_three_outcomes(ranking):
     assert said[2] == f"Deletion AUC: the order depends on the setting: {order}"
     assert verdicts.overview(ranking) == (
         f"14 comparisons of an explainer with a control on {N} images: 12 better, 1 worse, 1 undecided. LIME is better "
-        "than every control by 1 of 1 measures."
+        "than every control by 1 of 1 measures, no other explainer by any."
     )
     assert verdicts.counts(ranking)["grad_cam"] == {"better": 5, "worse": 1, "undecided": 1}
 
@@ -165,7 +165,9 @@ def test_explainers_that_fare_alike_share_a_clause_and_are_both_named():
     alike = {("explainer", "grad_cam"): 0.2, ("explainer", "occlusion"): 0.4, ("untrained", "occlusion"): 0.4}
     ranking = s.rank(made(SCORES | alike), seed=0)
     assert verdicts.sentences(ranking)[0].startswith("Deletion AUC: LIME and Grad-CAM are better than every control; ")
-    assert verdicts.best(ranking).startswith("LIME and Grad-CAM are better than every control by 1 of 1")
+    assert verdicts.best(ranking).startswith(
+        "Undecided between LIME and Grad-CAM: they are better than every control by "
+    )
 
 
 def test_constant_maps_have_no_score_and_are_counted(values):

@@ -47,6 +47,12 @@ BETTER, WORSE, OPEN = "better", "worse", "undecided"
             {("rise", "lime"): (BETTER,), ("lime", "shap"): (BETTER,)},
             ["rise", "shap"],
         ),
+        # Of three with as many the first is better than the second alone, and the second than the third.
+        (
+            {"lime": 2, "rise": 2, "shap": 2},
+            {("lime", "rise"): (BETTER,), ("rise", "shap"): (BETTER,), ("lime", "shap"): (OPEN,)},
+            ["lime", "shap"],
+        ),
         # Each of three is better than the next: no order.
         (
             {"lime": 1, "rise": 1, "shap": 1},

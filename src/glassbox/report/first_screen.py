@@ -77,10 +77,10 @@ def _trusted(ranking: dict[str, Any] | None) -> dict[str, str]:
         return {"value": NOT_TESTED, "about": "explainers were not scored"}
     if not verdicts.is_decidable(ranking):
         return {"value": NOT_TESTED, "about": "too few images"}
-    titles, by, n = _candidates(ranking)
-    if len(titles) == 1:
-        return {"value": titles[0], "about": f"better than every control by {by}, {n}"}
-    why = f"between {listed(titles)}" if titles else "none is better than every control"
+    names, n = _candidates(ranking)
+    if len(names) == 1:
+        return {"value": names[0], "about": f"better than every control by {verdicts.measures_beaten(ranking)}, {n}"}
+    why = f"between {listed(names)}" if names else "none is better than every control"
     return {"value": UNDECIDED, "about": f"{why}, {n}"}
 
 
@@ -90,37 +90,28 @@ def _which_map(study: Study) -> dict[str, str]:
         return {"first": f"{NOT_TESTED}.", "rest": study.gate["refusal"]}
     if not verdicts.is_decidable(ranking):
         return {"first": f"{NOT_TESTED}.", "rest": verdicts.best(ranking).removeprefix("Not tested: ").capitalize()}
-    titles, by, n = _candidates(ranking)
-    if not titles:
+    names, n = _candidates(ranking)
+    if not names:
         return {
             "first": f"{UNDECIDED}: none of {len(verdicts.tally(ranking))} explainers",
             "rest": "is shown to be better than every control by any of "
             f"{len(verdicts.measures(ranking))} measures ({n}).",
         }
-    if len(titles) > 1:
-        return {
-            "first": f"{UNDECIDED} between {listed(titles)}.",
-            "rest": f"They are better than every control by {by}; none with the most is better than all of "
-            f"the others ({n}).",
-        }
-    name = study.first_explainer
-    others = sum(n > 0 for n in verdicts.wins_of(ranking).values()) - 1
-    verb = "beats" if others == 1 else "beat"
-    alone = f"better than {counted(others, 'other explainer')} that {verb} them by any" if others else "no other by any"
-    controls, pairs = verdicts.counts(ranking)[name], verdicts.against_others(ranking, name)
-    rest = f"is better than every control by {by}, {alone}. Comparisons with controls: {verdicts.numbers(controls)}"
-    if sum(pairs.values()):
-        rest += f"; with the other explainers: {verdicts.numbers(pairs)}"
-    return {"first": titles[0], "rest": f"{rest} ({n})."}
+    why = verdicts.why_best(ranking)
+    if len(names) > 1:
+        return {"first": f"{UNDECIDED} between {listed(names)}:", "rest": f"{why} ({n})."}
+    (name,) = verdicts.candidates(ranking)
+    controls, others = verdicts.counts(ranking)[name], verdicts.against_others(ranking, name)
+    rest = f"{why}. Comparisons with controls: {verdicts.numbers(controls)}"
+    if sum(others.values()):
+        rest += f"; with the other explainers: {verdicts.numbers(others)}"
+    return {"first": names[0], "rest": f"{rest} ({n})."}
 
 
-def _candidates(ranking: dict[str, Any]) -> tuple[list[str], str, str]:
-    """Titles of the explainers of `verdicts.candidates`, by how many measures they are better than every control, and
-    the numbers of images."""
-    found = verdicts.candidates(ranking)
-    counts = list(dict.fromkeys(map(str, found.values())))
-    by = f"{listed(counts)} of {len(verdicts.measures(ranking))} measures"
-    return [TITLES[name] for name in found], by, f"n = {verdicts.sizes(verdicts.with_controls(ranking))}"
+def _candidates(ranking: dict[str, Any]) -> tuple[list[str], str]:
+    """Titles of the explainers of `verdicts.candidates`, and the numbers of images."""
+    names = [TITLES[name] for name in verdicts.candidates(ranking)]
+    return names, f"n = {verdicts.sizes(verdicts.with_controls(ranking))}"
 
 
 def _what_fails(study: Study) -> dict[str, str]:

@@ -130,7 +130,7 @@ class Study:
 
     @property
     def best_explainer(self) -> str:
-        """The explainers that are better than every control by most measures, in a sentence; see `verdicts.best`."""
+        """The most trustworthy explainer, in a sentence; see `verdicts.best`."""
         return "Not scored." if self.ranking is None else verdicts.best(self.ranking)
 
 

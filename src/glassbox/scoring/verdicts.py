@@ -69,25 +69,35 @@ def is_decidable(ranking: dict[str, Any]) -> bool:
 
 
 def best(ranking: dict[str, Any]) -> str:
-    """The explainers that are better than every control by most measures, in a sentence."""
-    tested = measures(ranking)
+    """The most trustworthy explainer, or those between which that is undecided, in a sentence."""
+    tested, names = measures(ranking), [TITLES[name] for name in candidates(ranking)]
     if not is_decidable(ranking):
         n = max((row["n"] for row in tested.values()), default=0)
         too_few = f"{counted(n)} {'is' if n == 1 else 'are'} too few"
         return f"Not tested: {too_few} for any comparison, {ranking['fewest']} at least."
-    names, most = leaders(ranking)
     if not names:
         return "No explainer is shown to be better than every control by any measure."
-    verb = "is" if len(names) == 1 else "are"
-    titles = listed([TITLES[name] for name in names])
-    return f"{titles} {verb} better than every control by {most} of {len(tested)} measures."
+    return f"{names[0] if len(names) == 1 else f'Undecided between {listed(names)}:'} {why_best(ranking)}."
 
 
-def leaders(ranking: dict[str, Any]) -> tuple[list[str], int]:
-    """The explainers that are better than every control by most measures, and by how many; none by 0."""
-    wins = wins_of(ranking)
-    most = max(wins.values(), default=0)
-    return [name for name, n in wins.items() if n == most and most > 0], most
+def why_best(ranking: dict[str, Any]) -> str:
+    """Why one explainer, or several, are the most trustworthy; the end of a sentence. There must be one."""
+    found = candidates(ranking)
+    by = f"better than every control by {measures_beaten(ranking)}"
+    if len(found) > 1:
+        return f"they are {by}; none with the most is better than all of the others"
+    others = sum(n > 0 for n in wins_of(ranking).values()) - 1
+    if not others:
+        return f"is {by}, no other explainer by any"
+    verb = "beats" if others == 1 else "beat"
+    return f"is {by}, and better than {counted(others, 'other explainer')} that {verb} them by any"
+
+
+def measures_beaten(ranking: dict[str, Any]) -> str:
+    """By how many measures the most trustworthy explainers are better than every control, like "2 and 1 of 6
+    measures"."""
+    numbers = list(dict.fromkeys(map(str, candidates(ranking).values())))
+    return f"{listed(numbers)} of {len(measures(ranking))} measures"
 
 
 def candidates(ranking: dict[str, Any]) -> dict[str, int]:
@@ -102,7 +112,7 @@ def candidates(ranking: dict[str, Any]) -> dict[str, int]:
         return [b for b in names if not any(is_better(ranking, a, b) for a in ahead if a != b)]
 
     first = not_behind(most, most) or most
-    others = not_behind([name for name in wins if name not in most], first)
+    others = not_behind([name for name in wins if name not in first], first)
     return {name: wins[name] for name in sorted(first + others, key=lambda name: -wins[name])}
 
 
