@@ -212,6 +212,9 @@ def test_the_large_map_is_explored(browser, project, screen):
     removal = np.load(project / "reports/explain/attributions.npz")["removal"]
     with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
         page.locator("#canvas").scroll_into_view_if_needed()
+        shown = files.read_json(project / "reports/summary.json")["best_explainer"]
+        title = page.locator("#explainer option:checked").inner_text()
+        assert shown.startswith(f"{title} is ") or not re.search(" is better than every control", shown)
         case = page.locator(".case:visible")
         row = int(case.get_attribute("id").removeprefix("case-"))
         name, of_class = page.locator("#explainer").input_value(), page.locator("#class").input_value()
@@ -296,15 +299,15 @@ def test_the_report_without_scripts_is_complete(browser, project):
 def test_dvcs_plots_are_drawn_without_a_network(browser, project):
     for command in (("show",), ("diff", "HEAD", "slow")):
         shell("dvc", "plots", *command, "--out", "dvc_plots", cwd=project)
-        for width in (390, 1440, 1920):
-            size = {"viewport": {"width": width, "height": 1000}}
-            with opened(browser, (project / "dvc_plots/index.html").as_uri(), **size) as page:
+        for look in LOOKS.values():
+            with opened(browser, (project / "dvc_plots/index.html").as_uri(), **look) as page:
                 page.wait_for_function("document.querySelectorAll('canvas.marks').length === 4")
                 assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
                 tops = page.evaluate("[...document.querySelectorAll('main > div')].map(part => part.innerText)")
                 assert not any(part.startswith("reports/") for part in tops[:4])  # scores, confusion, two curves
-                if width > 390:
+                assert violations(page) == []
+                if look["viewport"] != PHONE:
                     assert page.evaluate("document.documentElement.scrollHeight") < 12_000
                 picture = page.locator("img").last
                 small = picture.bounding_box()["height"]
@@ -333,9 +336,9 @@ def mlflow(tutorial) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def runs(browser, address: str) -> Iterator:
+def runs(browser, address: str, **options) -> Iterator:
     """The table of runs, without the assistant that MLflow opens beside it."""
-    with opened(browser, address) as page:
+    with opened(browser, address, **options) as page:
         page.set_default_timeout(60_000)
         pictures.wait_for_runs(page)
         yield page
@@ -415,3 +418,20 @@ def test_the_page_of_a_run_has_description_pictures_and_report(browser, mlflow, 
         report.get_by_role("link", name="Which to believe").first.click()
         report.locator("#choices button").last.click()  # its script runs there
         assert report.locator("#choices button").last.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_mlflows_charts_are_as_wide_as_there_is_room(browser, mlflow, look):
+    """On a phone MLflow's own menu leaves no room for charts, and the list of studies is what there is."""
+    with runs(browser, mlflow, **LOOKS[look]) as page:
+        page.locator("label:has(input[value=CHART])").click()
+        assert page.locator(".ag-row .ag-cell a").count() >= 2
+        if look.startswith("phone"):
+            return
+        cards = page.get_by_test_id("draggable-chart-cards-grid").first
+        cards.locator(".js-plotly-plot .bars path").first.wait_for()
+        assert cards.bounding_box()["width"] > 0.5 * LOOKS[look]["viewport"]["width"]
+        plots = [plot.bounding_box() for plot in cards.locator(".js-plotly-plot").all()]
+        assert len(plots) == 4
+        right = cards.bounding_box()["x"] + cards.bounding_box()["width"]
+        assert all(plot["x"] + plot["width"] <= right for plot in plots)

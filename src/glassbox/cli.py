@@ -248,7 +248,7 @@ def explain(path: str, *crops: str) -> None:
     figure = write(explained, own_image.find(path).read_bytes() + crop.encode(), params.explain.lime.regions)
     ranking, page = own_image.REPORTS / "score/ranking.json", figure.with_suffix(".html")
     pages.write(explained, ranking, page)
-    print("\n".join(filter(None, [explained.told(), pages.advice(ranking)])))
+    print("\n".join(filter(None, [explained.told(), pages.advice(ranking)[0]])))
     print(f"Page    {page}\nFigure  {figure}\nMaps    {figure.with_suffix('.npz')}")
 
 

@@ -76,7 +76,7 @@ class Live:
     def page(self, key: str) -> str | None:
         """The page of a picture that was explained and is still kept."""
         seen = self.seen.get(key)
-        return seen and pages.page(seen.photo, pages.advice(own_image.REPORTS / "score/ranking.json"), key)
+        return seen and pages.page(seen.photo, own_image.REPORTS / "score/ranking.json", key)
 
     def probability(self, key: str, name: str, hidden: list[int]) -> float:
         """Of a class, without some regions of a picture."""

@@ -94,7 +94,7 @@ def test_the_page_has_the_maps_and_the_probabilities_without_regions(study, pict
     assert text.count("data-values=") == 2 * len(EXPLAINERS)
     assert "Which map to look at first, by the study&#39;s test images: Not tested: 0 images are too few" in text
     assert not re.search(r"https?://|@import", text)
-    assert pages.advice(tmp_path / "none.json") == ""
+    assert pages.advice(tmp_path / "none.json") == ("", "")
 
 
 def familiar(study, threshold: float) -> None:

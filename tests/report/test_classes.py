@@ -62,13 +62,21 @@ def test_what_all_images_of_a_class_share_is_found_and_the_rest_is_undecided(stu
     index = {"map": range(n), "image": range(n), "explainer": "lime", "explained_class": named}
     scored = replace(study, scored_index=pd.DataFrame(index))
     scored.__dict__["scored_maps"] = maps
-    tests = classes.used(scored, images, "lime")
+    tests = classes.used(classes.shares(scored, images, "lime"))
     assert len(tests) == 2 * 18  # nine fields and nine colours of two classes
     dog = tests[tests["a"] == "dog"].set_index("b")
     assert dog.loc["upper left", "outcome"] == "better"
     assert 0.3 < dog.loc["upper left", "low"] < dog.loc["upper left", "difference"] < dog.loc["upper left", "high"]
     assert (dog.loc[["bottom", "right", "middle"], "outcome"] == "worse").all()
     assert (tests[tests["a"] == "hen"]["outcome"] == "undecided").all()
+
+
+def test_what_was_seen_in_few_images_is_named_with_its_range():
+    names = [name for row in classes.FIELDS for name in row] + list(classes.COLOURS)
+    known = pd.DataFrame(0.0, index=range(2), columns=names)
+    known["top"], known["green"], known["red"] = [0.1, 0.3], [np.nan, 0.4], np.nan
+    assert classes.most(known) == "top +0.20 (+0.10 to +0.30); green +0.40 (+0.40 to +0.40)"
+    assert classes.most(known * -1) == ""  # nothing gets more than its share
 
 
 def test_images_of_every_kind_are_chosen_by_their_confidence(study):

@@ -36,21 +36,26 @@ KINDS = {
 def page(study: Study, images: Any) -> str:
     """The page as HTML, with images of the test split (N, H, W, 3) uint8."""
     name = study.first_explainer
-    tests = used(study, images, name)
+    known = shares(study, images, name)
+    tests = used(known)
     return render(
         "classes.html",
         study=study,
         title=TITLES[name],
         kinds=KINDS,
-        classes=[one for label in study.classes if (one := of_class(study, images, name, label, tests))],
+        classes=[
+            one for label in study.classes if (one := of_class(study, images, name, label, tests, known.get(label)))
+        ],
         tests=len(tests),
         fewest=comparison.fewest(len(tests)) if len(tests) else 0,
     )
 
 
-def of_class(study: Study, images: Any, name: str, label: str, tests: pd.DataFrame) -> dict[str, Any] | None:
-    """What the page shows of a class: `name`, `kinds` of images, `uses`, `avoids` and `undecided` of its tests, and `n`
-    scored images that were predicted as it. None where it has no image with a map."""
+def of_class(
+    study: Study, images: Any, name: str, label: str, tests: pd.DataFrame, known: pd.DataFrame | None
+) -> dict[str, Any] | None:
+    """What the page shows of a class: `name`, `kinds` of images, `uses`, `avoids` and `undecided` of its tests, `most`
+    (see there), and `n` scored images that were predicted as it. None where it has no image with a map."""
     kinds = {
         kind: [pictured(study, images, name, row) for row in rows] for kind, rows in chosen(study, name, label).items()
     }
@@ -69,7 +74,20 @@ def of_class(study: Study, images: Any, name: str, label: str, tests: pd.DataFra
         "avoids": decided.get(WORSE, []),
         "undecided": int((part["outcome"] == UNDECIDED).sum()) if len(part) else 0,
         "n": int(part["n"].max()) if len(part) else 0,
+        "most": most(known) if len(part) else "",
     }
+
+
+def most(known: pd.DataFrame) -> str:
+    """The field and the colour that get most beyond their share in these images, and by how much: what was seen, with
+    the lowest and highest value, and no claim about other images. `known` is a table of `shares`."""
+    found = []
+    for names in (sum(FIELDS, ()), COLOURS):
+        mean = known[list(names)].mean()
+        if mean.notna().any() and mean.max() > 0:
+            of_best = known[mean.idxmax()].dropna()
+            found.append(f"{mean.idxmax()} {mean.max():+.2f} ({of_best.min():+.2f} to {of_best.max():+.2f})")
+    return "; ".join(found)
 
 
 def chosen(study: Study, name: str, label: str) -> dict[str, list[int]]:
@@ -108,27 +126,34 @@ def pictured(study: Study, images: Any, name: str, row: int) -> dict[str, Any]:
     }
 
 
-def used(study: Study, images: Any, name: str) -> pd.DataFrame:
-    """Tests of whether the explainer's positive attribution lies more, or less, in a field or on a colour than the
-    share of the image that this takes; over the scored images, by the class that is predicted.
+def shares(study: Study, images: Any, name: str) -> dict[str, pd.DataFrame]:
+    """By predicted class the `excesses` of the explainer's maps, a row for each scored image. Empty where explainers
+    were not scored."""
+    if study.scored_index is None:
+        return {}
+    maps = study.scored_index[study.scored_index["explainer"] == name]
+    return {
+        label: pd.DataFrame(
+            excesses(shrunk(images[one.image], study.scored_maps.shape[1]), study.scored_maps[one.map])
+            for one in part.itertuples()
+        )
+        for label, part in maps.groupby("explained_class", sort=False)
+    }
+
+
+def used(known: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tests of whether positive attribution lies more, or less, in a field or on a colour than the share of the image
+    that this takes, from the tables of `shares`.
 
     Returns:
         The table of `comparison.compare`, one family: `a` is the class, `b` the field or colour, `difference` the
-        typical excess, -1 to 1. Empty where explainers were not scored.
+        typical excess, -1 to 1. Empty where there is none.
     """
-    if study.scored_index is None:
-        return pd.DataFrame()
-    maps = study.scored_index[study.scored_index["explainer"] == name]
-    family = []
-    for label, part in maps.groupby("explained_class", sort=False):
-        excess = [
-            excesses(shrunk(images[one.image], study.scored_maps.shape[1]), study.scored_maps[one.map])
-            for one in part.itertuples()
-        ]
-        for place in excess[0]:
-            differences = np.array([of_image[place] for of_image in excess])
-            family.append(Comparison((label, place), label, place, differences, higher_is_better=True))
-    return comparison.compare(family)
+    return comparison.compare(
+        Comparison((label, place), label, place, table[place].to_numpy(), higher_is_better=True)
+        for label, table in known.items()
+        for place in table
+    )
 
 
 def excesses(image: np.ndarray, values: np.ndarray) -> dict[str, float]:

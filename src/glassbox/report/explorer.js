@@ -45,10 +45,11 @@ if (explorer && cases.length) {
   const titleAbove = (place) => place.closest("table").tHead.rows[0].cells[place.cellIndex].textContent;
   const chosenMap = () => now.maps.find((map) => map.explainer === explainer.value && map.class === ofClass.value);
 
-  function options(select, values) {
-    const before = select.value;
+  function options(select, values, preferred) {
+    const known = values.map(([value]) => value);
+    const goal = [select.value, preferred].find((value) => known.includes(value));
     select.replaceChildren(...values.map(([value, text]) => new Option(text, value)));
-    select.value = values.some(([value]) => value === before) ? before : (values[0]?.[0] ?? "");
+    select.value = goal ?? known[0] ?? "";
   }
 
   async function show(one) {
@@ -56,7 +57,7 @@ if (explorer && cases.length) {
     if (!one.classList.contains("chosen")) return; // another one was chosen meanwhile
     now = next;
     canvas.width = canvas.height = side = now.side;
-    options(explainer, [...new Map(now.maps.map((map) => [map.explainer, map.title]))]);
+    options(explainer, [...new Map(now.maps.map((map) => [map.explainer, map.title]))], explorer.dataset.first);
     options(ofClass, [...new Set(now.maps.map((map) => map.class))].map((name) => [name, name]));
     pointer = null;
     restore();

@@ -32,6 +32,9 @@ function choose(one) {
     button.setAttribute("aria-pressed", String(other === one));
     button.tabIndex = other === one ? 0 : -1; // one stop for Tab; the arrows go from image to image
   }
+  const button = buttons.get(one);
+  const below = button.offsetTop - choices.offsetTop - choices.scrollTop; // the upper edge of the part that is seen
+  if (below < 0 || below + button.offsetHeight > choices.clientHeight) choices.scrollTop += below;
   document.dispatchEvent(new CustomEvent("chosen", { detail: one }));
 }
 

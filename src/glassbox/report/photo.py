@@ -18,23 +18,28 @@ THUMBNAIL = 96  # side of a training image, pixels
 
 def write(photo: Photo, ranking: str | Path, path: str | Path) -> None:
     """Write the page, with what the study's ranking.json, if there is one, says of explainers."""
-    files.write_text(path, page(photo, advice(ranking)))
+    files.write_text(path, page(photo, ranking))
 
 
-def advice(ranking: str | Path) -> str:
-    """Which of the maps to look at first, in a sentence; nothing where explainers were not scored."""
+def advice(ranking: str | Path) -> tuple[str, str]:
+    """Which of the maps to look at first, in a sentence, and the explainer's name where it is one; nothing where
+    explainers were not scored."""
     if not Path(ranking).exists():
-        return ""
-    return f"Which map to look at first, by the study's test images: {verdicts.best(files.read_json(ranking))}"
+        return "", ""
+    known = files.read_json(ranking)
+    names = list(verdicts.candidates(known))
+    sentence = f"Which map to look at first, by the study's test images: {verdicts.best(known)}"
+    return sentence, names[0] if len(names) == 1 else ""
 
 
-def page(photo: Photo, advice: str, live: str = "") -> str:
+def page(photo: Photo, ranking: str | Path, live: str = "") -> str:
     """The page as HTML; `live` is the key under which `glassbox.live` answers for the photo, if it does."""
-    like = photo.likeness
+    like, (sentence, first) = photo.likeness, advice(ranking)
     return render(
         "photo.html",
         photo=photo,
-        advice=advice,
+        advice=sentence,
+        first=first,
         live=live,
         c=case(photo),
         neighbours=[(uri(image, THUMBNAIL), name) for image, name in zip(like.nearest, like.classes, strict=True)]
