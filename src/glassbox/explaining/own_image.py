@@ -302,8 +302,8 @@ def _confidence(confidence: float, file: Path) -> str:
     if len(nearest) < FEWEST:
         how_many = f"Only {len(nearest)}" if len(nearest) else "None"
         return (
-            f"{how_many} of {len(table):,} test images have a confidence within {100 * SIMILAR_WITHIN:.0f} % of its own: "
-            "how many of such answers are right is not known."
+            f"{how_many} of {len(table):,} test images have a confidence within {100 * SIMILAR_WITHIN:.0f} % of its "
+            "own: how many of such answers are right is not known."
         )
     right = int((nearest["true_class"] == nearest["predicted_class"]).sum())
     share, low, high = (100 * value for value in accuracy_interval(right, len(nearest), 0.95))
