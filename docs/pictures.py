@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,6 +58,7 @@ def mlflow(folder: str | Path, variables: Mapping[str, str]) -> Iterator[str]:
     )  # fmt: skip
     try:
         address, deadline = server.stdout.readline().split()[-1:], time.monotonic() + 60
+        threading.Thread(target=server.stdout.read, daemon=True).start()  # a full pipe would stop the server
         while socket.socket().connect_ex(("127.0.0.1", port)):
             if server.poll() is not None or time.monotonic() > deadline:
                 sys.exit("error: 'make ui' does not serve MLflow here")

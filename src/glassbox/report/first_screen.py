@@ -134,10 +134,10 @@ def _why(study: Study) -> str:
         return "Why was not tested."
     name = TITLES[study.analyst]
     ends = "" if check["low"] is None else f" [{percent(check['low'], 0)}, {percent(check['high'], 0)}]"
-    ends = ends.replace("-", MINUS)
+    more = f"{percent(check['value'], 0)}{ends}".replace("-", MINUS)
     numbers = (
-        f"without the regions that {name} blames, {percent(check['value'], 0)}{ends} more of {check['images']} "
-        "mistakes turn right than without random regions"
+        f"without the regions that {name} blames, {more} more of {check['images']} mistakes turn right than without "
+        "random regions"
     )
     found = {
         hypotheses.SUPPORTED: "Maps find what misleads it",
