@@ -24,10 +24,12 @@ def write(photo: Photo, content: bytes, regions: int, folder: str | Path = FOLDE
     """
     figure, side = Path(folder) / named_after(photo.name, content), len(photo.image)
     figure.parent.mkdir(parents=True, exist_ok=True)
+    is_unlike = photo.likeness is not None and not photo.likeness.is_alike
+    unlike = ["UNLIKE the training images: class and maps may mean nothing"] if is_unlike else []
     explanation(
         figure,
         photo.image,
-        f"{photo.told()}; as the classifier sees it, {side} x {side} pixels",
+        "\n".join([photo.guessed(), *unlike, f"as the classifier sees it, {side} x {side} pixels"]),
         photo.classes,
         photo.probabilities,
         truth=None,
