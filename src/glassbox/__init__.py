@@ -31,6 +31,7 @@ __all__ = [
     "__version__",
     "compare",
     "explain",
+    "find_shortcuts",
     "judge",
     "list_explainers",
     "load_classifier",

@@ -1,0 +1,79 @@
+"""The findings of an audit: a table and sentences, for people who did not see the maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glassbox.audit import search
+from glassbox.audit.candidates import Candidate, Region
+from glassbox.core.text import counted
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What classes lean on.
+
+    Attributes:
+        candidates: all that were tested, the strongest confirmed one first, without parts of others.
+        table: a row for each, in their order: `class`, `candidate` in words, `source`, `carriers` (share of the class's
+            images whose relevance lies there), and the columns of `search.test`.
+        images: (of the search, of the tests).
+    """
+
+    candidates: Sequence[Candidate]
+    table: pd.DataFrame
+    images: tuple[int, int]
+
+    @property
+    def confirmed(self) -> pd.DataFrame:
+        """The rows of what is shown to be leant on."""
+        return self.table[self.table["confirmed"].astype(bool)]
+
+    def sentences(self) -> list[str]:
+        """What was found, one sentence for each confirmed candidate; and how many images and candidates there were."""
+        searched, tested = self.images
+        tried = (
+            f"{counted(len(self.table), 'candidate')} from the maps of {searched:,} images, tested on {tested:,} others"
+        )
+        if self.confirmed.empty:
+            return [f"No class is shown to lean on a fixed region or property: {tried}."]
+        known = zip(self.table.to_dict("records"), self.candidates, strict=True)
+        found = [_told(row, candidate) for row, candidate in known if row["confirmed"]]
+        return [*found, f"Confirmed: {len(found)} of {tried}. Whether a class should lean on it is yours to judge."]
+
+
+def audit_of(
+    candidates: Sequence[Candidate], table: pd.DataFrame, classes: Sequence[str], images: tuple[int, int]
+) -> Audit:
+    """The findings in their order, from the candidates, the table of `search.test` and the names of the classes."""
+    order = search.ranked(candidates, table)
+    kept = [candidates[place] for place in order]
+    about = pd.DataFrame(
+        {
+            "class": [classes[one.label] for one in kept],
+            "candidate": [one.words for one in kept],
+            "source": [one.source for one in kept],
+            "carriers": [one.carriers if isinstance(one, Region) else np.nan for one in kept],
+        }
+    )
+    return Audit(kept, pd.concat([about, table.iloc[order].reset_index(drop=True)], axis=1), images)
+
+
+def _told(row: dict[str, Any], candidate: Candidate) -> str:
+    carried, control = "", "as large a change the other way"
+    if isinstance(candidate, Region):
+        carried = f", on which the relevance of {100 * candidate.carriers:.0f} % of its images lies"
+        control = "other regions of that size"
+    return (
+        f"{row['class']} leans on {row['candidate']}{carried}. With that of other classes, {_share(row, 'lost')} more "
+        f"of its recognised images are lost than by {control} (n = {row['n']}). Of images of other classes that are "
+        f"given it, {_share(row, 'taken')} more are taken for {row['class']} (n = {row['n_others']})."
+    )
+
+
+def _share(row: dict[str, Any], name: str) -> str:
+    low, high = (100 * row[f"{name}_{end}"] for end in ("low", "high"))
+    return f"{100 * row[name]:.0f} % [{low:.0f}, {high:.0f}]"

@@ -1,0 +1,172 @@
+"""Candidates for shortcuts are found in the maps of some images, and tested on others.
+
+A class leans on a candidate where both interventions agree: its images lose the class without it, and images of other
+classes take on the class with it, each more than by a control of the same size. Whether it should lean on it, a person
+decides.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from glassbox.audit import candidates as c
+from glassbox.audit.candidates import Candidate, Property, Region
+from glassbox.audit.strategies import groups, pooled, relevance_shares
+from glassbox.core.seeds import derive
+from glassbox.models import Classifier, probabilities
+from glassbox.statistics import comparison
+from glassbox.statistics.comparison import Comparison
+from glassbox.statistics.outcomes import BETTER
+from glassbox.statistics.paired import share_interval
+
+IMAGES = 200  # of the class, and of others, on which a candidate is tested, at most
+CONTROLS = 5  # control regions of which the mean is taken
+REMOVED, PUT = "removed", "put on others"
+LEAST = 0.05  # change of a probability, beyond that by the control, that is worth a finding: tests are against it
+CARRIED = 0.95  # quantile of other classes' relevance in a region, beyond which an image of the class carries it
+
+
+def find(
+    maps: Mapping[str, np.ndarray], features: np.ndarray | None, images: np.ndarray, labels: np.ndarray, seed: int
+) -> list[Candidate]:
+    """Candidates of every class, from images whose maps are known.
+
+    Args:
+        maps: by explainer, (N, H, W) for the true class of each image.
+        features: (N, D) last features, which are grouped, too; None where they are not known.
+        images: (N, H, W, 3) uint8.
+        labels: (N,) true classes.
+        seed: of the spectral clustering.
+    """
+    shares = {name: relevance_shares(of_one) for name, of_one in maps.items()}
+    alike = {name: pooled(of_one) for name, of_one in shares.items()}
+    if features is not None:
+        alike["last features"] = features
+    found: list[Candidate] = []
+    for label in np.unique(labels).tolist():
+        rows, others = np.flatnonzero(labels == label), labels != label
+        known: list[np.ndarray] = []
+        for name, of_explainer in shares.items():
+            sets = {
+                f"{name}, grouped by {by}" if number else name: rows[group]
+                for by, vectors in alike.items()
+                for number, group in enumerate(groups(vectors[rows], seed))
+            }
+            for source, some in sets.items():
+                for mask in c.regions(of_explainer[some], of_explainer[others]):
+                    if not c.is_known(mask, known):
+                        known.append(mask)
+                        found.append(Region(label, source, mask, _carriers(of_explainer, mask, labels == label)))
+        found += [Property(label, "images", name) for name in c.properties(images, labels == label)]
+    return found
+
+
+def test(
+    classifier: Classifier,
+    candidates: Sequence[Candidate],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Interventions on images in which the candidates were not found. All tests are one family.
+
+    Args:
+        classifier: left as it is.
+        candidates: of `find`.
+        images, labels: (N, H, W, 3) uint8 and (N,), none of those given to `find`.
+        batch_size: images in one forward pass.
+        seed: of the images and donors that are drawn.
+
+    Returns:
+        A row for each candidate, in their order. `n` images of the class and `n_others`. By how much the class's
+        probability falls when the candidate is `removed` from its images, beyond the control, and rises when it is
+        `put` on others, each with its interval (`_low`, `_high`) and `_p` corrected by Holm's method. Of the images of
+        the class that are recognised, the share `lost` without the candidate less that lost by the control, with its
+        interval; of the others that are not taken for the class, the share `taken` for it with the candidate, less that
+        by the control. `confirmed`: both probabilities change in that direction by more than `LEAST`, which is what is
+        tested.
+    """
+    measured = [
+        _effects(classifier, one, images, labels, batch_size, np.random.default_rng(derive(seed, "audit", str(place))))
+        for place, one in enumerate(candidates)
+    ]
+    family = comparison.compare(
+        Comparison((place, what), what, "control", effect[what] - LEAST, higher_is_better=True)
+        for place, effect in enumerate(measured)
+        for what in (REMOVED, PUT)
+    )
+    rows = []
+    for place, effect in enumerate(measured):
+        removed, put = family.loc[[(place, REMOVED)]].iloc[0], family.loc[[(place, PUT)]].iloc[0]
+        row = {"n": int(removed["n"]), "n_others": int(put["n"])}
+        for name, test_of in (("removed", removed), ("put", put)):
+            row |= {name: LEAST + test_of["difference"]}
+            row |= {f"{name}_{end}": LEAST + test_of[end] for end in ("low", "high")}
+            row[f"{name}_p"] = test_of["p_holm"]
+        for name in ("lost", "taken"):
+            row |= {name: effect[name].mean() if len(effect[name]) else np.nan}
+            row[f"{name}_low"], row[f"{name}_high"] = (
+                share_interval(effect[name]) if len(effect[name]) else (np.nan, np.nan)
+            )
+        row["confirmed"] = removed["outcome"] == BETTER and put["outcome"] == BETTER
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ranked(candidates: Sequence[Candidate], table: pd.DataFrame) -> list[int]:
+    """Rows of the table of `test`: first the candidates that are confirmed, each time the one whose weaker effect is
+    strongest. A region that lies within one before it, of the same class, is left out."""
+    strength = table[["removed", "put"]].min(axis=1)
+    order = table.assign(strength=strength).sort_values(["confirmed", "strength"], ascending=False, kind="stable").index
+    kept: list[int] = []
+    for place in order:
+        one = candidates[place]
+        before = [other for other in (candidates[row] for row in kept) if other.label == one.label]
+        if isinstance(one, Region) and any(isinstance(o, Region) and c.is_within(one.mask, o.mask) for o in before):
+            continue
+        kept.append(int(place))
+    return kept
+
+
+def _carriers(shares: np.ndarray, mask: np.ndarray, of_class: np.ndarray) -> float:
+    """Share of the images of a class, (N,) bool, whose relevance in a region (H, W) is beyond the quantile `CARRIED` of
+    that of others, from shares (N, H, W)."""
+    inside = shares[:, mask].sum(axis=1)
+    return float((inside[of_class] > np.quantile(inside[~of_class], CARRIED)).mean())
+
+
+def _effects(
+    classifier: Classifier,
+    candidate: Candidate,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Image by image what the candidate does beyond its control, see `test`."""
+    of_class = labels == candidate.label
+    own, others = (rng.permutation(np.flatnonzero(which))[:IMAGES] for which in (of_class, ~of_class))
+    found = {}
+    for what, rows, from_rows in ((REMOVED, own, others), (PUT, others, own)):
+        if not len(rows) or not len(from_rows):
+            found |= {what: np.empty(0), "lost" if what == REMOVED else "taken": np.empty(0)}
+            continue
+        shown, donors = images[rows], images[rng.choice(from_rows, len(rows))]
+
+        def answers(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            p = probabilities(classifier, torch.from_numpy(np.ascontiguousarray(pixels)), batch_size).numpy()
+            return p[:, candidate.label].astype(np.float64), p.argmax(axis=1) == candidate.label
+
+        (_, before), (changed, after) = answers(shown), answers(candidate.changed(shown, donors))
+        controls = [answers(candidate.control(shown, donors, rng)) for _ in range(CONTROLS)]
+        control = np.mean([p for p, _ in controls], axis=0)
+        by_control = np.mean([is_class for _, is_class in controls], axis=0)
+        if what == REMOVED:  # of the recognised ones, who is no longer
+            found |= {what: control - changed, "lost": (by_control - after)[before]}
+        else:
+            found |= {what: changed - control, "taken": (after - by_control)[~before]}
+    return found

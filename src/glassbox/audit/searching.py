@@ -1,0 +1,56 @@
+"""A whole audit: maps of some images, candidates in them, and their tests on other images."""
+
+from collections.abc import Sequence
+
+import torch
+
+from glassbox.audit import search
+from glassbox.audit.report import Audit, audit_of
+from glassbox.core.seeds import derive
+from glassbox.explainers import factory
+from glassbox.explainers.base import Request, Setup
+from glassbox.explainers.running import ALONE, Bookkeeping, attribute
+from glassbox.models.last_features import last_features
+
+
+def audit(
+    setup: Setup,
+    *,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    held_out: torch.Tensor,
+    held_out_labels: torch.Tensor,
+    classes: Sequence[str],
+    books: Bookkeeping = ALONE,
+) -> Audit:
+    """What classes lean on where others do not.
+
+    Args:
+        setup: of the explainers whose maps are searched, in `explain.explainers`.
+        images, labels: (N, H, W, 3) uint8 and (N,) true classes, to find candidates in.
+        held_out, held_out_labels: others, to test them on.
+        classes: names.
+        books: where maps are kept and progress is reported, a step a map.
+
+    Raises:
+        UserError: an explainer cannot explain this network, or the device refuses.
+    """
+    seeds = tuple(derive(setup.seed, "audit", number) for number in range(len(images)))
+    request = Request(images, labels, seeds)
+    maps = {
+        name: attribute(explainer, setup.classifier, request, books, name=f"audit {name}").maps
+        for name, explainer in factory.make(setup).items()
+    }
+    features = last_features(setup.classifier, images, setup.batch_size)
+    found = search.find(
+        maps, None if features is None else features.numpy(), images.numpy(), labels.numpy(), seed=setup.seed
+    )
+    table = search.test(
+        setup.classifier,
+        found,
+        held_out.numpy(),
+        held_out_labels.numpy(),
+        batch_size=setup.batch_size,
+        seed=setup.seed,
+    )
+    return audit_of(found, table, classes, (len(images), len(held_out)))

@@ -1,0 +1,112 @@
+"""Candidates are found in maps, and tested by intervention on other images."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import glassbox
+from glassbox.audit import search
+from glassbox.audit.candidates import Property, Region
+from glassbox.audit.report import audit_of
+
+SIDE, N = 16, 120
+CORNER = np.zeros((SIDE, SIDE), bool)
+CORNER[12:15, 1:4] = True
+
+
+class Corner(nn.Module):
+    """Class 1 where the mean of the pixels of a mask (H, W) is high."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.from_numpy(mask))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = 40 * (x[:, :, self.mask].mean(dim=(1, 2)) - 0.65)
+        return torch.stack([-z / 2, z / 2], dim=1)
+
+
+def made(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, in which images of class 1 have a bright corner."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(60, 140, (N, SIDE, SIDE, 3)).astype(np.uint8)
+    labels = np.arange(N) % 2
+    images[(labels == 1)[:, None, None] & CORNER] = 230
+    return images, labels
+
+
+def found(mask: np.ndarray, **how) -> "glassbox.Audit":
+    images, labels = made(0)
+    held_out, their_labels = made(1)
+    return glassbox.find_shortcuts(
+        classifier=glassbox.Classifier(Corner(mask), classes=("plain", "marked")),
+        images=images,
+        labels=labels,
+        held_out=held_out,
+        held_out_labels=their_labels,
+        **{"explainers": ("integrated_gradients",)} | how,
+    )
+
+
+def test_the_corner_that_decides_is_found_without_being_named():
+    audit = found(CORNER)
+    first = audit.candidates[0]
+    assert isinstance(first, Region)
+    assert first.mask[CORNER].all()
+    assert first.mask.sum() <= 25
+    row = audit.table.iloc[0]
+    assert (row["class"], bool(row["confirmed"])) == ("marked", True)
+    assert row["candidate"].startswith("the lower left corner (")
+    assert (row["n"], row["n_others"]) == (60, 60)
+    # Without the corner no image stays in the class, with it all are in it; other regions do nothing.
+    assert (row["lost"], row["taken"]) == (1, 1)
+    assert row["removed"] == pytest.approx(1, abs=0.01)
+    assert 0.9 < row["lost_low"] < row["lost_high"] <= 1.05
+    sentences = audit.sentences()
+    assert sentences[0].startswith("marked leans on the lower left corner (")
+    assert "100 % [9" in sentences[0]
+    assert sentences[-1].startswith("Confirmed: 1 of ")
+    assert "tested on 120 others" in sentences[-1]
+
+
+def test_a_network_that_looks_elsewhere_has_no_finding():
+    audit = found(~CORNER)  # everywhere: whatever is bright there is not tied to a class
+    assert audit.confirmed.empty
+    assert audit.sentences()[0].startswith("No class is shown to lean on a fixed region or property: ")
+
+
+def test_the_same_seed_finds_the_same():
+    a, b = found(CORNER), found(CORNER)
+    assert a.table.equals(b.table)
+
+
+def test_a_candidate_that_does_nothing_is_not_confirmed():
+    images, labels = made(1)
+    classifier = glassbox.Classifier(Corner(CORNER), classes=("plain", "marked"))
+    other = Region(1, "by hand", np.rot90(CORNER, 2))
+    table = search.test(classifier, [other, Property(1, "images", "contrast")], images, labels, batch_size=64, seed=0)
+    assert not table["confirmed"].any()
+    assert table.loc[0, "taken"] == 0
+    for name in ("removed", "put"):
+        assert table.loc[0, name] == pytest.approx(0, abs=0.2)  # its controls may lie on the corner that decides
+
+
+def test_the_strongest_confirmed_candidate_is_first_and_its_parts_are_left_out():
+    images, labels = made(1)
+    classifier = glassbox.Classifier(Corner(CORNER), classes=("plain", "marked"))
+    part = CORNER.copy()
+    part[12] = False
+    some = [Region(1, "a", np.rot90(CORNER, 2)), Region(1, "b", part), Region(1, "c", CORNER)]
+    table = search.test(classifier, some, images, labels, batch_size=64, seed=0)
+    audit = audit_of(some, table, ("plain", "marked"), (N, N))
+    assert audit.table["source"].tolist() == ["c", "a"]
+
+
+def test_a_class_without_held_out_images_is_not_tested():
+    images, labels = made(1)
+    classifier = glassbox.Classifier(Corner(CORNER), classes=("plain", "marked"))
+    plain = labels == 0
+    table = search.test(classifier, [Region(1, "c", CORNER)], images[plain], labels[plain], batch_size=64, seed=0)
+    assert (table.loc[0, "n"], bool(table.loc[0, "confirmed"])) == (0, False)
+    assert np.isnan(table.loc[0, "lost"])
