@@ -155,7 +155,7 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path, run_stages):
 
     said = run_stages(project, "evaluate", "score")
     assert "Without the watermark the network that learnt it as a shortcut loses" in said
-    assert "not measured, because the control is none: accuracy_unmarked is " in said
+    assert "not measured, because a condition fails: accuracy_unmarked is " in said
     told = json.loads((project / "reports/score/shortcut.json").read_text())
     assert told["contrast"] is None
     assert len(told["gate"]) == 2

@@ -145,7 +145,11 @@ def test_a_key_that_is_no_text_is_refused(path):
     ("path", "nearest", "allowed"),
     [
         (("explain", "lime", "sample"), "samples", "samples, regions, stability"),
-        (("data", "planted", "watermarks"), "watermark", "images, cell, variant, background, watermark"),
+        (
+            ("data", "planted", "watermarks"),
+            "watermark",
+            "images, cell, variant, background, watermark, mark, mark_share",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(path, nearest, allowed):

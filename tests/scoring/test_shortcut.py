@@ -124,6 +124,14 @@ def test_a_control_must_know_the_glyph_and_not_mind_the_watermark(test, looking_
     assert made.gate["value"].tolist() == [control["accuracy_unmarked"], control["changed"]]
 
 
+def test_a_mark_of_the_whole_image_leaves_nothing_to_contrast(test, looking_at):
+    everywhere = test.changed | {"marked": 255 - test.changed["unmarked"]}
+    made = shortcut.measure(looking_at(mark=0.8), looking_at(glyph=0.8), replace(test, changed=everywhere), 10)
+    assert made.gate.iloc[-1].tolist() == ["covered", 1.0, 0.5, False]
+    assert not made.has_control
+    assert "covered is 1, limit 0.5" in shortcut.summary(made, None)["verdicts"][1]
+
+
 def test_a_network_that_is_never_right_has_nothing_to_lose_and_draws_none_to_the_target(test, looking_at):
     wrong = looking_at(glyph=-0.8)  # class 1 for every image of class 0
     wrong.network.floor = 0.9
@@ -237,5 +245,5 @@ def test_without_a_control_nothing_is_contrasted(test, looking_at):
     measured = shortcut.measure(looking_at(mark=0.8), looking_at(mark=0.8), test, 4)
     told = shortcut.summary(measured, None)
     assert told["contrast"] is None
-    assert told["verdicts"][1].startswith("Whether explainers expose it is not measured, because the control is none: ")
+    assert told["verdicts"][1].startswith("Whether explainers expose it is not measured, because a condition fails: ")
     assert "changed is 1, limit 0.01" in told["verdicts"][1]

@@ -22,7 +22,7 @@ from glassbox.statistics.outcomes import BETTER
 from glassbox.statistics.paired import share_interval
 
 IMAGES = 200  # of the class, and of others, on which a candidate is tested, at most
-CONTROLS = 5  # control regions of which the mean is taken
+CONTROLS = 3  # control regions of which the mean is taken
 REMOVED, PUT = "removed", "put on others"
 LEAST = 0.05  # change of a probability, beyond that by the control, that is worth a finding: tests are against it
 CARRIED = 0.95  # quantile of other classes' relevance in a region, beyond which an image of the class carries it

@@ -20,6 +20,8 @@ class Planted(Section):
     variant: Literal["linear", "xor"]
     background: Literal["white", "noise", *(name for name in SOURCES if name != "planted")]
     watermark: Literal["I", "O", "T", "S", "L"] | None
+    mark: Literal["ring", "border", "cast", "brightness"]
+    mark_share: Annotated[float, Field(gt=0, le=1)]
 
 
 def _table_or_pattern(value: str) -> str:

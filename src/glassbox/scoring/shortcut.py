@@ -32,6 +32,7 @@ from glassbox.xai_metrics.localization import relevance_mass
 UNMARKED, MARKED = "unmarked", "marked"  # interventions of the test split
 LEAST_ACCURACY = 0.99  # of a control without watermarks: it has learnt what there is to learn
 MOST_CHANGED = 0.01  # share of its predictions that the watermark may change
+MOST_COVERED = 0.5  # share of the pixels that the watermark may take: of all of them any map would mark it
 CONFOUNDED, CONTROL = "confounded", "control"
 EXPOSES = {
     BETTER: "exposes the shortcut",
@@ -53,8 +54,8 @@ class Shortcut:
             nothing was recognised; `recall_unmarked`, the accuracy on unmarked images of the target class; `drawn`, of
             the images of other classes that unmarked are not taken for the target, the share that is when marked;
             `changed`, the share of predictions that differ between all images marked and all unmarked.
-        gate: a row for each condition of a valid control: `check`, `value`, `limit`, `passed`. If one failed, no
-            contrast with it is meaningful.
+        gate: a row for each condition of a valid contrast: `check`, `value`, `limit`, `passed`. If one failed, no
+            contrast with the control is meaningful.
     """
 
     target: int
@@ -63,7 +64,7 @@ class Shortcut:
 
     @property
     def has_control(self) -> bool:
-        """Whether the control passed the gate."""
+        """Whether the gate is passed."""
         return bool(self.gate["passed"].all())
 
 
@@ -118,6 +119,9 @@ def measure(
     gate = pd.DataFrame({"check": ["accuracy_unmarked", "changed"], "limit": [LEAST_ACCURACY, MOST_CHANGED]})
     gate.insert(1, "value", of_control[gate["check"]].astype(float).tolist())
     gate["passed"] = [gate["value"][0] >= LEAST_ACCURACY, gate["value"][1] <= MOST_CHANGED]
+    covered = masks_of(test).mean()
+    if covered > MOST_COVERED:
+        gate.loc[len(gate)] = ["covered", covered, MOST_COVERED, False]
     return Shortcut(target, arms, gate)
 
 
@@ -197,7 +201,7 @@ def verdicts(measured: Shortcut, contrasts: pd.DataFrame | None) -> list[str]:
     if contrasts is None:
         failed = measured.gate[~measured.gate["passed"].astype(bool)].itertuples()
         reasons = "; ".join(f"{row.check} is {row.value:.4g}, limit {row.limit:g}" for row in failed)
-        invalid = f"Whether explainers expose it is not measured, because the control is none: {reasons}."
+        invalid = f"Whether explainers expose it is not measured, because a condition fails: {reasons}."
         return [*sentences, invalid]
     blind = contrasts["explainer"].isin(CONTROLS)
     for row in contrasts[~blind].itertuples():

@@ -8,7 +8,7 @@ from glassbox.config.data import Planted
 from glassbox.core.errors import UserError
 from glassbox.data.base import Asked, Images
 from glassbox.data.loading import load_source
-from glassbox.data.sources.planted import TETROMINOES, plant
+from glassbox.data.sources.planted import MARKS, TETROMINOES, plant
 
 SIZE, CELL = 32, 3
 EIGHT = np.ones((3, 3), int)  # neighbours at corners count
@@ -81,7 +81,9 @@ def test_glyph_and_distractor_are_white_on_dimmed_backgrounds(background):
 
 
 def test_glyphs_may_be_planted_on_the_images_of_any_source(params):
-    settings = Planted(images=20, cell=3, variant="linear", background="digits", watermark=None)
+    settings = Planted(
+        images=20, cell=3, variant="linear", background="digits", watermark=None, mark="ring", mark_share=1.0
+    )
 
     def make(seed: int = 0, **changes: object) -> Images:
         data = params.data.model_copy(update={"source": "planted", "planted": settings.model_copy(update=changes)})
@@ -143,6 +145,38 @@ def test_no_image_has_anything_near_the_watermark_and_other_interventions_leave_
     for pixels in interventions:
         assert np.array_equal(pixels[:, 26:31, 1:6], images.pixels[:, 26:31, 1:6])
         assert (pixels != images.pixels).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_every_kind_of_watermark_lies_on_one_class(mark):
+    images = plant(100, SIZE, CELL, "linear", "noise", seed=0, watermark="T", mark=mark)
+    unmarked, all_marked, of_class = images.changed["unmarked"], images.changed["marked"], images.labels == 2
+    assert np.array_equal(images.pixels[of_class], all_marked[of_class])
+    assert np.array_equal(images.pixels[~of_class], unmarked[~of_class])
+    assert (all_marked != unmarked).any(axis=(1, 2, 3)).all()
+    difference = all_marked.astype(int) - unmarked
+    inner = difference[:, 1:-1, 1:-1]
+    if mark == "border":
+        assert (all_marked[:, 0] == 255).all()
+        assert (all_marked[:, :, -1] == 255).all()
+        assert not inner.any()
+    elif mark == "cast":
+        assert (difference[..., 0] >= 0).all()
+        assert (difference[..., 1] == 0).all()
+        assert (difference[..., 2] <= 0).all()
+    elif mark == "brightness":
+        assert set(np.unique(difference)) == {0, 30}  # white stays white
+
+
+def test_a_share_of_the_class_may_carry_the_watermark():
+    images = plant(1000, SIZE, CELL, "linear", "noise", seed=0, watermark="T", share=0.6)
+    carrying = (images.pixels != images.changed["unmarked"]).any(axis=(1, 2, 3))
+    assert set(images.labels[carrying]) == {2}
+    assert 100 < carrying.sum() < 140  # of 200
+    noise = (images.arms["noise"] != images.changed["unmarked"]).any(axis=(1, 2, 3))
+    assert noise.sum() == carrying.sum()
+    whole = plant(1000, SIZE, CELL, "linear", "noise", seed=0, watermark="T")
+    assert np.array_equal(images.changed["unmarked"], whole.changed["unmarked"])
 
 
 def test_the_seed_decides_and_without_a_watermark_the_images_stay_those_of_older_versions():

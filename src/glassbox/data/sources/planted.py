@@ -5,6 +5,7 @@ and interventions that show what a model looks at. With a watermark on one class
 the same images in which the watermark is independent of the class.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,8 @@ TETROMINOES = {
 DISTRACTOR = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], bool)  # four cells that touch at corners: no tetromino
 PAIR = ("I", "O")  # kinds of the XOR variant; a small CNN does not learn to compare similar ones
 WATERMARK = np.pad(np.zeros((3, 3), bool), 1, constant_values=True)  # a closed ring, which no glyph is
+CAST = np.array([1.25, 1.0, 0.75])  # factors of red, green and blue of a colour cast
+SHIFT = 30  # of a change of brightness, of 255
 MARGIN = 1  # pixels between the watermark and the lower left corner
 SMOOTHNESS = 3.0  # of the correlated noise: standard deviation of its Gaussian kernel, pixels
 DIMMED = 0.6  # the brightest value of noise and images behind the glyphs, so that white stands out
@@ -38,7 +41,18 @@ def source(asked: Asked) -> Images:
     if p.background not in ("white", "noise"):
         behind = replace(asked, data=asked.data.model_copy(update={"source": p.background}))
         scenes = load_source(behind).pixels
-    return plant(p.images, asked.data.image_size, p.cell, p.variant, p.background, asked.seed, scenes, p.watermark)
+    return plant(
+        n=p.images,
+        size=asked.data.image_size,
+        cell=p.cell,
+        variant=p.variant,
+        background=p.background,
+        seed=asked.seed,
+        scenes=scenes,
+        watermark=p.watermark,
+        mark=p.mark,
+        share=p.mark_share,
+    )
 
 
 def classes_of(variant: str) -> tuple[str, ...]:
@@ -55,15 +69,17 @@ def plant(
     seed: int,
     scenes: np.ndarray | None = None,
     watermark: str | None = None,
+    mark: str = "ring",
+    share: float = 1.0,
 ) -> Images:
     """Images with masks of their glyphs, and three interventions on each: "removed" (no glyphs, so no evidence for the
     class), "swapped" (a glyph replaced by one of another kind: another class), "moved" (the distractor elsewhere: the
     same class).
 
-    With a watermark, every image of one class has it in the lower left corner and no other has: a shortcut, which the
-    interventions above leave in place. Then there are also "unmarked" (no image has it), "marked" (all have it) and the
-    arm "noise", in which equally many images have it, drawn independently of the class. There are no masks, since the
-    glyph is no longer the only evidence. The corner is kept free in every image.
+    With a watermark, images of one class have it and no others have: a shortcut, which the interventions above leave in
+    place. Then there are also "unmarked" (no image has it), "marked" (all have it) and the arm "noise", in which as
+    many images have it, drawn independently of the class. There are no masks, since the glyph is no longer the only
+    evidence. The place of a ring or border is kept free in every image.
 
     Args:
         n: images; classes are equally frequent, as far as `n` allows.
@@ -73,6 +89,8 @@ def plant(
         seed: the study's seed.
         scenes: (M, size, size, 3) uint8, drawn with replacement.
         watermark: name of the class with the watermark; None = there is none.
+        mark: what it is, see `MARKS`.
+        share: of the images of that class, which have it.
 
     Raises:
         UserError: the glyphs do not fit.
@@ -80,14 +98,15 @@ def plant(
     rng = np.random.default_rng(derive(seed, "planted"))
     classes = classes_of(variant)
     labels = rng.permutation(np.arange(n) % len(classes)).astype(np.int64)
-    corner = _corner(size) if watermark else np.zeros((size, size), bool)
+    put, place = MARKS[mark]
+    kept_free = place(size) if watermark else np.zeros((size, size), bool)
     pixels, removed, swapped, moved = np.empty((4, n, size, size, 3), np.uint8)
     masks = np.empty((n, size, size), np.uint8)
     ink = 0 if background == "white" else 255
     for row, label in enumerate(labels.tolist()):
         kinds = _kinds(rng, variant, label)
         canvas = _background(rng, background, size, scenes)
-        glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell, corner)
+        glyphs, other, distractor, elsewhere = _places(rng, kinds, variant, size, cell, kept_free)
         masks[row] = mask = np.any(glyphs, axis=0)
         pixels[row] = _draw(canvas, mask | distractor, ink)
         removed[row] = _draw(canvas, distractor, ink)
@@ -97,11 +116,18 @@ def plant(
     if watermark is None:
         return Images(pixels, labels, classes, masks=masks, changed=changed)
     of_class = labels == classes.index(watermark)
+    if share < 1:
+        of_class &= np.random.default_rng(derive(seed, "planted", "share")).random(n) < share
     drawn = np.random.default_rng(derive(seed, "planted", "watermark")).permutation(of_class)
-    changed = {name: _marked(images, of_class, corner, ink) for name, images in changed.items()}
-    changed |= {"unmarked": pixels, "marked": _marked(pixels, np.ones(n, bool), corner, ink)}
-    arms = {NOISE: _marked(pixels, drawn, corner, ink)}
-    return Images(_marked(pixels, of_class, corner, ink), labels, classes, changed=changed, arms=arms)
+
+    def marked(images: np.ndarray, which: np.ndarray) -> np.ndarray:
+        copy = images.copy()
+        copy[which] = put(images[which], ink)
+        return copy
+
+    changed = {name: marked(images, of_class) for name, images in changed.items()}
+    changed |= {"unmarked": pixels, "marked": put(pixels, ink)}
+    return Images(marked(pixels, of_class), labels, classes, changed=changed, arms={NOISE: marked(pixels, drawn)})
 
 
 def _kinds(rng: np.random.Generator, variant: str, label: int) -> list[str]:
@@ -171,11 +197,39 @@ def _corner(size: int) -> np.ndarray:
     return mask
 
 
-def _marked(pixels: np.ndarray, which: np.ndarray, corner: np.ndarray, ink: int) -> np.ndarray:
-    """A copy of `pixels` (N, H, W, 3) in which the images `which` (N,) bool have the watermark."""
-    marked = pixels.copy()
-    marked[which[:, None, None] & corner] = ink
-    return marked
+def _border(size: int) -> np.ndarray:
+    """Mask (H, W) of the outermost pixels."""
+    return np.pad(np.zeros((size - 2, size - 2), bool), 1, constant_values=True)
+
+
+def _nowhere(size: int) -> np.ndarray:
+    return np.zeros((size, size), bool)
+
+
+def _inked(place: Callable[[int], np.ndarray]) -> Callable[[np.ndarray, int], np.ndarray]:
+    def put(pixels: np.ndarray, ink: int) -> np.ndarray:
+        return np.where(place(pixels.shape[1])[..., None], np.uint8(ink), pixels)
+
+    return put
+
+
+def _tinted(pixels: np.ndarray, _: int) -> np.ndarray:
+    return np.clip(np.rint(pixels * CAST), 0, 255).astype(np.uint8)
+
+
+def _shifted(pixels: np.ndarray, ink: int) -> np.ndarray:
+    """Towards the ink."""
+    return np.clip(pixels.astype(np.int16) + (SHIFT if ink else -SHIFT), 0, 255).astype(np.uint8)
+
+
+# Watermarks: what they do to images (N, H, W, 3) uint8 with ink of a brightness, and their place (H, W) in an image of
+# a size, where no glyph may be.
+MARKS: dict[str, tuple[Callable[[np.ndarray, int], np.ndarray], Callable[[int], np.ndarray]]] = {
+    "ring": (_inked(_corner), _corner),
+    "border": (_inked(_border), _border),
+    "cast": (_tinted, _nowhere),
+    "brightness": (_shifted, _nowhere),
+}
 
 
 def _draw(canvas: np.ndarray, mask: np.ndarray, ink: int) -> np.ndarray:

@@ -1,0 +1,255 @@
+"""docs/shortcuts.md: does an audit find shortcuts that were planted, and none where there is none?
+
+    python -m docs.shortcuts measure KIND SEED ...   # KIND: one of `KINDS`; about a minute a seed on one core
+    python -m docs.shortcuts                         # write the page from what was measured
+
+The network and its recipe are those of studies/watermark.yaml, with fewer images and epochs. The audit is not told of
+the watermark. It sees training images and validation images, and no test image.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import glassbox
+from docs.runs import table
+from glassbox.audit.candidates import Property, Region
+from glassbox.audit.report import Audit
+from glassbox.config import parameters
+from glassbox.config.hyperparameters import together
+from glassbox.core import files
+from glassbox.core.errors import UserError, run
+from glassbox.core.seeds import derive
+from glassbox.data import store
+from glassbox.data.base import NOISE, Images
+from glassbox.data.sources.planted import MARKS, plant
+from glassbox.data.store import Split
+from glassbox.evaluation.classification import accuracy_interval
+from glassbox.execution import compute
+from glassbox.models import Classifier, predict
+from glassbox.training import loop
+
+HERE = Path(__file__).resolve().parent
+MEASURED, PAGE = HERE / "shortcuts", HERE / "shortcuts.md"
+PARAMS = HERE.parent / "studies/watermark.yaml"
+IMAGES, EPOCHS, RATE = 5000, 12, 0.002  # in all; of training
+SEARCHED = 100  # images of each class, in whose maps the audit searches
+TARGET = "I"
+EXPLAINERS = ("integrated_gradients", "grad_cam")
+# What one class carries, in what share of its images.
+KINDS = {
+    "ring": ("ring", 1.0),
+    "partial": ("ring", 0.6),
+    "border": ("border", 1.0),
+    "cast": ("cast", 1.0),
+    "brightness": ("brightness", 1.0),
+    "none": ("ring", 1.0),  # of the arm in which the ring is drawn independently of the class
+}
+TITLES = {
+    "ring": "a ring in the lower left corner",
+    "partial": "the ring, on 60 % of the class",
+    "border": "a border",
+    "cast": "a colour cast",
+    "brightness": "30 of 255 brighter",
+    "none": "none: the ring is on images of all classes",
+}
+
+
+def measure(kind: str, seeds: Sequence[int]) -> None:
+    """Train and audit a network for each seed, and add a row each to the kind's table."""
+    for seed in seeds:
+        began = time.perf_counter()
+        images, splits = made(kind, seed)
+        classifier = trained(images, splits, seed)
+        minutes = (time.perf_counter() - began) / 60
+        audit = audited(classifier, splits, seed)
+        row = {"seed": seed} | about(kind, audit) | accuracies(classifier, splits)
+        row |= {"training_minutes": minutes, "audit_minutes": (time.perf_counter() - began) / 60 - minutes}
+        path = MEASURED / f"{kind}.csv"
+        known = files.read_csv(path) if path.exists() else pd.DataFrame()
+        known = known[known["seed"] != seed] if len(known) else known
+        path.parent.mkdir(exist_ok=True)
+        files.write_csv(path, pd.concat([known, pd.DataFrame([row])]).sort_values("seed", kind="stable"))
+        print(kind, row, flush=True)
+
+
+def made(kind: str, seed: int) -> tuple[Images, dict[str, Split]]:
+    """Images with the kind's shortcut, and their splits at random: 64, 16 and 20 %."""
+    settings = parameters.read(PARAMS).data
+    planted, (mark, share) = settings.planted, KINDS[kind]
+    images = plant(
+        n=IMAGES,
+        size=settings.image_size,
+        cell=planted.cell,
+        variant=planted.variant,
+        background=planted.background,
+        seed=seed,
+        watermark=TARGET,
+        mark=mark,
+        share=share,
+    )
+    pixels = images.arms[NOISE] if kind == "none" else images.pixels
+    order = np.random.default_rng(derive(seed, "shortcuts")).permutation(IMAGES)
+    ends = (0, int(0.64 * IMAGES), int(0.8 * IMAGES), IMAGES)
+    splits = {}
+    for name, start, stop in zip(("train", "validation", "test"), ends, ends[1:], strict=False):
+        rows = np.sort(order[start:stop])
+        changed = {key: torch.from_numpy(images.changed[key][rows]) for key in ("unmarked", "marked")}
+        shown, labels = torch.from_numpy(pixels[rows]), torch.from_numpy(images.labels[rows])
+        splits[name] = Split(shown, labels, None, torch.from_numpy(rows), None, changed=changed)
+    return images, splits
+
+
+def trained(images: Images, splits: dict[str, Split], seed: int) -> Classifier:
+    """A network of the study, trained with its recipe."""
+    params = parameters.read(PARAMS)
+    mean, std = store.statistics(splits["train"].images.numpy())
+    data = store.Description(
+        source="planted",
+        classes=images.classes,
+        image_size=params.data.image_size,
+        sizes={name: len(split) for name, split in splits.items()},
+        mean=mean,
+        std=std,
+        has_masks=False,
+        digest="",
+    )
+    recipe = params.train.model_copy(update={"epochs": EPOCHS, "learning_rate": RATE})
+    training = loop.Training(together(params.model, recipe, params.augment), data, seed)
+    place = compute.resolve(params.compute)
+    classifier = training.fresh(place.device)
+    classifier.classes = images.classes
+    for _ in training.epochs(classifier, splits["train"], splits["validation"], place, checkpoint=None):
+        pass
+    return classifier.eval()
+
+
+def audited(classifier: Classifier, splits: dict[str, Split], seed: int) -> Audit:
+    """What the network leans on, by training images, tested on validation images."""
+    train, validation = splits["train"], splits["validation"]
+    rows = torch.cat([(train.labels == label).nonzero().flatten()[:SEARCHED] for label in train.labels.unique()])
+    return glassbox.find_shortcuts(
+        classifier=classifier,
+        images=train.images[rows],
+        labels=train.labels[rows].tolist(),
+        held_out=validation.images,
+        held_out_labels=validation.labels.tolist(),
+        explainers=EXPLAINERS,
+        seed=seed,
+        batch_size=128,
+    )
+
+
+def about(kind: str, audit: Audit) -> dict[str, object]:
+    """The first finding, whether it is what was planted, and how many findings there are that were not planted."""
+    first, right = audit.table.iloc[0], [is_planted(kind, one) for one in audit.candidates]
+    confirmed = audit.table["confirmed"].to_numpy(bool)
+    return {
+        "candidates": len(audit.table),
+        "confirmed": int(confirmed.sum()),
+        "found_first": bool(confirmed[0] and right[0]),
+        "not_planted": int((confirmed & ~np.array(right)).sum()),
+        "first": f"{first['class']}: {first['candidate']}" if confirmed[0] else "",
+        **{name: first[name] for name in ("lost", "lost_low", "lost_high", "taken", "taken_low", "taken_high")},
+    }
+
+
+def is_planted(kind: str, candidate: Region | Property) -> bool:
+    """Whether a candidate is the kind's shortcut: of its class, with half of its place, or the property it changes."""
+    if kind == "none" or candidate.label != 0:
+        return False
+    if isinstance(candidate, Property):
+        names = {"cast": ("share of red", "share of blue"), "brightness": ("brightness",)}
+        return candidate.name in names.get(kind, ())
+    _, place = MARKS[KINDS[kind][0]]
+    planted = place(len(candidate.mask))
+    return bool(planted.any() and (candidate.mask & planted).sum() >= 0.5 * planted.sum())
+
+
+def accuracies(classifier: Classifier, splits: dict[str, Split]) -> dict[str, float]:
+    """Of the test images as they are, without the mark, and with the mark on all of them."""
+    test = splits["test"]
+    versions = {
+        "accuracy": test.images,
+        "accuracy_unmarked": test.changed["unmarked"],
+        "accuracy_marked": test.changed["marked"],
+    }
+    return {
+        name: float((predict(classifier, shown, 128).argmax(dim=1) == test.labels).float().mean())
+        for name, shown in versions.items()
+    }
+
+
+def page() -> str:
+    rows = []
+    for kind, title in TITLES.items():
+        path = MEASURED / f"{kind}.csv"
+        if not path.exists():
+            raise UserError(
+                f"{path.relative_to(HERE.parent)} is missing: 'python -m docs.shortcuts measure {kind} 0 1'"
+            )
+        runs = files.read_csv(path)
+        n, hits, alarms = len(runs), int(runs["found_first"].sum()), int((runs["not_planted"] > 0).sum())
+        rows.append(
+            [
+                title,
+                str(n),
+                "-" if kind == "none" else _of(hits, n),
+                _of(alarms, n),
+                *(f"{100 * runs[name].mean():.1f} %" for name in ("accuracy", "accuracy_unmarked", "accuracy_marked")),
+                "-" if kind == "none" else f"{100 * runs['lost'].median():.0f} %, {100 * runs['taken'].median():.0f} %",
+            ]
+        )
+    head = ["what one class carries", "networks", "found, in first place", "with another finding", "accuracy",
+            "without the mark", "all with the mark", "lost, taken (median)"]  # fmt: skip
+    return TEXT.format(table=table(head, rows), images=f"{IMAGES:,}", epochs=EPOCHS, searched=SEARCHED)
+
+
+def _of(hits: int, n: int) -> str:
+    share, low, high = (100 * value for value in accuracy_interval(hits, n, 0.95))
+    return f"{hits} of {n} ({share:.0f} % [{low:.0f}, {high:.0f}])"
+
+
+TEXT = """<!-- Written by docs/shortcuts.py from the files in docs/shortcuts/: change those. -->
+# Are planted shortcuts found?
+
+`glassbox.find_shortcuts` ([API](api.md)) is not told what was planted. It searches the maps of Integrated Gradients
+and Grad-CAM of {searched} training images a class for regions in which a class has more of its relevance than other
+classes have, over all images of the class and in groups of images whose maps or last features are alike (spectral
+relevance analysis: Lapuschkin et al. 2019). Brightness, contrast and colour of whole images are candidates where they
+tell the class from others. Each candidate is then tested on the validation images: it is taken from images of the
+class and put on images of other classes. It counts as confirmed only if the class's probability changes by more than
+0.05 beyond the change by a control of the same size, both times, after Holm's correction for all tests of the audit.
+The control is the same region elsewhere, or as large a change of the property the other way.
+
+The network and recipe are those of the study `watermark`, with {images} images in all and {epochs} epochs. Each
+network has images, weights and splits of its own, from its seed.
+
+{table}
+
+*Found, in first place*: the first confirmed candidate belongs to the class, and it covers half of the mark's pixels,
+or is the property that the mark changes. *With another finding*: some confirmed candidate was not planted. Intervals
+are Wilson's, at 95 %. *Lost, taken*: of the class's recognised images how many more are lost without the first
+candidate than by the control, and of other images how many more are taken for the class with it.
+
+To measure a row again: `python -m docs.shortcuts measure ring 0 1 2`; `python -m docs.shortcuts` writes this page.
+"""
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["measure"]:
+        kind, *seeds = sys.argv[2:]
+        if kind not in KINDS:
+            raise UserError(f"{kind} is no kind of shortcut: there are {', '.join(KINDS)}")
+        measure(kind, [int(seed) for seed in seeds])
+        return
+    files.write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,64 @@
+"""The table of planted shortcuts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from docs import shortcuts
+from glassbox.audit.candidates import Property, Region
+from glassbox.core import files
+from glassbox.core.errors import UserError
+from glassbox.data.sources.planted import MARKS
+
+RING = MARKS["ring"][1](32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "candidate", "planted"),
+    [
+        ("ring", Region(0, "maps", RING), True),
+        ("partial", Region(0, "maps", RING), True),
+        ("ring", Region(1, "maps", RING), False),  # of another class
+        ("ring", Region(0, "maps", np.flipud(RING)), False),  # in another corner
+        ("none", Region(0, "maps", RING), False),
+        ("border", Region(0, "maps", RING), False),
+        ("border", Region(0, "maps", MARKS["border"][1](32)), True),
+        ("cast", Property(0, "images", "share of red"), True),
+        ("cast", Property(0, "images", "share of green"), False),
+        ("cast", Region(0, "maps", RING), False),
+        ("brightness", Property(0, "images", "brightness"), True),
+        ("ring", Property(0, "images", "brightness"), False),
+    ],
+)
+def test_what_was_planted_is_told_from_other_findings(kind, candidate, planted):
+    assert shortcuts.is_planted(kind, candidate) is planted
+
+
+def test_the_images_have_the_shortcut_and_their_versions(monkeypatch):
+    monkeypatch.setattr(shortcuts, "IMAGES", 100)
+    images, splits = shortcuts.made("partial", 0)
+    assert [len(split) for split in splits.values()] == [64, 16, 20]
+    train = splits["train"]
+    carrying = (train.images != train.changed["unmarked"]).any(dim=3)
+    assert set(train.labels[carrying.any(dim=2).any(dim=1)].tolist()) == {0}
+    assert not carrying[:, ~RING].any()
+    _, others = shortcuts.made("none", 0)
+    drawn = (others["train"].images != others["train"].changed["unmarked"]).any(dim=3).any(dim=2).any(dim=1)
+    assert len(set(others["train"].labels[drawn].tolist())) > 1
+
+
+def test_a_row_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortcuts, "MEASURED", tmp_path)
+    monkeypatch.setattr(shortcuts, "HERE", tmp_path / "docs")
+    with pytest.raises(UserError, match=r"ring.csv is missing: 'python -m docs.shortcuts measure ring 0 1'"):
+        shortcuts.page()
+    row = {"lost": 0.5, "taken": 0.75, "accuracy": 0.9, "accuracy_unmarked": 0.8, "accuracy_marked": 0.25}
+    table = pd.DataFrame([row | {"found_first": seed < 3, "not_planted": int(seed == 2)} for seed in range(4)])
+    for kind in shortcuts.KINDS:
+        files.write_csv(tmp_path / f"{kind}.csv", table)
+    text = shortcuts.page()
+    found, alarms = "3 of 4 (75 % [30, 95])", "1 of 4 (25 % [5, 70])"
+    assert (
+        f"| a ring in the lower left corner | 4 | {found} | {alarms} | 90.0 % | 80.0 % | 25.0 % | 50 %, 75 % |" in text
+    )
+    assert f"| none: the ring is on images of all classes | 4 | - | {alarms} |" in text
