@@ -185,15 +185,19 @@ def accuracies(classifier: Classifier, splits: dict[str, Split]) -> dict[str, fl
     }
 
 
-def page() -> str:
+def load() -> dict[str, pd.DataFrame]:
+    """The tables of all kinds."""
+    for kind in KINDS:
+        if not (MEASURED / f"{kind}.csv").exists():
+            raise UserError(f"docs/shortcuts/{kind}.csv is missing: 'python -m docs.shortcuts measure {kind} 0 1'")
+    return {kind: files.read_csv(MEASURED / f"{kind}.csv") for kind in KINDS}
+
+
+def page(measured: dict[str, pd.DataFrame]) -> str:
+    """The page, from the tables of `load`."""
     rows = []
     for kind, title in TITLES.items():
-        path = MEASURED / f"{kind}.csv"
-        if not path.exists():
-            raise UserError(
-                f"{path.relative_to(HERE.parent)} is missing: 'python -m docs.shortcuts measure {kind} 0 1'"
-            )
-        runs = files.read_csv(path)
+        runs = measured[kind]
         n, hits, alarms = len(runs), int(runs["found_first"].sum()), int((runs["not_planted"] > 0).sum())
         rows.append(
             [
@@ -248,7 +252,7 @@ def main() -> None:
             raise UserError(f"{kind} is no kind of shortcut: there are {', '.join(KINDS)}")
         measure(kind, [int(seed) for seed in seeds])
         return
-    files.write_text(PAGE, page())
+    files.write_text(PAGE, page(load()))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_what_was_planted_is_told_from_other_findings(kind, candidate, planted):
 
 def test_the_images_have_the_shortcut_and_their_versions(monkeypatch):
     monkeypatch.setattr(shortcuts, "IMAGES", 100)
-    images, splits = shortcuts.made("partial", 0)
+    _, splits = shortcuts.made("partial", 0)
     assert [len(split) for split in splits.values()] == [64, 16, 20]
     train = splits["train"]
     carrying = (train.images != train.changed["unmarked"]).any(dim=3)
@@ -49,14 +49,13 @@ def test_the_images_have_the_shortcut_and_their_versions(monkeypatch):
 
 def test_a_row_by_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(shortcuts, "MEASURED", tmp_path)
-    monkeypatch.setattr(shortcuts, "HERE", tmp_path / "docs")
     with pytest.raises(UserError, match=r"ring.csv is missing: 'python -m docs.shortcuts measure ring 0 1'"):
-        shortcuts.page()
+        shortcuts.load()
     row = {"lost": 0.5, "taken": 0.75, "accuracy": 0.9, "accuracy_unmarked": 0.8, "accuracy_marked": 0.25}
     table = pd.DataFrame([row | {"found_first": seed < 3, "not_planted": int(seed == 2)} for seed in range(4)])
     for kind in shortcuts.KINDS:
         files.write_csv(tmp_path / f"{kind}.csv", table)
-    text = shortcuts.page()
+    text = shortcuts.page(shortcuts.load())
     found, alarms = "3 of 4 (75 % [30, 95])", "1 of 4 (25 % [5, 70])"
     assert (
         f"| a ring in the lower left corner | 4 | {found} | {alarms} | 90.0 % | 80.0 % | 25.0 % | 50 %, 75 % |" in text
