@@ -86,7 +86,8 @@ CASES = {
         side=32,
     ),
     "float32": Case(double=False, near=1e-3),
-    "bfloat16": Case(learning("sgd", 0.003, momentum=0.9), double=False, dtype=torch.bfloat16, near=0.02),
+    # 0.03: one of 34 training images may be on the other side.
+    "bfloat16": Case(learning("sgd", 0.003, momentum=0.9), double=False, dtype=torch.bfloat16, near=0.03),
 }
 RUNS = [(name, size) for name, case in CASES.items() for size in case.sizes]
 
