@@ -98,14 +98,14 @@ def test_the_report_is_accessible_and_fits(browser, project, look, file):
         assert dark == look.endswith("dark")
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_the_first_screen_has_the_three_answers_and_the_picture(browser, project, screen):
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_first_screen_has_the_three_answers_and_the_picture(browser, project, look):
     """In words, before anything is moved or opened."""
     summary = files.read_json(project / "reports/summary.json")
     predictions = table(project, "evaluate/predictions.csv").astype({"true_class": str, "predicted_class": str})
     wrong = predictions[predictions["true_class"] != predictions["predicted_class"]]
-    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
-        height = SCREENS[screen]["viewport"]["height"]
+    with opened(browser, (project / "reports/index.html").as_uri(), **LOOKS[look]) as page:
+        height = LOOKS[look]["viewport"]["height"]
         answers = page.locator(".answers > div")
         assert answers.count() == 3
         for answer in answers.all():
@@ -122,7 +122,7 @@ def test_the_first_screen_has_the_three_answers_and_the_picture(browser, project
         assert counts[truth, guess] == counts.max()
         pictures = page.locator(".evidence img")
         assert pictures.count() >= 2
-        if screen != "phone":
+        if not look.startswith("phone"):
             box = pictures.first.bounding_box()
             assert box["y"] + box["height"] <= height
 
@@ -206,11 +206,11 @@ def test_an_image_is_picked_and_shown_by_every_explainer(report, project):
     assert all(title in known for title in orders[: len(known)])
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_the_large_map_is_explored(browser, project, screen):
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_large_map_is_explored(browser, project, look):
     index, regions = table(project, "explain/index.csv"), table(project, "explain/regions.csv")
     removal = np.load(project / "reports/explain/attributions.npz")["removal"]
-    with opened(browser, (project / "reports/index.html").as_uri(), **SCREENS[screen]) as page:
+    with opened(browser, (project / "reports/index.html").as_uri(), **LOOKS[look]) as page:
         page.locator("#canvas").scroll_into_view_if_needed()
         shown = files.read_json(project / "reports/summary.json")["best_explainer"]
         title = page.locator("#explainer option:checked").inner_text()
@@ -228,7 +228,7 @@ def test_the_large_map_is_explored(browser, project, screen):
         assert said.inner_text() == f"Nothing is hidden: the probability of {of_class} is {whole}."
 
         place = {"x": box["width"] / 2, "y": box["height"] / 2}
-        canvas.tap(position=place) if screen == "phone" else canvas.click(position=place)
+        canvas.tap(position=place) if look.startswith("phone") else canvas.click(position=place)
         region = int(re.search(r"Without region (\d+)", said.inner_text()).group(1))
         without = regions.set_index("region").loc[region, "probability_without"]
         assert said.inner_text().endswith(f"is {100 * without:.1f} %.")
