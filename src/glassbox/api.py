@@ -29,7 +29,7 @@ from glassbox.api_arguments import (
     request_for,
     setup_for,
 )
-from glassbox.audit import searching
+from glassbox.audit import running
 from glassbox.audit.report import Audit
 from glassbox.comparing import studies
 from glassbox.comparing.studies import Sides
@@ -249,7 +249,7 @@ def find_shortcuts(
     pixels, others = pixels_of(images, "images"), pixels_of(held_out, "held_out")
     known = class_names(classifier, models.probabilities(classifier, pixels[:1], batch_size).shape[1])
     setup = setup_for(classifier, chosen, pixels, pixels if background is None else background, seed, batch_size)
-    return searching.audit(
+    return running.audit(
         setup,
         images=pixels,
         labels=classes_of("labels", labels, pixels, len(known)),

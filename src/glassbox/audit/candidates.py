@@ -119,13 +119,12 @@ def elsewhere(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def place(mask: np.ndarray) -> str:
     """A region in words, like "lower left corner"."""
-    side = len(mask)
+    side, width = len(mask), max(1, len(mask) // 10)
     edge = np.ones_like(mask)
-    width = max(1, side // 10)
     edge[width:-width, width:-width] = False
-    if (mask & edge).sum() > 0.8 * mask.sum() and all(line.mean() > 0.5 for line in (
-        mask[:width].any(axis=0), mask[-width:].any(axis=0), mask[:, :width].any(axis=1), mask[:, -width:].any(axis=1)
-    )):  # fmt: skip
+    on_edge = mask & edge
+    sides = (on_edge[:width], on_edge[-width:], on_edge[:, :width].T, on_edge[:, -width:].T)
+    if on_edge.sum() > 0.8 * mask.sum() and all(one.any(axis=0).mean() > 0.5 for one in sides):
         return "border"
     y, x = (3 * np.argwhere(mask).mean(axis=0) // side).astype(int)
     return (
