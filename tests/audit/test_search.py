@@ -9,6 +9,7 @@ import glassbox
 from glassbox.audit import search
 from glassbox.audit.candidates import Property, Region
 from glassbox.audit.report import audit_of
+from glassbox.core.errors import UserError
 
 SIDE, N = 16, 120
 CORNER = np.zeros((SIDE, SIDE), bool)
@@ -110,3 +111,32 @@ def test_a_class_without_held_out_images_is_not_tested():
     table = search.test(classifier, [Region(1, "c", CORNER)], images[plain], labels[plain], batch_size=64, seed=0)
     assert (table.loc[0, "n"], bool(table.loc[0, "confirmed"])) == (0, False)
     assert np.isnan(table.loc[0, "lost"])
+
+
+def test_images_without_any_candidate_have_a_sentence():
+    rng = np.random.default_rng(0)
+    maps, images, labels = rng.random((40, 8, 8)), np.full((40, 8, 8, 3), 100, np.uint8), np.arange(40) % 2
+    assert search.find({"some": maps}, None, images, labels, seed=0) == []
+    table = search.test(glassbox.Classifier(Corner(CORNER)), [], images, labels, batch_size=8, seed=0)
+    audit = audit_of([], table, ("a", "b"), (40, 40))
+    assert audit.confirmed.empty
+    assert audit.sentences() == [
+        "No class is shown to lean on a fixed region or property: 0 candidates from the maps of 40 images, tested on "
+        "40 others."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"labels": [1] * N}, "labels name one class: a shortcut is what one class has"),
+        ({"held_out": np.zeros((N, 8, 8, 3), np.uint8)}, "images have 16 x 16 pixels, held_out 8 x 8: they must be"),
+        ({"held_out_labels": [0]}, r"held_out_labels are \(1,\), but there are 120 images"),
+        ({"explainers": ["magic"]}, "magic"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(changes, sentence):
+    images, labels = made(0)
+    given = {"images": images, "labels": labels, "held_out": images, "held_out_labels": labels}
+    with pytest.raises(UserError, match=sentence):
+        glassbox.find_shortcuts(classifier=glassbox.Classifier(Corner(CORNER)), **given | changes)

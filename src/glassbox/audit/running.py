@@ -6,6 +6,7 @@ import torch
 
 from glassbox.audit import search
 from glassbox.audit.report import Audit, audit_of
+from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request, Setup
@@ -33,8 +34,16 @@ def audit(
         books: where maps are kept and progress is reported, a step a map.
 
     Raises:
-        UserError: an explainer cannot explain this network, or the device refuses.
+        UserError: all images are of one class, the others are not of their size, an explainer cannot explain this
+            network, or the device refuses.
     """
+    if len(labels.unique()) < 2:
+        raise UserError(
+            "labels name one class: a shortcut is what one class has and others have not, so take two or more"
+        )
+    if images.shape[1:] != held_out.shape[1:]:
+        sizes = [" x ".join(map(str, shown.shape[1:3])) for shown in (images, held_out)]
+        raise UserError(f"images have {sizes[0]} pixels, held_out {sizes[1]}: they must be of one size")
     seeds = tuple(derive(setup.seed, "audit", number) for number in range(len(images)))
     request = Request(images, labels, seeds)
     maps = {

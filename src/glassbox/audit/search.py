@@ -25,6 +25,25 @@ IMAGES = 200  # of the class, and of others, on which a candidate is tested, at 
 CONTROLS = 3  # control regions of which the mean is taken
 REMOVED, PUT = "removed", "put on others"
 LEAST = 0.05  # change of a probability, beyond that by the control, that is worth a finding: tests are against it
+COLUMNS = (
+    "n",
+    "n_others",
+    "removed",
+    "removed_low",
+    "removed_high",
+    "removed_p",
+    "put",
+    "put_low",
+    "put_high",
+    "put_p",
+    "lost",
+    "lost_low",
+    "lost_high",
+    "taken",
+    "taken_low",
+    "taken_high",
+    "confirmed",
+)
 CARRIED = 0.95  # quantile of other classes' relevance in a region, beyond which an image of the class carries it
 
 
@@ -101,20 +120,22 @@ def test(
     )
     rows = []
     for place, effect in enumerate(measured):
-        removed, put = family.loc[[(place, REMOVED)]].iloc[0], family.loc[[(place, PUT)]].iloc[0]
+        removed, put = (family.loc[[(place, what)]].iloc[0] for what in (REMOVED, PUT))
         row = {"n": int(removed["n"]), "n_others": int(put["n"])}
-        for name, test_of in (("removed", removed), ("put", put)):
-            row |= {name: LEAST + test_of["difference"]}
-            row |= {f"{name}_{end}": LEAST + test_of[end] for end in ("low", "high")}
-            row[f"{name}_p"] = test_of["p_holm"]
-        for name in ("lost", "taken"):
-            row |= {name: effect[name].mean() if len(effect[name]) else np.nan}
-            row[f"{name}_low"], row[f"{name}_high"] = (
-                share_interval(effect[name]) if len(effect[name]) else (np.nan, np.nan)
-            )
-        row["confirmed"] = removed["outcome"] == BETTER and put["outcome"] == BETTER
-        rows.append(row)
-    return pd.DataFrame(rows)
+        for name, tested in (("removed", removed), ("put", put)):
+            ends = {f"{name}_{end}": LEAST + tested[end] for end in ("low", "high")}
+            row |= {name: LEAST + tested["difference"], **ends, f"{name}_p": tested["p_holm"]}
+        row |= _share("lost", effect["lost"]) | _share("taken", effect["taken"])
+        rows.append(row | {"confirmed": removed["outcome"] == BETTER and put["outcome"] == BETTER})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _share(name: str, differences: np.ndarray) -> dict[str, float]:
+    """The mean of differences (N,) of shares with its interval; NaN without images."""
+    if not len(differences):
+        return {name: np.nan, f"{name}_low": np.nan, f"{name}_high": np.nan}
+    low, high = share_interval(differences)
+    return {name: float(differences.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def ranked(candidates: Sequence[Candidate], table: pd.DataFrame) -> list[int]:
