@@ -35,6 +35,7 @@ def test_regions_are_where_a_class_has_more_of_its_relevance():
         (square(30, 1, 13, 4), "top"),
         (square(30, 12, 12, 6), "middle"),
         (~square(30, 1, 1, 28), "border"),
+        (np.abs(np.arange(30) - 14.5)[None].repeat(30, axis=0) > 12, "border"),  # the left and the right edge
         (np.arange(30)[None].repeat(30, axis=0) < 3, "left edge"),
     ],
 )
