@@ -21,7 +21,7 @@ RING = MARKS["ring"][1](32)
         ("ring", Region(1, "maps", RING), False),  # of another class
         ("ring", Region(0, "maps", np.flipud(RING)), False),  # in another corner
         ("none", Region(0, "maps", RING), False),
-        ("border", Region(0, "maps", RING), False),
+        ("border", Region(0, "maps", np.roll(RING, (-12, 12), axis=(0, 1))), False),
         ("border", Region(0, "maps", MARKS["border"][1](32)), True),
         ("cast", Property(0, "images", "share of red"), True),
         ("cast", Property(0, "images", "share of green"), False),

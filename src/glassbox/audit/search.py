@@ -1,8 +1,7 @@
 """Candidates for shortcuts are found in the maps of some images, and tested on others.
 
-A class leans on a candidate where both interventions agree: its images lose the class without it, and images of other
-classes take on the class with it, each more than by a control of the same size. Whether it should lean on it, a person
-decides.
+A class leans on a candidate if its images lose the class without it, or images of other classes take on the class with
+it, more than by a control of the same size. Whether it should lean on it, a person decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,8 +105,10 @@ def test(
         `put` on others, each with its interval (`_low`, `_high`) and `_p` corrected by Holm's method. Of the images of
         the class that are recognised, the share `lost` without the candidate less that lost by the control, with its
         interval; of the others that are not taken for the class, the share `taken` for it with the candidate, less that
-        by the control. `confirmed`: both probabilities change in that direction by more than `LEAST`, which is what is
-        tested.
+        by the control. `confirmed`: of a region, one of the two probabilities changes in that direction by more than
+        `LEAST`, which is what is tested: with a shortcut of half of a class the network has something else to go by
+        where it is missing, and other images that get it are taken for the class. Of a property both do, for its
+        control, a change the other way, is a change, too.
     """
     measured = [
         _effects(classifier, one, images, labels, batch_size, np.random.default_rng(derive(seed, "audit", str(place))))
@@ -126,7 +127,8 @@ def test(
             ends = {f"{name}_{end}": LEAST + tested[end] for end in ("low", "high")}
             row |= {name: LEAST + tested["difference"], **ends, f"{name}_p": tested["p_holm"]}
         row |= _share("lost", effect["lost"]) | _share("taken", effect["taken"])
-        rows.append(row | {"confirmed": removed["outcome"] == BETTER and put["outcome"] == BETTER})
+        enough = any if isinstance(candidates[place], Region) else all
+        rows.append(row | {"confirmed": enough(one["outcome"] == BETTER for one in (removed, put))})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -139,9 +141,10 @@ def _share(name: str, differences: np.ndarray) -> dict[str, float]:
 
 
 def ranked(candidates: Sequence[Candidate], table: pd.DataFrame) -> list[int]:
-    """Rows of the table of `test`: first the candidates that are confirmed, each time the one whose weaker effect is
-    strongest. A region that lies within one before it, of the same class, is left out."""
-    strength = table[["removed", "put"]].min(axis=1)
+    """Rows of the table of `test`: first the candidates that are confirmed, each time the one with the strongest
+    effects on probabilities, both taken together. A region that lies within one before it, of the same class, is left
+    out."""
+    strength = table[["removed", "put"]].sum(axis=1)
     order = table.assign(strength=strength).sort_values(["confirmed", "strength"], ascending=False, kind="stable").index
     kept: list[int] = []
     for place in order:
