@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.pool import RESULTS
-from docs import claims, cnn_paper, laptop, performance, resnet50_paper, scaling
+from docs import claims, cnn_paper, laptop, performance, resnet50_paper, scaling, shortcuts
 from glassbox.core import files
 from glassbox.core.errors import UserError
 
@@ -14,6 +14,7 @@ PAGES = {
     performance: lambda: {path.stem: files.read_json(path) for path in sorted(performance.RESULTS.glob("*.json"))},
     resnet50_paper: resnet50_paper.load,
     scaling: scaling.results,
+    shortcuts: shortcuts.load,
 }
 
 
