@@ -208,12 +208,16 @@ def page(measured: dict[str, pd.DataFrame]) -> str:
                 "-" if kind == "none" else _of(hits, n),
                 _of(alarms, n),
                 *(f"{100 * runs[name].mean():.1f} %" for name in ("accuracy", "accuracy_unmarked", "accuracy_marked")),
-                "-" if kind == "none" else f"{100 * runs['lost'].median():.0f} %, {100 * runs['taken'].median():.0f} %",
+                "-" if kind == "none" else f"{_percent(runs['lost'])}, {_percent(runs['taken'])}",
             ]
         )
     head = ["what one class carries", "networks", "found, in first place", "with another finding", "accuracy",
             "without the mark", "all with the mark", "lost, taken (median)"]  # fmt: skip
     return TEXT.format(table=table(head, rows), images=f"{IMAGES:,}", epochs=EPOCHS, searched=SEARCHED)
+
+
+def _percent(shares: pd.Series) -> str:
+    return f"{round(100 * shares.median())} %"
 
 
 def _of(hits: int, n: int) -> str:
