@@ -3,8 +3,8 @@
     python -m docs.shortcuts measure KIND SEED ...   # KIND: one of `KINDS`; about a minute a seed on one core
     python -m docs.shortcuts                         # write the page from what was measured
 
-The network and its recipe are those of studies/watermark.yaml, with fewer images and epochs. The audit is not told of
-the watermark. It sees training images and validation images, and no test image.
+The network and its recipe are those of studies/watermark.yaml, with fewer images and epochs. The audit does not get the
+watermark. It sees training images and validation images, and no test image.
 """
 
 import sys
@@ -228,7 +228,7 @@ def _of(hits: int, n: int) -> str:
 TEXT = """<!-- Written by docs/shortcuts.py from the files in docs/shortcuts/: change those. -->
 # Are planted shortcuts found?
 
-`glassbox.find_shortcuts` ([API](api.md)) is not told what was planted. It searches the maps of Integrated Gradients
+`glassbox.find_shortcuts` ([API](api.md)) does not get what was planted. It searches the maps of Integrated Gradients
 and Grad-CAM of {searched} training images a class for regions in which a class has more of its relevance than other
 classes have, over all images of the class and in groups of images whose maps or last features are alike (spectral
 relevance analysis: Lapuschkin et al. 2019). Brightness, contrast and colour of whole images are candidates where they

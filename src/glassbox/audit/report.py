@@ -41,7 +41,7 @@ class Audit:
         if self.confirmed.empty:
             return [f"No class is shown to lean on a fixed region or property: {tried}."]
         known = zip(self.table.to_dict("records"), self.candidates, strict=True)
-        found = [_told(row, candidate) for row, candidate in known if row["confirmed"]]
+        found = [_sentence(row, candidate) for row, candidate in known if row["confirmed"]]
         return [*found, f"Confirmed: {len(found)} of {tried}. Whether a class should lean on it is yours to judge."]
 
 
@@ -62,15 +62,16 @@ def audit_of(
     return Audit(kept, pd.concat([about, table.iloc[order].reset_index(drop=True)], axis=1), images)
 
 
-def _told(row: dict[str, Any], candidate: Candidate) -> str:
+def _sentence(row: dict[str, Any], candidate: Candidate) -> str:
     carried, control = "", "as large a change the other way"
     if isinstance(candidate, Region):
-        carried = f", on which the relevance of {100 * candidate.carriers:.0f} % of its images lies"
+        share = f"{100 * candidate.carriers:.0f} %"
+        carried = f", which has more relevance in {share} of its images than in nearly all others"
         control = "other regions of that size"
     return (
         f"{row['class']} leans on {row['candidate']}{carried}. With that of other classes, {_share(row, 'lost')} more "
-        f"of its recognised images are lost than by {control} (n = {row['n']}). Of images of other classes that are "
-        f"given it, {_share(row, 'taken')} more are taken for {row['class']} (n = {row['n_others']})."
+        f"of its recognised images are lost than by {control} ({row['n']} images). Of images of other classes that are "
+        f"given it, {_share(row, 'taken')} more are taken for {row['class']} ({row['n_others']} images)."
     )
 
 

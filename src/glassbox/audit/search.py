@@ -65,12 +65,13 @@ def find(
     found: list[Candidate] = []
     for label in np.unique(labels).tolist():
         rows, others = np.flatnonzero(labels == label), labels != label
+        grouped = {by: groups(vectors[rows], seed) for by, vectors in alike.items()}
         known: list[np.ndarray] = []
         for name, of_explainer in shares.items():
             sets = {
                 f"{name}, grouped by {by}" if number else name: rows[group]
-                for by, vectors in alike.items()
-                for number, group in enumerate(groups(vectors[rows], seed))
+                for by, parts in grouped.items()
+                for number, group in enumerate(parts)
             }
             for source, some in sets.items():
                 for mask in c.regions(of_explainer[some], of_explainer[others]):

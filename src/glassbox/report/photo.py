@@ -27,9 +27,8 @@ def advice(ranking: str | Path) -> tuple[str, str]:
     if not Path(ranking).exists():
         return "", ""
     known = files.read_json(ranking)
-    names = list(verdicts.candidates(known))
     sentence = f"Which map to look at first, by the study's test images: {verdicts.best(known)}"
-    return sentence, names[0] if len(names) == 1 else ""
+    return sentence, verdicts.trusted(known) or ""
 
 
 def page(photo: Photo, ranking: str | Path, live: str = "") -> str:

@@ -70,8 +70,7 @@ class Study:
     def first_explainer(self) -> str:
         """The explainer whose maps are shown first: the most trustworthy one, or where that is not decided the
         analyst."""
-        names = list(verdicts.candidates(self.ranking)) if self.ranking else []
-        return names[0] if len(names) == 1 else self.analyst
+        return (verdicts.trusted(self.ranking) if self.ranking else None) or self.analyst
 
     @property
     def misclassified(self) -> pd.DataFrame:

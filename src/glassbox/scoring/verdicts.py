@@ -118,15 +118,14 @@ def candidates(ranking: dict[str, Any]) -> dict[str, int]:
 
 def is_better(ranking: dict[str, Any], a: str, b: str) -> bool:
     """Whether explainer `a` is better than `b` by more measures than worse, of those that have controls."""
-    found = [
-        (pair["a"], pair["outcome"])
-        for row in measures(ranking).values()
-        for pair in row["pairs"]
-        if {pair["a"], pair["b"]} == {a, b}
-    ]
-    better = sum(outcome == (BETTER if first == a else WORSE) for first, outcome in found)
-    worse = sum(outcome == (WORSE if first == a else BETTER) for first, outcome in found)
-    return better > worse
+    found = [outcome for other, outcome in with_others(ranking, a) if other == b]
+    return found.count(BETTER) > found.count(WORSE)
+
+
+def trusted(ranking: dict[str, Any]) -> str | None:
+    """The most trustworthy explainer; None where that is undecided."""
+    names = list(candidates(ranking))
+    return names[0] if len(names) == 1 else None
 
 
 def tally(ranking: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
@@ -176,11 +175,22 @@ def against_others(ranking: dict[str, Any], name: str) -> dict[str, int]:
     """How many comparisons of an explainer with the other explainers, by the measures that have controls, have each
     outcome."""
     found = dict.fromkeys(OUTCOMES, 0)
+    for _, outcome in with_others(ranking, name):
+        found[outcome] += 1
+    return found
+
+
+def with_others(ranking: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    """The other explainer and the outcome, seen from an explainer, of each of its comparisons with others by the
+    measures that have controls."""
     turned = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED}
+    found = []
     for row in measures(ranking).values():
         for pair in row["pairs"]:
-            if name in (pair["a"], pair["b"]):
-                found[pair["outcome"] if pair["a"] == name else turned[pair["outcome"]]] += 1
+            if pair["a"] == name:
+                found.append((pair["b"], pair["outcome"]))
+            elif pair["b"] == name:
+                found.append((pair["a"], turned[pair["outcome"]]))
     return found
 
 
