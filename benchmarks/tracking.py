@@ -19,7 +19,7 @@ from benchmarks import harness
 from benchmarks.common import copy_project
 from benchmarks.harness import Bar
 
-STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
+STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "audit", "repair", "report")
 CHOSEN = os.environ.get("GLASSBOX_BENCH_STAGES", "train").split()
 
 

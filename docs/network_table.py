@@ -27,7 +27,7 @@ from glassbox.core import files
 
 PAGE = Path("docs/network-table.md")
 ROOT = Path.cwd()
-STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
+STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "audit", "repair", "report")
 # Family, `model.name`, side of the input, and arguments that make it small.
 NETWORKS = [
     ("plain CNN", "cnn", None, None),

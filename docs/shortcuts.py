@@ -1,6 +1,7 @@
 """docs/shortcuts.md: does an audit find shortcuts that were planted, and none where there is none?
 
     python -m docs.shortcuts measure KIND SEED ...   # KIND: one of `KINDS`; about a minute a seed on one core
+    python -m docs.shortcuts repair KIND SEED ...    # repair the first finding; five minutes a seed on one core
     python -m docs.shortcuts                         # write the page from what was measured
 
 The network and its recipe are those of studies/watermark.yaml, with fewer images and epochs. The audit does not get the
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy
 import torch
+from safetensors.torch import load_file, save_file
 
 import glassbox
 from docs.runs import table
@@ -23,6 +25,7 @@ from glassbox.audit.candidates import Property, Region
 from glassbox.audit.report import Audit
 from glassbox.config import parameters
 from glassbox.config.hyperparameters import together
+from glassbox.config.train import Train
 from glassbox.core import files
 from glassbox.core.errors import UserError, run
 from glassbox.core.seeds import derive
@@ -32,17 +35,21 @@ from glassbox.data.sources.planted import MARKS, plant
 from glassbox.data.store import Split
 from glassbox.evaluation.classification import accuracy_interval
 from glassbox.execution import compute
+from glassbox.explainers.base import Setup
 from glassbox.models import Classifier, predict
+from glassbox.repair import proof, running
 from glassbox.training import loop
 
 HERE = Path(__file__).resolve().parent
 MEASURED, PAGE = HERE / "shortcuts", HERE / "shortcuts.md"
+NETWORKS = HERE.parent / "data/shortcuts"  # trained ones are kept there
 PARAMS = HERE.parent / "studies/watermark.yaml"
 IMAGES, EPOCHS, RATE = 5000, 12, 0.002  # in all; of training
 SEARCHED = 100  # images of each class, in whose maps the audit searches
 NEAR = 2  # pixels around a mark, within which half of a region must lie that is taken for it
 TARGET = "I"
 EXPLAINERS = ("integrated_gradients", "grad_cam")
+WAYS = ("randomise", "penalty", "last_layer")  # of repair
 # What one class carries, in what share of its images.
 KINDS = {
     "ring": ("ring", 1.0),
@@ -67,17 +74,54 @@ def measure(kind: str, seeds: Sequence[int]) -> None:
     for seed in seeds:
         began = time.perf_counter()
         images, splits = made(kind, seed)
-        classifier = trained(images, splits, seed)
+        classifier = trained(kind, images, splits, seed)
         minutes = (time.perf_counter() - began) / 60
         audit = audited(classifier, splits, seed)
         row = {"seed": seed} | about(kind, audit) | accuracies(classifier, splits)
         row |= {"training_minutes": minutes, "audit_minutes": (time.perf_counter() - began) / 60 - minutes}
-        path = MEASURED / f"{kind}.csv"
-        known = files.read_csv(path) if path.exists() else pd.DataFrame()
-        known = known[known["seed"] != seed] if len(known) else known
-        path.parent.mkdir(exist_ok=True)
-        files.write_csv(path, pd.concat([known, pd.DataFrame([row])]).sort_values("seed", kind="stable"))
+        keep(kind, "seed", seed, pd.DataFrame([row]))
         print(kind, row, flush=True)
+
+
+def repair(kind: str, seeds: Sequence[int]) -> None:
+    """Repair the first finding of each seed's network, and add all pairs of networks to the kind's table."""
+    for seed in seeds:
+        images, splits = made(kind, seed)
+        classifier = trained(kind, images, splits, seed)
+        audit, params = audited(classifier, splits, seed), parameters.read(PARAMS)
+        asked = running.Repair(
+            setup=Setup(
+                classifier=classifier,
+                settings=params.explain,
+                background=splits["train"].images[:0],
+                mean=(0.5, 0.5, 0.5),
+                batch_size=128,
+                seed=seed,
+            ),
+            candidates=audit.candidates[:1],
+            splits=splits,
+            recipe=together(params.model, recipe(params.train), params.augment),
+            settings=params.repair.model_copy(update={"ways": WAYS, "repeats": 1}),
+            place=compute.resolve(params.compute),
+        )
+        answers, repaired = asked.run()
+        control = trained("none", images, made("none", seed)[1], seed)
+        table = proof.pairs(answers, WAYS).assign(repeat=seed)
+        table["trained_without_the_mark"] = (asked.answers(control)[proof.PLANTED] == answers.labels).mean()
+        for way, network in repaired.items():
+            again = about(kind, audited(network, splits, seed))
+            table.loc[table["way"] == way, "still_found"] = again["found"]
+        keep(f"repair-{kind}", "repeat", seed, table)
+        print(kind, seed, table.to_string(), flush=True)
+
+
+def keep(name: str, column: str, seed: int, rows: pd.DataFrame) -> None:
+    """Add the rows of a seed to a table, in place of older ones."""
+    path = MEASURED / f"{name}.csv"
+    known = files.read_csv(path) if path.exists() else pd.DataFrame({column: []})
+    path.parent.mkdir(exist_ok=True)
+    both = pd.concat([known[known[column] != seed], rows]) if len(known) else rows
+    files.write_csv(path, both.sort_values(column, kind="stable"))
 
 
 def made(kind: str, seed: int) -> tuple[Images, dict[str, Split]]:
@@ -107,8 +151,8 @@ def made(kind: str, seed: int) -> tuple[Images, dict[str, Split]]:
     return images, splits
 
 
-def trained(images: Images, splits: dict[str, Split], seed: int) -> Classifier:
-    """A network of the study, trained with its recipe."""
+def trained(kind: str, images: Images, splits: dict[str, Split], seed: int) -> Classifier:
+    """A network of the study, trained with its recipe, or kept from an earlier call."""
     params = parameters.read(PARAMS)
     mean, std = store.statistics(splits["train"].images.numpy())
     data = store.Description(
@@ -121,14 +165,24 @@ def trained(images: Images, splits: dict[str, Split], seed: int) -> Classifier:
         has_masks=False,
         digest="",
     )
-    recipe = params.train.model_copy(update={"epochs": EPOCHS, "learning_rate": RATE})
-    training = loop.Training(together(params.model, recipe, params.augment), data, seed)
+    training = loop.Training(together(params.model, recipe(params.train), params.augment), data, seed)
     place = compute.resolve(params.compute)
     classifier = training.fresh(place.device)
     classifier.classes = images.classes
+    kept = NETWORKS / f"{kind}-{seed}.safetensors"
+    if kept.exists():
+        classifier.load_state_dict(load_file(kept))
+        return classifier.eval()
     for _ in training.epochs(classifier, splits["train"], splits["validation"], place, checkpoint=None):
         pass
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}, kept)
     return classifier.eval()
+
+
+def recipe(settings: Train) -> Train:
+    """The recipe of the study, for fewer images."""
+    return settings.model_copy(update={"epochs": EPOCHS, "learning_rate": RATE})
 
 
 def audited(classifier: Classifier, splits: dict[str, Split], seed: int) -> Audit:
@@ -149,13 +203,14 @@ def audited(classifier: Classifier, splits: dict[str, Split], seed: int) -> Audi
 
 def about(kind: str, audit: Audit) -> dict[str, object]:
     """The first finding, whether it is what was planted, and how many findings there are that were not planted."""
-    first, right = audit.table.iloc[0], [is_planted(kind, one) for one in audit.candidates]
+    first, right = audit.table.iloc[0], np.array([is_planted(kind, one) for one in audit.candidates])
     confirmed = audit.table["confirmed"].to_numpy(bool)
     return {
         "candidates": len(audit.table),
         "confirmed": int(confirmed.sum()),
+        "found": bool((confirmed & right).any()),
         "found_first": bool(confirmed[0] and right[0]),
-        "not_planted": int((confirmed & ~np.array(right)).sum()),
+        "not_planted": int((confirmed & ~right).sum()),
         "first": f"{first['class']}: {first['candidate']}" if confirmed[0] else "",
         **{name: first[name] for name in ("lost", "lost_low", "lost_high", "taken", "taken_low", "taken_high")},
     }
@@ -166,7 +221,11 @@ def is_planted(kind: str, candidate: Region | Property) -> bool:
     if kind == "none" or candidate.label != 0:
         return False
     if isinstance(candidate, Property):
-        names = {"cast": ("share of red", "share of blue"), "brightness": ("brightness",)}
+        names = {
+            "cast": ("share of red", "share of blue"),
+            "border": ("brightness of the border",),
+            "brightness": ("brightness", "brightness of the border"),
+        }
         return candidate.name in names.get(kind, ())
     _, place = MARKS[KINDS[kind][0]]
     near = scipy.ndimage.binary_dilation(place(len(candidate.mask)), iterations=NEAR)
@@ -252,11 +311,11 @@ To measure a row again: `python -m docs.shortcuts measure ring 0 1 2`; `python -
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["measure"]:
-        kind, *seeds = sys.argv[2:]
-        if kind not in KINDS:
-            raise UserError(f"{kind} is no kind of shortcut: there are {', '.join(KINDS)}")
-        measure(kind, [int(seed) for seed in seeds])
+    if sys.argv[1:2] in (["measure"], ["repair"]):
+        what, kind, *seeds = sys.argv[1:]
+        if kind not in KINDS or (what, kind) == ("repair", "none"):
+            raise UserError(f"{kind} is no kind of shortcut to {what}: there are {', '.join(KINDS)}")
+        (measure if what == "measure" else repair)(kind, [int(seed) for seed in seeds])
         return
     files.write_text(PAGE, page(load()))
 

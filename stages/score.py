@@ -10,7 +10,7 @@ from glassbox.config.yaml_file import flatten
 from glassbox.core import files
 from glassbox.core.errors import run
 from glassbox.core.progress import Bar
-from glassbox.data import store
+from glassbox.data import store, watermark
 from glassbox.data.base import NOISE
 from glassbox.evaluation import predictions
 from glassbox.execution.engine import start
@@ -56,7 +56,7 @@ def main() -> None:
             with Bar(total=measurement.steps(ground), desc="scoring", unit="map") as bar:
                 scored = list(measurement.score(ground, bar.update))
         measured = exposed = None
-        if shortcut.applies(test):
+        if watermark.applies(test):
             control, _ = models.load(f"{MODEL}/{NOISE}", engine.device, temperature)
             measured = shortcut.measure(classifier, control, test, setup.batch_size, keep=keep)
             if measured.has_control:

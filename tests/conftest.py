@@ -65,7 +65,7 @@ SMALL_CNN = {
     "leaky_relu_alpha_2": 0.1, "l2_reg_2": 0.0, "pool_size_2": 2, "dense_units_1": 8, "dense_l2_reg_1": 0.0,
     "activation_func_dense": "relu", "dense_dropout_1": 0.1, "batch_norm_momentum": 0.9,
 }  # fmt: skip
-NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "report"]
+NAMES = ["prepare", "tune", "train", "evaluate", "explain", "score", "audit", "repair", "report"]
 
 ALL = os.environ.get("GLASSBOX_FAULTS") == "all"
 nightly = pytest.mark.skipif(not ALL, reason="one of `make faults`")

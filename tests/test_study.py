@@ -64,6 +64,8 @@ def test_everything_that_the_readme_promises_is_there(study):
         "score": ["scorecard.csv", "values.csv", "randomization.csv", "budgets.csv", "ranking.json", "gate.json",
                   "maps.csv", "maps.npz", "timing.yaml", "scorecard.png", "outcomes.png", "faithfulness_and_cost.png",
                   "randomization.png", "forest"],  # and "ranks", where there are images enough to tell explainers apart
+        "audit": ["audit.json"],
+        "repair": ["repair.json"],
         "report": ["classes.html", "hypotheses.json", "model_card.md", "record.json", "sources.zip"],
     }  # fmt: skip
     for stage, names in expected.items():
@@ -391,6 +393,8 @@ score.robustness.images=3 score.robustness.draws=2 score.robustness.noise=[0.03,
 score.robustness.brightness=[0.2,0.1,0.3] score.robustness.shift=[2,1,3] score.robustness.attack=[0.01,0.02,0.03]
 score.robustness.attack_steps=2 score.randomization.images=3 score.randomization.steps=4
 score.randomization.bins=[20,30,40]
+audit.images=30 audit.explainers=[grad_cam] repair.findings=[cat:contrast] repair.ways=[paste,remove] repair.epochs=2
+repair.repeats=6 repair.penalty=0.5
 """
 _ARGUMENTS = """
 conv1_filters=8 conv1_kernel_size=5 activation_func1=relu leaky_relu_alpha_1=0.1 l2_reg_1=1e-4 pool_size_1=2

@@ -86,4 +86,4 @@ def test_properties_that_tell_a_class_from_others_are_candidates():
     of_class = np.arange(80) < 20
     assert candidates.properties(images, of_class) == []
     images[of_class] += 40
-    assert candidates.properties(images, of_class) == ["brightness"]
+    assert candidates.properties(images, of_class) == ["brightness", "brightness of the border"]

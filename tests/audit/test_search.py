@@ -59,7 +59,8 @@ def test_the_corner_that_decides_is_found_without_being_named():
     row = audit.table.iloc[0]
     assert (row["class"], bool(row["confirmed"])) == ("marked", True)
     assert row["candidate"].startswith("the lower left corner (")
-    assert (row["n"], row["n_others"]) == (60, 60)
+    # All images of the class carry the corner, and of 60 others two that are alike are left out.
+    assert (row["n"], row["n_others"]) == (60, 58)
     # Without the corner no image stays in the class, with it all are in it; other regions do nothing.
     assert (row["lost"], row["taken"]) == (1, 1)
     assert row["removed"] == pytest.approx(1, abs=0.01)

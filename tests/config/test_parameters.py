@@ -66,6 +66,7 @@ RULED = re.compile(
     r"|explain\.(images|explainers|superpixels\.segments|kernel_shap\.(coalitions|background|draw_background)|lime\.stability\.samples|occlusion\.(window|stride))"
     r"|score\.(images|matched_evaluations|deletion|insertion|margins|(robustness|randomization)\.images"
     r"|correlation\.shares|road\.shares|robustness\.(noise|brightness|shift|attack)|randomization\.bins)"
+    r"|audit\.(images|explainers)|repair\.(findings|ways)"
 )
 
 

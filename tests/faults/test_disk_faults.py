@@ -16,6 +16,7 @@ from harness import WITHOUT_MLFLOW, Repro, differing, digests, forget, one_sente
 from services import wait_until
 
 OUTS = {"prepare": ["data/prepared", "reports/prepare"], "train": ["models", "reports/train"],
+        "repair": ["data/repaired", "reports/repair"],
         "report": ["reports/report", "reports/index.html", "reports/summary.json"]}  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from glassbox.core.errors import UserError
+from glassbox.data import watermark
 from glassbox.data.store import Split
 from glassbox.scoring import shortcut
 
@@ -43,8 +44,8 @@ def looking_at(probability):
 
 
 def test_the_watermark_is_found_in_the_images(test):
-    assert shortcut.target_of(test) == 1
-    masks = shortcut.masks_of(test)
+    assert watermark.target_of(test) == 1
+    masks = watermark.masks_of(test)
     assert masks.shape == (10, SIDE, SIDE)
     assert masks.dtype == bool
     assert all(np.argwhere(mask).tolist() == [list(MARK)] for mask in masks)
@@ -54,7 +55,7 @@ def test_the_watermark_is_found_in_the_images(test):
 def test_it_is_measured_where_there_are_the_arm_and_both_interventions(test, lacks):
     changed = {name: pixels for name, pixels in test.changed.items() if name != lacks}
     arms = {name: pixels for name, pixels in test.arms.items() if name != lacks} | {"another": test.images}
-    assert shortcut.applies(replace(test, changed=changed, arms=arms)) == (lacks is None)
+    assert watermark.applies(replace(test, changed=changed, arms=arms)) == (lacks is None)
 
 
 @pytest.mark.parametrize("fault", ["two classes", "none", "not everywhere"])
@@ -65,7 +66,7 @@ def test_a_source_whose_watermark_is_none_is_told(test, fault):
         "not everywhere": replace(test, changed=test.changed | {"marked": images(LABELS == 1)}),
     }[fault]
     with pytest.raises(UserError, match="a watermark must lie on the images of one class") as refused:
-        shortcut.target_of(wrong)
+        watermark.target_of(wrong)
     assert "\n" not in str(refused.value)
 
 

@@ -23,18 +23,36 @@ LEAST_AUC = 0.65  # of a property, as a rule for the class: with less it is not 
 
 @dataclass(frozen=True)
 class Region:
-    """A region (H, W) bool of all images of the class `label`, as `source` shows it. `carriers` is the share of the
-    class whose relevance lies there more than that of nearly all other images."""
+    """A region of images of a class.
+
+    Attributes:
+        label: the class.
+        source: the maps and images that show it.
+        mask: (H, W) bool.
+        carriers: share of the class whose relevance lies there more than that of nearly all other images.
+        template: (P, 3), by how much the P pixels of the mask differ between these carriers and images of other
+            classes, on average; None where that is not known.
+        threshold: see `carried_by`.
+    """
 
     label: int
     source: str
     mask: np.ndarray
     carriers: float = 1.0
+    template: np.ndarray | None = None
+    threshold: float = -np.inf
 
     @property
     def words(self) -> str:
         """Where it lies, and its share of the image."""
         return f"the {place(self.mask)} ({100 * self.mask.mean():.1f} % of the image)"
+
+    def carried_by(self, images: np.ndarray) -> np.ndarray:
+        """Which of the images (N, H, W, 3) uint8 show there what the carriers show, (N,) bool: their pixels' product
+        with the template is above the threshold, as in few images of other classes. No network is asked."""
+        if self.template is None:
+            return np.ones(len(images), bool)
+        return likeness(images, self.mask, self.template) > self.threshold
 
     def changed(self, images: np.ndarray, donors: np.ndarray) -> np.ndarray:
         """Images (N, H, W, 3) uint8 with the region of `donors`."""
@@ -55,8 +73,12 @@ class Property:
 
     @property
     def words(self) -> str:
-        """The property, and that the whole image has it."""
-        return f"the {self.name} of the whole image"
+        """The property, and what has it."""
+        return f"the {self.name}" if " of the " in self.name else f"the {self.name} of the whole image"
+
+    def carried_by(self, images: np.ndarray) -> np.ndarray:
+        """Every image has some value of it: (N,) bool."""
+        return np.ones(len(images), bool)
 
     def changed(self, images: np.ndarray, donors: np.ndarray) -> np.ndarray:
         """Images (N, H, W, 3) uint8 with the value that `donors` have."""
@@ -97,6 +119,11 @@ def regions(own: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
     return [one for one in found if one.sum() >= SMALLEST]
 
 
+def likeness(images: np.ndarray, mask: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """How much images (N, H, W, 3) uint8 are like a template (P, 3) in the P pixels of a mask: (N,)."""
+    return (images[:, mask] * template).sum(axis=(1, 2))
+
+
 def is_known(mask: np.ndarray, known: list[np.ndarray]) -> bool:
     """Whether a region is about the same as one of `known`."""
     return any((mask & other).sum() >= ALIKE * (mask | other).sum() for other in known)
@@ -119,8 +146,7 @@ def elsewhere(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def place(mask: np.ndarray) -> str:
     """A region in words, like "lower left corner"."""
-    side, width = len(mask), max(1, len(mask) // 10)
-    inner = mask[width:-width, width:-width]
+    side, inner = len(mask), mask & ~border(len(mask))
     y, x = (3 * np.argwhere(mask).mean(axis=0) // side).astype(int)
     if (y, x) == (1, 1) and inner.sum() < 0.2 * mask.sum():
         return "border"
@@ -152,6 +178,24 @@ def contrast(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=3, dtype=np.float64).std(axis=(1, 2))
 
 
+def sharpness(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of an image's fine texture (N,): its pixels less their means over 3 x 3 pixels."""
+    return (images - _smooth(images)).std(axis=(1, 2, 3))
+
+
+def border_brightness(images: np.ndarray) -> np.ndarray:
+    """Mean of the pixels of an image's border (N,), a tenth of its side wide."""
+    return images[:, border(images.shape[1])].mean(axis=(1, 2), dtype=np.float64)
+
+
+def border(side: int) -> np.ndarray:
+    """The border (H, W) bool of an image."""
+    width = max(1, side // 10)
+    inside = np.zeros((side, side), bool)
+    inside[width:-width, width:-width] = True
+    return ~inside
+
+
 def cast(channel: int) -> Callable[[np.ndarray], np.ndarray]:
     """Of a channel: its mean over that of all three (N,), 0 to 3."""
 
@@ -168,6 +212,19 @@ def _brighter(images: np.ndarray, own: np.ndarray, goal: np.ndarray) -> np.ndarr
 def _scaled(images: np.ndarray, own: np.ndarray, goal: np.ndarray) -> np.ndarray:
     mean = brightness(images)[:, None, None, None]
     return _pixels(mean + (images - mean) * (goal / np.maximum(own, 1))[:, None, None, None])
+
+
+def _sharper(images: np.ndarray, own: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    smooth = _smooth(images)
+    return _pixels(smooth + (images - smooth) * (goal / np.maximum(own, 1e-3))[:, None, None, None])
+
+
+def _brighter_border(images: np.ndarray, own: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.where(border(images.shape[1])[..., None], _brighter(images, own, goal), images)
+
+
+def _smooth(images: np.ndarray) -> np.ndarray:
+    return scipy.ndimage.uniform_filter(images.astype(np.float32), (0, 3, 3, 0))
 
 
 def _tinted(channel: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
@@ -187,5 +244,7 @@ def _pixels(values: np.ndarray) -> np.ndarray:
 PROPERTIES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
     "brightness": (brightness, _brighter),
     "contrast": (contrast, _scaled),
+    "sharpness": (sharpness, _sharper),
+    "brightness of the border": (border_brightness, _brighter_border),
     **{f"share of {name}": (cast(channel), _tinted(channel)) for channel, name in enumerate(("red", "green", "blue"))},
 }

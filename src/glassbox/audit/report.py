@@ -1,7 +1,7 @@
 """The findings of an audit: a table and sentences, for people who did not see the maps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,15 @@ class Audit:
         table: a row for each, in their order: `class`, `candidate` in words, `source`, `carriers` (share of the class's
             images whose relevance lies there), and the columns of `search.test`.
         images: (of the search, of the tests).
+        maps: by explainer, (N, H, W), of the images of the search.
+        labels: (N,) their classes.
     """
 
     candidates: Sequence[Candidate]
     table: pd.DataFrame
     images: tuple[int, int]
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def confirmed(self) -> pd.DataFrame:

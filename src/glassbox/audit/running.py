@@ -1,17 +1,60 @@
 """A whole audit: maps of some images, candidates in them, and their tests on other images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from glassbox.audit import search
 from glassbox.audit.report import Audit, audit_of
+from glassbox.config.audit import Audit as Settings
 from glassbox.core.errors import UserError
 from glassbox.core.seeds import derive
+from glassbox.data.store import Split
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request, Setup
 from glassbox.explainers.running import ALONE, Bookkeeping, attribute
 from glassbox.models.last_features import last_features
+
+
+def audit_of_splits(
+    setup: Setup,
+    settings: Settings,
+    train: Split,
+    validation: Split,
+    classes: Sequence[str],
+    books: Bookkeeping = ALONE,
+) -> Audit:
+    """The audit of a study: candidates from random training images of every class, tested on the validation images. No
+    test image is seen.
+
+    Args:
+        setup: of any explainers; those of the section `audit` are taken.
+        settings: the section `audit`.
+        train, validation: the splits.
+        classes: names of the network's outputs.
+        books: see `audit`; `len(drawn(...))` maps for each explainer.
+    """
+    explain = setup.settings.model_copy(update={"explainers": settings.explainers})
+    rows = drawn(train.labels, settings.images, setup.seed)
+    return audit(
+        replace(setup, settings=explain),
+        images=train.images[rows],
+        labels=train.labels[rows],
+        held_out=validation.images,
+        held_out_labels=validation.labels,
+        classes=classes,
+        books=books,
+    )
+
+
+def drawn(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
+    """Rows of `n` images of every class, drawn at random, as far as there are so many."""
+    order = torch.from_numpy(np.random.default_rng(derive(seed, "audit", "images")).permutation(len(labels)))
+    shuffled = labels[order]
+    rows = [order[(shuffled == label).nonzero().flatten()[:n]] for label in labels.unique()]
+    return torch.cat(rows).sort().values
 
 
 def audit(
@@ -62,4 +105,4 @@ def audit(
         batch_size=setup.batch_size,
         seed=setup.seed,
     )
-    return audit_of(found, table, classes, (len(images), len(held_out)))
+    return replace(audit_of(found, table, classes, (len(images), len(held_out))), maps=maps, labels=labels.numpy())

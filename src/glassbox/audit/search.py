@@ -21,6 +21,7 @@ from glassbox.statistics.outcomes import BETTER
 from glassbox.statistics.paired import share_interval
 
 IMAGES = 200  # of the class, and of others, on which a candidate is tested, at most
+FEWEST = 10  # carriers that are enough to test a candidate on them alone
 CONTROLS = 3  # control regions of which the mean is taken
 REMOVED, PUT = "removed", "put on others"
 LEAST = 0.05  # change of a probability, beyond that by the control, that is worth a finding: tests are against it
@@ -77,7 +78,7 @@ def find(
                 for mask in c.regions(of_explainer[some], of_explainer[others]):
                     if not c.is_known(mask, known):
                         known.append(mask)
-                        found.append(Region(label, source, mask, _carriers(of_explainer, mask, labels == label)))
+                        found.append(_region(label, source, mask, of_explainer, images, labels == label))
         found += [Property(label, "images", name) for name in c.properties(images, labels == label)]
     return found
 
@@ -101,15 +102,15 @@ def test(
         seed: of the images and donors that are drawn.
 
     Returns:
-        A row for each candidate, in their order. `n` images of the class and `n_others`. By how much the class's
-        probability falls when the candidate is `removed` from its images, beyond the control, and rises when it is
-        `put` on others, each with its interval (`_low`, `_high`) and `_p` corrected by Holm's method. Of the images of
-        the class that are recognised, the share `lost` without the candidate less that lost by the control, with its
-        interval; of the others that are not taken for the class, the share `taken` for it with the candidate, less that
-        by the control. `confirmed`: of a region, one of the two probabilities changes in that direction by more than
-        `LEAST`, which is what is tested: with a shortcut of half of a class the network has something else to go by
-        where it is missing, and other images that get it are taken for the class. Of a property both do, for its
-        control, a change the other way, is a change, too.
+        A row for each candidate, in their order. `n` images of the class that carry it and `n_others` that do not, see
+        `carriers`. By how much the class's probability falls when the candidate is `removed` from the former, beyond
+        the control, and rises when it is `put` on the latter, each with its interval (`_low`, `_high`) and `_p`
+        corrected by Holm's method. Of the former that are recognised, the share `lost` without the candidate less that
+        lost by the control, with its interval; of the latter that are not taken for the class, the share `taken` for it
+        with the candidate, less that by the control. `confirmed`: of a region, one of the two probabilities changes in
+        that direction by more than `LEAST`, which is what is tested: with a shortcut of half of a class the network has
+        something else to go by where it is missing, and other images that get it are taken for the class. Of a property
+        both do, for its control, a change the other way, is a change, too.
     """
     measured = [
         _effects(classifier, one, images, labels, batch_size, np.random.default_rng(derive(seed, "audit", str(place))))
@@ -157,11 +158,27 @@ def ranked(candidates: Sequence[Candidate], table: pd.DataFrame) -> list[int]:
     return kept
 
 
-def _carriers(shares: np.ndarray, mask: np.ndarray, of_class: np.ndarray) -> float:
-    """Share of the images of a class, (N,) bool, whose relevance in a region (H, W) is beyond the quantile `CARRIED` of
-    that of others, from shares (N, H, W)."""
+def _region(
+    label: int, source: str, mask: np.ndarray, shares: np.ndarray, images: np.ndarray, of_class: np.ndarray
+) -> Region:
+    """A region (H, W) of a class, with what tells its carriers. An image of the class, (N,) bool, is one if its share
+    of relevance in the region, from (N, H, W), is beyond the quantile `CARRIED` of that of other classes."""
     inside = shares[:, mask].sum(axis=1)
-    return float((inside[of_class] > np.quantile(inside[~of_class], CARRIED)).mean())
+    carrying = of_class & (inside > np.quantile(inside[~of_class], CARRIED))
+    share = float(carrying.sum() / of_class.sum())
+    if not carrying.any():
+        return Region(label, source, mask, share)
+    template = images[carrying][:, mask].mean(axis=0) - images[~of_class][:, mask].mean(axis=0)
+    threshold = float(np.quantile(c.likeness(images[~of_class], mask, template), CARRIED))
+    return Region(label, source, mask, share, template, threshold)
+
+
+def carriers(candidate: Candidate, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the images (N, H, W, 3) uint8 of the class that carry the candidate, and rows of those of other classes
+    that do not, by their pixels. Where fewer than `FEWEST` are such, the rows of all."""
+    carried, of_class = candidate.carried_by(images), labels == candidate.label
+    sides = ((of_class & carried, of_class), (~of_class & ~carried, ~of_class))
+    return tuple(np.flatnonzero(some if some.sum() >= FEWEST else whole) for some, whole in sides)
 
 
 def _effects(
@@ -173,8 +190,7 @@ def _effects(
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Image by image what the candidate does beyond its control, see `test`."""
-    of_class = labels == candidate.label
-    own, others = (rng.permutation(np.flatnonzero(which))[:IMAGES] for which in (of_class, ~of_class))
+    own, others = (rng.permutation(rows)[:IMAGES] for rows in carriers(candidate, images, labels))
     found = {}
     for what, rows, from_rows in ((REMOVED, own, others), (PUT, others, own)):
         if not len(rows) or not len(from_rows):

@@ -4,6 +4,8 @@ Spectral relevance analysis (Lapuschkin et al. 2019, Unmasking Clever Hans predi
 learn): a shortcut that only some images of a class carry has a group of its own, and does not drown in their mean.
 """
 
+import warnings
+
 import numpy as np
 import scipy
 import torch
@@ -45,6 +47,8 @@ def groups(vectors: np.ndarray, seed: int) -> list[np.ndarray]:
     k = 1 + int(np.argmax(np.diff(smallest)))
     if k == 1:
         return everything
-    labels = SpectralClustering(k, affinity="precomputed", random_state=seed).fit_predict(affinity)
+    with warnings.catch_warnings():  # of a graph in several pieces, which are then the groups
+        warnings.filterwarnings("ignore", message="Graph is not fully connected")
+        labels = SpectralClustering(k, affinity="precomputed", random_state=seed).fit_predict(affinity)
     parts = [np.flatnonzero(labels == group) for group in range(k)]
     return everything + [rows for rows in parts if len(rows) >= FEWEST]

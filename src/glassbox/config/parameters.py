@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from glassbox.config import yaml_file
+from glassbox.config.audit import Audit
 from glassbox.config.augment import Augment
 from glassbox.config.compute import Compute
 from glassbox.config.data import Data
@@ -11,6 +12,7 @@ from glassbox.config.evaluate import Evaluate
 from glassbox.config.explain import Explain
 from glassbox.config.messages import checked
 from glassbox.config.model import Model
+from glassbox.config.repair import Repair
 from glassbox.config.score import Score
 from glassbox.config.section import Sections
 from glassbox.config.study import Study
@@ -30,6 +32,8 @@ class Params(Sections):
     evaluate: Evaluate
     explain: Explain
     score: Score
+    audit: Audit
+    repair: Repair
 
 
 def read(file: str | Path = PARAMS_FILE) -> Params:

@@ -13,7 +13,7 @@ from glassbox.core import files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]  # of the repository, where the package lies in src/ of one
-STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "report")
+STAGES = ("prepare", "tune", "train", "evaluate", "explain", "score", "audit", "repair", "report")
 SCRIPTS = tuple(f"stages.{stage}" for stage in STAGES)
 PAGES = (".css", ".html", ".js")
 NETWORKS = Path("networks")  # modules of the user, in the folder where a stage or a worker runs

@@ -52,6 +52,8 @@ def headline(study: Study) -> dict[str, float]:
     stability = stability_of_the_study(study)
     if stability is not None and stability["images"]:
         row |= {f"{name}/lime": stability[name] for name in ("rank_agreement", "top_overlap")}
+    if study.audit is not None:
+        row["shortcuts_confirmed"] = study.audit["confirmed"]
     if study.scorecard is None:
         return row
     return row | scores.flat(scores.headline(study.scorecard)) | scores.strongest_controls(study.scorecard)

@@ -39,6 +39,10 @@ class Study:
     ranking: dict[str, Any] | None  # orders, tests and verdicts; None likewise
     costs: dict[str, Any]  # of a map, by kind and explainer
     shortcut: dict[str, Any] | None  # what a watermark does to predictions and maps; None where the data have none
+    audit: dict[str, Any] | None  # the search for shortcuts; None where there was none
+    findings: pd.DataFrame | None  # its candidates, the confirmed ones first; None likewise
+    repair: dict[str, Any] | None  # outcomes of repairs; None where nothing was repaired
+    repaired: pd.DataFrame | None  # their comparisons, see `proof.compared`; None likewise
     stability: pd.DataFrame | None  # one row per image and number of LIME's samples; None where it was not measured
     panels: pd.DataFrame | None  # one row per map of Shapley values of many classes; None where there are none
     scored_index: pd.DataFrame | None  # one row per map of the scored images; None likewise
@@ -151,6 +155,8 @@ def read(params: Params, reports: str | Path = "reports", model: str | Path = "m
         return (folder / name).exists()
 
     card, gate = content("prepare/card.json"), content("score/gate.json")
+    audit = content("audit/audit.json") if exists("audit/audit.json") else {"searched": False}
+    repair = content("repair/repair.json") if exists("repair/repair.json") else {"repaired": False}
     return Study(
         params=params,
         folder=folder,
@@ -174,6 +180,10 @@ def read(params: Params, reports: str | Path = "reports", model: str | Path = "m
         values=None if gate["refusal"] else table("score/values.csv"),
         costs=content(f"score/{files.TIMES}"),
         shortcut=content("score/shortcut.json") if exists("score/shortcut.json") else None,
+        audit=audit if audit["searched"] else None,
+        findings=table("audit/findings.csv") if audit["searched"] else None,
+        repair=repair if repair["repaired"] else None,
+        repaired=table("repair/comparison.csv") if repair["repaired"] else None,
         stability=table("explain/lime_stability.csv") if exists("explain/lime_stability.csv") else None,
         panels=table("explain/panels.csv") if exists("explain/panels.csv") else None,
         regions=table("explain/regions.csv"),

@@ -9,6 +9,7 @@ import torch
 from glassbox.config.explain import Explain
 from glassbox.config.score import Score
 from glassbox.core.seeds import derive
+from glassbox.data import watermark
 from glassbox.data.store import Split
 from glassbox.explainers import factory
 from glassbox.explainers.base import Request, Setup
@@ -34,21 +35,21 @@ class Exposed:
 def expose(setup: Setup, settings: Score, *, control: Classifier, test: Split, books: Bookkeeping = ALONE) -> Exposed:
     """Maps of images with a watermark, for the class that it stands for, of the network that learnt it as a shortcut
     and of the `control`, for which it was noise; see `shortcut`. `steps` counts the steps."""
-    target = shortcut.target_of(test)
+    target = watermark.target_of(test)
     of_class = np.flatnonzero(test.labels.numpy() == target)
     rows = of_class[draw(np.zeros(len(of_class)), settings.images, setup.seed, by_class=False)]
     seeds = tuple(derive(setup.seed, "score", "image", int(row)) for row in rows)
-    request = Request(test.changed[shortcut.MARKED][rows], torch.full((len(rows),), target), seeds)
+    request = Request(test.changed[watermark.MARKED][rows], torch.full((len(rows),), target), seeds)
     controls = all_controls(setup.settings.superpixels, request.images.shape[1])
     maps = {
         name: tuple(attribute(explainer, model, request, books).maps for model in (setup.classifier, control))
         for name, explainer in (factory.make(setup) | controls).items()
     }
-    masks = shortcut.masks_of(test)[rows]
+    masks = watermark.masks_of(test)[rows]
     return Exposed(request.images.numpy(), masks, maps, shortcut.table(maps, masks))
 
 
 def steps(explain: Explain, settings: Score, test: Split) -> int:
     """How many steps `expose` reports."""
-    n = min(settings.images, int((test.labels == shortcut.target_of(test)).sum()))
+    n = min(settings.images, int((test.labels == watermark.target_of(test)).sum()))
     return 2 * n * (len(explain.explainers) + len(CONTROLS))

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassbox.core.errors import UserError
-from glassbox.core.text import counted
 from glassbox.data.base import NOISE
 from glassbox.data.store import Split
+from glassbox.data.watermark import MARKED, UNMARKED, masks_of, target_of
 from glassbox.explainers.catalog import CONTROLS, title_of
 from glassbox.models import Classifier, predict
 from glassbox.provenance.resume import Keep, unkept
@@ -29,7 +28,6 @@ from glassbox.statistics.comparison import Comparison
 from glassbox.statistics.outcomes import BETTER, UNDECIDED, WORSE
 from glassbox.xai_metrics.localization import relevance_mass
 
-UNMARKED, MARKED = "unmarked", "marked"  # interventions of the test split
 LEAST_ACCURACY = 0.99  # of a control without watermarks: it has learnt what there is to learn
 MOST_CHANGED = 0.01  # share of its predictions that the watermark may change
 MOST_COVERED = 0.5  # share of the pixels that the watermark may take: of all of them any map would mark it
@@ -68,33 +66,6 @@ class Shortcut:
         return bool(self.gate["passed"].all())
 
 
-def applies(test: Split) -> bool:
-    """Whether the split has the arm "noise" and the interventions "unmarked" and "marked"."""
-    return NOISE in test.arms and {UNMARKED, MARKED} <= test.changed.keys()
-
-
-def target_of(test: Split) -> int:
-    """The class whose images have the watermark in the main arm.
-
-    Raises:
-        UserError: the interventions "unmarked" and "marked" do not fit; the source of the images has a mistake.
-    """
-    carrying = (test.images != test.changed[UNMARKED]).flatten(1).any(dim=1)
-    targets = test.labels[carrying].unique().tolist()
-    if len(targets) != 1 or not masks_of(test).any(axis=(1, 2)).all():
-        raise UserError(
-            f"the source of the images has the arm {NOISE}, but images of {counted(len(targets), 'label')} differ from "
-            f"{UNMARKED}, or some are the same in {MARKED} and {UNMARKED}: a watermark must lie on the images of one "
-            f"class, and on all those of {MARKED}"
-        )
-    return targets[0]
-
-
-def masks_of(test: Split) -> np.ndarray:
-    """Where the watermark lies: (N, H, W) bool, the pixels that differ between "marked" and "unmarked"."""
-    return (test.changed[MARKED] != test.changed[UNMARKED]).any(dim=3).numpy()
-
-
 def measure(
     classifier: Classifier,
     control: Classifier,
@@ -104,8 +75,9 @@ def measure(
     keep: Keep = unkept,
 ) -> Shortcut:
     """How far two networks use the watermark; see `Shortcut`. The classifier learnt from images whose watermark
-    determines the class, the control from the arm "noise"; for `test` see `applies`. `progress` is called with the
-    number of images of each batch that is done, 6 N in all; `keep` stores the answers as soon as they are there."""
+    determines the class, the control from the arm "noise"; for `test` see `watermark.applies`. `progress` is called
+    with the number of images of each batch that is done, 6 N in all; `keep` stores the answers as soon as they are
+    there."""
     target, labels = target_of(test), test.labels.numpy()
     rows = []
     for name, network, images in ((CONFOUNDED, classifier, test.images), (CONTROL, control, test.arms[NOISE])):

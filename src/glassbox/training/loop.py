@@ -6,7 +6,7 @@ Keras is followed: weight penalties, RMSprop, what "no better" means.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -105,6 +105,7 @@ def fit(
     place: Place,
     checkpoint: resume.Saved | None = None,
     ranks: Ranks = ALONE,
+    extra_loss: Callable[[], torch.Tensor] | None = None,
 ) -> Iterator[Epoch]:
     """Train with early stopping; when the generator ends, the best weights are restored, unless the last are kept. With
     a moving average it is the average that is validated and kept.
@@ -121,6 +122,8 @@ def fit(
         classifier: trained in place. It, its optimizer and the images (uint8) are on `place.device`.
         optimizer: of its weights; None where there are no epochs.
         checkpoint: state of this training, read once and written after each epoch; that of the first rank is used.
+        extra_loss: called at each step; the number that it returns is added to the loss, and not recorded. A checkpoint
+            does not hold its state.
 
     Yields:
         One `Epoch` after each epoch; first those in the checkpoint. Of no epochs, one with the number 0: the classifier
@@ -136,7 +139,7 @@ def fit(
             "within a step: use false or true"
         )
     place = suited(place, classifier, train.images.shape[1])
-    run = _Run(classifier, train, validation, optimizer, recipe, place, ranks)
+    run = _Run(classifier, train, validation, optimizer, recipe, place, ranks, extra_loss)
     if recipe.epochs == 0:
         yield run.as_it_is()
         return
@@ -168,11 +171,12 @@ class _Run:
         recipe: Recipe,
         place: Place,
         ranks: Ranks,
+        extra_loss: Callable[[], torch.Tensor] | None,
     ) -> None:
         torch.manual_seed(recipe.seed)  # dropout's
         self.generator = torch.Generator(place.device).manual_seed(recipe.seed)  # of order and augmentation
         self.classifier, self.optimizer, self.recipe = classifier, optimizer, recipe
-        self.train, self.validation = train, validation
+        self.train, self.validation, self.extra_loss = train, validation, extra_loss
         self.place, self.ranks = place, ranks
         self.augment = partial(augment, how=recipe.augment, generator=self.generator, input_size=classifier.input_size)
         self.flipped = self._flipped()
@@ -289,7 +293,7 @@ class _Run:
                     logits = forward(x)  # (B, K)
                 loss = mean_loss(logits.float(), y, size, ranks, recipe.label_smoothing, self.class_weights)
                 self.optimizer.zero_grad()
-                loss.backward()
+                (loss + self.extra_loss() if self.extra_loss else loss).backward()
                 self.optimizer.step()
                 if self.average:
                     self.average.update_parameters(self.classifier)

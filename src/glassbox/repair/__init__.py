@@ -1,0 +1,1 @@
+"""Mends what an audit has found, and measures whether that helped more than further training."""
