@@ -46,7 +46,7 @@ def mend(tracked: tracking.StageRun) -> list[str]:
             description=description,
             splits=splits,
             seed=study.seed,
-            candidates=stored.accepted(settings.findings, AUDIT, card.classes, description.image_size),
+            candidates=stored.accepted(settings.findings, AUDIT, card.classes, description.image_size, settings.margin),
             recipe=resolved,
             settings=settings,
             place=engine.place,

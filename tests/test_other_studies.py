@@ -163,6 +163,35 @@ def test_both_arms_of_a_watermark_are_trained(tmp_path, run_stages):
     assert "excess_relevance_mass" not in (project / "reports/score/scorecard.csv").read_text()
 
 
+def test_a_watermark_is_searched_and_repaired(tmp_path, run_stages):
+    """The search and three repairs, by the stages themselves; a search that finds the ring takes more than this."""
+    project = tmp_path
+    changes = [
+        *TINY, "audit.images=20", "audit.explainers=[grad_cam]", "repair.findings=['I:0,24,8,8']",
+        "repair.ways=[randomise,penalty,last_layer]", "repair.epochs=1",
+    ]  # fmt: skip
+    (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/watermark-repair.yaml", changes))
+    said = run_stages(project, "prepare", "tune", "train", "evaluate", "audit", "repair")
+    audit = json.loads((project / "reports/audit/audit.json").read_text())
+    assert audit["searched"]
+    assert audit["sentences"][0] in said
+    repair = json.loads((project / "reports/repair/repair.json").read_text())
+    assert repair["findings"] == ["I: the lower left corner (6.2 % of the image)"]
+    assert [verdict["way"] for verdict in repair["verdicts"]] == ["randomise", "penalty", "last_layer"]
+    assert all(verdict["sentence"] in said for verdict in repair["verdicts"])
+    assert repair["planted"].keys() >= {"original", "more training", "randomise", "trained without the mark"}
+    pairs = table(project, "repair/pairs.csv")
+    # ways x rivals x measures, of which one is of groups, x repeats
+    assert len(pairs) == 3 * 3 * 4 * 10
+    for name in ("maps", "comparison"):
+        assert Image.open(project / f"reports/repair/{name}.png").width > 500
+    for way in ("randomise", "penalty", "last_layer"):
+        repaired, card = models.load(project / f"data/repaired/{way}")
+        assert card.classes == ("I", "O", "T", "S", "L")
+    original = models.load(project / "models")[0].state_dict()
+    assert not all(torch.equal(original[name], tensor) for name, tensor in repaired.state_dict().items())
+
+
 def wrong_masks_and_a_watermark(asked: base.Asked) -> base.Images:
     """Dark and bright images with masks that are wrong, and a watermark: one gate shuts, one opens."""
     rng, labels = np.random.default_rng(asked.seed), np.arange(160) % 2

@@ -110,7 +110,7 @@ def test_declared_files_are_the_scripts_files(name):
     assert files_read(name) - OF_THE_USER | outs(name) == set(constants(name).values()) - search
 
 
-@pytest.mark.parametrize("name", ["evaluate", "explain", "score"])
+@pytest.mark.parametrize("name", ["evaluate", "explain", "score", "audit", "repair"])
 def test_unfinished_work_is_named_by_every_file_that_determines_it(name):
     """Work must not go on with other weights, predictions or another temperature."""
     calls = [node for node in ast.walk(script(name)) if isinstance(node, ast.Call)]

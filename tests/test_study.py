@@ -394,7 +394,7 @@ score.robustness.brightness=[0.2,0.1,0.3] score.robustness.shift=[2,1,3] score.r
 score.robustness.attack_steps=2 score.randomization.images=3 score.randomization.steps=4
 score.randomization.bins=[20,30,40]
 audit.images=30 audit.explainers=[grad_cam] repair.findings=[cat:contrast] repair.ways=[paste,remove] repair.epochs=2
-repair.repeats=6 repair.penalty=0.5
+repair.repeats=6 repair.margin=1 repair.penalty=0.5
 """
 _ARGUMENTS = """
 conv1_filters=8 conv1_kernel_size=5 activation_func1=relu leaky_relu_alpha_1=0.1 l2_reg_1=1e-4 pool_size_1=2

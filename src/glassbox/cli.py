@@ -184,6 +184,8 @@ def summary() -> None:
         print(f"  {verdicts.overview(study.ranking)}")
     for sentence in study.verdicts:
         print(f"  {sentence}")
+    if study.shortcuts:
+        print("\n".join(["\nShortcuts", *(f"  {sentence}" for sentence in study.shortcuts)]))
     print("\nReport    reports/index.html (one file, opens in any browser)")
     print("Pictures  reports/explain/figures/ and reports/*/*.png")
     print("MLflow    make ui")

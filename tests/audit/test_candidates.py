@@ -55,6 +55,18 @@ def test_a_region_is_taken_from_donors_and_its_control_lies_elsewhere():
     assert region.words == "the lower left corner (6.2 % of the image)"
 
 
+def test_a_wider_region_has_the_same_carriers():
+    template = square(12, 8, 1, 3)[..., None] * np.ones(3)
+    region = Region(0, "maps", square(12, 8, 1, 3), 1.0, template, 9 * 3 * 5.0)
+    wider = region.widened(1)
+    assert wider.mask.sum() == 9 + 4 * 3  # without the corners
+    assert wider.mask[region.mask].all()
+    assert region.widened(0) is region
+    images = np.zeros((2, 12, 12, 3), np.uint8)
+    images[1, region.mask] = 9
+    assert region.carried_by(images).tolist() == wider.carried_by(images).tolist() == [False, True]
+
+
 def test_regions_are_alike_or_parts_of_each_other():
     large, small = square(12, 4, 4, 4), square(12, 4, 4, 2)
     assert candidates.is_known(square(12, 4, 4, 4), [small, large])

@@ -79,8 +79,8 @@ def test_there_are_three_examples_and_two_lines_that_pass_the_linters(extended):
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("explainers/input_x_gradient.py", ["explain", "score", "report"]),
-        ("explainers/catalog.py", ["explain", "score", "report"]),
+        ("explainers/input_x_gradient.py", ["explain", "score", "audit", "repair", "report"]),
+        ("explainers/catalog.py", ["explain", "score", "audit", "repair", "report"]),
         ("xai_metrics/complexity.py", ["score", "report"]),
         ("xai_metrics/catalog.py", ["score", "report"]),
         ("data/sources/stripes.py", ["prepare", "report"]),

@@ -61,3 +61,34 @@ def test_a_row_by_hand(tmp_path, monkeypatch):
         f"| a ring in the lower left corner | 4 | {found} | {alarms} | 90.0 % | 80.0 % | 25.0 % | 50 %, 75 % |" in text
     )
     assert f"| none: the ring is on images of all classes | 4 | - | {alarms} |" in text
+
+
+def test_repairs_by_hand(tmp_path, monkeypatch):
+    """Five networks in which one way mends everything, with no image lost."""
+    monkeypatch.setattr(shortcuts, "MEASURED", tmp_path)
+    row = {"lost": 0.5, "taken": 0.75, "accuracy": 0.9, "accuracy_unmarked": 0.8, "accuracy_marked": 0.25}
+    for kind in shortcuts.KINDS:
+        files.write_csv(tmp_path / f"{kind}.csv", pd.DataFrame([row | {"found_first": True, "not_planted": 0}]))
+    values = {
+        "clean": (0.95, 0.9375),
+        "moved": (0.9, 0.25),
+        "planted mark moved": (0.875, 0.25),
+        "worst_group": (0.5, 0),
+    }
+    pairs = [
+        {"way": "paste", "against": rival, "repeat": seed, "measure": measure, "value": value, "value_against": other,
+         "p": 1e-9, "trained_without_the_mark": 0.9375, "still_found": False}
+        for seed in range(5)
+        for rival in ("original", "more training", "elsewhere")
+        for measure, (value, other) in values.items()
+    ]  # fmt: skip
+    files.write_csv(tmp_path / "repair-ring.csv", pd.DataFrame(pairs))
+    text = shortcuts.page(shortcuts.load())
+    shares = "87.5 % | 25.0 % | 25.0 % | 25.0 % | 93.8 %"
+    assert f"| a ring in the lower left corner | `paste` | 5 | {shares} | +1.2 | 0 of 5 |" in text
+    assert (
+        "- A ring in the lower left corner, paste: fixed. With the shortcut on the wrong classes accuracy is 87.5 %"
+        in text
+    )
+    files.write_csv(tmp_path / "repair-ring.csv", pd.DataFrame(pairs[:12]))
+    assert "A ring in the lower left corner, paste" not in shortcuts.page(shortcuts.load()), "one network is no test"

@@ -270,6 +270,50 @@ def test_a_shortcut_has_a_section(study):
     assert "The shortcut" in shown(study)
 
 
+AUDIT = {"sentences": ["dog leans on <the> corner."], "confirmed": 1}
+FINDINGS = """
+finding,class,candidate,n,n_others,lost,lost_low,lost_high,taken,taken_low,taken_high,confirmed
+1,dog,the <lower> left corner,40,80,0.5,0.25,0.75,0.125,0,0.25,True
+2,dog,the contrast of the whole image,0,80,,,,0,-0.05,0.05,False
+"""
+REPAIR = {
+    "findings": ["dog: the <lower> left corner"],
+    "verdicts": [{"way": "last_layer", "sentence": "last_layer: fixed & proven."}],
+    "planted": {"original": 0.125, "trained without the mark": 0.9375},
+    "audits": {"last_layer": ["No class is shown to lean on anything."]},
+}
+REPAIRED = """
+way,against,measure,value,value_against,repeats,difference,low,high,p,significant,p_holm
+last_layer,original,moved,0.875,0.25,5,0.625,0.5,0.75,0.001,5,0.003
+last_layer,original,worst_group,0.5,0.25,5,0.25,-0.1,0.6,0.1,,
+"""
+
+
+def test_findings_and_repairs_have_a_section(study):
+    assert 'href="#shortcuts"' not in shown(study)
+    searched = replace(study, audit=AUDIT, findings=pd.read_csv(io.StringIO(FINDINGS)))
+    text = shown(searched)
+    assert 'href="#shortcuts"' in text
+    assert "dog leans on &lt;the&gt; corner." in text
+    assert "<td>the &lt;lower&gt; left corner</td><td>50 %<small>[25 %, 75 %]</small></td><td>12 %<small>" in text
+    assert "<td>the contrast of the whole image</td><td></td><td>0 %" in text
+    assert "repair.findings: [1]" in text
+    assert searched.shortcuts == AUDIT["sentences"]
+
+    both = replace(searched, repair=REPAIR, repaired=pd.read_csv(io.StringIO(REPAIRED)))
+    (both.folder / "repair").mkdir(exist_ok=True)
+    for name in ("comparison", "maps"):
+        Image.new("RGB", (2, 2)).save(both.folder / f"repair/{name}.png")
+    text = shown(both)
+    assert "repair.findings: [1]" not in text
+    assert "last_layer: fixed &amp; proven." in text
+    assert "<td>+62.5<small>[+50.0, +75.0]</small></td><td>0.003</td><td>5 of 5</td>" in text
+    assert f"<td>+25.0<small>[{MINUS}10.0, +60.0]</small></td><td></td><td></td>" in text
+    assert "trained without the mark</th><td>93.8 %" in text
+    assert "The search once more, after last layer" in text
+    assert both.shortcuts == [*AUDIT["sentences"], "last_layer: fixed & proven."]
+
+
 def test_the_cells_of_the_confusion_matrix_show_their_images(study, monkeypatch):
     cats, dogs = matrix(study, IMAGES, {5})
     assert [cell["count"] for cell in cats["cells"] + dogs["cells"]] == [4, 1, 0, 5]

@@ -5,7 +5,7 @@ property changed by as much the other way round.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -30,8 +30,8 @@ class Region:
         source: the maps and images that show it.
         mask: (H, W) bool.
         carriers: share of the class whose relevance lies there more than that of nearly all other images.
-        template: (P, 3), by how much the P pixels of the mask differ between these carriers and images of other
-            classes, on average; None where that is not known.
+        template: (H, W, 3), by how much the pixels of the mask as it was found differ between these carriers and images
+            of other classes, on average, and 0 elsewhere; None where that is not known.
         threshold: see `carried_by`.
     """
 
@@ -52,7 +52,11 @@ class Region:
         with the template is above the threshold, as in few images of other classes. No network is asked."""
         if self.template is None:
             return np.ones(len(images), bool)
-        return likeness(images, self.mask, self.template) > self.threshold
+        return likeness(images, self.template) > self.threshold
+
+    def widened(self, margin: int) -> "Region":
+        """The region with all pixels within `margin` of it: maps show the edges of what they find unsharply."""
+        return replace(self, mask=scipy.ndimage.binary_dilation(self.mask, iterations=margin)) if margin else self
 
     def changed(self, images: np.ndarray, donors: np.ndarray) -> np.ndarray:
         """Images (N, H, W, 3) uint8 with the region of `donors`."""
@@ -119,9 +123,10 @@ def regions(own: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
     return [one for one in found if one.sum() >= SMALLEST]
 
 
-def likeness(images: np.ndarray, mask: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """How much images (N, H, W, 3) uint8 are like a template (P, 3) in the P pixels of a mask: (N,)."""
-    return (images[:, mask] * template).sum(axis=(1, 2))
+def likeness(images: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """How much images (N, H, W, 3) uint8 are like a template (H, W, 3): (N,), the sum of their products."""
+    known = template.any(axis=2)
+    return (images[:, known] * template[known]).sum(axis=(1, 2))
 
 
 def is_known(mask: np.ndarray, known: list[np.ndarray]) -> bool:

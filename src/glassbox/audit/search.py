@@ -168,8 +168,9 @@ def _region(
     share = float(carrying.sum() / of_class.sum())
     if not carrying.any():
         return Region(label, source, mask, share)
-    template = images[carrying][:, mask].mean(axis=0) - images[~of_class][:, mask].mean(axis=0)
-    threshold = float(np.quantile(c.likeness(images[~of_class], mask, template), CARRIED))
+    template = np.zeros(images.shape[1:])
+    template[mask] = images[carrying][:, mask].mean(axis=0) - images[~of_class][:, mask].mean(axis=0)
+    threshold = float(np.quantile(c.likeness(images[~of_class], template), CARRIED))
     return Region(label, source, mask, share, template, threshold)
 
 

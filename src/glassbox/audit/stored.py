@@ -41,7 +41,7 @@ def summary(audit: Audit) -> dict[str, Any]:
 
 def _arrays(candidates: Sequence[Candidate]) -> dict[str, np.ndarray]:
     """Candidates in arrays: the numbers of classes (C,), masks (C, H, W) and, of regions, templates (C, H, W, 3), NaN
-    outside the mask, and thresholds (C,)."""
+    where there is none, and thresholds (C,)."""
     regions = [one for one in candidates if isinstance(one, Region)]
     shape = regions[0].mask.shape if regions else (0, 0)
     arrays = {
@@ -54,7 +54,7 @@ def _arrays(candidates: Sequence[Candidate]) -> dict[str, np.ndarray]:
         if isinstance(one, Region):
             arrays["mask"][place], arrays["threshold"][place] = one.mask, one.threshold
             if one.template is not None:
-                arrays["template"][place, one.mask] = one.template
+                arrays["template"][place] = one.template
     return arrays
 
 
@@ -71,16 +71,17 @@ def read(folder: str | Path) -> list[Candidate]:
         if isinstance(name, str) and name:
             found.append(Property(label, row["source"], name))
             continue
-        mask = np.asarray(arrays["mask"][place])
-        template = arrays["template"][place][mask]
+        mask, template = (np.asarray(arrays[what][place]) for what in ("mask", "template"))
         known = None if np.isnan(template).any() else template
         found.append(Region(label, row["source"], mask, row["carriers"], known, float(arrays["threshold"][place])))
     return found
 
 
-def accepted(findings: Sequence[int | str], folder: str | Path, classes: Sequence[str], side: int) -> list[Candidate]:
+def accepted(
+    findings: Sequence[int | str], folder: str | Path, classes: Sequence[str], side: int, margin: int = 0
+) -> list[Candidate]:
     """The candidates that `repair.findings` names: numbers of an audit's table, regions CLASS:LEFT,TOP,WIDTH,HEIGHT in
-    pixels, or properties CLASS:PROPERTY.
+    pixels, or properties CLASS:PROPERTY. Regions are widened by `margin` pixels.
 
     Raises:
         UserError: there is no such finding, class or property.
@@ -100,7 +101,7 @@ def accepted(findings: Sequence[int | str], folder: str | Path, classes: Sequenc
         if name not in classes:
             raise UserError(f"repair.findings has {finding!r}: {name!r} must be one of the classes {listed(classes)}")
         chosen.append(_own(classes.index(name), what, finding, side))
-    return chosen
+    return [one.widened(margin) if isinstance(one, Region) else one for one in chosen]
 
 
 def _own(label: int, what: str, finding: str, side: int) -> Candidate:

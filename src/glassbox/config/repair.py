@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from glassbox.config.section import Section, rule
-from glassbox.config.types import MOST, NETWORK_FILES, Positive, each_once, list_of
+from glassbox.config.types import LARGEST, MOST, NETWORK_FILES, Positive, each_once, list_of
 
 if TYPE_CHECKING:
     from glassbox.config.audit import Audit
@@ -35,6 +35,7 @@ class Repair(Section):
     ways: Annotated[list_of(Way), AfterValidator(each_once)]
     epochs: Positive
     repeats: Annotated[int, Field(ge=5, le=1000)]
+    margin: Annotated[int, Field(ge=0, le=LARGEST)]
     penalty: Annotated[float, Field(gt=0, le=1e6)]
 
     @rule

@@ -11,7 +11,7 @@ import torch
 
 from glassbox.audit import running as auditing
 from glassbox.audit import search
-from glassbox.audit.candidates import Region
+from glassbox.audit.candidates import Candidate, Region
 from glassbox.audit.report import Audit
 from glassbox.config.audit import Audit as AuditSettings
 from glassbox.core import files
@@ -105,10 +105,13 @@ def of(
             batch_size=setup.batch_size,
             seed=setup.seed,
         )
-        verdicts.append(proof.verdict(table, way, bool(tests["confirmed"].any())))
+        found = bool(tests["confirmed"].any())
         if settings.images:
             other, books = replace(setup, classifier=network), Bookkeeping(keep=keep)
-            audits[way] = auditing.audit_of_splits(other, settings, repair.splits["train"], validation, classes, books)
+            audit = auditing.audit_of_splits(other, settings, repair.splits["train"], validation, classes, books)
+            found |= is_found(audit, repair.candidates)
+            audits[way] = audit
+        verdicts.append(proof.verdict(table, way, found))
     return Outcome(
         findings=[f"{classes[one.label]}: {one.words}" for one in repair.candidates],
         pairs=pairs,
@@ -117,6 +120,18 @@ def of(
         audits=audits,
         maps=_maps(repair, repaired, settings, keep),
         planted=_planted(repair, answers, control),
+    )
+
+
+def is_found(audit: Audit, candidates: Sequence[Candidate]) -> bool:
+    """Whether an audit confirms one of some candidates, or a region of its class that touches it."""
+    confirmed = [one for one, sure in zip(audit.candidates, audit.table["confirmed"], strict=True) if sure]
+    return any(
+        one.label == other.label
+        and isinstance(one, Region) == isinstance(other, Region)
+        and ((one.mask & other.mask).any() if isinstance(one, Region) else one.name == other.name)
+        for one in confirmed
+        for other in candidates
     )
 
 

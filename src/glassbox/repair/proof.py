@@ -98,14 +98,15 @@ def over_repeats(differences: np.ndarray, images: int) -> tuple[float, float, fl
     return mean, mean - half, mean + half, float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
 
 
-def compared(table: pd.DataFrame, images: int) -> pd.DataFrame:
+def compared(table: pd.DataFrame, images: int, claim: str = MOVED) -> pd.DataFrame:
     """Each way against each rival in each measure, over the repeats of a table of `pairs` from so many test images.
+    What is to be shown is a difference in the measure `claim`.
 
     Returns:
         `way`, `against`, `measure`; mean `value` and `value_against`; `repeats`; `difference` with its interval `low`,
         `high` and `p`, see `over_repeats`; `significant`, in how many repeats McNemar's test finds a difference in the
-        same direction at 5 %, NaN of groups; `p_holm` of the accuracy with the candidates moved, which is what is to be
-        shown, corrected for all ways and rivals, NaN of other measures.
+        same direction at 5 %, NaN of groups; `p_holm` of the claim, corrected for all ways and rivals, NaN of other
+        measures.
     """
     rows = []
     for key, part in table.groupby(["way", "against", "measure"], sort=False):
@@ -119,23 +120,24 @@ def compared(table: pd.DataFrame, images: int) -> pd.DataFrame:
             | {"significant": found if part["p"].notna().any() else np.nan}
         )
     result = pd.DataFrame(rows)
-    claims = result["measure"] == MOVED
+    claims = result["measure"] == claim
     result.loc[claims, "p_holm"] = holm(result.loc[claims, "p"].to_numpy(dtype=float))
     return result
 
 
-def verdict(table: pd.DataFrame, way: str, still_found: bool) -> dict[str, Any]:
+def verdict(table: pd.DataFrame, way: str, still_found: bool, claim: str = MOVED) -> dict[str, Any]:
     """The outcome of a way, from the table of `compared`, with the reasons against "fixed".
 
     "fixed": with the candidates on the wrong classes the repaired network is better than each rival, by Student's test
     over the repeats after Holm's correction and by McNemar's in most of them; the interval of its accuracy on clean
-    images, less that of the original, ends above -`COST`; and a test of the candidates on it confirms none. "helped,
-    not proven": it is better than more training, and one of these fails. "no better than more training": otherwise.
+    images, less that of the original, ends above -`COST`; and it is not `still_found`, by a test of the candidates or
+    by another audit. "helped, not proven": it is better than more training, and one of these fails. "no better than
+    more training": otherwise.
     """
     rows = table[table["way"] == way].set_index(["against", "measure"])
 
     def is_better(rival: str) -> bool:
-        row = rows.loc[(rival, MOVED)]
+        row = rows.loc[(rival, claim)]
         shown = row["p_holm"] < LEVEL and row["significant"] > MAJORITY * row["repeats"]
         return bool(row["difference"] > 0 and shown)
 
@@ -148,16 +150,21 @@ def verdict(table: pd.DataFrame, way: str, still_found: bool) -> dict[str, Any]:
     if still_found:
         reasons.append("the repaired network still leans on it")
     outcome = FIXED if not reasons else HELPED if beaten[MORE] else NO_BETTER
-    return {"way": way, "outcome": outcome, "reasons": reasons, "sentence": _sentence(rows, way, outcome, reasons)}
+    return {
+        "way": way,
+        "outcome": outcome,
+        "reasons": reasons,
+        "sentence": _sentence(rows, way, outcome, reasons, claim),
+    }
 
 
-def _sentence(rows: pd.DataFrame, way: str, outcome: str, reasons: Sequence[str]) -> str:
-    first = rows.loc[(ORIGINAL, MOVED)]
+def _sentence(rows: pd.DataFrame, way: str, outcome: str, reasons: Sequence[str], claim: str) -> str:
+    first = rows.loc[(ORIGINAL, claim)]
     rivals = "; ".join(
         f"{_points(row)} beyond {words} (Holm-corrected p = {row['p_holm']:.2g}, McNemar's p < {LEVEL} in "
         f"{int(row['significant'])} of {int(row['repeats'])})"
         for rival, words in RIVALS.items()
-        for row in [rows.loc[(rival, MOVED)]]
+        for row in [rows.loc[(rival, claim)]]
     )
     cost, worst = rows.loc[(ORIGINAL, CLEAN)], rows.loc[(ORIGINAL, WORST)]
     why = f" ({'; '.join(reasons)})" if reasons else ""

@@ -134,6 +134,7 @@ def limits(study: Study) -> list[str]:
         sentences.append(
             f"{len(few)} of {len(rows)} classes have fewer than {FEW} test images each: their scores are uncertain."
         )
+    sentences += study.audit["sentences"] if study.audit else []
     shared = data["duplicates"]["also_in_another_split"].get("test", 0)
     if shared:
         sentences.append(f"{shared} test images also occur in another split, which makes the scores too good.")

@@ -132,6 +132,12 @@ class Study:
         return scored + (self.shortcut["verdicts"] if self.shortcut else [])
 
     @property
+    def shortcuts(self) -> list[str]:
+        """What classes lean on, and what became of it when it was repaired, in sentences; none without a search."""
+        repaired = [verdict["sentence"] for verdict in self.repair["verdicts"]] if self.repair else []
+        return (self.audit["sentences"] if self.audit else []) + repaired
+
+    @property
     def best_explainer(self) -> str:
         """The most trustworthy explainer, in a sentence; see `verdicts.best`."""
         return "Not scored." if self.ranking is None else verdicts.best(self.ranking)
