@@ -1,7 +1,7 @@
 """docs/shortcuts.md: does an audit find shortcuts that were planted, and none where there is none?
 
     python -m docs.shortcuts measure KIND SEED ...   # KIND: one of `KINDS`; about a minute a seed on one core
-    python -m docs.shortcuts repair KIND SEED ...    # repair the first finding; five minutes a seed on one core
+    python -m docs.shortcuts repair KIND WAY,WAY SEED ...  # repair the first finding; some minutes a seed on one core
     python -m docs.shortcuts                         # write the page from what was measured
 
 The network and its recipe are those of studies/watermark.yaml, with fewer images and epochs. The audit does not get the
@@ -50,7 +50,6 @@ SEARCHED = 100  # images of each class, in whose maps the audit searches
 NEAR = 2  # pixels around a mark, within which half of a region must lie that is taken for it
 TARGET = "I"
 EXPLAINERS = ("integrated_gradients", "grad_cam")
-WAYS = ("randomise", "penalty", "last_layer")  # of repair
 ENOUGH = 5  # repaired networks, for a test
 # What one class carries, in what share of its images.
 KINDS = {
@@ -85,8 +84,9 @@ def measure(kind: str, seeds: Sequence[int]) -> None:
         print(kind, row, flush=True)
 
 
-def repair(kind: str, seeds: Sequence[int]) -> None:
-    """Repair the first finding of each seed's network, and add all pairs of networks to the kind's table."""
+def repair(kind: str, chosen: Sequence[str], seeds: Sequence[int]) -> None:
+    """Repair the first finding of each seed's network in the ways chosen, and add all pairs of networks to the kind's
+    table."""
     for seed in seeds:
         images, splits = made(kind, seed)
         classifier = trained(kind, images, splits, seed)
@@ -103,12 +103,12 @@ def repair(kind: str, seeds: Sequence[int]) -> None:
             candidates=[first.widened(params.repair.margin) if isinstance(first, Region) else first],
             splits=splits,
             recipe=together(params.model, recipe(params.train), params.augment),
-            settings=params.repair.model_copy(update={"ways": WAYS, "repeats": 1}),
+            settings=params.repair.model_copy(update={"ways": tuple(chosen), "repeats": 1}),
             place=compute.resolve(params.compute),
         )
         answers, repaired = asked.run()
         control = trained("none", images, made("none", seed)[1], seed)
-        table = proof.pairs(answers, WAYS).assign(repeat=seed)
+        table = proof.pairs(answers, chosen).assign(repeat=seed)
         table["trained_without_the_mark"] = (asked.answers(control)[proof.PLANTED] == answers.labels).mean()
         for way, network in repaired.items():
             again = audited(network, splits, seed)
@@ -370,19 +370,22 @@ which learnt from the same images with the mark at random.
 
 Here a repeat is another network with other images, so the tests are about networks of this kind, not about one.
 
-To measure a row again: `python -m docs.shortcuts measure ring 0 1 2` and `python -m docs.shortcuts repair ring 0 1 2`;
+To measure a row again: `python -m docs.shortcuts measure ring 0 1 2` and
+`python -m docs.shortcuts repair ring randomise,last_layer 0 1 2`;
 `python -m docs.shortcuts` writes this page.
 """
 
 
 def main() -> None:
-    if sys.argv[1:2] in (["measure"], ["repair"]):
-        what, kind, *seeds = sys.argv[1:]
-        if kind not in KINDS or (what, kind) == ("repair", "none"):
+    match sys.argv[1:]:
+        case [what, kind, *_] if kind not in KINDS or (what, kind) == ("repair", "none"):
             raise UserError(f"{kind} is no kind of shortcut to {what}: there are {', '.join(KINDS)}")
-        (measure if what == "measure" else repair)(kind, [int(seed) for seed in seeds])
-        return
-    files.write_text(PAGE, page(load()))
+        case ["measure", kind, *seeds]:
+            measure(kind, [int(seed) for seed in seeds])
+        case ["repair", kind, chosen, *seeds]:
+            repair(kind, chosen.split(","), [int(seed) for seed in seeds])
+        case _:
+            files.write_text(PAGE, page(load()))
 
 
 if __name__ == "__main__":

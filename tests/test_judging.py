@@ -29,7 +29,11 @@ def build(n_classes):
 SHOWN = ["data.image_size=24", "data.shorter_side=30", "model.normalization=[0.5,0.25]"]
 TINY = [change for change in SHRINK if change.startswith(("explain.", "score."))]
 LITTLE = ["explain.explainers=[occlusion,grad_cam]", "explain.occlusion.window=8", "explain.occlusion.stride=8"]
-STAGES = {"evaluate": ("prepare", "tune", "train", "evaluate"), "explain": ("explain",), "": ("score", "report")}
+STAGES = {
+    "evaluate": ("prepare", "tune", "train", "evaluate"),
+    "explain": ("explain",),
+    "": ("score", "audit", "repair", "report"),
+}
 
 
 @pytest.fixture

@@ -141,3 +141,18 @@ def test_what_cannot_be_searched_is_refused(changes, sentence):
     given = {"images": images, "labels": labels, "held_out": images, "held_out_labels": labels}
     with pytest.raises(UserError, match=sentence):
         glassbox.find_shortcuts(classifier=glassbox.Classifier(Corner(CORNER)), **given | changes)
+
+
+def test_a_candidate_of_few_images_is_tested_on_the_whole_class():
+    """Where an object happens to lie in a few images is no shortcut, and those must not be chosen for it."""
+    images, labels = made(1)
+    template = CORNER[..., None] * np.ones(3)
+    few = Region(1, "by hand", CORNER, 0.1, template, threshold=9 * 3 * 200)
+    images[(labels == 1) & (np.arange(N) >= 20)] = 100  # ten of sixty carry the corner
+    own, others = search.carriers(few, images, labels)
+    assert own.tolist() == np.flatnonzero(labels == 1).tolist()
+    assert others.tolist() == np.flatnonzero(labels == 0).tolist()
+    images, _ = made(1)
+    images[(labels == 1) & (np.arange(N) >= 40)] = 100  # twenty
+    own, _ = search.carriers(few, images, labels)
+    assert own.tolist() == list(range(1, 40, 2))

@@ -63,6 +63,12 @@ def test_a_person_accepts_findings_or_describes_some(folder):
     assert chosen[2] == Property(0, "params.yaml", "brightness")
 
 
+def test_regions_of_the_audit_are_widened_and_those_of_a_person_are_not(folder):
+    found, own = stored.accepted([1, "dog:0,6,2,2"], folder, ("cat", "dog"), SIDE, margin=1)
+    assert (found.mask.sum(), own.mask.sum()) == (8, 4)
+    assert found.mask[MASK].all()
+
+
 def test_findings_of_a_person_need_no_audit(tmp_path):
     (one,) = stored.accepted(["a:b:contrast"], tmp_path, ("c", "a:b"), SIDE)
     assert (one.label, one.name) == (1, "contrast")

@@ -21,7 +21,8 @@ from glassbox.statistics.outcomes import BETTER
 from glassbox.statistics.paired import share_interval
 
 IMAGES = 200  # of the class, and of others, on which a candidate is tested, at most
-FEWEST = 10  # carriers that are enough to test a candidate on them alone
+LEAST_CARRIERS = 0.25  # share of the class that carries a candidate, from which it is tested on them alone
+FEWEST = 10  # images of other classes that do not, from which it is put on them alone
 CONTROLS = 3  # control regions of which the mean is taken
 REMOVED, PUT = "removed", "put on others"
 LEAST = 0.05  # change of a probability, beyond that by the control, that is worth a finding: tests are against it
@@ -176,10 +177,16 @@ def _region(
 
 def carriers(candidate: Candidate, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the images (N, H, W, 3) uint8 of the class that carry the candidate, and rows of those of other classes
-    that do not, by their pixels. Where fewer than `FEWEST` are such, the rows of all."""
+    that do not, by their pixels. The rows of the whole class where fewer than `LEAST_CARRIERS` of it carry it: with so
+    few, it is where the object itself lies in some images, which would be chosen for that. The rows of all others where
+    fewer than `FEWEST` do not."""
     carried, of_class = candidate.carried_by(images), labels == candidate.label
-    sides = ((of_class & carried, of_class), (~of_class & ~carried, ~of_class))
-    return tuple(np.flatnonzero(some if some.sum() >= FEWEST else whole) for some, whole in sides)
+    own, others = of_class & carried, ~of_class & ~carried
+    if own.sum() < LEAST_CARRIERS * of_class.sum():
+        own = of_class
+    if others.sum() < FEWEST:
+        others = ~of_class
+    return np.flatnonzero(own), np.flatnonzero(others)
 
 
 def _effects(

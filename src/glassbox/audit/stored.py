@@ -81,7 +81,7 @@ def accepted(
     findings: Sequence[int | str], folder: str | Path, classes: Sequence[str], side: int, margin: int = 0
 ) -> list[Candidate]:
     """The candidates that `repair.findings` names: numbers of an audit's table, regions CLASS:LEFT,TOP,WIDTH,HEIGHT in
-    pixels, or properties CLASS:PROPERTY. Regions are widened by `margin` pixels.
+    pixels, or properties CLASS:PROPERTY. Regions of the audit are widened by `margin` pixels.
 
     Raises:
         UserError: there is no such finding, class or property.
@@ -95,13 +95,14 @@ def accepted(
                     f"repair.findings has {finding}, but {Path(folder) / FINDINGS} has "
                     f"{counted(len(numbered), 'finding')}"
                 )
-            chosen.append(numbered[finding - 1])
+            one = numbered[finding - 1]
+            chosen.append(one.widened(margin) if isinstance(one, Region) else one)
             continue
         name, _, what = finding.rpartition(":")
         if name not in classes:
             raise UserError(f"repair.findings has {finding!r}: {name!r} must be one of the classes {listed(classes)}")
         chosen.append(_own(classes.index(name), what, finding, side))
-    return [one.widened(margin) if isinstance(one, Region) else one for one in chosen]
+    return chosen
 
 
 def _own(label: int, what: str, finding: str, side: int) -> Candidate:
