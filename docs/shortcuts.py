@@ -323,7 +323,8 @@ def _outcomes(repairs: dict[str, pd.DataFrame]) -> list[str]:
         for way, part in pairs.groupby("way", sort=False):
             again = bool(part.groupby("repeat")["still_found"].first().any())
             verdict = proof.verdict(compared, way, again, proof.PLANTED)
-            sentences.append(f"{TITLES[kind][0].upper()}{TITLES[kind][1:]}, {verdict['sentence']}")
+            evidence = "; ".join(verdict["evidence"])
+            sentences.append(f"{TITLES[kind][0].upper()}{TITLES[kind][1:]}, {verdict['sentence']} That is {evidence}.")
     return sentences
 
 

@@ -71,7 +71,8 @@ def test_a_repair_that_beats_all_three_is_fixed():
     verdict = judged(some())
     assert (verdict["outcome"], verdict["reasons"]) == ("fixed", [])
     assert verdict["sentence"].startswith("randomise: fixed. With the shortcut on the wrong classes accuracy is ")
-    assert "McNemar's p < 0.05 in 5 of 5" in verdict["sentence"]
+    assert all("McNemar's p < 0.05 in 5 of 5" in one for one in verdict["evidence"][:3])
+    assert len(verdict["evidence"]) == 5
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ finding,class,candidate,n,n_others,lost,lost_low,lost_high,taken,taken_low,taken
 """
 REPAIR = {
     "findings": ["dog: the <lower> left corner"],
-    "verdicts": [{"way": "last_layer", "sentence": "last_layer: fixed & proven."}],
+    "verdicts": [{"way": "last_layer", "sentence": "last_layer: fixed & proven.", "evidence": ["+5 <points>"]}],
     "planted": {"original": 0.125, "trained without the mark": 0.9375},
     "audits": {"last_layer": ["No class is shown to lean on anything."]},
 }
@@ -310,7 +310,8 @@ def test_findings_and_repairs_have_a_section(study):
     assert "<td>+62.5<small>[+50.0, +75.0]</small></td><td>0.003</td><td>5 of 5</td>" in text
     assert f"<td>+25.0<small>[{MINUS}10.0, +60.0]</small></td><td></td><td></td>" in text
     assert "trained without the mark</th><td>93.8 %" in text
-    assert "The search once more, after last layer" in text
+    assert "<h4>After last layer</h4><ul><li>No class is shown" in text
+    assert "<li>+5 &lt;points&gt;</li>" in text
     assert both.shortcuts == [*AUDIT["sentences"], "last_layer: fixed & proven."]
 
 

@@ -36,6 +36,14 @@ def test_one_epoch_of_gradient_descent_by_hand():
     assert (epoch.epoch, epoch.validation_accuracy, epoch.is_best, epoch.learning_rate) == (1, 1.0, True, 1.0)
 
 
+def test_an_extra_loss_is_added_to_the_loss_and_not_recorded():
+    # The gradient of the bias is 0, see above, but for the extra loss, whose gradient is 0.5 for the first one.
+    model = classifier()
+    (epoch,) = run(model, split(8), split(4), SGD, epochs=1, extra_loss=lambda: 0.5 * model.network.bias[0] + 7)
+    torch.testing.assert_close(model.network.bias.data, torch.tensor([-0.5, 0.0]))
+    assert epoch.train_loss == pytest.approx(math.log(2))
+
+
 def test_the_average_of_the_weights_is_validated_and_kept():
     # One step an epoch: after the first the average is its weights, after the second 3/4 of these and 1/4 of its own.
     models = [classifier() for _ in range(3)]

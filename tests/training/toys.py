@@ -1,6 +1,6 @@
 """What tests of training share: a logistic regression on colours, and red and blue images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,10 @@ def run(
     *,
     place: Place = PLACE,
     checkpoint: Checkpoint | None = None,
+    extra_loss: Callable[[], torch.Tensor] | None = None,
     **options: object,
 ) -> Iterator[Epoch]:
     """`fit` with the optimizer of these settings and a recipe of these options."""
     recipe = Recipe(**{"epochs": 3, "batch_size": 8, "patience": 99, "seed": 0, "augment": PLAIN} | options)
-    return fit(model, train, validation, make_optimizer(model, settings), recipe, place=place, checkpoint=checkpoint)
+    optimizer, also = make_optimizer(model, settings), {"checkpoint": checkpoint, "extra_loss": extra_loss}
+    return fit(model, train, validation, optimizer, recipe, place=place, **also)

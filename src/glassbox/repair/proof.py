@@ -126,7 +126,8 @@ def compared(table: pd.DataFrame, images: int, claim: str = MOVED) -> pd.DataFra
 
 
 def verdict(table: pd.DataFrame, way: str, still_found: bool, claim: str = MOVED) -> dict[str, Any]:
-    """The outcome of a way, from the table of `compared`, with the reasons against "fixed".
+    """The `outcome` of a way, from the table of `compared`, with the `reasons` against "fixed", a `sentence`, and the
+    `evidence` as a list of differences.
 
     "fixed": with the candidates on the wrong classes the repaired network is better than each rival, by Student's test
     over the repeats after Holm's correction and by McNemar's in most of them; the interval of its accuracy on clean
@@ -150,30 +151,29 @@ def verdict(table: pd.DataFrame, way: str, still_found: bool, claim: str = MOVED
     if still_found:
         reasons.append("the repaired network still leans on it")
     outcome = FIXED if not reasons else HELPED if beaten[MORE] else NO_BETTER
-    return {
-        "way": way,
-        "outcome": outcome,
-        "reasons": reasons,
-        "sentence": _sentence(rows, way, outcome, reasons, claim),
-    }
+    first, why = rows.loc[(ORIGINAL, claim)], f" ({'; '.join(reasons)})" if reasons else ""
+    sentence = (
+        f"{way}: {outcome}{why}. With the shortcut on the wrong classes accuracy is {100 * first['value']:.1f} % "
+        f"instead of {100 * first['value_against']:.1f} % (mean over {counted(int(first['repeats']), 'repeat')})."
+    )
+    evidence = _evidence(rows, claim)
+    return {"way": way, "outcome": outcome, "reasons": reasons, "sentence": sentence, "evidence": evidence}
 
 
-def _sentence(rows: pd.DataFrame, way: str, outcome: str, reasons: Sequence[str], claim: str) -> str:
-    first = rows.loc[(ORIGINAL, claim)]
-    rivals = "; ".join(
+def _evidence(rows: pd.DataFrame, claim: str) -> list[str]:
+    """The differences on which a verdict rests, in words."""
+    beyond = [
         f"{_points(row)} beyond {words} (Holm-corrected p = {row['p_holm']:.2g}, McNemar's p < {LEVEL} in "
         f"{int(row['significant'])} of {int(row['repeats'])})"
         for rival, words in RIVALS.items()
         for row in [rows.loc[(rival, claim)]]
-    )
+    ]
     cost, worst = rows.loc[(ORIGINAL, CLEAN)], rows.loc[(ORIGINAL, WORST)]
-    why = f" ({'; '.join(reasons)})" if reasons else ""
-    return (
-        f"{way}: {outcome}{why}. With the shortcut on the wrong classes accuracy is {100 * first['value']:.1f} % "
-        f"instead of {100 * first['value_against']:.1f} % (mean over {counted(int(first['repeats']), 'repeat')}): "
-        f"{rivals}. On clean images it changes by {_points(cost)}, in the worst group from "
-        f"{100 * worst['value_against']:.1f} to {100 * worst['value']:.1f} %."
-    )
+    return [
+        *beyond,
+        f"{_points(cost)} on clean images, against the original",
+        f"{100 * worst['value']:.1f} instead of {100 * worst['value_against']:.1f} % in the worst group",
+    ]
 
 
 def _points(row: pd.Series) -> str:
