@@ -314,13 +314,12 @@ def _repairs(repairs: dict[str, pd.DataFrame]) -> str:
 
 
 def _outcomes(repairs: dict[str, pd.DataFrame]) -> list[str]:
-    """The outcome of each way for the kinds of which enough networks were repaired, in a sentence each."""
+    """The outcome of each way in which enough networks of a kind were repaired, in a sentence each."""
     sentences = []
     for kind, pairs in repairs.items():
-        if pairs["repeat"].nunique() < ENOUGH:
-            continue
-        compared = proof.compared(pairs, IMAGES // 5, proof.PLANTED)
-        for way, part in pairs.groupby("way", sort=False):
+        several = pairs.groupby("way")["repeat"].transform("nunique") >= ENOUGH
+        compared = proof.compared(pairs[several], IMAGES // 5, proof.PLANTED) if several.any() else None
+        for way, part in pairs[several].groupby("way", sort=False):
             again = bool(part.groupby("repeat")["still_found"].first().any())
             verdict = proof.verdict(compared, way, again, proof.PLANTED)
             evidence = "; ".join(verdict["evidence"])

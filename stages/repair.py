@@ -1,5 +1,7 @@
 """repair: the network goes on learning without what the audit found, and is compared with further training as it is."""
 
+from dataclasses import replace
+
 from glassbox import tracking
 from glassbox.config.audit import Audit
 from glassbox.config.augment import Augment
@@ -49,7 +51,7 @@ def mend(tracked: tracking.StageRun) -> list[str]:
             candidates=stored.accepted(settings.findings, AUDIT, card.classes, description.image_size, settings.margin),
             recipe=resolved,
             settings=settings,
-            place=engine.place,
+            place=replace(engine.place, device=engine.device),  # on a cluster, too, this process trains
         )
         known = resume.digest(MODEL, CALIBRATION, AUDIT, BEST)
         keep = resume.parts(

@@ -25,7 +25,7 @@ RECORD, SOURCES, SUMS = "record.json", "sources.zip", "files.sha256"
 FOLDER = Path("reports/report")
 # Folders and files that the same parameters, data and code reproduce byte by byte: numbers, maps, weights.
 REPORTS = tuple(f"reports/{stage}" for stage in fingerprint.STAGES)
-MADE = ("data/prepared/data.json", "models", *REPORTS, "reports/summary.json")
+MADE = ("data/prepared/data.json", "models", "data/repaired", *REPORTS, "reports/summary.json")
 COMPARED = (".json", ".csv", ".npz", ".safetensors")
 LOCK = "requirements.lock"
 CHECKS = "glassbox.checks"  # no stage depends on it, since it determines no result, but running one needs it
