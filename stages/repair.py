@@ -54,18 +54,8 @@ def mend(tracked: tracking.StageRun) -> list[str]:
             place=replace(engine.place, device=engine.device),  # on a cluster, too, this process trains
         )
         known = resume.digest(MODEL, CALIBRATION, AUDIT, BEST)
-        keep = resume.parts(
-            "repair",
-            engine.place,
-            engine.each,
-            study.seed,
-            description.digest,
-            known,
-            resolved,
-            explain,
-            audit,
-            settings,
-        )
+        decides = study.seed, description.digest, known, resolved, explain, audit, settings
+        keep = resume.parts("repair", engine.place, engine.each, *decides)
         with Bar(total=repair.steps, desc="repairing", unit="training") as bar:
             answers, repaired = repair.run(keep, bar.update)
         control = models.load(f"{MODEL}/{NOISE}", engine.device)[0] if watermark.applies(splits["test"]) else None
