@@ -40,6 +40,8 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
         drawn = first_drawn(model, space)
         if not source_of(drawn.name, drawn.weights).has_gradients:
             factory.check_black_box(params.explain.explainers)
+            if params.audit.images:
+                factory.check_black_box(params.audit.explainers, "audit.explainers")
         for sentence in models.check(model, space, params.data.image_size, params.explain.explainers):
             print(f"note: {sentence}")
     if data is not None:

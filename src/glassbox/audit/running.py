@@ -36,6 +36,8 @@ def audit_of_splits(
         classes: names of the network's outputs.
         books: see `audit`; `len(drawn(...))` maps for each explainer.
     """
+    if not setup.classifier.has_gradients:
+        factory.check_black_box(settings.explainers, "audit.explainers")
     explain = setup.settings.model_copy(update={"explainers": settings.explainers})
     rows = drawn(train.labels, settings.images, setup.seed)
     return audit(

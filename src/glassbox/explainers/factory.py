@@ -31,8 +31,8 @@ def make(setup: Setup) -> dict[str, Explainer]:
     return {name: import_module(f"glassbox.explainers.{name}").make(setup) for name in setup.settings.explainers}
 
 
-def check_black_box(names: Iterable[str]) -> None:
-    """Check that explainers need nothing but the model's answers.
+def check_black_box(names: Iterable[str], key: str = "explain.explainers") -> None:
+    """Check that explainers, which `key` names, need nothing but the model's answers.
 
     Raises:
         UserError: one needs gradients.
@@ -42,7 +42,7 @@ def check_black_box(names: Iterable[str]) -> None:
         verb, them = ("explains", "it") if len(needing) == 1 else ("explain", "them")
         raise UserError(
             f"{listed(needing)} {verb} by gradients, and an ONNX model only answers: take {them} out of "
-            f"explain.explainers, which may have {', '.join(BLACK_BOX)}"
+            f"{key}, which may have {', '.join(BLACK_BOX)}"
         )
 
 
