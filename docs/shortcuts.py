@@ -50,6 +50,7 @@ SEARCHED = 100  # images of each class, in whose maps the audit searches
 NEAR = 2  # pixels around a mark, within which half of a region must lie that is taken for it
 TARGET = "I"
 EXPLAINERS = ("integrated_gradients", "grad_cam")
+FURTHER = 3  # epochs of a repair
 ENOUGH = 5  # repaired networks, for a test
 # What one class carries, in what share of its images.
 KINDS = {
@@ -103,7 +104,7 @@ def repair(kind: str, chosen: Sequence[str], seeds: Sequence[int]) -> None:
             candidates=[first.widened(params.repair.margin) if isinstance(first, Region) else first],
             splits=splits,
             recipe=together(params.model, recipe(params.train), params.augment),
-            settings=params.repair.model_copy(update={"ways": tuple(chosen), "repeats": 1}),
+            settings=params.repair.model_copy(update={"ways": tuple(chosen), "repeats": 1, "epochs": FURTHER}),
             place=compute.resolve(params.compute),
         )
         answers, repaired = asked.run()
@@ -282,6 +283,7 @@ def page(measured: dict[str, pd.DataFrame]) -> str:
         epochs=EPOCHS,
         searched=SEARCHED,
         tested=IMAGES // 5,
+        further=FURTHER,
         repairs=_repairs(repairs),
         sentences="\n".join(f"- {sentence}" for sentence in _outcomes(repairs)),
     )
@@ -357,8 +359,8 @@ it.
 
 ## Repaired
 
-The first finding, widened by two pixels, is repaired by three further epochs. Accuracies are those of {tested:,} test
-images with the planted mark on the wrong classes: images of its class lose it, all others get it.
+The first finding, widened by two pixels, is repaired by {further} further epochs. Accuracies are those of {tested:,}
+test images with the planted mark on the wrong classes: images of its class lose it, all others get it.
 
 {repairs}
 

@@ -167,7 +167,7 @@ def test_a_watermark_is_searched_and_repaired(tmp_path, run_stages):
     """The search and three repairs, by the stages themselves; a search that finds the ring takes more than this."""
     project = tmp_path
     changes = [
-        *TINY, "audit.images=20", "audit.explainers=[grad_cam]", "repair.findings=['I:0,24,8,8']",
+        *TINY, "repair.repeats=5", "audit.images=20", "audit.explainers=[grad_cam]", "repair.findings=['I:0,24,8,8']",
         "repair.ways=[randomise,penalty,last_layer]", "repair.epochs=1",
     ]  # fmt: skip
     (project / "params.yaml").write_text(parameters.edit(ROOT / "studies/watermark-repair.yaml", changes))
@@ -182,7 +182,7 @@ def test_a_watermark_is_searched_and_repaired(tmp_path, run_stages):
     assert repair["planted"].keys() >= {"original", "more training", "randomise", "trained without the mark"}
     pairs = table(project, "repair/pairs.csv")
     # ways x rivals x measures, of which one is of groups, x repeats
-    assert len(pairs) == 3 * 3 * 4 * 10
+    assert len(pairs) == 3 * 3 * 4 * 5
     for name in ("maps", "comparison"):
         assert Image.open(project / f"reports/repair/{name}.png").width > 500
     for way in ("randomise", "penalty", "last_layer"):
