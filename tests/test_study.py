@@ -250,7 +250,8 @@ def test_the_search_killed_and_taken_up_again_with_two_workers(study, tmp_path):
     """kill -9 of the stage itself, not of dvc: what a user's `kill`, or a lack of memory, would do."""
     project = clone(tmp_path / "project")
     shutil.copytree(study[0] / "data/prepared", project / "data/prepared")
-    shell("python", "-m", "glassbox", "select", "digits", *SHRINK, "tune.n_trials=5", "tune.workers=2", cwd=project)
+    select = ["python", "-m", "glassbox", "select", "digits", *SHRINK, "tune.n_trials=5", "tune.workers=2"]
+    shell(*select, cwd=project, PYTHONPATH="src")  # the installed one may be another clone's
     stage = subprocess.Popen(
         ["python", "-m", "stages.tune"], cwd=project, env=environment(GLASSBOX_TRACKING="off", OMP_NUM_THREADS="2"),
         start_new_session=True, stderr=subprocess.DEVNULL,

@@ -47,6 +47,7 @@ CHECKED = [
     "make study STUDY=cifar10-cnn SET='data.limit=6000 tune.n_trials=4 tune.epochs=4 train.epochs=10'",
     "make study STUDY=cifar10-transfer",
     "make study STUDY=tiles",
+    "make study STUDY=watermark-repair",
     "make study STUDY=own-model SET='model.name=timm/resnet18 model.weights=data/weights/mine.pth "
     "data.path=data/raw/mine'",
     "make study STUDY=digits SET='model.name=timm/resnet18 model.arguments=null model.arguments.drop_rate=0.1 "
