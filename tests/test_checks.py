@@ -33,6 +33,21 @@ def test_what_explain_would_refuse_after_training_is_refused_before_the_search(w
         check_study(data=DATA)
 
 
+@pytest.mark.parametrize(
+    ("finding", "sentence"),
+    [
+        ("c:contrast", r"repair\.findings has 'c:contrast': 'c' must be one of the classes a and b"),
+        ("a:size", r"repair\.findings has 'a:size': after the class it must have LEFT,TOP,WIDTH,HEIGHT in pixels, or"),
+    ],
+)
+def test_what_repair_would_refuse_after_training_is_refused_before_the_search(with_changes, finding, sentence):
+    with_changes("repair.findings=['a:contrast','b:0,0,8,8']")
+    assert check_study(data=DATA).repair.findings == ("a:contrast", "b:0,0,8,8")
+    with_changes(f"repair.findings=['{finding}']")
+    with pytest.raises(UserError, match=sentence):
+        check_study(data=DATA)
+
+
 NO_SEARCH = ("tune.n_trials=0", "train.optimizer=adam", "train.learning_rate=0.001")
 
 

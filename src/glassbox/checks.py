@@ -46,6 +46,11 @@ def check_study(network: bool = True, data: Description | None = None) -> Params
             print(f"note: {sentence}")
     if data is not None:
         check_images(params.explain.images, data.sizes["test"])
+        described = [finding for finding in params.repair.findings if isinstance(finding, str)]
+        if described:
+            from glassbox.audit import stored
+
+            stored.accepted(described, "", data.classes, data.image_size)
     return params
 
 

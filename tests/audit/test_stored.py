@@ -10,6 +10,7 @@ from glassbox.audit import stored
 from glassbox.audit.candidates import Property, Region
 from glassbox.audit.report import Audit
 from glassbox.core.errors import UserError
+from glassbox.core.text import MINUS
 
 SIDE = 8
 MASK = np.zeros((SIDE, SIDE), bool)
@@ -29,8 +30,9 @@ def folder(tmp_path):
             "candidate": [one.words for one in CANDIDATES],
             "source": [one.source for one in CANDIDATES],
             "carriers": [0.5, np.nan, 0.25],
-            "n": 4, "n_others": 4, "lost": 0.5, "lost_low": 0.25, "lost_high": 0.75, "taken": 0.5, "taken_low": 0.25,
-            "taken_high": 0.75, "confirmed": [True, False, False],
+            "n": 4, "n_others": 4, "removed": 0.75, "removed_low": 0.5, "removed_high": 0.875, "put": 0.125,
+            "put_low": -0.125, "put_high": 0.25, "lost": 0.5, "lost_low": 0.25, "lost_high": 0.75, "taken": 0.5,
+            "taken_low": 0.25, "taken_high": 0.75, "confirmed": [True, False, False],
         }
     )  # fmt: skip
     stored.write(tmp_path, Audit(CANDIDATES, table, (40, 20)))
@@ -47,7 +49,13 @@ def test_what_is_written_comes_back(folder):
     assert (third.mask == ~MASK).all()
     summary = json.loads((folder / "audit.json").read_text())
     assert (summary["searched"], summary["confirmed"], summary["candidates"]) == (True, 1, 3)
-    assert summary["sentences"][0].startswith("dog leans on the lower left corner")
+    assert summary["sentences"][0] == (
+        "dog leans on the lower left corner (6.2 % of the image), which has more relevance in 50 % of its images than "
+        "in nearly all others. Its images with that of other classes, compared with other regions of that size: the "
+        "probability falls by 0.75 [0.50, 0.88], 50 % [25, 75] more of the recognised ones are lost (4 images). Images "
+        f"of other classes that are given it: whether the probability rises is undecided (0.12 [{MINUS}0.12, 0.25]), "
+        "50 % [25, 75] more are taken for the class (4 images)."
+    )
 
 
 def test_without_any_candidate_there_is_nothing_to_read(tmp_path):

@@ -79,7 +79,7 @@ def test_a_repair_that_beats_all_three_is_fixed():
     ("changes", "still_found", "outcome", "reason"),
     [
         ({"elsewhere": 0.9}, False, "helped, not proven", "not shown to be better than the same repair at random"),
-        ({}, True, "helped, not proven", "the repaired network still leans on it"),
+        ({}, True, "helped, not proven", "a repaired network still leans on it"),
         ({"clean": 0.8}, False, "helped, not proven", "the accuracy on clean images is more than 1 point lower"),
         ({"more": 0.9}, False, "no better than more training", "not shown to be better than as many further epochs"),
         ({"randomise": 0.4}, False, "no better than more training", "not shown to be better than the original"),

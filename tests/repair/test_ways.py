@@ -10,6 +10,7 @@ from glassbox.core.errors import UserError
 from glassbox.data.store import Split
 from glassbox.models import Classifier
 from glassbox.repair import ways
+from glassbox.repair.proof import MORE
 
 SIDE, N = 6, 60
 MASK = np.zeros((SIDE, SIDE), bool)
@@ -70,7 +71,7 @@ def test_moved_marks_stand_on_every_wrong_class():
 def test_further_training_without_a_repair_has_the_images_as_they_are():
     images, labels = made()
     split = Split(torch.from_numpy(images), torch.from_numpy(labels), None, torch.arange(N), None)
-    same = ways.changed(ways.NONE, split, [MARK], np.random.default_rng(0))
+    same = ways.changed(MORE, split, [MARK], np.random.default_rng(0))
     assert torch.equal(same.images, split.images)
     other = ways.changed("paste", split, [MARK], np.random.default_rng(0))
     assert marked(other.images.numpy()).all()

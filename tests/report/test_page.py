@@ -270,15 +270,16 @@ def test_a_shortcut_has_a_section(study):
     assert "The shortcut" in shown(study)
 
 
-AUDIT = {"sentences": ["dog leans on <the> corner."], "confirmed": 1}
+AUDIT = {"sentences": ["dog leans on <the> corner."], "confirmed": 1, "candidates": 2}
 FINDINGS = """
-finding,class,candidate,n,n_others,lost,lost_low,lost_high,taken,taken_low,taken_high,confirmed
-1,dog,the <lower> left corner,40,80,0.5,0.25,0.75,0.125,0,0.25,True
-2,dog,the contrast of the whole image,0,80,,,,0,-0.05,0.05,False
+finding,class,candidate,n,n_others,removed,removed_low,removed_high,put,put_low,put_high,lost,lost_low,lost_high,taken,taken_low,taken_high,confirmed
+1,dog,the <lower> left corner,40,80,0.75,0.5,1,-0.125,-0.25,0,0.5,0.25,0.75,0.125,0,0.25,True
+2,dog,the contrast of the whole image,0,80,,,,0.5,,,,,,0,-0.05,0.05,False
 """
 REPAIR = {
     "findings": ["dog: the <lower> left corner"],
     "verdicts": [{"way": "last_layer", "sentence": "last_layer: fixed & proven.", "evidence": ["+5 <points>"]}],
+    "headline": {"repair_last_layer_fixed": 1.0},
     "planted": {"original": 0.125, "trained without the mark": 0.9375},
     "audits": {"last_layer": ["No class is shown to lean on anything."]},
 }
@@ -297,7 +298,10 @@ def test_findings_and_repairs_have_a_section(study):
     assert "dog leans on &lt;the&gt; corner." in text
     assert "<td>the &lt;lower&gt; left corner</td><td>50 %<small>[25 %, 75 %]</small></td><td>12 %<small>" in text
     assert "<td>the contrast of the whole image</td><td></td><td>0 %" in text
+    assert f"<td>0.75<small>[0.50, 1.00]</small></td><td>{MINUS}0.12<small>[{MINUS}0.25, 0.00]</small></td>" in text
+    assert f"<td>0 %<small>[{MINUS}5 %, 5 %]</small></td><td></td><td>0.50</td><td>0, 80</td>" in text
     assert "repair.findings: [1]" in text
+    assert contents.headline(searched)["shortcut_candidates"] == 2
     assert searched.shortcuts == AUDIT["sentences"]
 
     both = replace(searched, repair=REPAIR, repaired=pd.read_csv(io.StringIO(REPAIRED)))
@@ -312,6 +316,7 @@ def test_findings_and_repairs_have_a_section(study):
     assert "trained without the mark</th><td>93.8 %" in text
     assert "<h4>After last layer</h4><ul><li>No class is shown" in text
     assert "<li>+5 &lt;points&gt;</li>" in text
+    assert contents.headline(both)["repair_last_layer_fixed"] == 1
     assert both.shortcuts == [*AUDIT["sentences"], "last_layer: fixed & proven."]
 
 

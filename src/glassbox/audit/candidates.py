@@ -49,7 +49,7 @@ class Region:
 
     def carried_by(self, images: np.ndarray) -> np.ndarray:
         """Which of the images (N, H, W, 3) uint8 show there what the carriers show, (N,) bool: their pixels' product
-        with the template is above the threshold, as in few images of other classes. No network is asked."""
+        with the template is above the threshold, as in few images of other classes; the network plays no part."""
         if self.template is None:
             return np.ones(len(images), bool)
         return likeness(images, self.template) > self.threshold

@@ -9,7 +9,7 @@ import pandas as pd
 
 from glassbox.audit import search
 from glassbox.audit.candidates import Candidate, Region
-from glassbox.core.text import counted
+from glassbox.core.text import MINUS, counted
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,22 @@ def _sentence(row: dict[str, Any], candidate: Candidate) -> str:
         share = f"{100 * candidate.carriers:.0f} %"
         carried = f", which has more relevance in {share} of its images than in nearly all others"
         control = "other regions of that size"
+    falls = _effect(row, "removed", "the probability falls by {}", "whether the probability falls")
+    lost = _effect(row, "lost", "{} more of the recognised ones are lost", "whether more of the recognised are lost")
+    rises = _effect(row, "put", "the probability rises by {}", "whether the probability rises")
+    taken = _effect(row, "taken", "{} more are taken for the class", "whether more are taken for the class")
     return (
-        f"{row['class']} leans on {row['candidate']}{carried}. With that of other classes, {_share(row, 'lost')} more "
-        f"of its recognised images are lost than by {control} ({row['n']} images). Of images of other classes that are "
-        f"given it, {_share(row, 'taken')} more are taken for {row['class']} ({row['n_others']} images)."
+        f"{row['class']} leans on {row['candidate']}{carried}. Its images with that of other classes, compared with "
+        f"{control}: {falls}, {lost} ({row['n']} images). Images of other classes that are given it: {rises}, {taken} "
+        f"({row['n_others']} images)."
     )
 
 
-def _share(row: dict[str, Any], name: str) -> str:
-    low, high = (100 * row[f"{name}_{end}"] for end in ("low", "high"))
-    return f"{100 * row[name]:.0f} % [{low:.0f}, {high:.0f}]"
+def _effect(row: dict[str, Any], name: str, claim: str, question: str) -> str:
+    """An effect beyond the control with its interval, if there is one; or that it is undecided, where the interval
+    does not lie above 0."""
+    factor, digits, unit = (100, 0, " %") if name in ("lost", "taken") else (1, 2, "")
+    value, low, high = (factor * row[column] for column in (name, f"{name}_low", f"{name}_high"))
+    text = f"{value:.{digits}f}{unit}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else "")
+    text = text.replace("-", MINUS)
+    return f"{question} is undecided ({text})" if low <= 0 else claim.format(text)

@@ -1,4 +1,5 @@
-"""A watermark whose truth is known: test images with it and without it, and an arm in which it says nothing."""
+"""A watermark whose truth is known: test images with it and without it, and an arm in which it is independent of
+the class."""
 
 import numpy as np
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from glassbox.explainers.catalog import TITLES
-from glassbox.figures.maps import blend, frame, normalise, outline
+from glassbox.figures.maps import frame, normalise, outline, show_map
 from glassbox.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, RED, figure, heading, wrapped
 from glassbox.repair.outcome import Maps, Outcome
 from glassbox.repair.proof import CLEAN, ELSEWHERE, MORE, MOVED, ORIGINAL, RIVALS, WORST
@@ -28,8 +28,7 @@ def before_and_after(path: str | Path, maps: Maps) -> None:
             frame(axes[0, place])
             axes[0, place].imshow(image, interpolation="nearest")
             for row, (name, values) in enumerate(networks.items(), start=1):
-                frame(axes[row, place])
-                axes[row, place].imshow(blend(image, normalise(values[place])), interpolation="nearest")
+                show_map(axes[row, place], image, normalise(values[place]))
                 axes[row, 0].set_ylabel(wrapped(name.replace("_", " "), 1.0, size=8), fontsize=8)
             if maps.mask is not None:
                 for axis in axes[:, place]:

@@ -178,6 +178,7 @@ def write(folder: str | Path, result: Outcome) -> None:
         "findings": result.findings,
         "verdicts": result.verdicts,
         "planted": result.planted,
+        "headline": result.headline(),
         "audits": {way: audit.sentences() for way, audit in result.audits.items()},
     }
     files.write_json(folder / "repair.json", summary)

@@ -149,7 +149,7 @@ def verdict(table: pd.DataFrame, way: str, still_found: bool, claim: str = MOVED
         sure = "is" if cost["high"] < -COST else "may be"
         reasons.append(f"the accuracy on clean images {sure} more than 1 point lower")
     if still_found:
-        reasons.append("the repaired network still leans on it")
+        reasons.append("a repaired network still leans on it")
     outcome = FIXED if not reasons else HELPED if beaten[MORE] else NO_BETTER
     first, why = rows.loc[(ORIGINAL, claim)], f" ({'; '.join(reasons)})" if reasons else ""
     sentence = (

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -58,21 +57,24 @@ class Repair:
         *,
         explain: Explain,
         description: Description,
-        splits: Mapping[str, Split],
         seed: int,
-        **rest: Any,
+        candidates: Sequence[Candidate],
+        splits: Mapping[str, Split],
+        recipe: Hyperparameters,
+        settings: Settings,
+        place: Place,
     ) -> "Repair":
-        """The repair of a study's network, from the section `explain`, the description of the data, and `rest`: the
-        other attributes."""
+        """The repair of a study's network, from the section `explain`, the description of the data and the study's
+        seed; for the others see the attributes."""
         setup = factory.setup(
             classifier=classifier,
             settings=explain,
             train=splits["train"].images,
             mean=description.mean,
-            batch_size=rest["place"].batch_size,
+            batch_size=place.batch_size,
             seed=seed,
         )
-        return cls(setup=setup, splits=splits, **rest)
+        return cls(setup, candidates, splits, recipe, settings, place)
 
     @property
     def arms(self) -> list[str]:

@@ -17,15 +17,6 @@ from glassbox.data.batches import to_float
 from glassbox.data.store import Split
 from glassbox.models import Classifier
 
-NONE = "none"  # further training without any repair
-WAYS = {
-    "randomise": "every image gets the region or property of another one, drawn at random",
-    "remove": "images of the class get it from images of other classes",
-    "paste": "images of all classes get it from images of the class",
-    "penalty": "a penalty on the gradient inside the region (right for the right reasons)",
-    "last_layer": "the last layer alone learns again, on as many images with as without it of every class",
-}
-
 
 def check(way: str, candidates: Sequence[Candidate], classifier: Classifier) -> None:
     """Check that a way can mend these candidates.
@@ -43,7 +34,7 @@ def check(way: str, candidates: Sequence[Candidate], classifier: Classifier) -> 
 
 
 def changed(way: str, train: Split, candidates: Sequence[Candidate], rng: np.random.Generator) -> Split:
-    """The training images of a way."""
+    """The training images of a way; as they are where it does not change them."""
     images, labels = train.images.numpy(), train.labels.numpy()
     for one in candidates if way in IMAGES else ():
         images = IMAGES[way](images, labels, one, rng)
@@ -51,7 +42,7 @@ def changed(way: str, train: Split, candidates: Sequence[Candidate], rng: np.ran
 
 
 def randomised(images: np.ndarray, labels: np.ndarray, one: Candidate, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG001
-    """Images (N, H, W, 3) uint8 in which the candidate says nothing about the class: each has that of another one."""
+    """Images (N, H, W, 3) uint8 in which the candidate is independent of the class: each has that of another one."""
     return one.changed(images, images[rng.permutation(len(images))])
 
 

@@ -53,7 +53,9 @@ def headline(study: Study) -> dict[str, float]:
     if stability is not None and stability["images"]:
         row |= {f"{name}/lime": stability[name] for name in ("rank_agreement", "top_overlap")}
     if study.audit is not None:
-        row["shortcuts_confirmed"] = study.audit["confirmed"]
+        row |= {"shortcuts_confirmed": study.audit["confirmed"], "shortcut_candidates": study.audit["candidates"]}
+    if study.repair is not None:
+        row |= study.repair["headline"]
     if study.scorecard is None:
         return row
     return row | scores.flat(scores.headline(study.scorecard)) | scores.strongest_controls(study.scorecard)
