@@ -1,5 +1,7 @@
 """Comparisons of repaired networks with their rivals, and what is said of them."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy
@@ -71,6 +73,9 @@ def test_a_repair_that_beats_all_three_is_fixed():
     verdict = judged(some())
     assert (verdict["outcome"], verdict["reasons"]) == ("fixed", [])
     assert verdict["sentence"].startswith("randomise: fixed. With the shortcut on the wrong classes accuracy is ")
+    assert re.search(
+        r" %, on clean images 9\d\.\d % instead of 9\d\.\d % \(means over 5 repeats\)\.$", verdict["sentence"]
+    )
     assert all("McNemar's p < 0.05 in 5 of 5" in one for one in verdict["evidence"][:3])
     assert len(verdict["evidence"]) == 5
 

@@ -154,7 +154,8 @@ def verdict(table: pd.DataFrame, way: str, still_found: bool, claim: str = MOVED
     first, why = rows.loc[(ORIGINAL, claim)], f" ({'; '.join(reasons)})" if reasons else ""
     sentence = (
         f"{way}: {outcome}{why}. With the shortcut on the wrong classes accuracy is {100 * first['value']:.1f} % "
-        f"instead of {100 * first['value_against']:.1f} % (mean over {counted(int(first['repeats']), 'repeat')})."
+        f"instead of {100 * first['value_against']:.1f} %, on clean images {100 * cost['value']:.1f} % instead of "
+        f"{100 * cost['value_against']:.1f} % (means over {counted(int(first['repeats']), 'repeat')})."
     )
     evidence = _evidence(rows, claim)
     return {"way": way, "outcome": outcome, "reasons": reasons, "sentence": sentence, "evidence": evidence}
